@@ -11,8 +11,10 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 
 import optuna
@@ -23,9 +25,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from gpt.base.errors import LostFolderError, RequestError, UserError
+from gpt.cli.ranges import Range
 from gpt.data.sources import read_text
-from gpt.searching import report, study
+from gpt.searching import report
 from gpt.searching.space import contains, spread
+from gpt.searching.study import Search
 from gpt.training.progress import Progress
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script
@@ -37,6 +41,9 @@ RATE = "training.learning_rate=tag(log,interval(1e-4,1e-1))"
 SHORT = ["model=v1", "training.max_iters=12", "training.eval_interval=4", "training.eval_iters=1", "device=cpu"]
 
 RATES = {"training.learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
+LAYERS = {"n_layer": IntDistribution(1, 4)}
+
+Searched = Callable[..., CompletedProcess]
 
 
 def trials_in(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -44,54 +51,48 @@ def trials_in(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="search", storage=storage).get_trials()
 
 
-def content(folder: Path) -> list[tuple]:
-    """All that a search finds, but for the time that it takes."""
-    return [(t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in trials_in(folder)]
-
-
 @pytest.fixture(scope="session")
 def corpus(corpus_file: Path) -> list[str]:
     return ["data=text", f"data.path={corpus_file}"]
 
 
-@pytest.fixture(scope="module")
-def unbroken(script: Script, corpus: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a search of twelve trials, and what it printed."""
-    folder = tmp_path_factory.mktemp("search")
-    options = [*SHORT, *corpus, RATE, "training.batch_size=range(8,25,8)", "optimizer=adamw,sgd"]
-    done = script("search.py", *options, "n_trials=12", "study=a study, (1)?", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+@pytest.fixture
+def searched(called: Script, corpus: list[str], tmp_path: Path) -> Searched:
+    """Run search.py on the small corpus, with short trials: searched(RATE, "n_trials=2", code=0)."""
+
+    def search(*arguments: str, code: int | None = 0) -> CompletedProcess:
+        done = called("search.py", *SHORT, *corpus, *arguments, cwd=tmp_path)
+        assert code in (None, done.returncode), done.stderr
+        return done
+
+    return search
 
 
-def test_every_trial_is_a_line_and_a_run_of_its_own(unbroken: tuple[Path, str], called: Script) -> None:
-    folder, out = unbroken
-    study = folder / "a study, (1)?"
-    connection = sqlite3.connect(study / "study.db")  # a name that no address can have
-    states = [state for (state,) in connection.execute("select state from trials order by number")]
-    assert len(states) == 12
+def test_a_search_is_a_run_and_a_line_for_each_trial_and_a_command_for_the_winner(
+    searched: Searched, called: Script, tmp_path: Path
+) -> None:
+    place = "a study, (1)?"  # a name that no address can have
+    out = searched(RATE, "training.batch_size=range(8,25,8)", "optimizer=adamw,sgd", "n_trials=9", f"study={place}")
+    study, out = tmp_path / place, out.stdout
+    with contextlib.closing(sqlite3.connect(study / "study.db")) as connection:
+        states = [state for (state,) in connection.execute("select state from trials order by number")]
+    assert len(states) == 9
     assert states.count("COMPLETE") >= 5  # pruning needs some to compare with
     assert {*states} == {"COMPLETE", "PRUNED"}
     for number, state in enumerate(states):
         run = study / f"trial_{number:03d}"
         assert (run / "summary.json").exists() == (state == "COMPLETE")
         assert len((run / "commands.jsonl").read_text().splitlines()) == 1
-    done = called("compare.py", f"runs={study}", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert f"{states.count('COMPLETE')} runs on " in done.stdout
     lines = [line for line in out.splitlines() if re.match(r"\d+/\d+  ", line)]
-    assert [line.partition("/")[0] for line in lines] == [str(n + 1) for n in range(12)]
+    assert [line.partition("/")[0] for line in lines] == [str(n + 1) for n in range(9)]
     assert "iteration" not in out.replace("iterations", "")
-    assert re.fullmatch(r"1/12  learning_rate=\S+ batch_size=\S+ optimizer=\S+  \d\.\d{4}  best so far", lines[0])
+    assert re.fullmatch(r"1/9  learning_rate=\S+ batch_size=\S+ optimizer=\S+  \d\.\d{4}  best so far", lines[0])
     assert (study / "search.png").read_bytes().startswith(b"\x89PNG")
     (line,) = re.findall(r"^importances: (.*)$", out, re.MULTILINE)
     shares = dict(part.rsplit(" ", 1) for part in line.split(", "))
     assert set(shares) == {"training.learning_rate", "training.batch_size", "optimizer"}
     assert sum(map(float, shares.values())) == pytest.approx(1, abs=0.02)
 
-
-def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str], called: Script) -> None:
-    folder, out = unbroken
     *_, best, use, announced, command = out.splitlines()
     assert announced == "train the winner in full, for 16,000 iterations:"
     assert use.startswith("use it: python generate.py run=")
@@ -100,25 +101,20 @@ def test_the_winner_is_a_command_that_repeats_its_loss(unbroken: tuple[Path, str
     python, *arguments = shlex.split(command)
     assert python == "python"
     assert {"model=v1", "training.max_iters=16000"} <= set(arguments)
-    done = called(*arguments, "training.max_iters=12", cwd=folder)
+    done = called(*arguments, "training.max_iters=12", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(rf"^exact .* {found[2]} ", done.stdout, re.MULTILINE)
 
 
-def test_a_metric_that_says_which_is_better_is_searched_for(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    command = ["search.py", *SHORT, *corpus, "metrics=accuracy", RATE, "n_trials=4", "study=study", "prune=false"]
-    done = called(*command, "metric=accuracy", cwd=tmp_path)
+def test_a_metric_that_says_which_is_better_is_searched_for(searched: Searched, tmp_path: Path) -> None:
+    arguments = ["metrics=accuracy", RATE, "n_trials=3", "study=study", "prune=false"]
+    done = searched(*arguments, "metric=accuracy")
     values = [trial.value for trial in trials_in(tmp_path / "study")]
-    assert len({*values}) > 1, done.stderr
+    assert len({*values}) > 1
     assert f"best: trial_{values.index(max(values)):03d}, accuracy {max(values):.4f}\n" in done.stdout
-    refusals = {
-        "exact": "is not the study of a search for the lowest exact",
-        "entropy": "has no metric entropy",
-    }
-    for metric, refusal in refusals.items():
-        assert refusal in called(*command, f"metric={metric}", cwd=tmp_path).stderr
-    undecided = called(*command, "metrics=entropy", "metric=entropy", cwd=tmp_path)
-    assert "the metric entropy does not say whether lower or higher is better" in undecided.stderr
+    refused = searched(*arguments, "metric=exact", code=1)
+    assert "is not the study of a search for the lowest exact validation loss" in refused.stderr
+    assert "this configuration has no metric entropy" in searched(*arguments, "metric=entropy", code=2).stderr
 
 
 @pytest.mark.parametrize("scale", ["log", "linear"])
@@ -139,6 +135,19 @@ def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
     assert list(points.get_ydata()) == [2.5, 2.1]
 
 
+@pytest.mark.parametrize(
+    ("best", "is_log", "beyond"),
+    [(0.05, False, "smaller"), (0.98, False, "larger"), (0.5, False, None), (0.011, True, "smaller"),
+     (0.05, True, None)],
+)  # fmt: skip
+def test_a_drawn_number_near_the_end_of_its_interval_is_at_the_edge(
+    best: float, is_log: bool, beyond: str | None
+) -> None:
+    said = report.edges({"rate": best}, {"rate": Range(low=0.01, high=1.0, is_log=is_log), "other": Range([1, 2])})
+    line = f"The best rate, {best:g}, is at the edge of what was tried: {beyond} values may be better."
+    assert said == ([line] if beyond else [])
+
+
 def test_the_first_trials_cover_the_space_evenly() -> None:
     """Of ten trials, each fifth of each interval has some, whatever the seed; random ones often leave one out."""
     space = {
@@ -155,22 +164,22 @@ def test_the_first_trials_cover_the_space_evenly() -> None:
         assert {point["optimizer"] for point in drawn} == {"adamw", "muon"}
 
 
-def test_n_trials_is_the_total_unless_the_minutes_are_over_before(
-    called: Script, corpus: list[str], tmp_path: Path
-) -> None:
-    for limits, total in ((["n_trials=5", "minutes=0"], 1), (["n_trials=1"], 1), (["n_trials=2"], 2)):
-        done = called("search.py", *SHORT, *corpus, RATE, *limits, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert f"{total} trial{'s' * (total > 1)}: {total} complete, in runs/search_v1" in done.stdout
+def test_n_trials_is_the_total_unless_the_minutes_are_over_before(searched: Searched, tmp_path: Path) -> None:
+    for limits, said in (
+        (["n_trials=5", "minutes=0"], "1 trial: 1 complete"),
+        (["n_trials=2"], "2 trials: 2 complete"),
+    ):
+        done = searched(RATE, *limits)
+        assert f"{said}, in runs/search_v1" in done.stdout
         assert "importances" not in done.stdout  # of a single key
-        assert len(trials_in(tmp_path / "runs" / "search_v1")) == total
+    assert len(trials_in(tmp_path / "runs" / "search_v1")) == 2
 
 
 @pytest.mark.parametrize(("prune", "state"), [(True, TrialState.PRUNED), (False, TrialState.COMPLETE)])
 def test_a_trial_above_the_median_of_the_others_is_pruned_unless_pruning_is_off(
     prune: bool, state: TrialState, tmp_path: Path
 ) -> None:
-    search = study.Search(tmp_path / "study", RATES, {}, seed=1, prune=prune)
+    search = Search(tmp_path / "study", RATES, {}, seed=1, prune=prune)
 
     def train(watcher: Watcher, loss: float) -> float:
         evaluations = [evaluation(i, loss, loss, i) for i in (0, 4)]
@@ -186,48 +195,41 @@ def test_a_trial_above_the_median_of_the_others_is_pruned_unless_pruning_is_off(
 
 @pytest.mark.slow
 def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> None:
-    command = [str(REPOSITORY / "search.py"), *SHORT, *corpus, RATE, "n_trials=9", "prune=false"]
-    workers = [Forked(command, tmp_path) for _ in range(3)]
-    for worker in workers:
+    command = [str(REPOSITORY / "search.py"), *SHORT, *corpus, RATE, "n_trials=6", "prune=false"]
+    for worker in [Forked(command, tmp_path) for _ in range(3)]:
         done = worker.finished()
         assert done.returncode == 0, done.stderr
     study = tmp_path / "runs" / "search_v1"
     trials = trials_in(study)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 9
-    assert len({trial.params["training.learning_rate"] for trial in trials}) == 9
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
+    assert len({trial.params["training.learning_rate"] for trial in trials}) == 6
     for path in study.glob("trial_*/commands.jsonl"):
         assert len(path.read_text().splitlines()) == 1
-
-
-def kill_and_repeat(command: list[str], folder: Path, kills: int) -> None:
-    """Kill the command `kills` times at any moment of its work, and then let it finish."""
-    draw = random.Random(0)
-    for _ in range(kills):
-        process = subprocess.Popen(
-            [sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for line in process.stdout or ():  # importing takes most of the time; its work begins here
-            if line.startswith("trial "):
-                break
-        else:
-            return  # the search has finished
-        time.sleep(draw.uniform(0, 1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 def test_a_search_that_is_killed_finds_what_an_unbroken_one_finds(
     called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
-    kills = 20
+    """However often, at any moment of its work; only the time that it takes is another."""
+    kills, draw = 8, random.Random(0)
     options = ["search.py", *SHORT, *corpus, RATE, "optimizer=adamw,sgd", f"n_trials={4 + kills}"]
     options += ["checkpoint.interval=4", "checkpoint.min_seconds=0"]
     assert called(*options, "study=whole", cwd=tmp_path).returncode == 0
-    kill_and_repeat([str(REPOSITORY / options[0]), *options[1:], "study=parts"], tmp_path, kills)
-    assert content(tmp_path / "parts") == content(tmp_path / "whole")
+    command = [sys.executable, str(REPOSITORY / options[0]), *options[1:], "study=parts"]
+    for _ in range(kills):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if any(re.match(r"\d+/\d+  ", line) for line in process.stdout or ()):  # a trial has ended: the next begins
+            time.sleep(draw.uniform(0, 1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    whole, parts = (
+        [(t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in trials_in(tmp_path / name)]
+        for name in ("whole", "parts")
+    )
+    assert parts == whole
     assert len(list((tmp_path / "parts").glob("trial_*"))) == 4 + kills
 
 
@@ -243,26 +245,23 @@ def test_a_stopped_search_says_how_it_goes_on(corpus: list[str], tmp_path: Path)
     assert [trial.state for trial in trials_in(tmp_path / "runs" / "search_v1")] == [TrialState.RUNNING]
 
 
-def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(
-    called: Script, corpus: list[str], tmp_path: Path
-) -> None:
-    heads = [*SHORT, "model=v3", *corpus, "model.n_head=4,5,7"]
-    done = called("search.py", *heads, cwd=tmp_path)
-    while done.returncode == 2:  # a worker does not go on before one trial has succeeded
+def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(searched: Searched, tmp_path: Path) -> None:
+    ranges = ["model=v3", "optimizer=sgd", "model.n_head=4,5", "training.learning_rate=1e30,1e-3", "study=S"]
+    while (done := searched(*ranges, code=None)).returncode:  # a worker does not go on before one trial has succeeded
         assert re.match(r"error: trial \d failed, and none has succeeded: model: n_embd=32 must be a", done.stderr)
-        done = called("search.py", *heads, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "every combination has been tried\n3 trials: 1 complete, 2 fail, in runs/search_v3\n" in done.stdout
-    rates = [*SHORT, "model=v3", *corpus, "optimizer=sgd", "training.learning_rate=1e30,1e-3"]
-    done = called("search.py", *rates, "study=rates", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    states = {t.params["training.learning_rate"]: t.state for t in trials_in(tmp_path / "rates")}
-    assert states == {"1e+30": TrialState.PRUNED, "0.001": TrialState.COMPLETE}
+    assert "every combination has been tried\n4 trials: 1 complete, 1 pruned, 2 fail, in S\n" in done.stdout
+    states = {
+        (t.params["model.n_head"], t.params["training.learning_rate"]): t.state for t in trials_in(tmp_path / "S")
+    }
+    assert states == {
+        ("5", "1e+30"): TrialState.FAIL, ("5", "0.001"): TrialState.FAIL,
+        ("4", "1e+30"): TrialState.PRUNED, ("4", "0.001"): TrialState.COMPLETE,
+    }  # fmt: skip
 
 
 def test_every_combination_of_a_finite_space_is_tried(tmp_path: Path) -> None:
-    space = {"batch_size": CategoricalDistribution(["16", "32", "64"]), "n_layer": IntDistribution(1, 4)}
-    search = study.Search(tmp_path / "study", space, {}, seed=1, prune=False)
+    space = LAYERS | {"batch_size": CategoricalDistribution(["16", "32", "64"])}
+    search = Search(tmp_path / "study", space, {}, seed=1, prune=False)
     for trial in search.trials(100):
         p = trial.params
         search.run(trial, lambda _, p=p: int(p["batch_size"]) / 64 + p["n_layer"])
@@ -271,28 +270,20 @@ def test_every_combination_of_a_finite_space_is_tried(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_not_the_fault_of_a_trial(tmp_path: Path) -> None:
-    search = study.Search(tmp_path / "study", {"n_layer": IntDistribution(1, 4)}, {}, seed=1, prune=False)
+    search = Search(tmp_path / "study", LAYERS, {}, seed=1, prune=False)
     trials = search.trials(4)
     search.run(next(trials), lambda _: 1.0)
-
-    def train(_: object) -> float:
-        read_text(tmp_path / "nowhere")
-        return 1.0
-
     with pytest.raises(RequestError, match="there is no file"):
-        search.run(next(trials), train)
+        search.run(next(trials), lambda _: len(read_text(tmp_path / "nowhere")))
     assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
 def test_a_search_whose_folder_was_moved_stores_nothing_in_another_at_its_place(tmp_path: Path) -> None:
-    def search(seed: int) -> study.Search:
-        return study.Search(tmp_path / "study", {"n_layer": IntDistribution(1, 4)}, {}, seed=seed, prune=False)
-
-    first = search(1)
+    first = Search(tmp_path / "study", LAYERS, {}, seed=1, prune=False)
     trials = first.trials(4)
     trial = next(trials)
     (tmp_path / "study").rename(tmp_path / "moved")
-    second = search(2)
+    second = Search(tmp_path / "study", LAYERS, {}, seed=2, prune=False)
     with pytest.raises(LostFolderError, match="study was moved"):
         first.run(trial, lambda _: 1.0)
     with pytest.raises(LostFolderError, match="give its new place with study="):
@@ -300,14 +291,12 @@ def test_a_search_whose_folder_was_moved_stores_nothing_in_another_at_its_place(
     assert second.study.get_trials() == []
 
 
-def test_a_value_beside_the_ranges_of_an_experiment_counts(called: Script, corpus: list[str], tmp_path: Path) -> None:
+def test_a_value_beside_the_ranges_of_an_experiment_counts(searched: Searched, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "rates.yaml").write_text(
         "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 5\n      optimizer: adamw,sgd\n"
     )
-    options = [*SHORT, *corpus, "experiment=rates", "n_trials=1"]
-    done = called("search.py", "--config-dir=mine", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = searched("--config-dir=mine", "experiment=rates", "n_trials=1")
     assert next(tmp_path.glob("runs/*/trial_000/summary.json")).read_text().count('"seed": 5') == 1
     assert f" --config-dir={tmp_path / 'mine'} seed=5 " in done.stdout.splitlines()[-1]
 
@@ -323,65 +312,68 @@ def test_a_value_beside_the_ranges_of_an_experiment_counts(called: Script, corpu
         (["training.learning_rate=range(1,5,0)"], "give a list, a range or an interval"),
         (["experiment=translation_sweep"], "experiment=translation_sweep is a sweep: for a search, omit its"),
         ([RATE, "study=/proc/nowhere"], "/proc/nowhere"),
-        (["torchrun"], "torchrun is for train.py"),
     ],
 )
 def test_what_a_user_gets_wrong_ends_in_one_line(
     arguments: list[str], message: str, called: Script, tmp_path: Path
 ) -> None:
-    processes = {"WORLD_SIZE": "2"} if arguments == ["torchrun"] else {}
-    done = called("search.py", "model=v1", *(arguments if not processes else [RATE]), cwd=tmp_path, **processes)
+    done = called("search.py", "model=v1", *arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_folder_of_another_search_or_without_its_study_or_with_a_damaged_one_is_refused(
-    called: Script, corpus: list[str], tmp_path: Path
+def test_torchrun_or_a_missing_optuna_is_one_line(
+    called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["search.py", *SHORT, *corpus, "n_trials=1", "study=S"]
-    assert called(*options, RATE, cwd=tmp_path).returncode == 0
+    refused = called("search.py", "experiment=search_v6", cwd=tmp_path, WORLD_SIZE="2")
+    assert refused.stderr.startswith("error: torchrun is for train.py: to search with several processes, start search.")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for module in [name for name in sys.modules if name.startswith("gpt.searching.")]:
+        monkeypatch.delitem(sys.modules, module)
+    done = called("search.py", "experiment=search_v6", cwd=tmp_path)
+    assert (refused.returncode, done.returncode) == (2, 2)
+    assert done.stderr == "error: optuna is not installed: pip install -e '.[search]'\n"
+
+
+def test_a_folder_of_another_search_or_without_its_study_or_with_a_damaged_one_is_refused(
+    searched: Searched, tmp_path: Path
+) -> None:
+    def refused(*arguments: str, code: int = 2) -> str:
+        return searched("n_trials=1", "study=S", *arguments, code=code).stderr
+
+    searched(RATE, "n_trials=1", "study=S")
     before = tree(tmp_path)
-    for arguments, message in (
-        ([RATE, "seed=2"], "S holds a search with other settings; this one has seed=2: give it a new folder with stud"),
-        ([RATE.replace("1e-4", "1e-5")], "S holds a search with other settings; this one has space.training.learning"),
-    ):
-        refused = called(*options, *arguments, cwd=tmp_path)
-        assert refused.stderr.startswith(f"error: {message}")
-        assert tree(tmp_path) == before
+    other = "error: S holds a search with other settings; this one has "
+    assert refused(RATE, "seed=2").startswith(f"{other}seed=2: give it a new folder with stud")
+    assert refused(RATE.replace("1e-4", "1e-5")).startswith(f"{other}space.training.learning")
+    assert tree(tmp_path) == before
     (tmp_path / "S" / "study.db").write_bytes(b"not a database" * 100)
-    damaged = called(*options, RATE, cwd=tmp_path)
-    assert (damaged.returncode, damaged.stderr) == (1, "error: cannot use S/study.db: file is not a database\n")
+    assert refused(RATE, code=1) == "error: cannot use S/study.db: file is not a database\n"
     (tmp_path / "S" / "study.db").unlink()
-    for name in ("search.png", "trial_000"):
-        refused = called(*options, RATE, cwd=tmp_path)
-        assert refused.returncode == 2
-        assert refused.stderr.startswith(f"error: S/{name} already exists and is not part of this search: move it")
-        (tmp_path / "S" / "search.png").unlink(missing_ok=True)
+    assert refused(RATE).startswith("error: S/search.png already exists and is not part of this search: move it")
+    (tmp_path / "S" / "search.png").unlink()
+    assert refused(RATE).startswith("error: S/trial_000 already exists and is not part of this search: move it")
 
 
 def test_trials_with_other_tokens_are_compared_by_character_and_none_is_pruned(
-    called: Script, corpus: list[str], tmp_path: Path
+    searched: Searched, called: Script, tmp_path: Path
 ) -> None:
     ranges = ["data.tokenizer=characters,bytes,subwords", "data.vocab_size=260"]
-    done = called("search.py", *SHORT, *corpus, *ranges, "n_trials=3", "study=S", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "no trial is pruned: with another data.tokenizer, " in done.stdout
+    assert "no trial is pruned: with another data.tokenizer, " in searched(*ranges, "n_trials=3", "study=S").stdout
     done = called("compare.py", "runs=S", "out=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ranked = json.loads((tmp_path / "out" / "compare.json").read_text())["rankings"][0]["groups"]
-    found = {f"S/trial_{trial.number:03d}": trial.value for trial in trials_in(tmp_path / "S")}
-    for group in ranked:
-        for run in group["runs"]:
-            assert found[run["folder"]] == pytest.approx(group["mean"], abs=1e-12)
+    found = {
+        f"S/trial_{trial.number:03d}": pytest.approx(trial.value, abs=1e-12) for trial in trials_in(tmp_path / "S")
+    }
+    assert {run["folder"]: group["mean"] for group in ranked for run in group["runs"]} == found
 
 
-def test_trials_on_other_targets_stop_the_search(called: Script, corpus: list[str], tmp_path: Path) -> None:
-    for _ in range(2):
-        done = called("search.py", *SHORT, *corpus, "data.train_fraction=0.5,0.7", "study=S", cwd=tmp_path)
-        assert done.returncode == 1
-        assert "error: the losses of S/trial_000 and S/trial_001 are over other targets, which no search" in done.stderr
+def test_trials_on_other_targets_stop_the_search(searched: Searched, tmp_path: Path) -> None:
+    done = searched("data.train_fraction=0.5,0.7", "study=S", code=1)
+    assert "error: the losses of S/trial_000 and S/trial_001 are over other targets, which no search" in done.stderr
     assert [trial.state for trial in trials_in(tmp_path / "S")] == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
@@ -392,16 +384,8 @@ def abandoned(tmp_path: Path) -> Path:
     return tmp_path / "study"
 
 
-@pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    """A folder that no search may change."""
-    (tmp_path / "outside" / "run").mkdir(parents=True)
-    (tmp_path / "outside" / "victim").write_bytes(b"precious")
-    return tmp_path / "outside"
-
-
-def reopened(folder: Path) -> study.Search:
-    return study.Search(folder, RATES, {}, seed=1, prune=False)
+def reopened(folder: Path) -> Search:
+    return Search(folder, RATES, {}, seed=1, prune=False)
 
 
 @pytest.mark.parametrize(
@@ -428,16 +412,17 @@ def test_nothing_is_taken_from_a_study_but_values_of_its_own_space(change: str, 
     ("name", "kind"),
     [
         *((name, "link") for name in ("study.db", "study.db-journal", "study.db-wal", ".lock", "trial_000")),
-        ("study.db", "dangling link"), ("study.db-journal", "dangling link"), ("study.db", "hard link"),
-        (".lock", "hard link"),
+        ("study.db", "dangling link"), ("study.db", "hard link"), (".lock", "hard link"),
     ],
 )  # fmt: skip
-def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path, outside: Path) -> None:
-    before = tree(outside)
-    put(kind, abandoned / name, outside / ("run" if name.startswith("trial") else "victim"))
+def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside" / "run").mkdir(parents=True)
+    (tmp_path / "outside" / "victim").write_bytes(b"precious")
+    before = tree(tmp_path / "outside")
+    put(kind, abandoned / name, tmp_path / "outside" / ("run" if name.startswith("trial") else "victim"))
     with contextlib.suppress(UserError):  # a lock that is a hard link is replaced
         next(reopened(abandoned).trials(1))
-    assert tree(outside) == before
+    assert tree(tmp_path / "outside") == before
 
 
 @pytest.mark.slow
@@ -454,12 +439,3 @@ def test_the_page_about_searching_runs_as_written(script: Script, corpus: list[s
         done = script(name, *arguments, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"search_v6", "mine"}
-
-
-def test_a_missing_optuna_is_one_line(called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    for module in [name for name in sys.modules if name.startswith("gpt.searching.")]:
-        monkeypatch.delitem(sys.modules, module)
-    done = called("search.py", "experiment=search_v6", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == "error: optuna is not installed: pip install -e '.[search]'\n"

@@ -1,14 +1,20 @@
-"""Trackers record what a run records, each value once, and cost the run nothing when they fail."""
+"""Trackers record what a run records, each value once, and cost the run nothing when they fail; docs/tracking.md."""
 
 import json
+import os
+import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from gpt.base.errors import RequestError
 from gpt.base.stopping import Stop, Stopped
@@ -23,8 +29,15 @@ from gpt.watching.trackers import Tracker
 from gpt.watching.trackio import Trackio
 from gpt.watching.wandb import Wandb
 from tests.conftest import REPOSITORY
+from tests.faults.trials import tree
+from tests.forked import Forked
 from tests.training.helpers import choice, small_state, train_state
 from tests.watching import records
+
+PAGE = (REPOSITORY / "docs" / "tracking.md").read_text()
+COMMANDS = re.findall(r"^python (.*?)(?: +#.*)?$", PAGE, re.MULTILINE)
+SHORT = "training.max_iters=40 training.eval_interval=20 training.eval_iters=1 device=cpu"
+REPORT = ["documented  2.0808", "measured  2.07"]
 
 
 @pytest.fixture
@@ -41,9 +54,6 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "trackers").mkdir()
 
 
-REPORT = ["documented  2.0808", "measured  2.07"]
-
-
 def tracker(name: str, run: RunFolder, mode: str = "offline") -> Tracker:
     changes = {"mode": mode} if name == "wandb" else {}
     (make,) = chosen_loggers({name: choice("logger", name, **changes)})
@@ -58,8 +68,16 @@ def end(watcher: Tracker, run: RunFolder) -> None:
 
 
 def train(data: TextData, watcher: Watcher, max_iters: int = 20) -> None:
-    state = small_state("v1")
-    train_state(state, data, watchers=[StepLog(5), watcher], log_interval=5, max_iters=max_iters)
+    train_state(small_state("v1"), data, watchers=[StepLog(5), watcher], log_interval=5, max_iters=max_iters)
+
+
+def process_of(watcher: Tracker) -> subprocess.Popen:
+    assert watcher._process is not None
+    return watcher._process
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize("name", records.NAMES)
@@ -86,45 +104,29 @@ def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last
     assert points["loss/exact_val"][0][1] == pytest.approx(run.summary().exact.nats)
     found = rows(resumed.progress)
     for column in ("loss/train", "loss/val", "loss/batch", "gradient_norm", "tokens_per_second", "tokens"):
-        expected = [(i, pytest.approx(row[column])) for i, row in found.items() if column in row]
-        assert points[column] == expected
-    sample = (run.path / "sample.txt").read_text().splitlines()[0]
-    assert sample in texts["sample"]
+        assert points[column] == [(i, pytest.approx(row[column])) for i, row in found.items() if column in row]
+    assert (run.path / "sample.txt").read_text().splitlines()[0] in texts["sample"]
     assert all(line in texts["report"] for line in REPORT)
 
 
-def test_nothing_is_started_before_a_resumed_run_has_changed(data: TextData, run: RunFolder) -> None:
+def test_a_resumed_run_starts_nothing_before_it_has_changed_and_is_reported_if_nothing_is_left_to_train(
+    data: TextData, run: RunFolder, tmp_path: Path
+) -> None:
     state, stop = small_state("v1"), Stop()
     train_state(state, data, max_iters=10)
-    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    watcher = tracker("tensorboard", run)
+    before, watcher = tree(run.path), tracker("tensorboard", run)
     stop.requested = 15
     with pytest.raises(Stopped):
         train_state(state, data, watchers=[watcher], max_iters=20, stop=stop)  # it is evaluated already
     watcher.close()
-    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
-
-
-def test_a_resumed_run_with_nothing_left_to_train_is_reported(data: TextData, run: RunFolder, tmp_path: Path) -> None:
-    """As after a Ctrl-C during the exact loss."""
-    state = small_state("v1")
-    train_state(state, data, max_iters=10)
+    assert tree(run.path) == before
     watcher = tracker("tensorboard", run)
-    train_state(state, data, watchers=[watcher], max_iters=10)
+    train_state(state, data, watchers=[watcher], max_iters=10)  # as after a Ctrl-C during the exact loss
     end(watcher, run)
     points, texts = records.recorded("tensorboard", run.path, tmp_path / "trackers")
     assert [i for i, _ in points["loss/val"]] == [0, 10]
     assert "loss/exact_val" in points
     assert "report" in texts
-
-
-def process_of(watcher: Tracker) -> subprocess.Popen:
-    assert watcher._process is not None
-    return watcher._process
-
-
-def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_a_tracker_that_cannot_write_or_finds_a_link_is_one_warning(
@@ -152,12 +154,9 @@ def test_a_tracker_that_dies_or_takes_nothing_is_one_warning_and_leaves_no_proce
     monkeypatch.setattr(trackers, "_PATIENCE", 1.0)
 
     class Fault(Watcher):
-        is_started = False
-
         def evaluated(self, state: object) -> None:
-            if self.is_started:
-                process_of(watcher).send_signal(number)
-            self.is_started = True
+            if watcher._process is not None:
+                watcher._process.send_signal(number)
 
     watcher = tracker("tensorboard", run)
     state = small_state("v1")
@@ -204,25 +203,36 @@ def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
 
 
 HANGING = """
-import sys, time
-from gpt.watching import tracker_process as process
 from gpt.watching import tensorboard
 tensorboard.TensorBoard.sink = lambda run: time.sleep(600)  # as a library that waits for its server
 process._TO_READ = 0.5
-process.main("gpt.watching.tensorboard", "TensorBoard")
 """
 
 
-def test_the_process_of_a_run_that_is_killed_ends_whatever_its_library_waits_for(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", HANGING], cwd=REPOSITORY, stdin=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    run = {"id": "a", "name": "a", "folder": str(tmp_path), "config": {}, "options": {}}
-    process.stdin.write(json.dumps(run) + "\n" + json.dumps({"step": 0, "values": {}}) + "\n")
-    process.stdin.close()  # as the system does when the training is killed
+@pytest.mark.parametrize(("before", "code"), [("", 0), pytest.param(HANGING, 1, id="hanging")])
+def test_the_process_of_a_run_that_is_killed_delivers_everything_or_ends_whatever_its_library_waits_for(
+    before: str, code: int, tmp_path: Path
+) -> None:
+    """Nobody listens any more, and the last line was cut off in the middle."""
+    main = 'process.main("gpt.watching.tensorboard", "TensorBoard")'
+    script = f"import time\nfrom gpt.watching import tracker_process as process\n{before}\n{main}"
+    run = {"id": "1", "name": "run", "folder": str(tmp_path), "lock": None, "config": {}, "options": {}}
+    values = [{"step": i, "values": {"loss/val": float(i)}, "texts": {}, "is_finished": False} for i in range(3)]
+    lines = "".join(json.dumps(message) + "\n" for message in [run, *values]) + '{"step": 3, "val'
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.close()
     try:
-        assert process.wait(60) == 1
+        _, errors = process.communicate(lines.encode(), timeout=120)
     finally:
         process.kill()
+    assert process.returncode == code, errors
+    if code == 0:
+        points, _ = records.recorded("tensorboard", tmp_path, tmp_path)
+        assert points["loss/val"] == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
 def test_a_missing_library_is_a_line_that_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,3 +242,84 @@ def test_a_missing_library_is_a_line_that_names_its_extra(monkeypatch: pytest.Mo
     monkeypatch.setattr(Trackio, "package", "not-installed")
     with pytest.raises(RequestError, match=r"^not-installed is not installed: pip install -e '\.\[not-installed\]'$"):
         chosen_loggers({"trackio": choice("logger", "trackio")})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("category", "code"), [("FutureWarning", 0), ("UserWarning", 1)])
+def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code: int, tmp_path: Path) -> None:
+    """trackio reports its failures as warnings of the category UserWarning."""
+    lines = (
+        "import warnings", "from pathlib import Path",
+        "from gpt.watching.tracker_process import Run", "from gpt.watching.trackio import Trackio",
+        "tracker = Trackio.sink(Run('1', 'run', Path(), None, {}, {'project': 'test'}))",
+        f"warnings.warn('old', {category})",
+        "tracker.log(0, {'loss': 1.0}, {})", "tracker.close(True)",
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def wait_for_trackers(folder: Path) -> None:
+    """Until the trackers of every run below `folder` have released their locks."""
+    for lock in folder.rglob(".*.lock"):
+        if lock.name != ".lock":
+            with FileLock(lock, timeout=60):
+                pass
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
+    assert len(COMMANDS) >= 4
+    for command in COMMANDS:
+        script, *given = shlex.split(command)
+        own = [word for word in SHORT.split() if word.partition("=")[0] not in command]
+        done = Forked([str(REPOSITORY / script), *given, *own], tmp_path).finished()
+        assert done.returncode == 0, done.stderr
+        assert "failed" not in done.stderr
+    wait_for_trackers(tmp_path)
+    assert len(list(tmp_path.rglob("events.out.tfevents.*"))) == 1
+    assert len(list(tmp_path.rglob("offline-run-*/*.wandb"))) == 1
+    assert len(list(tmp_path.rglob("metrics.csv"))) == 2
+    assert (tmp_path / "trackers" / "gpt-ladder.db").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_and_resumed_from_a_checkpoint_long_before_has_every_point_once(tmp_path: Path) -> None:
+    run, script = tmp_path / "run", str(REPOSITORY / "train.py")
+    settings = (
+        "model=v1 logger=[csv,tensorboard,trackio,wandb] logger.wandb.mode=offline logger.csv.steps=true "
+        "training.max_iters=100000 training.eval_interval=50 training.eval_iters=1 training.log_interval=10 device=cpu "
+        "checkpoint.interval=50 checkpoint.min_seconds=0 checkpoint.keep=1000 hydra.run.dir=run"
+    )
+    process = Forked([script, *settings.split()], tmp_path)
+    try:
+        wait_for(lambda: all((run / f".{name}.lock").exists() for name in records.NAMES))
+        before = len(list(run.glob("checkpoints/*")))  # none yet, if the trackers were quicker
+        wait_for(lambda: len(list(run.glob("checkpoints/*"))) > before + 5)
+    finally:
+        process.send_signal(9)
+    assert process.finished().returncode == -9
+    resume = ["resume=run/checkpoints/00000050", "training.max_iters=100"]
+    done = Forked([script, *resume], tmp_path).finished()
+    assert done.returncode == 0, done.stderr
+    wait_for_trackers(tmp_path)
+    table = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    assert [row[0] for row in table] == ["iteration", *map(str, range(0, 101, 10))]
+    batch = [float(row[table[0].index("batch")]) for row in table[2:]]
+    for name in records.NAMES:
+        points, texts = records.recorded(name, run, tmp_path / "trackers")
+        assert [i for i, _ in points["loss/val"]] == [0, 50, 100]
+        assert points["loss/batch"] == [(10 * n, pytest.approx(loss)) for n, loss in enumerate(batch, start=1)]
+        assert [i for i, _ in points["loss/documented_batch"]] == [0, 50, 100]
+        assert len(points["loss/exact_val"]) == 1
+        assert {"report", "sample"} <= texts.keys()
