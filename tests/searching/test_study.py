@@ -212,7 +212,7 @@ def test_a_search_that_is_killed_finds_what_an_unbroken_one_finds(
     called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
     """However often, at any moment of its work; only the time that it takes is another."""
-    kills, draw = 8, random.Random(0)
+    kills, draw = 6, random.Random(0)
     options = ["search.py", *SHORT, *corpus, RATE, "optimizer=adamw,sgd", f"n_trials={4 + kills}"]
     options += ["checkpoint.interval=4", "checkpoint.min_seconds=0"]
     assert called(*options, "study=whole", cwd=tmp_path).returncode == 0
