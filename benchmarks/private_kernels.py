@@ -30,10 +30,9 @@ from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import block_size_of, v8_modern
 from gpt.training.compilation import compiler_options, training_losses
-from gpt.training.fused import has_nonfinite
 from gpt.training.gradient_tape import RecordedGradient
 from gpt.training.objectives import Autograd, Objective
-from gpt.training.optimizers import AdamW
+from gpt.training.optimizers import AdamW, has_nonfinite
 
 _FALLBACK = "public fallback"
 _WARM_UP = 20  # steps that are not timed
@@ -44,7 +43,7 @@ def rows(repeats: int, *, quick: bool) -> list[Row]:
     steps = 2 if quick else 1000
     result = []
     for name in ("_fused_adamw_", "_amp_foreach_non_finite_check_and_unscale_"):
-        removed = without("gpt.training.fused", name)
+        removed = without("gpt.training.optimizers", name)
         measured = _pairs(repeats, partial(v6_step, steps), removed)
         result.append(Row(f"v6 step, torch.{name}", "ms", measured, _FALLBACK))
 

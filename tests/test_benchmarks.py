@@ -14,7 +14,7 @@ from gpt.cli.composing import composed
 from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
-from gpt.training.fused import has_nonfinite
+from gpt.training.optimizers import has_nonfinite
 from tests.conftest import REPOSITORY, Script, build, check_config
 from tests.playground.browsing import chromium_path
 
@@ -93,7 +93,7 @@ def test_without_a_fast_path_its_fallback_is_what_is_measured(monkeypatch: pytes
     name, calls = "_amp_foreach_non_finite_check_and_unscale_", []
     monkeypatch.setattr(torch, name, lambda *arguments: calls.append(arguments))
     monkeypatch.setattr("gpt.tasks.decoding.packing._is_intel", lambda: False)
-    with without("gpt.training.fused", name), unpacked():
+    with without("gpt.training.optimizers", name), unpacked():
         assert has_nonfinite([torch.tensor([1.0, float("nan")])]) == 1
         model = packed(build("v7", n_layer=1), torch.float32)
     assert calls == []

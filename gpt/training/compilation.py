@@ -6,6 +6,7 @@ cache for later runs with the same code, shapes, hyperparameters, threads, proce
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import platform
@@ -33,21 +34,21 @@ _TOLERANCE = 1e-4  # between a cached library and PyTorch, for the loss and each
 log = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def compiler_options(device: torch.device) -> Iterator[None]:
-    """Set two of PyTorch's private options, if it has them, for compiled losses; restored at the end."""
+def compiler_options(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """A context with two of PyTorch's private options, if it has them, for compiled losses."""
     import torch._functorch.config as config  # slow to import, like the whole compiler
 
-    options = {}
-    # Writing to this cache occasionally crashes the process (PyTorch's issue 177442); the others are enough.
-    if hasattr(config, "enable_autograd_cache"):
-        options["enable_autograd_cache"] = False
-    # Compiled CPU loops are very slow at storing booleans, so the backward pass recomputes dropout masks.
-    # benchmarks/private_kernels.py measures the gain.
-    if device.type == "cpu" and hasattr(config, "aggressive_recomputation"):
-        options["aggressive_recomputation"] = True
-    with config.patch(options):
-        yield
+    options = {
+        # Writing to this cache occasionally crashes the process (PyTorch's issue 177442); the others are enough.
+        "enable_autograd_cache": False,
+        # Compiled CPU loops are very slow at storing booleans, so the backward pass recomputes dropout masks.
+        # benchmarks/private_kernels.py measures the gain.
+        "aggressive_recomputation": device.type == "cpu",
+    }
+    patch: contextlib.AbstractContextManager[None] = config.patch(
+        {name: value for name, value in options.items() if hasattr(config, name)}
+    )
+    return patch
 
 
 def training_losses(
@@ -65,22 +66,15 @@ def training_losses(
         if runtime.device.type == "cpu" and not is_large(model) and len(examples[0].inputs) == 1:
             with contextlib.suppress(RandomNumbersError):
                 return _prepared(PrecompiledLoss(model, objective, runtime), model, examples, runtime), batch_loss
-        compiled = _just_in_time(model, runtime, objective, graphs=parts == 1)
+        log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
+        # A small stage spends its time launching kernels, which CUDA graphs avoid. But they overwrite gradients, so the
+        # parts of a batch could not add up.
+        graphs = parts == 1 and runtime.device.type == "cuda" and not is_large(model)
+        compiled = torch.compile(objective.__call__, dynamic=False, mode="reduce-overhead" if graphs else None)
         loss = _prepared(compiled, model, examples, runtime)
     # On a CPU, compilation does not speed up an evaluation's large passes.
     gains = runtime.device.type != "cpu" and objective.label_smoothing == 0
     return loss, loss if gains else batch_loss
-
-
-def _just_in_time(model: nn.Module, runtime: Runtime, objective: Objective, *, graphs: bool) -> BatchLoss:
-    log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
-    mode = None
-    # A small stage spends its time launching kernels, which CUDA graphs avoid. But they overwrite gradients, so the
-    # parts of a batch could not add up.
-    if graphs and runtime.device.type == "cuda" and not is_large(model):
-        mode = "reduce-overhead"
-    compiled: BatchLoss = torch.compile(objective.__call__, dynamic=False, mode=mode)
-    return compiled
 
 
 def _prepared(loss: BatchLoss, model: nn.Module, examples: Sequence[Batch], runtime: Runtime) -> BatchLoss:
@@ -173,15 +167,21 @@ def _library(step: _Step, example: list[Tensor]) -> Any:
     if not torch.equal(torch.get_rng_state(), generator):
         raise RandomNumbersError
     path = platformdirs.user_cache_path("gpt-ladder") / f"{_fingerprint(step, example)}.pt2"
-    with contextlib.suppress(RuntimeError):  # missing, damaged, or for other tensors
+    with contextlib.suppress(RuntimeError, ValueError):  # missing, damaged, or for other tensors
         library = _load(path)
-        if _agree(library.run(example), expected):
+        pairs = zip(library.run(example), expected, strict=True)
+        if all(torch.allclose(ours, theirs, atol=_TOLERANCE) for ours, theirs in pairs):
             return library
     log.info("compiling; the first time takes up to two minutes")
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder, path.name)
         _compile(step.with_gradient, example, built)
-        attempt("the compiled step", lambda: _keep(built, path))
+
+        def keep() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, built.read_bytes())
+
+        attempt("the compiled step", keep)
         return _load(built)
 
 
@@ -200,19 +200,13 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
         # Precompiled headers would pay off only for a second library; the metadata would stay in PyTorch's settings.
         options = {"precompile_headers": False, "metadata": {}}
         options = {f"aot_inductor.{name}": x for name, x in options.items() if hasattr(config.aot_inductor, name)}
+        package = functools.partial(aoti_compile_and_package, exported, package_path=str(path))
         # The system says which vector instructions there are. To try whether the C++ compiler knows them takes seconds,
         # so it is tried only if it does not.
         try:
-            aoti_compile_and_package(
-                exported, package_path=str(path), inductor_configs=options | {"cpp.vec_isa_ok": True}
-            )
+            package(inductor_configs=options | {"cpp.vec_isa_ok": True})
         except RuntimeError:
-            aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
-
-
-def _keep(built: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, built.read_bytes())
+            package(inductor_configs=options)
 
 
 def _load(path: Path) -> Any:
@@ -223,25 +217,15 @@ def _load(path: Path) -> Any:
     return torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
 
 
-def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    return len(found) == len(expected) and all(
-        torch.allclose(ours, theirs, atol=_TOLERANCE) for ours, theirs in zip(found, expected, strict=True)
-    )
-
-
 def _fingerprint(step: _Step, example: list[Tensor]) -> str:
-    """A file name that identifies everything a library depends on.
-
-    If a library is wrong nevertheless, `_agree` detects it.
-    """
+    """A file name that identifies everything a library depends on."""
     modules = list(step.modules())
     files = {Path(sys.modules[type(module).__module__].__file__ or "") for module in modules}
     files |= set(Path(gpt.models.__path__[0]).glob("*.py"))
     settings = [{k: v for k, v in vars(module).items() if isinstance(v, int | float | str)} for module in modules]
     processor = Path("/proc/cpuinfo")
-    flags = (
-        processor.read_text().partition("flags")[2].partition("\n")[0] if processor.exists() else platform.processor()
-    )
+    described = processor.read_text() if processor.exists() else f"flags {platform.processor()}"
+    flags = described.partition("flags")[2].partition("\n")[0]
     known = [
         torch.__version__, torch.get_num_threads(), flags, str(step.runtime), str(step.objective),
         [(t.shape, t.dtype) for t in example],

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from gpt.base.stopping import Stop, Stopped
 from gpt.data.batch import Batch
 from gpt.training.evaluation import estimated_losses
-from gpt.training.fused import has_nonfinite
 from gpt.training.metrics import means
 from gpt.training.objectives import BatchLoss, Gradient
+from gpt.training.optimizers import has_nonfinite
 from gpt.training.progress import Evaluation
 from gpt.training.recipe import Recipe
 from gpt.training.state import TrainingState

@@ -2,7 +2,7 @@
 
 Implemented here because the first step of a PyTorch optimizer imports the compiler (one second, 80 MB), and because
 a small stage's step is short enough for the bookkeeping to matter. tests/training/test_optimizers.py compares each with
-PyTorch's.
+PyTorch's. Two of PyTorch's private kernels have public equivalents; benchmarks/private_kernels.py measures the gain.
 """
 
 import inspect
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from gpt.base.choices import Fraction, NonNegative, Registry
 from gpt.base.errors import RequestError
 from gpt.base.runtime import has_bfloat16
-from gpt.training.fused import fused_adamw
+
+_EPSILON = 1e-8  # AdamW's, in PyTorch and in the paper
 
 
 class Optimizer(ABC):
@@ -157,7 +158,7 @@ class SGD(Optimizer):
 
 
 # Parameters that decay alike: their names, themselves, their first and second moments, and the decay.
-_Group = tuple[list[str], list[Tensor], tuple[list[Tensor], list[Tensor]], float]
+_Group = tuple[list[str], list[Tensor], list[Tensor], list[Tensor], float]
 
 
 class AdamWGroup:
@@ -174,20 +175,41 @@ class AdamWGroup:
         self._groups: list[_Group] = []
         for are_matrices, decay in ((True, weight_decay), (False, 0.0)):
             group = [name for name in names if (parameters[name].dim() >= 2) == are_matrices]
+            first, second = ([state[f"{which}_moment.{name}"] for name in group] for which in ("first", "second"))
             if group:
-                first, second = ([state[f"{which}_moment.{name}"] for name in group] for which in ("first", "second"))
-                self._groups.append((group, [parameters[name] for name in group], (first, second), decay))
+                self._groups.append((group, [parameters[name] for name in group], first, second, decay))
 
     def step(self, rate: float, skip: Tensor) -> None:
         """One step at this learning rate; where the scalar `skip` is 1, nothing changes."""
         if self._groups:
             self._steps += 1 - skip
-        for names, parameters, moments, weight_decay in self._groups:
+        beta1, beta2 = self._betas
+        for names, parameters, first, second, decay in self._groups:
             gradients = [self._optimizer.gradient(name) for name in names]
-            fused_adamw(
-                parameters, gradients, moments, self._steps,
-                rate=rate, betas=self._betas, weight_decay=weight_decay, skip=skip,
-            )  # fmt: skip
+            # On MPS, PyTorch's kernel ignored found_inf until 2026 (PyTorch's pull request 186360).
+            if hasattr(torch, "_fused_adamw_") and parameters[0].device.type != "mps":
+                torch._fused_adamw_(
+                    parameters, gradients, first, second, max_exp_avg_sqs=[], state_steps=[self._steps] * len(names),
+                    lr=rate, beta1=beta1, beta2=beta2, weight_decay=decay, eps=_EPSILON, amsgrad=False, maximize=False,
+                    found_inf=skip,
+                )  # fmt: skip
+            elif not skip:
+                for p, gradient, m, v in zip(parameters, gradients, first, second, strict=True):
+                    p.mul_(1 - rate * decay)
+                    m.lerp_(gradient, 1 - beta1)
+                    v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+                    deviation = (v.sqrt() / math.sqrt(1 - beta2 ** self._steps.item())).add_(_EPSILON)
+                    p.addcdiv_(m, deviation, value=-rate / (1 - beta1 ** self._steps.item()))
+
+
+def has_nonfinite(tensors: list[Tensor]) -> Tensor:
+    """1 if any of the tensors contains NaN or Inf, else 0: a scalar on their device."""
+    found = torch.zeros((), device=tensors[0].device)
+    if hasattr(torch, "_amp_foreach_non_finite_check_and_unscale_"):
+        # The gradient-scaling kernel, which also multiplies by a scale, here 1.
+        torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, torch.ones_like(found))
+        return found
+    return found + ~torch.stack([tensor.isfinite().all() for tensor in tensors]).all()
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

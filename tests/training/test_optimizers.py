@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from gpt.base.ladder import BESIDE, LADDER
 from gpt.base.runtime import has_bfloat16
-from gpt.training.fused import has_nonfinite
-from gpt.training.optimizers import Optimizer, orthogonalised
+from gpt.training.optimizers import Optimizer, has_nonfinite, orthogonalised
 from tests.conftest import build_small
 from tests.training.helpers import OPTIMIZERS, bits, small_optimizer
 
