@@ -20,13 +20,8 @@ V1 = [*SWEEP, "model=v1"]
 
 _BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (REPOSITORY / "docs" / "clusters.md").read_text(), re.MULTILINE | re.DOTALL)
 COMMANDS = [line.partition("   #")[0] for block in _BLOCKS for line in block.splitlines() if "pip install" not in line]
-_SHORT = [
-    "data=text",
-    "data.path=corpus.txt",
-    "training.max_iters=4",
-    "training.eval_interval=2",
-    "training.eval_iters=1",
-]
+_SHORT = ["data=text", "data.path=corpus.txt", "training.max_iters=4", "training.eval_interval=2",
+          "training.eval_iters=1"]  # fmt: skip
 
 
 def of_long_text(folder: Path) -> list[str]:

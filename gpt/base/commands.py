@@ -11,7 +11,7 @@ class Command(NamedTuple):
     """What `python -m gpt NAME` and gpt-NAME run; its keys and their values are in conf/NAME.yaml."""
 
     module: str  # has its function(config, request) and, if a sweep ends with a report, after_sweep(folder)
-    schema: str  # the class of its configuration
+    schema: str  # the class of its configuration; without a module, one of gpt/base/command_schemas.py
     words: tuple[str, ...]  # keys that a word without a key may stand for, as in `train.py v5`; the first that fits
     purpose: str
     function: str = "main"
@@ -20,32 +20,30 @@ class Command(NamedTuple):
     def load_schema(self) -> "type[BaseModel]":
         """The class that checks its configuration."""
         module, _, name = self.schema.rpartition(".")
-        return getattr(import_module(module), name)
+        return getattr(import_module(module or "gpt.base.command_schemas"), name)
+
+
+def _managing(function: str, schema: str, words: tuple[str, ...], purpose: str) -> Command:
+    return Command("gpt.session.managing", schema, words, purpose, function, is_script=False)
 
 
 COMMANDS = {
     "train": Command("gpt.session.train", "gpt.base.schema.TrainConfig", ("model",),
                      "train a stage of the ladder, or sweep over several: model=v5"),
-    "generate": Command("gpt.session.generate", "gpt.base.command_schemas.GenerateConfig", ("model", "run", "prompt"),
+    "generate": Command("gpt.session.generate", "GenerateConfig", ("model", "run", "prompt"),
                         'print text from a trained run: prompt="ROMEO:"'),
-    "evaluate": Command("gpt.session.evaluate", "gpt.base.command_schemas.EvaluateConfig", ("model", "run", "text"),
+    "evaluate": Command("gpt.session.evaluate", "EvaluateConfig", ("model", "run", "text"),
                         "measure a run on held-out data or on a text"),
-    "compare": Command("gpt.session.compare", "gpt.base.command_schemas.CompareConfig", ("model", "runs"),
+    "compare": Command("gpt.session.compare", "CompareConfig", ("model", "runs"),
                        "compare runs with the documented losses and with each other"),
-    "search": Command("gpt.searching.command", "gpt.base.command_schemas.StudyConfig", ("model",),
-                      "search for hyperparameters"),
-    "export": Command("gpt.exporting.command", "gpt.base.command_schemas.ExportConfig", ("model", "run", "format"),
+    "search": Command("gpt.searching.command", "StudyConfig", ("model",), "search for hyperparameters"),
+    "export": Command("gpt.exporting.command", "ExportConfig", ("model", "run", "format"),
                       "export a run for other programs: format=onnx"),
-    "play": Command("gpt.playground.command", "gpt.base.command_schemas.PlayConfig", ("model", "run", "runs"),
+    "play": Command("gpt.playground.command", "PlayConfig", ("model", "run", "runs"),
                     "open a page about the runs in the browser"),
-    "runs": Command("gpt.session.managing", "gpt.base.command_schemas.RunsConfig", ("model", "runs"),
-                    "list the runs, the newest first: since=7d", "runs", is_script=False),
-    "tag": Command("gpt.session.managing", "gpt.base.command_schemas.TagConfig", ("runs", "tags"),
-                   "give tags to runs: RUN_FOLDER golden", "tag", is_script=False),
-    "untag": Command("gpt.session.managing", "gpt.base.command_schemas.TagConfig", ("runs", "tags"),
-                     "take tags from runs: RUN_FOLDER golden", "untag", is_script=False),
-    "name": Command("gpt.session.managing", "gpt.base.command_schemas.NameConfig", ("run", "name"),
-                    "give a run another name: RUN_FOLDER best_v5", "name", is_script=False),
-    "clean": Command("gpt.session.managing", "gpt.base.command_schemas.CleanConfig", ("model", "runs"),
-                     "remove the runs that have not finished", "clean", is_script=False),
+    "runs": _managing("runs", "RunsConfig", ("model", "runs"), "list the runs, the newest first: since=7d"),
+    "tag": _managing("tag", "TagConfig", ("runs", "tags"), "give tags to runs: RUN_FOLDER golden"),
+    "untag": _managing("untag", "TagConfig", ("runs", "tags"), "take tags from runs: RUN_FOLDER golden"),
+    "name": _managing("name", "NameConfig", ("run", "name"), "give a run another name: RUN_FOLDER best_v5"),
+    "clean": _managing("clean", "CleanConfig", ("model", "runs"), "remove the runs that have not finished"),
 }  # fmt: skip

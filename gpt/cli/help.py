@@ -51,27 +51,24 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str]) -> str
 
 
 def _group(group: str, chosen: Any, width: int) -> str:
-    """The choices of a group, each with its purpose; the current one has a star."""
+    """The choices of a group, each with its purpose; the current one has a star. Stages stand under three headings."""
     heading = f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"
     names, lines = choices_of(group), []
-    for title, members in (_stages(heading, names) if group == "model" else {heading: names}).items():
+    parts = {heading: names}
+    if group == "model":
+        parts = {
+            heading: [name for name in names if name in LADDER],
+            "  beside the ladder:": [name for name in names if name not in LADDER and not is_ablation(name)],
+            "  with one idea less or more, to compare:": [name for name in names if is_ablation(name)],
+        }
+    for title, members in parts.items():
         lines += [title] if members else []
         for name in members:
-            mark = "*" if name == chosen else " "
             purpose = _purpose(CONF / group / f"{name}.yaml")
             others = settings_of(name) if group == "model" and (name == chosen or not is_ablation(name)) else []
             purpose += f"; also sets {' '.join(others)}" if others else ""
-            lines += _entry(f"{mark} {name}", purpose, width, column=24)
+            lines += _entry(f"{'*' if name == chosen else ' '} {name}", purpose, width, column=24)
     return "\n".join(lines)
-
-
-def _stages(heading: str, names: list[str]) -> dict[str, list[str]]:
-    """The stages under their headings: the ladder in order, the other stages, and the ablations."""
-    return {
-        heading: [name for name in names if name in LADDER],
-        "  beside the ladder:": [name for name in names if name not in LADDER and not is_ablation(name)],
-        "  with one idea less or more, to compare:": [name for name in names if is_ablation(name)],
-    }
 
 
 def _purpose(path: Path) -> str:

@@ -70,16 +70,19 @@ def main(
             checked = schema.model_validate(values)
             return task(checked, requesting.of_job(config_name, typed, checked, rest))
 
+    failed: JobError | None = None
     with one_line_errors():
         try:
             with explained(config_name, lambda: bool(composed)):
                 hydra.main(**VERSION, config_path=str(CONF), config_name=config_name)(job)()
-        except JobError:
-            _compare(after_sweep)
-            raise
+        except JobError as error:
+            failed = error
         finally:
             sweeps.remove_empty_folders()
-        _compare(after_sweep)
+        if after_sweep is not None and (folder := sweeps.folder()) is not None:
+            after_sweep(folder)
+        if failed is not None:
+            raise failed
 
 
 def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[str, str], list[str]]:
@@ -118,9 +121,3 @@ def _keyed(schema: type[BaseModel], config_name: str) -> tuple[list[str], list[s
 
 def _sweeps(typed: list[str]) -> bool:
     return not {"-m", "--multirun"}.isdisjoint(typed)
-
-
-def _compare(after_sweep: Callable[[Path], None] | None) -> None:
-    folder = sweeps.folder()
-    if after_sweep is not None and folder is not None:
-        after_sweep(folder)

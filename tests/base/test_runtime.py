@@ -1,12 +1,16 @@
-"""The device and the precision of a model."""
+"""The device, the precision and the threads of a model."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 from gpt.base.runtime import Runtime, select_runtime
+from tests.conftest import REPOSITORY
 
 CPU = torch.device("cpu")
 
@@ -36,3 +40,14 @@ def test_a_pass_in_bfloat16_reads_the_weights_of_the_last_update(*, outer: bool)
                 layer.weight.mul_(2)
             with runtime.autocast():
                 assert torch.equal(layer(x), 2 * before)
+
+
+def test_threads_wait_passively_but_for_what_the_user_sets() -> None:
+    settings = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    code = f"import gpt, os, sys; print(*[os.environ[name] for name in {settings}], 'torch' in sys.modules)"
+    for given, expected in (({}, "PASSIVE 6000 False"), ({"GOMP_SPINCOUNT": "7"}, "PASSIVE 7 False")):
+        usual = {name: value for name, value in os.environ.items() if name not in settings}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=usual | given, cwd=REPOSITORY, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == expected, done.stderr

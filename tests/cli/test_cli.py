@@ -167,28 +167,39 @@ def test_a_sweep_without_a_run_leaves_nothing_behind(called: Script, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def importing(what_happens: str, script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """A script in a process in which this happens whenever a module is imported, by its `name`."""
+    code = f"""
+import importlib.abc, os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a suite in the background ignores
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        {what_happens}
+sys.meta_path.insert(0, Finder())
+sys.argv = {[script, *arguments]!r}
+runpy.run_path({str(REPOSITORY / script)!r}, run_name="__main__")
+"""
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize(
-    ("number", "line", "name", "awaited"),
-    [(signal.SIGINT, "interrupted", "train", "pydantic"), (signal.SIGTERM, "stopped", "export", "omegaconf")],
+    ("number", "line", "script", "awaited"),
+    [(signal.SIGINT, "interrupted", "train.py", "pydantic"), (signal.SIGTERM, "stopped", "export.py", "omegaconf")],
 )
 def test_a_signal_ends_a_command_in_a_line_from_its_first_moment(
-    number: int, line: str, name: str, awaited: str, tmp_path: Path
+    number: int, line: str, script: str, awaited: str, tmp_path: Path
 ) -> None:
     """While it imports, and while Hydra composes, which makes an exception one of its own."""
-    code = (
-        "import importlib.abc, os, runpy, signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a suite in the background ignores
-        "class Signal(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == {awaited!r}:\n"
-        f"            os.kill(os.getpid(), {int(number)})\n"
-        "sys.meta_path.insert(0, Signal())\n"
-        f"sys.argv = ['{name}.py']\n"
-        f"runpy.run_path({str(REPOSITORY / f'{name}.py')!r}, run_name='__main__')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = importing(f"if name == {awaited!r}: os.kill(os.getpid(), {int(number)})", script, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{line}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
+    absent = "if name.startswith('hydra_plugins'): raise ModuleNotFoundError(name)"
+    done = importing(absent, "train.py", "-m", "hydra/launcher=slurm", "seed=1,2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: hydra/launcher=submitit_slurm is not installed: pip install -e '.[slurm]'\n"
 
 
 GLOBAL = "# @package _global_\n"
@@ -248,22 +259,6 @@ def test_help_imports_no_torch(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"hydra", "torch"} & imported == {"hydra"}
-
-
-def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
-    without = (
-        "import importlib.abc, runpy, sys\n"
-        "class Without(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        "        if name.startswith('hydra_plugins'):\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Without())\n"
-        "sys.argv = ['train.py', '-m', 'hydra/launcher=slurm', 'seed=1,2']\n"
-        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", without], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == "error: hydra/launcher=submitit_slurm is not installed: pip install -e '.[slurm]'\n"
 
 
 def test_a_sweeper_gets_the_validation_loss_of_each_job(
