@@ -38,10 +38,7 @@ _LARGEST = 10**8  # bytes: that of both of them, more than any download has
 
 
 def multi30k(folder: Path, name: str) -> Path:
-    """The file `name` of multi30k in `folder`/multi30k, downloaded if it is not there yet.
-
-    Raises UserError if the file there has other content, or if it cannot be downloaded.
-    """
+    """The file `name` of multi30k in `folder`/multi30k, or downloaded to it. Raises UserError as `mahoney` does."""
     path, expected = folder / "multi30k" / name, _MULTI30K_FILES[name]
 
     def accept(arrived: Path) -> None:

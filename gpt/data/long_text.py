@@ -94,10 +94,7 @@ class LongText(Text):
         return dict(zip(SPLITS, self._described.lengths, strict=False))
 
     def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
-        """Its token ids, mapped into memory; they are made first if that was not done before.
-
-        Raises UserError if the files have changed since the start, or if nothing can be written.
-        """
+        """Its token ids, in files that are made once. Raises UserError if the text changes, or no file can be."""
         dtype = np.dtype(f"<u{1 if len(tokenizer) <= 2**8 else 2 if len(tokenizer) <= 2**16 else 4}")
         ends = self._described.ends if tokenizer.reads_bytes else self._described.whole_ends
         found: dict[str, Ids] = {}

@@ -17,7 +17,7 @@ SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
 
 
 def parts_of(tokenizer: Any) -> tuple[list[str], list[tuple[str, str]] | None]:
-    """The tokens by id and the merges, if it has any, of a tokenizer in the library `tokenizers`' JSON.
+    """The tokens by id and the merges, if any, of a tokenizer in the JSON of the library `tokenizers`.
 
     Raises ValueError, KeyError or TypeError if it is none.
     """

@@ -41,7 +41,7 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
         """
         del tokenizer
         super().__init__()
-        self.stage, self.task = stage, tasks.restored(Choice(_target_=loader), vocabulary)
+        self.stage, self.task = stage, tasks.of(Choice(_target_=loader)).restored(vocabulary)
         self.model = models.build(Choice.model_validate(model), self.task.vocab_size)
         self.eval()
 

@@ -203,7 +203,7 @@ class TrainedRun(Trained):
 
     def __init__(self, run: RunFolder, which: Saved | int, model: nn.Module) -> None:
         config = run.config()
-        super().__init__(model, tasks.restored(config.data, run.vocabulary()), config, which)
+        super().__init__(model, tasks.of(config.data).restored(run.vocabulary()), config, which)
         self.run = run
 
     def __repr__(self) -> str:

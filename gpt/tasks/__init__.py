@@ -15,16 +15,13 @@ from gpt.tasks.continuation import Continuation
 from gpt.tasks.task import Task, every_task
 from gpt.tasks.translation import Translation
 
-__all__ = ["Continuation", "Task", "Translation", "load", "load_corpus", "of", "restored"]
+__all__ = ["Continuation", "Task", "Translation", "load", "load_corpus", "of"]
 
 Stage = nn.Module | Callable[..., Any]  # a model, its class, or a function that makes one
 
 
 def of(data: Choice) -> type[Task]:
-    """The task of a configuration: the one that handles the type of corpus its loader returns.
-
-    Raises RequestError for anything but a loader.
-    """
+    """The task that handles the type of corpus a loader returns. Raises RequestError for anything but a loader."""
     corpus = type_of(LOADER.find(data))
     for task in every_task():
         if corpus is not None and issubclass(corpus, task.corpus):
@@ -32,21 +29,15 @@ def of(data: Choice) -> type[Task]:
     raise RequestError(f"data._target_={data.target} returns a {corpus and corpus.__name__}, which no task handles")
 
 
-def restored(data: Choice, vocabulary: Vocabulary) -> Task:
-    """The task of a run, with the tokenizer that it was trained with. Raises UserError if it is damaged."""
-    return of(data).restored(vocabulary)
-
-
 def load(
     data: Choice, stage: Stage, vocabulary: Vocabulary | None = None, corpus: Corpus | None = None
 ) -> tuple[Task, Corpus]:
     """The task and the corpus that a configuration names, which may have been read already.
 
-    The tokenizer is built from the corpus, or from the `vocabulary` of a resumed run. Raises RequestError as
-    `load_corpus` does.
+    The tokenizer is built from the corpus, or from a run's `vocabulary`. Raises RequestError as `load_corpus` does.
     """
-    corpus = corpus or load_corpus(data, stage)
-    return of(data).built_for(corpus) if vocabulary is None else restored(data, vocabulary), corpus
+    task, corpus = of(data), corpus or load_corpus(data, stage)
+    return task.built_for(corpus) if vocabulary is None else task.restored(vocabulary), corpus
 
 
 def load_corpus(data: Choice, stage: Stage) -> Corpus:

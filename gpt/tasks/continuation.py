@@ -110,10 +110,7 @@ class Continuation(Task):
         return self.tokenizer.encode(self.known(text))
 
     def data(self, corpus: Text, model: nn.Module, device: torch.device) -> Data:
-        """Windows of the model's block_size, or lines; a stage that remembers the training split receives it.
-
-        Raises RequestError for lines and such a stage.
-        """
+        """Windows of the model's block_size, or lines, which RequestError refuses to a stage that remembers a text."""
         if left_out := self.left_out(corpus):
             unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
             self._warn(left_out.count, unknown)

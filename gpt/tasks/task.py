@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib
-import math
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -109,10 +108,7 @@ class Task(ABC):
 
     @abstractmethod
     def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
-        """The corpus in batches for the model; one that remembers the training split receives it here.
-
-        Raises RequestError if the corpus is too small or its sentences are too long.
-        """
+        """The corpus in batches for the model, which may remember it. Raises RequestError if it does not fit."""
 
     def examples(self, model: nn.Module, corpus: Any) -> list[str]:  # noqa: ARG002
         """Lines for the log that show what the model has learned; by default none."""
@@ -169,12 +165,13 @@ def checked_options(schema: type[Options], prompt: str | None, options: Mapping[
     """
     if unknown := [name for name in options if name not in schema.model_fields]:
         raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted(schema.model_fields))}")
-    plain = {
-        name: x.item() if isinstance(x, np.generic | Tensor) and math.prod(x.shape) == 1 else x
-        for name, x in options.items()
-    }
     checked_values(GenerateConfig, {"prompt": prompt})
-    return schema(**checked_values(schema, plain))
+    return schema(**checked_values(schema, {name: _plain(x) for name, x in options.items()}))
+
+
+def _plain(value: Any) -> Any:
+    is_scalar = isinstance(value, np.generic) or (isinstance(value, Tensor) and value.numel() == 1)
+    return value.item() if is_scalar else value
 
 
 @functools.cache

@@ -159,10 +159,9 @@ def _subwords() -> "type[Subwords]":
 
 
 def readable(lines: Iterable[bytes], tokenizer: "Subwords", block_size: int) -> Iterator[str]:
-    """Yield a sentence for each input line, without the characters that the vocabulary lacks.
+    """Yield a sentence for each input line, without the characters that the vocabulary lacks, with a warning.
 
-    A line that is not UTF-8 or has too many subwords for the model becomes an empty sentence. A warning says what was
-    left out of a line.
+    A line that is not UTF-8 or has too many subwords for the model becomes an empty sentence.
     """
     for number, line in enumerate(lines, start=1):
         try:

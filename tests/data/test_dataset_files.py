@@ -13,7 +13,6 @@ from gpt.data.corpus import Text
 
 pytest.importorskip("datasets", reason="datasets is not installed")
 
-
 ROWS = [f"row {i}: é" for i in range(20)]
 
 
@@ -56,33 +55,26 @@ def test_two_splits_are_to_train_and_to_validate_on_without_empty_rows_or_a_byte
 
 
 REFUSED = [
-    ("json", "nowhere.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=json: .*nowhere"),
-    ("json", "a.jsonl", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
-    ("json", "a.jsonl", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows that are not"),
-    ("parquet", "a.jsonl", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
+    ("json", {"files": "nowhere.jsonl"}, r"cannot load split train\[:90%\] of data\.name=json: .*nowhere"),
+    ("json", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
+    ("json", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows that are not trained on"),
+    ("parquet", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
+    # The library would read what is here, and a stranger's run folder could name it:
+    ("folder", {"files": None}, r"is a folder here: name its files with data\.files="),
+    ("json", {"files": None}, r"data\.name=json is a format: name the files to read with data\.files="),
 ]
 
 
-@pytest.mark.parametrize(("name", "file", "changes", "message"), REFUSED)
-def test_what_cannot_be_read_is_one_line(
-    name: str, file: str, changes: dict[str, Any], message: str, tmp_path: Path
+@pytest.mark.parametrize(("name", "changes", "message"), REFUSED)
+def test_what_cannot_or_must_not_be_read_is_one_line(
+    name: str, changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a.jsonl", ROWS)
-    with pytest.raises(RequestError, match=message) as error:
-        loaded(name, str(tmp_path / file), **changes)
-    assert "\n" not in str(error.value)
-
-
-def test_a_name_is_never_a_folder_here_and_a_format_reads_no_files_but_those_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The library would read them, and a stranger's run folder could name one."""
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RequestError, match=r"is a folder here: name its files with data\.files="):
-        loaded("folder", None)
-    with pytest.raises(RequestError, match=r"data\.name=json is a format: name the files to read with data\.files="):
-        loaded("json", None)
+    with pytest.raises(RequestError, match=message) as error:
+        loaded(name, **({"files": "a.jsonl"} | changes))
+    assert "\n" not in str(error.value)
 
 
 def test_a_place_that_cannot_be_written_says_where_to_point_it(tmp_path: Path) -> None:

@@ -34,21 +34,20 @@ def data(corpus: PairCorpus) -> PairData:
 
 
 def test_an_epoch_serves_every_pair_once_with_less_than_a_tenth_of_padding(data: PairData, corpus: PairCorpus) -> None:
-    iteration, seen, tokens, places, trained = 0, [], 0, 0, 0
-    while data.epoch(trained) == 0:
-        batch = data.training_batch(1, iteration, 1024)
-        trained += batch.tokens
+    batches, tokens, places = [], 0, 0
+    while data.epoch(sum(batch.tokens for batch in batches)) == 0:
+        batch = data.training_batch(1, len(batches), 1024)
         (source, target), answer = batch.inputs, batch.targets
+        is_target = answer != IGNORED
         assert answer.numel() <= 1024
-        assert batch.tokens == (answer != IGNORED).sum()
-        assert torch.equal((target == PAD), (answer == IGNORED))
+        assert batch.tokens == is_target.sum()
+        assert torch.equal(target != PAD, is_target)
         assert (target[:, 0] == BEGIN).all()
-        assert torch.equal(target[:, 1:][answer[:, 1:] != IGNORED], answer[:, :-1][answer[:, 1:] != IGNORED])
-        seen += [tuple(row) for row in source.tolist()]
+        assert torch.equal(target[:, 1:][is_target[:, 1:]], answer[:, :-1][is_target[:, 1:]])
         tokens += int((source != PAD).sum()) + batch.tokens
         places += source.numel() + answer.numel()
-        iteration += 1
-    assert len(seen) == len(corpus.train)
+        batches.append(batch)
+    assert sum(len(batch.targets) for batch in batches) == len(corpus.train)
     assert 1 - tokens / places < 0.1
     again = PairData(corpus, data.tokenizer, block_size=256, device="cpu")
     first, same, other, next_one = (

@@ -59,14 +59,6 @@ def test_a_character_is_shown_once_its_last_byte_has_come_and_bytes_that_are_not
     assert ByteTokenizer().encode(content.decode(errors="surrogateescape")).tolist() == list(content)
 
 
-@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), SUBWORDS], ids=["bytes", "subwords"])
-def test_a_run_restores_its_tokenizer_from_its_vocabulary(tokenizer: ByteLevel) -> None:
-    vocabulary = Vocabulary(kind=tokenizer.kind, vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus="")
-    restored = tokenizers.restored(Vocabulary.model_validate_json(vocabulary.model_dump_json()))
-    assert (type(restored), restored.name) == (type(tokenizer), tokenizer.name)
-    assert torch.equal(restored.encode(CONTENT), tokenizer.encode(CONTENT))
-
-
 def test_a_vocabulary_may_have_many_short_subwords_but_no_other_large_field(tmp_path: Path) -> None:
     path, letters = tmp_path / "tokenizer.json", SUBWORDS.vocabulary[:60]
     pairs = list(itertools.product(letters, repeat=2))
@@ -88,7 +80,6 @@ def test_a_vocabulary_may_have_many_short_subwords_but_no_other_large_field(tmp_
         ("subwords", [*SUBWORDS.vocabulary, "東"], SUBWORDS.merges),
         ("subwords", SUBWORDS.vocabulary, [("nowhere", "else")]),
         ("characters", "ba", None),  # not in order: the model's rows would belong to other characters
-        ("characters", ["ab", "c"], None),
     ],
 )
 def test_a_damaged_vocabulary_is_one_line(kind: str, vocabulary: list[str] | str, merges: list | None) -> None:
@@ -96,10 +87,15 @@ def test_a_damaged_vocabulary_is_one_line(kind: str, vocabulary: list[str] | str
         tokenizers.restored(Vocabulary(kind=kind, vocabulary=vocabulary, merges=merges, corpus=""))
 
 
-def test_subwords_are_learned_from_the_training_split_alone() -> None:
-    shown = tokenizers.built_for(TextCorpus("ab" * 100, "zq" * 100, tokens=Tokens("subwords", 260))).shown
-    assert "abab" in shown
-    assert not any("zq" in token for token in shown)
+def test_subwords_are_learned_from_the_training_split_alone_and_restored_from_a_runs_vocabulary() -> None:
+    learned = tokenizers.built_for(TextCorpus("ab" * 100, "zq" * 100, tokens=Tokens("subwords", 260)))
+    assert "abab" in learned.shown
+    assert not any("zq" in token for token in learned.shown)
+    for tokenizer in (learned, ByteTokenizer()):
+        kept = Vocabulary(kind=tokenizer.kind, vocabulary=tokenizer.vocabulary, merges=tokenizer.merges, corpus="")
+        restored = tokenizers.restored(Vocabulary.model_validate_json(kept.model_dump_json()))
+        assert (type(restored), restored.name) == (type(tokenizer), tokenizer.name)
+        assert torch.equal(restored.encode(CONTENT), tokenizer.encode(CONTENT))
 
 
 @settings(max_examples=30)

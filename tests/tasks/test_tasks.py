@@ -57,11 +57,9 @@ def test_the_type_of_the_corpus_decides_on_the_task(monkeypatch: pytest.MonkeyPa
     assert len(set(types)) == len(types)
 
     class Melody(Corpus):
-        def parts(self) -> list[str]:
-            return []
+        pass
 
-    def melody() -> Melody:
-        return Melody()
+    def melody() -> Corpus: ...
 
     melody.__module__ = "gpt.data.corpora"
     melody.__annotations__["return"] = Melody
@@ -75,7 +73,6 @@ def test_the_type_of_the_corpus_decides_on_the_task(monkeypatch: pytest.MonkeyPa
     [
         (tasks.Continuation, "sentence_subwords", [*SPECIAL, "c"]),
         (tasks.Continuation, "os", "abc"),  # no module that is not a tokenizer is imported
-        (tasks.Translation, "characters", "abc"),
         (tasks.Translation, "sentence_subwords", ["a", "b", "c", "d", "e"]),
     ],
 )

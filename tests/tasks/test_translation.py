@@ -127,16 +127,17 @@ def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -
     references = ["A man with a hat plays guitar.", "Two dogs run over the green grass.", "A child is sleeping here."]
     found = ["a man with a hat plays the guitar.", "Two dogs run over the green grass.", "A child sleeps here."]
     bleu, lower, chrf, right = scores(found, references)
-    assert [s.name for s in (bleu, lower, chrf, right)] == ["BLEU", "BLEU, lower case", "chrF", "exact matches"]
     assert bleu.value == sacrebleu.corpus_bleu(found, [references]).score
     assert lower.value == sacrebleu.corpus_bleu(found, [references], lowercase=True).score
     assert chrf.value == sacrebleu.corpus_chrf(found, [references]).score
-    assert 0 < bleu.value < lower.value < 100
     assert right.value == pytest.approx(100 / 3)
-    signatures = ("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:", "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|",
-                  "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:", "% of sentences")  # fmt: skip
-    for score, signature in zip((bleu, lower, chrf, right), signatures, strict=True):
-        assert score.unit.startswith(signature)
+    signatures = {
+        "BLEU": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:",
+        "BLEU, lower case": "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|",
+        "chrF": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:", "exact matches": "% of sentences",
+    }  # fmt: skip
+    for score, (name, signature) in zip((bleu, lower, chrf, right), signatures.items(), strict=True):
+        assert (score.name, score.unit[: len(signature)]) == (name, signature)
     *_, spaced = scores([" a b ", "c"], ["  a b", "d"])  # subwords do not keep the spaces at the ends of a line
     assert spaced.value == 50
     assert [s.value for s in scores(references, references)] == pytest.approx([100, 100, 100, 100])
@@ -147,8 +148,8 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A working folder in which copying was learned with the command line."""
     folder = tmp_path_factory.mktemp("translator")
     done = script(
-        "train.py", "experiment=copy", "data.length=6", "data.size=4000", "training.max_iters=400",
-        "schedule.warmup_iters=100", "model.n_layer=1", "model.n_embd=64", "model.dropout=0.0", "device=cpu",
+        "train.py", "experiment=copy", "data.length=4", "data.size=4000", "training.max_iters=200",
+        "schedule.warmup_iters=50", "model.n_layer=1", "model.n_embd=64", "model.dropout=0.0", "device=cpu",
         cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -168,10 +169,7 @@ def test_copying_is_learned_measured_and_done_line_by_line(script: Script, trans
 
 
 REFUSED = {
-    "data=text does not fit a stage that translates: it needs pairs, such as data=multi30k":
-        ["train.py", "model=transformer", "data=text", "data.path=/nowhere"],
     "data=copy does not fit a stage that continues a text: it needs a text": ["train.py", "model=v5", "data=copy"],
-    "data.source is required": ["train.py", "model=transformer", "data=parallel"],
     "the prompt is empty": ["generate.py", "prompt=" + "a " * 5000],
     "temperature is for a run that continues a text, but this one translates": ["generate.py", "temperature=0.5"],
     "characters '日' (U+65E5) and '本' (U+672C) are not in the vocabulary": ["generate.py", "prompt=日本"],

@@ -25,10 +25,7 @@ def named(kind: str) -> type[TextTokenizer]:
 
 
 def built_for(corpus: Text) -> TextTokenizer:
-    """The tokenizer that a corpus asks for.
-
-    Raises RequestError if its library is not installed, or if the text is not UTF-8, except for bytes.
-    """
+    """The tokenizer that a corpus asks for. Raises RequestError without its library, or if the text is not UTF-8."""
     tokenizer = named(corpus.tokens.kind)
     if not tokenizer.reads_bytes:
         _ = corpus.characters  # before anything is learned from them
@@ -36,10 +33,7 @@ def built_for(corpus: Text) -> TextTokenizer:
 
 
 def restored(vocabulary: Vocabulary) -> TextTokenizer:
-    """The tokenizer of a run that continues a text.
-
-    Raises UserError if its vocabulary is not one of a text, RequestError if its library is not installed.
-    """
+    """The tokenizer of a run. Raises UserError if its vocabulary is not of a text, RequestError without its library."""
     if vocabulary.kind not in NAMES:
         raise UserError(
             f"the vocabulary of this run is damaged: for a text, it must be of {', '.join(NAMES)}, "

@@ -18,17 +18,11 @@ _TOKENS_PER_BATCH = 8_000  # source tokens, counting padding and beams
 
 
 def translate(
-    model: nn.Module,
-    tokenizer: Subwords,
-    sentences: list[str],
-    *,
-    beam: int,
-    length_penalty: float,
-    cached: bool = True,
+    model: nn.Module, tokenizer: Subwords, lines: list[str], *, beam: int, length_penalty: float, cached: bool = True
 ) -> list[str]:
-    """The translation of every sentence, in order. Raises RequestError for one that is too long for the model."""
-    sources = encode_sources(model, tokenizer, sentences)
-    found: list[str] = [""] * len(sentences)
+    """The translation of every line, in order. Raises RequestError for one that is too long for the model."""
+    sources = encode_sources(model, tokenizer, lines)
+    found = [""] * len(lines)
     waiting = [i for i in sorted(range(len(sources)), key=lambda i: -len(sources[i])) if len(sources[i]) > 1]
     while waiting:  # in batches of similar length
         size = max(1, _TOKENS_PER_BATCH // (len(sources[waiting[0]]) * beam))
@@ -73,9 +67,7 @@ def beam_search(
 def candidates(
     model: Any, source: Tensor, *, beam: int, length_penalty: float, cached: bool = True
 ) -> list[list[Candidate]]:
-    """Up to `beam` targets for every row of source, (B, S) token ids, the best first.
-
-    `model` is an encoder-decoder as defined in `gpt.models`.
+    """Up to `beam` targets of an encoder-decoder for every row of source, (B, S) token ids, the best first.
 
     Each row keeps `beam` candidates until that many have ended. They are ranked by log probability / ((5 + length) / 6)
     ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14). Without the cache

@@ -10,8 +10,7 @@ at once. It repeats them on the same memory, so its cache has one shape, whateve
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -118,51 +117,39 @@ def captured(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor]
     return advance
 
 
-class StaticStep:
-    """A pass over one token in which every tensor has the same place and shape at every token."""
+class StaticStep(RecordedCache):
+    """A pass over one token in which every tensor has the same place and shape at every token.
+
+    Its keys and values are those of the other cache, which shares its states from the first pass on.
+    """
 
     def __init__(self, model: nn.Module, cache: KVCache, idx: Tensor) -> None:
-        self._model, self._cache = model, cache
-        self._idx, self._static = idx.clone(), _StaticCache(cache, idx.device)
+        super().__init__(cache, torch.tensor(cache.length, device=idx.device))
+        self._model, self._cache, self._idx = model, cache, idx.clone()
+        self.layers, self.states = cache.layers, [state.clone() for state in cache.states]
+        self._slots = torch.arange(cache.size, device=idx.device)[None]
 
     def prepare(self, idx: Tensor) -> None:
-        """Continue from the cache with these ids, (B, 1)."""
+        """Continue from the other cache with these ids, (B, 1)."""
         self._idx.copy_(idx)
-        self._static.follow(self._cache)
+        cast(Tensor, self.length).fill_(self._cache.length)
+        if self._cache.states is not self.states:  # it was emptied and has read other tokens
+            for own, other in zip(self.states, self._cache.states, strict=True):
+                own.copy_(other)
+            self._cache.states = self.states
 
     def run(self) -> Tensor:
         """The logits, (B, 1, V)."""
-        with self._static.active():
-            return cast(Tensor, self._model(self._idx))
-
-
-class _StaticCache(RecordedCache):
-    """One with the other cache's keys and values, and states of its own."""
-
-    def __init__(self, cache: KVCache, device: torch.device) -> None:
-        super().__init__(cache, torch.tensor(cache.length, device=device))
-        self.layers, self.states = cache.layers, [state.clone() for state in cache.states]
-        self._slots = torch.arange(cache.size, device=device)[None]
-
-    def follow(self, cache: KVCache) -> None:
-        """Hold what that cache holds, and share its states from then on."""
-        cast(Tensor, self.length).fill_(cache.length)
-        if cache.states is not self.states:  # it was emptied and has read other tokens
-            for own, other in zip(self.states, cache.states, strict=True):
-                own.copy_(other)
-            cache.states = self.states
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        self.mask = self._slots <= self.length
-        states = self.states
-        with super().active():
-            yield
+        self.mask, states = self._slots <= self.length, self.states
+        with self.active():
+            logits: Tensor = self._model(self._idx)
         for own, new in zip(states, self.states, strict=True):
             own.copy_(new)
         self.states = states
+        return logits
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, where the length, a tensor, says."""
         slot = cast(Tensor, self.slot(1))[None]
         keys, values = self.layers[layer]  # (B, H, size, D) each
         return keys.index_copy_(2, slot, k), values.index_copy_(2, slot, v)
