@@ -78,12 +78,6 @@ def test_a_folder_is_not_taken_over_once_its_run_has_started(tmp_path: Path) -> 
         pass
 
 
-def test_what_looks_temporary_but_is_no_runs_stays(tmp_path: Path) -> None:
-    (tmp_path / ".notes.0123abcd").write_text("mine")
-    with created_at(tmp_path):
-        assert (tmp_path / ".notes.0123abcd").read_text() == "mine"
-
-
 def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "notes.txt").write_text("mine")
@@ -94,9 +88,9 @@ def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_
     assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
 
 
-def test_what_a_killed_run_was_about_to_write_is_removed_from_a_given_folder(tmp_path: Path) -> None:
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "killed" / ".config.yaml.0123abcd").touch()
-    (tmp_path / "killed" / ".worker").touch()  # of a search's trial
-    with created_at(tmp_path / "killed"):
-        assert {file.name for file in (tmp_path / "killed").iterdir()} == {".lock", "state.json", ".worker"}
+def test_what_a_killed_run_was_about_to_write_is_removed_from_a_given_folder_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.0123abcd").touch()
+    (tmp_path / ".notes.0123abcd").touch()  # which looks temporary, but is no run's
+    (tmp_path / ".worker").touch()  # of a search's trial
+    with created_at(tmp_path):
+        assert {file.name for file in tmp_path.iterdir()} == {".lock", "state.json", ".worker", ".notes.0123abcd"}

@@ -61,7 +61,7 @@ def test_data_without_epochs_is_refused(called: Script, corpus_file: Path, tmp_p
     assert "is longer than the run" in done.stderr
 
 
-@pytest.mark.parametrize(("wanted", "interval"), [("0.3s", 2), ("1s", 10), ("10 s", 100), ("5min", 200)])
+@pytest.mark.parametrize(("wanted", "interval"), [("0.3s", 2), ("10 s", 100), ("5min", 200)])
 def test_seconds_between_evaluations_become_iterations_that_the_run_keeps(
     wanted: str, interval: int, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

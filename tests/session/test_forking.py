@@ -133,10 +133,7 @@ def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
         (["init=nowhere"], "error: init=nowhere: not a run folder\n"),
         (["init=parent", "model=v5"], "error: init=parent is a run of v7, not of v5: omit model=\n"),
         (["init=parent", "model.n_embd=64"], "error: init=parent: with model.n_embd=64, its weights would not fit, or"),
-        (
-            ["init=parent", "experiment=v7_cpu"],
-            "error: init= takes its settings from another run, and experiment= sets",
-        ),
+        (["init=parent", "experiment=v7_cpu"], "error: init= takes its settings from another run, and experiment="),
         (["resume=parent", "init=parent"], "cannot be resumed with init=parent: start a new run for that"),
     ],
 )
@@ -144,7 +141,7 @@ def test_a_fork_that_cannot_be_is_refused_in_one_line(
     options: list[str], message: str, called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:
     done = called("train.py", *options, cwd=tmp_path)
-    assert done.returncode in (1, 2)
+    assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
@@ -154,14 +151,12 @@ def test_a_fork_that_cannot_be_is_refused_in_one_line(
     ("stage", "changes", "is_same"),
     [
         ("v1", {"block_size": 4}, True),
-        ("v3", {"n_head": 8}, False),
         ("v7", {"dropout": 0.7}, True),
         ("v7", {"block_size": 8}, False),  # positions are learned
         ("v7", {"n_embd": 2**16, "n_layer": 256}, False),  # more than there is memory for
         ("v8", {"block_size": 64, "dropout": 0.7}, True),  # positions are rotations
         ("v8", {"n_head": 2}, False),
         ("transformer", {"dropout": 0.7}, True),
-        ("transformer", {"n_head": 1}, False),
     ],
 )
 def test_the_same_weights_are_the_same_model_or_another(stage: str, changes: dict[str, Any], is_same: bool) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.errors import UserError
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Labels
@@ -113,15 +112,6 @@ def test_a_run_is_removed_if_its_state_is_the_same_once_the_answer_is_there(
     assert f"removed {1 - len(kept)}\n" in done.stdout
     assert sorted(path.name for path in runs.iterdir()) == ["done", *kept]
     assert done.stderr.count("runs/killed was not removed") == len(kept)
-
-
-def test_a_strangers_labels_are_checked(runs: Path) -> None:
-    run = RunFolder(runs / "done")
-    run.write_labels(Labels(name="a", tags=[]))
-    path = runs / "done" / "labels.json"
-    path.write_text(path.read_text().replace('"a"', '"b"'))
-    with pytest.raises(UserError, match=r"labels\.json is damaged"):
-        run.summary()
 
 
 def test_a_resumed_run_keeps_its_labels_and_takes_new_ones(called: Script, corpus_file: Path, tmp_path: Path) -> None:

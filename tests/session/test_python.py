@@ -160,11 +160,9 @@ def test_threads_train_one_after_the_other(corpus: list[str]) -> None:
     assert losses == [gpt.train("model=v1", *corpus).summary.exact.nats] * 2
 
 
-@pytest.mark.parametrize("name", ["???", """~x'"${a}, [b]=c"""])
-def test_a_folder_may_have_any_name(
-    corpus: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_may_have_any_name(corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    name = """???~x'"${a}, [b]=c"""
     assert gpt.train("model=v1", *corpus, folder=name).folder == Path(name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert gpt.load(name).run.commands()[0].command.endswith(f"folder={name!r})")
@@ -174,20 +172,15 @@ def test_a_folder_may_have_any_name(
     ("call", "message"),
     [
         (lambda: gpt.train("model=v99"), "model=v99 does not exist; did you mean model=v9"),
-        (lambda: gpt.train("training.batch_size=0"), "training.batch_size=0: must be at least 1"),
         (lambda: gpt.train("data=text", "data.path=nowhere"), "there is no file nowhere"),
         (lambda: gpt.train("resume=auto"), "resume= is about run folders, but without folder= there is none"),
         (lambda: gpt.train("hydra.run.dir=x"), "hydra.run.dir= is about run folders, but without folder= there"),
-        (lambda: gpt.train("model=v1", folder=""), r"^folder='' is not the path of a folder$"),
         (lambda: gpt.train("model=v1", folder=b"runs/mine"), r"^folder=b'runs/mine' is not the path of a folder$"),
         (lambda: gpt.train(["model=v5"]), "is not an override"),
         (lambda: gpt.train(Bigram), r"a module is given by name, as in gpt.train\(module="),
         (lambda: gpt.train("v2", max_iter=3), "unknown key max_iter; did you mean training.max_iters"),
         (lambda: gpt.load(device="foo"), "device=foo: must be auto, cpu, cuda or mps"),
-        (lambda: gpt.load(weights="worst"), "weights=worst: must be "),
-        (lambda: gpt.load("x" * 5000), "File name too long"),
         (lambda: gpt.load("a\0b"), "a path has no null character"),
-        (lambda: gpt.load(runs=""), "runs=: is empty"),
     ],
 )
 def test_what_cannot_be_is_a_user_error(call: Callable[[], object], message: str) -> None:
@@ -196,27 +189,17 @@ def test_what_cannot_be_is_a_user_error(call: Callable[[], object], message: str
 
 
 @contextlib.contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextlib.contextmanager
-def coarse_products() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def unusual(read: Callable[[], Any], change: Callable[[Any], None], value: Any) -> Iterator[None]:
+    """A program with another setting of PyTorch's, which has no context of its own."""
+    before = read()
+    change(value)
+    yield
+    change(before)
 
 
 MODES = {
-    "usual": [torch.no_grad, partial(default_dtype, torch.float64), coarse_products,
+    "usual": [torch.no_grad, partial(unusual, torch.get_default_dtype, torch.set_default_dtype, torch.float64),
+              partial(unusual, torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
               partial(torch.autocast, "cpu", dtype=torch.bfloat16)],
     "inference_mode": [torch.inference_mode],
     "device": [partial(torch.device, "meta")],
@@ -227,24 +210,19 @@ MODES = {
 def test_the_modes_of_the_program_around_it_change_nothing(
     corpus: list[str], tmp_path: Path, modes: list[Callable[[], contextlib.AbstractContextManager]]
 ) -> None:
-    def found() -> tuple:
-        return (
-            torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
-            torch.is_autocast_enabled("cpu"), torch.get_default_device(), torch.get_float32_matmul_precision(),
-        )  # fmt: skip
-
     expected = gpt.train("model=v2", *corpus)
     with contextlib.ExitStack() as stack:
         for mode in modes:
             stack.enter_context(mode())
-        before = found()
+        before = (state()["modes"], state()["precision"], torch.get_default_device())
         run = gpt.train("model=v2", *corpus, folder=tmp_path / "run")
         assert run.summary.exact == expected.summary.exact
         assert {parameter.dtype for parameter in run.model.parameters()} == {torch.float32}
         last = gpt.load(tmp_path / "run", weights="last")
+        assert all(parameter.requires_grad for parameter in last.model.parameters())
         if modes is not MODES["device"]:
             assert last.loss("abc abc") == expected.loss("abc abc")
-        assert found() == before
+        assert (state()["modes"], state()["precision"], torch.get_default_device()) == before
     assert gpt.load(tmp_path / "run", weights="last").loss("abc abc") == expected.loss("abc abc")
     gpt.train(*corpus, module=run.model)
 

@@ -12,7 +12,7 @@ from gpt.base.command_schemas import EvaluateConfig
 from gpt.cli.composing import composed
 from gpt.cli.requesting import of_python
 from gpt.reports.ranking import rankings
-from gpt.runs.finding import FinishedRun, finished_runs
+from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.session.measuring import Measured, measured
 from gpt.session.train import main
@@ -43,35 +43,22 @@ def folder(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def summary(folder: Path, name: str) -> FinishedRun:
-    run = RunFolder(folder / name)
-    return FinishedRun(run, run.summary())
-
-
 def evaluated(run: Path, *overrides: str) -> Measured:
     config = EvaluateConfig.model_validate(composed("evaluate", list(overrides))[0])
     return measured(load_run(run), config, [override.partition("=")[0] for override in overrides])
 
 
-@pytest.mark.parametrize(
-    ("name", "seen"),
-    [
-        ("same", None),
-        ("other", None),
+def test_a_fork_tells_what_of_its_validation_split_its_weights_were_trained_on_and_is_not_ranked_then(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, seen in (
+        ("same", None), ("other", None),
         ("shorter", "12,000 of 14,001 characters of the validation split"),  # of 20,001, 18,000 to train on
         ("reordered", "2,001 of 2,001 characters of the validation split"),
         ("grandchild", "10,000 of 12,001 characters of the validation split"),
-    ],
-)
-def test_a_fork_tells_what_of_its_validation_split_its_weights_were_trained_on(
-    folder: Path, name: str, seen: str | None
-) -> None:
-    run = summary(folder, name)
-    told = [change for change in run.summary.changes if "training split" in change]
-    assert told == ([f"{seen} were in the training split of {folder / 'parent'}"] if seen else [])
-
-
-def test_such_a_fork_is_not_ranked(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ):  # fmt: skip
+        told = [change for change in RunFolder(folder / name).summary().changes if "training split" in change]
+        assert told == ([f"{seen} were in the training split of {folder / 'parent'}"] if seen else [])
     with caplog.at_level(logging.WARNING):
         ranked = rankings(finished_runs(folder), "exact")
     names = {run.path.name for ranking in ranked for group in ranking.groups for run, _ in group.runs}

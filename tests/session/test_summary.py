@@ -48,12 +48,7 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     assert summary.finished.tzinfo is not None
 
 
-def test_the_best_evaluation_is_the_lowest_where_no_weights_were_saved() -> None:
-    losses = [3.0, 1.0, 2.0]
-    evaluations = [evaluation(i, v, v) for i, v in enumerate(losses)]
-    best = summary_of(Progress(iteration=2, evaluations=evaluations), []).best
-    assert (best.nats, best.weights) == (1.0, 1)
-
-
-def test_a_run_without_an_update_has_no_last_mini_batch() -> None:
-    assert summary_of(Progress(evaluations=[evaluation(0, 2.0, 2.0)]), [], last_batch=math.nan).last_batch is None
+def test_without_saved_weights_or_an_update_the_best_is_the_lowest_and_there_is_no_last_mini_batch() -> None:
+    evaluations = [evaluation(i, v, v) for i, v in enumerate([3.0, 1.0, 2.0])]
+    found = summary_of(Progress(iteration=2, evaluations=evaluations), [], last_batch=math.nan)
+    assert (found.best.nats, found.best.weights, found.last_batch) == (1.0, 1, None)

@@ -31,20 +31,16 @@ def run(trained: Path) -> TrainedRun:
     return gpt.load(runs=trained / "runs", device="cpu")
 
 
-def test_the_loss_of_a_text_is_the_mean_over_its_characters(run: TrainedRun) -> None:
-    ids = run.task.tokenizer.encode("Abcde fg")  # shorter than a window
-    with torch.no_grad():
-        expected = torch.nn.functional.cross_entropy(run.model(ids[None, :-1])[0], ids[1:]).item()
-    assert run.loss("Abcde fg") == pytest.approx(expected, abs=1e-6)
-
-
 @pytest.mark.parametrize("given", ["Abcde fg", "Abc deé fgha bcd.\n" * 300])  # shorter than a window; several passes
-def test_the_losses_of_the_characters_of_a_text(given: str, run: TrainedRun) -> None:
+def test_the_loss_of_a_text_is_the_mean_over_its_characters(given: str, run: TrainedRun) -> None:
     losses = run.losses(given)
     assert "".join(character for character, _ in losses) == given.replace("é", "")[1:]
     assert math.fsum(loss for _, loss in losses) / len(losses) == pytest.approx(run.loss(given), abs=1e-6)
-    first = math.log(run.next_token("A")["b"])
-    assert losses[0] == ("b", pytest.approx(-first, abs=1e-5))
+    ids = run.task.tokenizer.encode(given[:6])
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(run.model(ids[None, :-1])[0], ids[1:], reduction="none")
+    assert [loss for _, loss in losses[:5]] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert losses[0] == ("b", pytest.approx(-math.log(run.next_token("A")["b"]), abs=1e-5))
 
 
 def test_a_measurement_is_named_in_words_in_a_table_and_as_a_key(
@@ -60,11 +56,6 @@ def test_the_loss_of_the_validation_split_is_the_exact_loss_of_the_run(run: Trai
     held_out = text[int(0.9 * len(text)) :]
     last = TrainedRun(run.run, "last", gpt.load(run.run.path, weights="last").model)
     assert last.loss(held_out) == pytest.approx(run.summary.exact.nats, abs=1e-6)
-
-
-def test_a_text_of_one_character_has_no_loss(run: TrainedRun) -> None:
-    with pytest.raises(RequestError, match="at least two characters"):
-        run.loss("aé")
 
 
 def test_the_next_character_has_a_distribution(run: TrainedRun) -> None:
@@ -88,13 +79,14 @@ def test_weights_whose_logits_overflow_are_an_error_wherever_a_distribution_is_m
 
 
 @pytest.mark.parametrize("method", ["loss", "losses", "loss_per_character", "next_token", "attention", "generate"])
-@pytest.mark.parametrize("wrong", [3, b"abc", ["a", "b"]])
-def test_what_is_no_text_is_refused(run: TrainedRun, method: str, wrong: Any) -> None:
+def test_what_is_no_text_is_refused(run: TrainedRun, method: str) -> None:
     with pytest.raises(RequestError, match="text"):
-        getattr(run, method)(wrong)
+        getattr(run, method)(["a", "b"])
 
 
-def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
+def test_a_text_that_is_too_short_is_refused(run: TrainedRun) -> None:
+    with pytest.raises(RequestError, match="at least two characters"):
+        run.loss("aé")
     with pytest.raises(RequestError, match="the prompt is empty"):
         run.generate("")
 
@@ -103,15 +95,10 @@ def test_an_empty_prompt_is_refused(run: TrainedRun) -> None:
     ("options", "message"),
     [
         ({"top_k": 0}, "top_k=0: must be at least 1"),
-        ({"top_k": -1}, "top_k=-1: must be at least 1"),
-        ({"top_p": -1.0}, "top_p=-1.0: must be above 0"),
         ({"top_p": 2.0}, "top_p=2.0: must be at most 1"),
         ({"temperature": float("nan")}, "temperature=nan: "),
-        ({"temperature": -1}, "temperature=-1: must be at least 0"),
-        ({"tokens": -1}, "tokens=-1: must be at least 1"),
         ({"tokens": 2**30}, "num_samples . tokens must be at most"),
         ({"seed": "x"}, "seed=x: must be a whole number"),
-        ({"seed": -1}, "seed=-1: must be at least 0"),
         ({"prompt": 5}, "prompt=5: must be text"),
         ({"beam": 3}, "beam is not an option here; there are min_p, repetition_penalty, seed, stop, temp"),
     ],
@@ -123,15 +110,12 @@ def test_what_generate_py_refuses_python_refuses(run: TrainedRun, options: dict[
 
 def test_scalars_of_numpy_and_pytorch_are_numbers(run: TrainedRun) -> None:
     expected = run.generate("Abc", tokens=30, seed=5, top_k=3, temperature=0.5)
+    tokenizer: CharTokenizer = run.task.tokenizer
+    sampled = generate(run.model, tokenizer.encode("Abc"), tokens=30, seed=5, top_k=3, temperature=0.5)
+    assert expected == tokenizer.decode(int(i) for i in sampled)  # as generate.py does
     options = {"tokens": np.int64(30), "seed": torch.tensor(5), "top_k": np.uint8(3), "temperature": np.float32(0.5)}
     assert run.generate("Abc", **options) == expected
     run.generate("Abc", tokens=3, temperature=2**70)  # an int
-
-
-def test_it_generates_what_generate_py_does(run: TrainedRun) -> None:
-    tokenizer: CharTokenizer = run.task.tokenizer
-    expected = tokenizer.decode(int(i) for i in generate(run.model, tokenizer.encode("Abc"), tokens=30, seed=5))
-    assert run.generate("Abc", tokens=30, seed=5) == expected
 
 
 def test_a_small_model_is_computed_by_one_thread(trained: Path) -> None:
