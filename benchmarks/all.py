@@ -11,19 +11,12 @@ import small_stages
 import translation
 import two_processes
 import v7_training
-from harness import Row, arguments, table
+from harness import Row, parser, table
 
 if __name__ == "__main__":
-    given = arguments(__doc__, "lecture", "nanogpt", "annotated", "run")
+    given = parser(__doc__, "lecture", "nanogpt", "annotated", "run").parse_args()
     rows: list[Row] = []
-    for more in (
-        lambda: small_stages.rows(given.lecture, given.repeats, quick=given.quick),
-        lambda: v7_training.rows(given.nanogpt, given.repeats, quick=given.quick),
-        lambda: generation.rows(given.nanogpt, given.repeats, quick=given.quick),
-        lambda: translation.rows(given.annotated, given.run, given.repeats, quick=given.quick),
-        lambda: two_processes.rows(given.repeats, quick=given.quick),
-        lambda: private_kernels.rows(given.repeats, quick=given.quick),
-    ):
-        rows += more()
+    for module in (small_stages, v7_training, generation, translation, two_processes, private_kernels):
+        rows += module.rows(given)
         print(table(rows), file=sys.stderr)  # it takes an hour: what is known already
     print(table(rows))

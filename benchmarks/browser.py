@@ -12,19 +12,20 @@ import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads
 
 # isort: split
 import contextlib
-import functools
-import http.server
+import os
+import re
 import shutil
+import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import REPOSITORY, Row, alternate, arguments, kept, output, table, trained
+from harness import REPOSITORY, Row, compared, kept, output, parser, table, trained
 
-STAGES = ("v1", "v2", "v3", "v5", "v6", "gru")
-DOCUMENTED = {"v1": 16_000, "v5": 5_000}
+_STAGES = ("v1", "v2", "v3", "v5", "v6", "gru")
+_DOCUMENTED = {"v1": 16_000, "v5": 5_000}
 _LONGEST_TASK = """() => {
   globalThis.longest = 0;
   new PerformanceObserver((list) => {
@@ -48,35 +49,31 @@ _TRAIN = """async (iterations) => {
 
 def main() -> None:
     """Measure, and print the table."""
-    given = arguments(__doc__, names=[*STAGES, "documented"])
-    measured = [(stage, 1000) for stage in STAGES if stage in given.names]
-    if "documented" in given.names:
-        measured += DOCUMENTED.items()
-    with kept(None) as folder, _chromium() as browser:
+    given = parser(__doc__, names=(*_STAGES, "documented")).parse_args()
+    works = [(stage, 1000) for stage in _STAGES if stage in (given.names or _STAGES)]
+    works += _DOCUMENTED.items() if not given.names or "documented" in given.names else []
+    with kept() as folder, _chromium() as browser:
         rows, notes = list[Row](), list[str]()
-        for stage, documented in measured:
+        for stage, documented in works:
             count = 20 if given.quick else documented
             runs, site = folder / f"{stage}_{count}", folder / f"{stage}_{count}_site"
             _in_pytorch(runs / stage, stage, count)
             output([sys.executable, str(REPOSITORY / "play.py"), f"runs={runs}", f"out={site}"], folder)
             with _served(site) as address:
-                ours = functools.partial(_in_page, browser, f"{address}/#{stage}", count, notes, stage)
-                theirs = functools.partial(_in_pytorch, folder / "again", stage, count)
-                speeds = alternate(given.repeats, ours, theirs)
-            rows.append(Row(f"{stage}, {count:,} iterations in the page", "/s", speeds, "train.py", True))
+                ours = partial(_in_page, browser, f"{address}#{stage}", count, notes, stage)
+                theirs = partial(_in_pytorch, folder / "again", stage, count)
+                rows.append(
+                    compared(given, f"{stage}, {count:,} iterations in the page", "/s", ours, "train.py", theirs)
+                )
     print(table(rows), *notes, sep="\n")
 
 
 def _in_pytorch(folder: Path, stage: str, iterations: int) -> float:
     """Iterations per second of train.py."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    settings = [
-        f"model={stage}",
-        f"training.max_iters={iterations}",
-        f"training.eval_interval={max(1, iterations // 10)}",
-    ]
-    run = trained(folder, *settings, "checkpoint.snapshots=1", "device=cpu")
+    folder.parent.mkdir(exist_ok=True)
+    length = [f"training.max_iters={iterations}", f"training.eval_interval={max(1, iterations // 10)}"]
+    run = trained(folder, f"model={stage}", *length, "checkpoint.snapshots=1", "device=cpu")
     return iterations / run.summary().seconds
 
 
@@ -92,18 +89,15 @@ def _in_page(browser: Any, address: str, iterations: int, notes: list[str], stag
     return iterations / seconds
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
 @contextlib.contextmanager
 def _served(site: Path) -> Iterator[str]:
-    handler = functools.partial(_Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    command = [sys.executable, "-u", "-m", "http.server", "--bind=127.0.0.1", f"--directory={site}", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield re.findall(r"http://[\d.:]+/", server.stdout.readline())[0]
+        finally:
+            server.terminate()
 
 
 @contextlib.contextmanager
@@ -113,10 +107,8 @@ def _chromium() -> Iterator[Any]:
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         sys.exit("no Chromium is installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with sync_playwright() as started:
+        yield started.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
 
 
 if __name__ == "__main__":

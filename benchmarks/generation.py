@@ -10,14 +10,13 @@ bfloat16 is measured only where the processor has instructions for it.
 import gpt  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
+import argparse
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from harness import QUICK_TRAINING, Row, alternate, arguments, in_new_process, kept, output, table, trained
+from harness import QUICK_TRAINING, Row, compared, in_new_process, kept, output, parser, seconds_of, table, trained
 from torch.nn.functional import linear
 
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
@@ -25,9 +24,9 @@ from gpt.models.v7_dropout import GPT
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 
-SIZES = [(1, 256), (1, 500), (64, 64)]  # samples, characters of each
+_SIZES = [(1, 256), (1, 500), (64, 64)]  # samples, characters of each
+_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 _WEIGHTS = 10_641_792  # of v7's linear layers
-
 _THEIRS = """
 import sys, time, torch
 sys.path.insert(0, sys.argv.pop(1))
@@ -47,6 +46,33 @@ print(batch * tokens / (time.perf_counter() - started), file=stdout)
 """
 
 
+def rows(given: argparse.Namespace) -> list[Row]:
+    """Characters per second, all samples together."""
+    has_gpu, unit = torch.cuda.is_available(), "characters/s"
+    reduced = [*(["bfloat16"] if has_bfloat16(select_device("auto")) else []), *([] if has_gpu else ["int8"])]
+    dtypes = ["float32", *([] if given.quick else reduced)]
+    found = []
+    with kept() as folder:
+        for batch, tokens in [(1, 8)] if given.quick else _SIZES:
+            command = [sys.executable, "-c", _THEIRS, str(given.nanogpt), str(batch), str(tokens)]
+            theirs = (lambda command=command: float(output(command, folder))) if given.nanogpt else None
+            for dtype in dtypes:
+                work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
+                found.append(compared(given, work, unit, _ours(batch, tokens, dtype), "nanoGPT generate", theirs))
+        tokens, times = (8, 2) if given.quick else (256, 200)
+        for dtype in [] if has_gpu else dtypes:
+            # The ratio is the share of what the memory's bandwidth, measured in float32, allows.
+            size, reading = _WEIGHTS * _BYTES[dtype], partial(in_new_process, partial(_bandwidth, times))
+            work = f"v7-size generation, 1 x {tokens} characters, {dtype}, of the limit"
+            limit = lambda size=size, reading=reading: reading() / size  # noqa: E731
+            found.append(compared(given, work, unit, _ours(1, tokens, dtype), "reading the weights", limit))
+        tokens = 8 if given.quick else 1000
+        record = trained(folder / "record", "experiment=speedrun_cpu", "training.short_window=null", *QUICK_TRAINING)
+        of_record = partial(in_new_process, partial(_of_the_record, record.path, tokens))
+        work = f"generation with the CPU record's v9, 1 x {tokens} characters"
+        return [*found, compared(given, work, unit, of_record)]
+
+
 def v7_generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "auto") -> float:
     """Characters per second, all samples together, with random weights, which do not affect the time."""
     keep_freed_memory(select_device(device))  # as generate.py does
@@ -58,14 +84,18 @@ def v7_generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "au
             ids.tolist()
 
     run(8)
-    return batch * tokens / _seconds(lambda: run(tokens))
+    return batch * tokens / seconds_of(lambda: run(tokens))
+
+
+def _ours(batch: int, tokens: int, dtype: str) -> partial[float]:
+    return partial(in_new_process, partial(v7_generation, batch, tokens, getattr(torch, dtype)))
 
 
 def _of_the_record(run: Path, tokens: int) -> float:
     """The same with a run: what it has counted takes time to look up."""
     trained = gpt.load(run)
     trained.generate(tokens=8)
-    return tokens / _seconds(lambda: trained.generate(tokens=tokens))
+    return tokens / seconds_of(lambda: trained.generate(tokens=tokens))
 
 
 def _bandwidth(times: int) -> float:
@@ -79,57 +109,9 @@ def _bandwidth(times: int) -> float:
 
     with torch.inference_mode():
         read(2)
-        return times * weights.nbytes / _seconds(lambda: read(times))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
-    """Characters per second, all samples together."""
-    has_gpu = torch.cuda.is_available()
-    dtypes = ["float32", *(["bfloat16"] if has_bfloat16(select_device("auto")) else []), *([] if has_gpu else ["int8"])]
-    with kept(None) as folder:
-        found = [
-            v7_size(batch, tokens, dtype, nanogpt, repeats, folder)
-            for batch, tokens in ([(1, 8)] if quick else SIZES)
-            for dtype in dtypes
-        ]
-        if not has_gpu:
-            found += [_limit(dtype, repeats, quick=quick) for dtype in dtypes]
-        tokens, short = 8 if quick else 1000, ["training.short_window=null", *QUICK_TRAINING]
-        record = trained(folder / "record", "experiment=speedrun_cpu", *short)
-        measured = alternate(repeats, partial(in_new_process, partial(_of_the_record, record.path, tokens)))
-    work = f"generation with the CPU record's v9, 1 x {tokens} characters"
-    return [*found, Row(work, "characters/s", measured, more_is_better=True)]
-
-
-def v7_size(batch: int, tokens: int, dtype: str, nanogpt: Path | None, repeats: int, folder: Path) -> Row:
-    """Characters per second at v7's size."""
-    command = [sys.executable, "-c", _THEIRS, str(nanogpt), str(batch), str(tokens)]
-    theirs = (lambda: float(output(command, folder))) if nanogpt else None
-    measured = alternate(repeats, _ours(batch, tokens, dtype), theirs)
-    work = f"v7-size generation, {batch} x {tokens} characters, {dtype}; peer float32"
-    return Row(work, "characters/s", measured, "nanoGPT generate", more_is_better=True)
-
-
-def _ours(batch: int, tokens: int, dtype: str) -> Callable[[], float]:
-    return partial(in_new_process, partial(v7_generation, batch, tokens, getattr(torch, dtype)))
-
-
-def _limit(dtype: str, repeats: int, *, quick: bool) -> Row:
-    """The ratio is the share of what the memory's bandwidth, measured in float32, allows."""
-    weight = {"float32": 4, "bfloat16": 2, "int8": 1}[dtype]  # bytes
-    tokens, times = (8, 2) if quick else (256, 200)
-    reading = partial(in_new_process, partial(_bandwidth, times))
-    measured = alternate(repeats, _ours(1, tokens, dtype), lambda: reading() / (_WEIGHTS * weight))
-    work = f"v7-size generation, 1 x {tokens} characters, {dtype}, of the limit"
-    return Row(work, "characters/s", measured, "reading the weights", more_is_better=True)
+        return times * weights.nbytes / seconds_of(lambda: read(times))
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, "nanogpt")
-    print(table(rows(given.nanogpt, given.repeats, quick=given.quick)))
+    given = parser(__doc__, "nanogpt").parse_args()
+    print(table(rows(given)))

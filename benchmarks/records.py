@@ -17,12 +17,12 @@ import gpt  # before torch, as in the scripts: it sets how threads wait
 import itertools
 import json
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
 import yaml
-from harness import QUICK_TRAINING, REPOSITORY, arguments, kept, machine, markdown, seeds, trained
+from harness import QUICK_TRAINING, REPOSITORY, kept, machine, markdown, mean_of, parser, seconds_of, trained
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from torch import Tensor
@@ -36,65 +36,62 @@ _FOLDER = REPOSITORY / "conf" / "experiment" / "records"
 _RECORDS = sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 _TARGET: float = yaml.safe_load((_FOLDER / "01_v7.yaml").read_text())["target"]  # of all records
 
-Trained = dict[str, dict[int, RunFolder]]  # of each record, its runs by seed
-_WAITED = "waited.json"  # beside the runs: how long the command of each took
+Track = dict[str, dict[int, RunFolder]]  # of each record, its runs by seed
 
 
-def train(records: list[str], seeds: list[int], out: Path, *, quick: bool) -> None:
-    """Train each record with each seed, each in its own folder below `out`."""
-    changes = [*QUICK_TRAINING, "training.short_window=null"] if quick else []
-    changes.append("device=cpu")
-    if not has_bfloat16(torch.device("cpu")):
-        changes.append("dtype=float32")
-    for seed, record in itertools.product(seeds, records):
-        folder = out / f"{record}_seed{seed}"
-        is_new, started = not RunFolder(folder).is_started(), time.perf_counter()
-        trained(folder, f"experiment=records/{record}", f"seed={seed}", *changes)
-        if is_new:
-            waited = waits(out) | {folder.name: time.perf_counter() - started}
-            write_atomically(out / _WAITED, json.dumps(waited, indent=2).encode())
+def main() -> None:
+    """Train what is not there yet, and print and keep the figures of all that is."""
+    options = parser(__doc__, names=_RECORDS, keeps="the runs, their figures and pictures, of all records there")
+    options.add_argument("--seeds", default="1,2,3", help="of each record (default 1,2,3)")
+    given = options.parse_args()
+    changes = ["device=cpu", *([] if has_bfloat16(torch.device("cpu")) else ["dtype=float32"])]
+    changes += ["training.short_window=null", *QUICK_TRAINING] if given.quick else []
+    with kept(given.out) as out:
+        file = out / "waited.json"  # of each command that was not interrupted, its seconds from start to end
+        waited: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        for seed, record in itertools.product([1] if given.quick else given.seeds.split(","), given.names or _RECORDS):
+            folder, settings = out / f"{record}_seed{seed}", [f"experiment=records/{record}", f"seed={seed}", *changes]
+            is_new = not RunFolder(folder).is_started()
+            seconds = seconds_of(partial(trained, folder, *settings))
+            if is_new:
+                waited[folder.name] = seconds
+                write_atomically(file, json.dumps(waited, indent=2))
+        print(machine())
+        tracks = _finished(out)
+        for name, track in tracks.items():
+            print("", name, "", leaderboard(track, waited), sep="\n")
+            if given.out:
+                picture(track).savefig(out / f"{name}.png", dpi=120)
+        write_atomically(out / "records.csv", each(tracks))
 
 
-def waits(out: Path) -> dict[str, float]:
-    """The seconds from the start to the end of the command of each run that was not interrupted."""
-    return json.loads((out / _WAITED).read_text()) if (out / _WAITED).is_file() else {}
-
-
-def finished(out: Path) -> Trained:
-    """The finished runs below `out`."""
-    found: Trained = {}
+def _finished(out: Path) -> dict[str, Track]:
+    """The finished runs below `out`: of records that train a network alone, and of those with counts of the text."""
+    tracks: dict[str, Track] = {"network": {}, "counts": {}}
     for record in _RECORDS:
-        runs = {int(path.name.rpartition("_seed")[2]): RunFolder(path) for path in out.glob(f"{record}_seed*")}
-        if by_seed := {seed: runs[seed] for seed in sorted(runs) if runs[seed].is_finished()}:
-            found[record] = by_seed
-    return found
+        for path in sorted(out.glob(f"{record}_seed*")):
+            run = RunFolder(path)
+            if run.is_finished():
+                track = tracks["counts" if run.config().stage == "v9" else "network"]
+                track.setdefault(record, {})[run.config().seed] = run
+    return {name: track for name, track in tracks.items() if track}
 
 
-def tracks(runs: Trained) -> dict[str, Trained]:
-    """The records that train a network alone, and those with counts of the training text, each in order."""
-    found: dict[str, Trained] = {"network": {}, "counts": {}}
-    for record, by_seed in runs.items():
-        has_counts = next(iter(by_seed.values())).config().stage == "v9"
-        found["counts" if has_counts else "network"][record] = by_seed
-    return {track: records for track, records in found.items() if records}
-
-
-def leaderboard(runs: Trained, waited: dict[str, float]) -> str:
+def leaderboard(track: Track, waited: dict[str, float]) -> str:
     """One row per record of a track."""
     lines: list[list[str]] = []
     before: dict[int, float] = {}
-    for record, by_seed in runs.items():
-        summaries = [run.summary() for run in by_seed.values()]
-        losses, seconds = [s.exact.nats for s in summaries], dict(zip(by_seed, map(_counted, summaries), strict=True))
-        reached = sum(s.reached is True for s in summaries)
+    for record, runs in track.items():
+        summaries = [run.summary() for run in runs.values()]
+        seconds = dict(zip(runs, map(_counted, summaries), strict=True))
         ratios = [before[seed] / seconds[seed] for seed in seconds if seed in before]
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
-        first = next(iter(by_seed.values()))
-        known = [waited[run.path.name] for run in by_seed.values() if run.path.name in waited]
+        first = next(iter(runs.values()))
+        known = [waited[run.path.name] for run in runs.values() if run.path.name in waited]
         lines.append([
-            record, _mean([*seconds.values()], 1), faster, _mean(losses, 4), f"{reached} of {len(summaries)}",
-            _mean(known, 1) if known else "-", f"{summaries[0].parameters:,}", f"{megabytes(first):,.1f}",
-            f"{first.evaluations()[-1].tokens:,}",
+            record, mean_of([*seconds.values()], 1), faster, mean_of([s.exact.nats for s in summaries], 4),
+            f"{sum(s.reached is True for s in summaries)} of {len(summaries)}", mean_of(known, 1) if known else "-",
+            f"{summaries[0].parameters:,}", f"{megabytes(first):,.1f}", f"{first.evaluations()[-1].tokens:,}",
         ])  # fmt: skip
         before = seconds
     headers = ["record", "counted seconds", "times faster", "exact val", "reached", "seconds waited"]
@@ -107,33 +104,29 @@ def megabytes(run: RunFolder) -> float:
     model = gpt.load(run.path, device="cpu").model
     with torch.no_grad():
         model(torch.zeros(1, 1, dtype=torch.int64))  # v9 counts when it is first used
-    kept = [
-        value for module in model.modules() for part in _parts(module) for value in part if isinstance(value, Tensor)
-    ]
-    return sum({tensor.data_ptr(): tensor.nbytes for tensor in kept}.values()) / 1e6
+    plain = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    tensors = {tensor.data_ptr(): tensor for tensor in [*model.parameters(), *model.buffers(), *plain]}
+    return sum(tensor.nbytes for tensor in tensors.values()) / 1e6
 
 
-def _parts(module: torch.nn.Module) -> list[list[object]]:
-    return [[*module.parameters(recurse=False)], [*module.buffers(recurse=False)], [*vars(module).values()]]
-
-
-def each(runs: Trained) -> str:
+def each(tracks: dict[str, Track]) -> str:
     """The figures of each run from its summary, as docs/lab/records.csv has them."""
     lines = ["record,seed,counted seconds,exact val,estimated train,estimated val,iterations,characters/s,commit"]
-    for record, by_seed in runs.items():
-        for seed, s in ((seed, run.summary()) for seed, run in by_seed.items()):
-            losses = ",".join(f"{loss:.4f}" for loss in (s.exact.nats, s.estimated.train.nats, s.estimated.val.nats))
+    for record, runs in sorted(itertools.chain.from_iterable(track.items() for track in tracks.values())):
+        for seed, run in runs.items():
+            s = run.summary()
+            losses = ",".join(f"{loss.nats:.4f}" for loss in (s.exact, s.estimated.train, s.estimated.val))
             speed, commit = f"{s.tokens_per_second:.0f}", (s.git_commit or "")[:7]
             lines.append(f"{record},{seed},{_counted(s):.2f},{losses},{s.iterations},{speed},{commit}")
     return "\n".join(lines) + "\n"
 
 
-def picture(runs: Trained) -> Figure:
+def picture(track: Track) -> Figure:
     """Draw the estimated validation loss of each run against its counted seconds, which include preparation."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for number, (record, by_seed) in enumerate(runs.items()):
-        for run in by_seed.values():
+    for number, (record, runs) in enumerate(track.items()):
+        for run in runs.values():
             summary, clock = run.summary(), run.clock()
             preparing = _counted(summary) - clock[summary.iterations]
             points = [(preparing + clock[e.iteration], e.val.nats) for e in run.evaluations() if e.iteration]
@@ -155,21 +148,5 @@ def _counted(summary: Summary) -> float:
     return summary.counted_seconds
 
 
-def _mean(values: list[float], digits: int) -> str:
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{deviation}"
-
-
 if __name__ == "__main__":
-    out_help = "where to keep the run folders and the picture, of all records there"
-    of_each = (seeds, [1, 2, 3], "the seeds of each")
-    given = arguments(__doc__, names=_RECORDS, out=(Path, None, out_help), seeds=of_each)
-    with kept(given.out) as out:
-        train(given.names, [1] if given.quick else given.seeds, out, quick=given.quick)
-        print(machine())
-        found = finished(out)
-        for track, runs in tracks(found).items():
-            print(f"\n{track}", leaderboard(runs, waits(out)), sep="\n\n")
-            if given.out:
-                picture(runs).savefig(out / f"{track}.png", dpi=120)
-        write_atomically(out / "records.csv", each(found))
+    main()

@@ -10,24 +10,24 @@ run that has learned when to end a sentence: RUN_FOLDER is a run of model=transf
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
+import argparse
 import ast
 import copy
 import math
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from harness import DATA, Row, alternate, arguments, documented, table
-from omegaconf import OmegaConf
+from harness import DATA, Row, compared, parser, seconds_of, table
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from gpt import models, tasks
-from gpt.base.choices import Choice
 from gpt.base.runtime import keep_freed_memory, select_runtime
+from gpt.cli.requesting import of_python
 from gpt.data.batch import Batch
 from gpt.data.corpora import multi30k, reverse
 from gpt.data.corpus import PairCorpus
@@ -41,7 +41,8 @@ from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
 
 _VOCAB, _TOKENS = 4000, 1024
-_CONFIG = documented("transformer")
+_MODEL = of_python(["model=transformer"])[0].model
+_SIZE = SimpleNamespace(**_MODEL.hyperparameters)
 
 
 class _PlainTransformer(nn.Module):
@@ -49,13 +50,12 @@ class _PlainTransformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        size = _CONFIG.model
-        self.embedding = nn.Embedding(_VOCAB, size.n_embd, padding_idx=PAD)
+        self.embedding = nn.Embedding(_VOCAB, _SIZE.n_embd, padding_idx=PAD)
         self.transformer = nn.Transformer(
-            size.n_embd, size.n_head, size.n_layer, size.n_layer, size.n_hidden, size.dropout, batch_first=True,
+            _SIZE.n_embd, _SIZE.n_head, _SIZE.n_layer, _SIZE.n_layer, _SIZE.n_hidden, _SIZE.dropout, batch_first=True,
             norm_first=True,
         )  # fmt: skip
-        self.register_buffer("positions", sinusoidal_positions(size.block_size, size.n_embd))
+        self.register_buffer("positions", sinusoidal_positions(_SIZE.block_size, _SIZE.n_embd))
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         def embed(ids: torch.Tensor) -> torch.Tensor:
@@ -71,53 +71,50 @@ class _PlainTransformer(nn.Module):
         return out @ self.embedding.weight.T
 
 
-def rows(annotated: Path | None, run: Path | None, repeats: int, *, quick: bool) -> list[Row]:
+def rows(given: argparse.Namespace) -> list[Row]:
     """Training tokens per second, and seconds of decoding."""
-    corpus = reverse(length=10, size=2000, vocab_size=_VOCAB) if quick else multi30k(str(DATA), _VOCAB)
+    corpus = reverse(length=10, size=2000, vocab_size=_VOCAB) if given.quick else multi30k(str(DATA), _VOCAB)
     tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
-    data = PairData(corpus, tokenizer, block_size=_CONFIG.model.block_size, device="cpu")
-    batches = [data.training_batch(0, i, _TOKENS) for i in range(2 if quick else 30)]
-    result = []
-    for peer, theirs in (
-        ("nn.Transformer, plain loop", lambda: _train_plain(batches)),
-        ("annotated Transformer", (lambda: _train_annotated(annotated, batches)) if annotated else None),
-    ):
-        measured = alternate(repeats, lambda: _train_ours(batches), theirs)
-        result.append(Row("transformer training", "tokens/s", measured, peer, more_is_better=True))
-    if run is not None:
-        result.append(_decoding(RunFolder(run), repeats, quick=quick))
-    return result
+    data = PairData(corpus, tokenizer, block_size=_SIZE.block_size, device="cpu")
+    batches = [data.training_batch(0, i, _TOKENS) for i in range(2 if given.quick else 30)]
+    peers: dict[str, Callable[[], float] | None] = {
+        "nn.Transformer, plain loop": lambda: _train_plain(batches),
+        "annotated Transformer": (lambda: _train_annotated(given.annotated, batches)) if given.annotated else None,
+    }
+    found = [
+        compared(given, "transformer training", "tokens/s", lambda: _train_ours(batches), peer, theirs)
+        for peer, theirs in peers.items()
+    ]
+    if given.run is not None:
+        found.append(_decoding(RunFolder(given.run), given))
+    return found
 
 
-def _decoding(run: RunFolder, repeats: int, *, quick: bool) -> Row:
+def _decoding(run: RunFolder, given: argparse.Namespace) -> Row:
     config, vocabulary, model = run.config(), run.vocabulary(), load_model(run, "last")
     tokenizer = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
     _, corpus = tasks.load(config.data, model, vocabulary)
     assert isinstance(corpus, PairCorpus)
-    sentences = [source for source, _ in corpus.test[: 8 if quick else None]]
+    sentences = [source for source, _ in corpus.test[: 8 if given.quick else None]]
 
-    def decode(*, cached: bool) -> float:
-        started = time.perf_counter()
-        translate(model, tokenizer, sentences, beam=5, length_penalty=1.0, cached=cached)
-        return time.perf_counter() - started
+    def decode(cached: bool) -> float:
+        return seconds_of(lambda: translate(model, tokenizer, sentences, beam=5, length_penalty=1.0, cached=cached))
 
-    measured = alternate(repeats, lambda: decode(cached=True), lambda: decode(cached=False))
-    return Row(f"beam 5, {len(sentences):,} test sentences", "s", measured, "the same without caches")
+    work, ours, theirs = f"beam 5, {len(sentences):,} test sentences", partial(decode, True), partial(decode, False)
+    return compared(given, work, "s", ours, "the same without caches", theirs)
 
 
 def _tokens_per_second(step: Callable[[Batch], None], batches: list[Batch]) -> float:
     warm_up = (len(batches) + 5) // 6  # steps that are not timed
     for batch in batches[:warm_up]:
         step(batch)
-    started = time.perf_counter()
-    for batch in batches[warm_up:]:
-        step(batch)
-    return sum(batch.tokens for batch in batches[warm_up:]) / (time.perf_counter() - started)
+    rest = batches[warm_up:]
+    return sum(batch.tokens for batch in rest) / seconds_of(lambda: list(map(step, rest)))
 
 
 def _train_ours(batches: list[Batch]) -> float:
     torch.manual_seed(0)
-    model = models.build(Choice.model_validate(OmegaConf.to_container(_CONFIG.model)), _VOCAB).train()
+    model = models.build(_MODEL, _VOCAB).train()
     runtime = select_runtime(torch.device("cpu"), "auto", model)
     optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.98)
     no_skip = torch.zeros(())
@@ -158,8 +155,8 @@ def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
         "altair": SimpleNamespace(), "pd": SimpleNamespace(),
     }  # fmt: skip
     exec(compile(ast.Module(wanted, []), "the_annotated_transformer.py", "exec"), namespace)
-    size = _CONFIG.model
-    model = namespace["make_model"](_VOCAB, _VOCAB, size.n_layer, size.n_embd, size.n_hidden, size.n_head, size.dropout)
+    sizes = (_SIZE.n_layer, _SIZE.n_embd, _SIZE.n_hidden, _SIZE.n_head, _SIZE.dropout)
+    model = namespace["make_model"](_VOCAB, _VOCAB, *sizes)
     criterion = namespace["LabelSmoothing"](_VOCAB, PAD, 0.1)
     compute = namespace["SimpleLossCompute"](model.generator, criterion)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9)
@@ -179,5 +176,5 @@ def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, "annotated", "run")
-    print(table(rows(given.annotated, given.run, given.repeats, quick=given.quick)))
+    given = parser(__doc__, "annotated", "run").parse_args()
+    print(table(rows(given)))

@@ -3,8 +3,8 @@
     python benchmarks/v7_training.py --nanogpt PATH
 
 The peer is nanoGPT's train.py with v7's hyperparameters: its CPU mode (float32, not compiled) without a GPU, its
-defaults (bfloat16, compiled) with one. The peer's figure is the median over its last
-iterations; ours is the mean over the same number of iterations, outliers included.
+defaults (bfloat16, compiled) with one. The peer's figure is the median over its last iterations; ours is the mean over
+the same number of iterations, outliers included.
 
 The second row compares the rate of arithmetic in a step's matrix products with that of one large product, measured
 right after it: the share of the machine's peak that a step reaches.
@@ -13,15 +13,15 @@ right after it: the share of the machine's peak that a step reaches.
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
+import argparse
 import re
 import shutil
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
-from harness import Measured, Row, alternate, arguments, kept, output, table, trained
+from harness import Row, compared, kept, output, parser, seconds_of, table, trained
 
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
@@ -31,26 +31,23 @@ _SIZE = {"block_size": 256, "n_embd": 384, "n_head": 6, "n_layer": 6}
 _QUICK_SIZE = {"block_size": 16, "n_embd": 32, "n_head": 2, "n_layer": 1}
 
 
-def rows(nanogpt: Path | None, repeats: int, *, quick: bool) -> list[Row]:
+def rows(given: argparse.Namespace) -> list[Row]:
     """Tokens per second in training steps, and their share of the peak."""
-    size, batch_size = (_QUICK_SIZE, 4) if quick else (_SIZE, 64)
-    with kept(None) as folder:
-        if nanogpt:
-            prepare_nanogpt(nanogpt, folder / "nanogpt")
-        peaks: list[float] = []
+    size, batch_size = (_QUICK_SIZE, 4) if given.quick else (_SIZE, 64)
+    peaks: list[float] = []
+    with kept() as folder:
 
         def ours() -> float:
             speed = _ours(folder, size, batch_size)
-            peaks.append(_peak(512 if quick else 8192 if torch.cuda.is_available() else 4096))
+            peaks.append(_peak(512 if given.quick else 8192 if torch.cuda.is_available() else 4096))
             return speed
 
-        theirs = (lambda: _theirs(folder / "nanogpt", size, batch_size)) if nanogpt else None
-        measured = alternate(repeats, ours, theirs)
-        reached = Measured([speed * _operations(size) / 1e9 for speed in measured.ours], peaks[-repeats:])
-        return [
-            Row("v7 training", "tokens/s", measured, "nanoGPT train.py", more_is_better=True),
-            Row("v7's products", "GFLOP/s", reached, "one large product", more_is_better=True),
-        ]
+        if given.nanogpt:
+            _prepare(given.nanogpt, folder / "nanogpt")
+        theirs = (lambda: _theirs(folder / "nanogpt", size, batch_size)) if given.nanogpt else None
+        training = compared(given, "v7 training", "tokens/s", ours, "nanoGPT train.py", theirs)
+    reached = [speed * _operations(size) / 1e9 for speed in training.ours]
+    return [training, Row("v7's products", "GFLOP/s", reached, "one large product", peaks[-len(reached) :])]
 
 
 def _operations(size: dict[str, int]) -> int:
@@ -67,15 +64,10 @@ def _peak(size: int) -> float:
     keep_freed_memory(device)  # as in training
     dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
     a, b = torch.randn(2, size, size, device=device).to(dtype)
-    seconds = []
-    for _ in range(10):
-        started = time.perf_counter()
-        (a @ b)[0, 0].item()  # waits for a GPU
-        seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / min(seconds) / 1e9
+    return 2 * size**3 / min(seconds_of(lambda: (a @ b)[0, 0].item()) for _ in range(10)) / 1e9  # waits for a GPU
 
 
-def prepare_nanogpt(checkout: Path, folder: Path) -> None:
+def _prepare(checkout: Path, folder: Path) -> None:
     """A copy of the checkout with the corpus prepared by its own script."""
     shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns(".git"))
     corpus = folder / "data" / "shakespeare_char"
@@ -103,5 +95,5 @@ def _ours(folder: Path, size: dict[str, int], batch_size: int) -> float:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, "nanogpt")
-    print(table(rows(given.nanogpt, given.repeats, quick=given.quick)))
+    given = parser(__doc__, "nanogpt").parse_args()
+    print(table(rows(given)))

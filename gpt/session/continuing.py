@@ -33,7 +33,7 @@ from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
 from gpt.runs.finding import has_same_config, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent, Summary
-from gpt.runs.weights import planned_model, remove_snapshots_after
+from gpt.runs.weights import iteration_of, planned_model, remove_snapshots_after
 from gpt.session.job import Beginning, Job, Start
 from gpt.session.length import Done
 from gpt.session.trained_on import same_corpus
@@ -154,8 +154,10 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     if is_finished:
         if new is None and (labels := {*having("is_label")} & {*request.given}):
             raise RequestError(f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it")
+        summary = run.summary()
+        iteration_of(run, summary.exact.weights)  # raises UserError if its results are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
-        return run.summary()
+        return summary
     origin = Beginning() if new is None else new.beginning
     if checkpoint is None:
         _check_restart(run, before, origin.parent, edited)

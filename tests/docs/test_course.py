@@ -3,6 +3,7 @@
 import doctest
 import html
 import importlib
+import itertools
 import json
 import logging as standard_logging
 import os
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 
-from docs.captions import restated
+from docs.captions import numbers, of_architectures, restated, table
 from docs.course.answers import v7
 from docs.quoting import PAGES, PICTURES, filled
 from gpt.base.errors import RequestError
@@ -29,6 +30,7 @@ from tests.playground.browsing import chromium, violations
 
 DOCS = REPOSITORY / "docs"
 COURSE = sorted((DOCS / "course").glob("*.md"))
+WITH_EXAMPLES = [*COURSE, DOCS / "lab" / "architectures.md"]
 GLOSSARY = DOCS / "course" / "glossary.md"
 STAGES = [*SMALL, "v7"]
 QUOTED = re.compile(
@@ -81,10 +83,7 @@ def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
     assert exercises.count("<summary>Answer</summary>") == 3
 
 
-def test_the_page_of_v7_shows_dropout_as_its_formula() -> None:
-    shown = [text for _, text in quoted(DOCS / "course" / "v7.md", "code")]
-    assert any("def plain_dropout" in text for text in shown)
-    assert not any("int16" in text for text in shown)
+def test_the_dropout_that_the_page_of_v7_shows_keeps_the_mean() -> None:
     dropped = v7.plain_dropout(torch.ones(10_000), p=0.2)
     assert set(dropped.tolist()) == {0.0, 1.25}
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
@@ -116,15 +115,19 @@ def test_every_picture_is_on_a_page_and_every_page_finds_its_pictures() -> None:
         assert len(alt) > 40
 
 
-SLOW_PAGES = {"loop"}  # it trains
+def test_what_the_course_says_of_architectures_stands_in_the_tables() -> None:
+    """Its charts are drawn from the same tables."""
+    course = " ".join((DOCS / "course" / "architectures.md").read_text().split())
+    _, losses = table("**Equal parameters.**")
+    v6, gru = (numbers(losses[name][1])[0] for name in ("v6", "gru"))
+    phrases = [*itertools.chain(*of_architectures().values()), f"v6 has a loss of {v6:.2f}", f"**{gru:.2f}**"]
+    assert [phrase for phrase in phrases if phrase not in course] == []
+    assert course.count("> **What do you expect?**") == course.count("<!-- picture: ") == 5
 
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW_PAGES), id=page.stem)
-        for page in [*COURSE, DOCS / "lab" / "architectures.md"]
-    ],
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.stem == "loop"), id=page.stem) for page in WITH_EXAMPLES],
 )
 def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a page's examples in one session, started in a folder that has the corpus."""
@@ -142,8 +145,7 @@ def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, mo
 def test_the_commands_of_the_course_are_ones_that_the_scripts_accept(script: Script, tmp_path: Path) -> None:
     """Composed and checked, but not run; of a sweep, the first job."""
     (tmp_path / "mine.txt").write_text("to be or not to be\n" * 100)
-    texts = [page.read_text() for page in [*COURSE, DOCS / "lab" / "architectures.md"]]
-    pages = "".join(texts).replace("\\\n", "")
+    pages = "".join(page.read_text() for page in WITH_EXAMPLES).replace("\\\n", "")
     commands = [line.partition("#")[0] for line in re.findall(r"^python (train\.py .*)$", pages, re.MULTILINE)]
     assert len(commands) > 10
     for command in commands:
@@ -280,18 +282,11 @@ def test_captions_state_what_their_pictures_show(site: Path) -> None:
 
 
 def test_a_caption_is_restated_in_the_order_of_its_phrases() -> None:
-    caption = (
-        "It is lowest at iteration 200,\n2.21; 61 % go to `a`. With it, it is lowest at iteration 500, 2.11, of five."
-    )
-    phrases = [
-        "lowest at iteration 300, 2.1",
-        "60 % go to `b`",
-        "highest at 3",
-        "lowest at iteration 400, 2.09",
-        "of four",
-    ]
+    caption = "It is lowest at iteration 200,\n2.21; 61 % go to `a`. Then it is lowest at iteration 500, 2.11, of five."
+    phrases = ["lowest at iteration 300, 2.1", "60 % go to `b`", "highest at 3"]
+    phrases += ["lowest at iteration 400, 2.09", "of four"]
     assert restated(caption, phrases) == (
-        "It is lowest at iteration 300, 2.1; 60 % go to `b`. With it, it is lowest at iteration 400, 2.09, of four."
+        "It is lowest at iteration 300, 2.1; 60 % go to `b`. Then it is lowest at iteration 400, 2.09, of four."
     )
 
 

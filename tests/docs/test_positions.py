@@ -19,20 +19,16 @@ T = 12
 SHORT = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "device=cpu"]
 
 
-def train(folder: Path, corpus_file: Path, *more: str) -> FinishedRun:
-    data = ["data=text", f"data.path={corpus_file}"]
-    gpt.train("model=v3", *data, *SHORT, *more, folder=folder)
-    return finished(folder)
-
-
-def finished(folder: Path) -> FinishedRun:
+def train(folder: Path, *settings: str) -> FinishedRun:
+    gpt.train(*SHORT, *settings, folder=folder)
     return FinishedRun(RunFolder(folder), RunFolder(folder).summary())
 
 
 def test_the_losses_are_those_of_the_windows_at_these_positions(
     corpus_file: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [train(tmp_path / str(seed), corpus_file, f"model.block_size={T}", f"seed={seed}") for seed in (1, 2)]
+    own = ["model=v3", "data=text", f"data.path={corpus_file}", f"model.block_size={T}"]
+    runs = [train(tmp_path / str(seed), *own, f"seed={seed}") for seed in (1, 2)]
     found = positions.losses_by_position(runs)
     assert [[*group] for group in found.groups] == [[1], [2], [3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
     validation = text[int(0.9 * len(text)) :]
@@ -56,23 +52,20 @@ def test_runs_that_cannot_be_compared_are_refused_and_others_have_lines_of_their
 ) -> None:
     other = tmp_path / "other.txt"
     other.write_text(text[::-1])
-    run = train(tmp_path / "run", corpus_file)
-    for different in (
-        train(tmp_path / "longer", corpus_file, f"model.block_size={T}"), train(tmp_path / "of_other", other)
-    ):  # fmt: skip
+    own = ["model=v3", "data=text", f"data.path={corpus_file}"]
+    run = train(tmp_path / "run", *own)
+    longer, of_other = [*own, f"model.block_size={T}"], [*own[:2], f"data.path={other}"]
+    for different in (train(tmp_path / "longer", *longer), train(tmp_path / "of_other", *of_other)):
         with pytest.raises(UserError, match="another text or another length of windows"):
             positions.losses_by_position([run, different])
-    other_heads = train(tmp_path / "heads", corpus_file, "model.n_head=1")
+    other_heads = train(tmp_path / "heads", *own, "model.n_head=1")
     assert {*positions.losses_by_position([run, other_heads]).losses} == {"n_head=4", "n_head=1"}
-    of_bytes = train(tmp_path / "bytes", corpus_file, "data.tokenizer=bytes")
-    assert positions.losses_by_position([of_bytes]).token == "byte"
+    assert positions.losses_by_position([train(tmp_path / "bytes", *own, "data.tokenizer=bytes")]).token == "byte"
 
 
 def test_a_run_without_a_loss_for_each_character_is_refused(tmp_path: Path) -> None:
     translator = ["experiment=copy", "data.size=100", "schedule.warmup_iters=0"]
-    answers = ["model=v3", "data=repeat", "data.size=200", "data.distance=4", "model.block_size=20",
-               "training.eval_iters=1"]  # fmt: skip
+    answers = ["model=v3", "data=repeat", "data.size=200", "data.distance=4", "model.block_size=20"]
     for arguments, said in ((translator, "continues a text"), (answers, "counts only some of its characters")):
-        gpt.train(*arguments, *SHORT[:2], "device=cpu", folder=tmp_path / arguments[0])
         with pytest.raises(UserError, match=said):
-            positions.losses_by_position([finished(tmp_path / arguments[0])])
+            positions.losses_by_position([train(tmp_path / arguments[0], *arguments)])

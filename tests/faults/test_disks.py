@@ -4,7 +4,6 @@ A run is started anew and resumed from its first checkpoint; afterwards there is
 """
 
 import contextlib
-import csv
 import errno
 import random
 import re
@@ -18,7 +17,7 @@ import pytest
 
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
-from tests.faults.trials import RESULTS, check, command, finish, one_line, repeated, runs_in, start, whole_run
+from tests.faults.trials import check, command, differences, finish, one_line, repeated, runs_in, start, whole_run
 from tests.forked import Forked
 
 _ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EINTR": errno.EINTR, "EACCES": errno.EACCES, "a kill": 0}
@@ -26,12 +25,10 @@ _ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EINTR": errno.EINTR, "EACC
 _TRAINING = [
     "model=v1", "training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1", "training.batch_size=2",
     "training.learning_rate=0.1", "training.average_last=0.5", "training.log_interval=1", "checkpoint.interval=1",
-    "checkpoint.min_seconds=0", "checkpoint.keep=1", "logger=csv", "device=cpu",
+    "checkpoint.min_seconds=0", "checkpoint.keep=1", "device=cpu",
 ]  # fmt: skip
 _PAGE = 4096  # bytes, of which a file system in memory hands out whole ones
-_SPEED = ("seconds", "tokens_per_second")
-# A run goes on without these, if it says so.
-_DISPENSABLE = {"best.safetensors": "the best weights", "sample.txt": "the sample", "metrics.csv": "metrics.csv"}
+_DISPENSABLE = {"best.safetensors": "the best weights", "sample.txt": "the sample"}  # if the run says so
 
 
 @repeated(0, 60, 10_000)
@@ -56,21 +53,20 @@ def test_every_operation_can_fail_or_be_the_last(count: int, tmp_path: Path) -> 
         shutil.copytree(template, place, dirs_exist_ok=True)
         before = runs_in(place)
         code, out, err, operations = _failing(place, call, _ERRORS[fault])
-        name = (
-            f"{template.name}, {fault} at {call}, {operations[-1] if fault == 'a kill' else operations.pop(call - 1)}"
-        )
-        saved = _saved(operations) or len(before)
+        failed = operations[-1] if fault == "a kill" else operations.pop(call - 1)
+        wrong = []
         if fault == "a kill":
-            yield from [] if code == -signal.SIGKILL else [f"{name}: exit code {code}"]
+            wrong += [] if code == -signal.SIGKILL else [f"exit code {code}"]
         elif code:
-            yield from (f"{name}: {what}" for what in one_line(code, err, 1, 2))
+            wrong += one_line(code, err, 1, 2)
         elif any(line.startswith(("Traceback", "error: ")) for line in err.splitlines()):
-            yield f"{name}: exit code 0, {err!r}"
+            wrong.append(f"exit code 0, {err!r}")
         elif before and "from iteration 1" not in out:
-            yield f"{name}: not resumed from its checkpoint: {err!r}"
-        if saved and max(map(_newest, runs_in(place)), default=0) < saved:
-            yield f"{name}: checkpoint {saved} is lost"
-        yield from (f"{name}: {what}" for what in _finished(place, whole, len(before), "" if code else err))
+            wrong.append(f"not resumed from its checkpoint: {err!r}")
+        if max(map(_newest, runs_in(place)), default=0) < (_saved(operations) or len(before)):
+            wrong.append("a checkpoint is lost")
+        wrong += _finished(place, whole, len(before), "" if code else err)
+        yield from (f"{template.name}, {fault} at {call}, {failed}: {what}" for what in wrong)
 
     check(trial, min(count, len(cases)), tmp_path)
 
@@ -122,11 +118,12 @@ def test_a_full_disk_costs_a_line_and_no_checkpoint(count: int, tmp_path: Path) 
             if is_lost and not RunFolder(run).is_finished() and (run / "last.safetensors").exists():
                 code, _, err = finish(start(f"resume={run}", cwd=tmp_path))
                 is_refused = "restarting it would overwrite its results" in err and not one_line(code, err, 1)
-                yield from [] if is_refused else [f"{limit}={number}: it is not refused: {err[-300:]}"]
-                yield from [] if _same("last.safetensors", run, whole) else [f"{limit}={number}: the weights are lost"]
+                wrong = [] if is_refused else [f"it is not refused: {err[-300:]}"]
+                is_kept = (run / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
+                wrong += [] if is_kept else ["the weights are lost"]
             else:
-                warnings = "" if code else err
-                yield from (f"{limit}={number}: {what}" for what in _finished(place, whole.parents[2], 0, warnings))
+                wrong = _finished(place, whole.parents[2], 0, "" if code else err)
+            yield from (f"{limit}={number}: {what}" for what in wrong)
 
     check(trial, min(count, len(cases)), tmp_path)
 
@@ -143,31 +140,19 @@ def _mounted(place: Path, limits: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def _finished(place: Path, reference: Path, resumed: int, warnings: str) -> Iterator[str]:
+def _finished(place: Path, reference: Path, resumed: int, warnings: str) -> list[str]:
     """Finish the run in `place` unless it is: what is wrong with it, compared with the uninterrupted one."""
     if not any(RunFolder(run).is_finished() for run in runs_in(place)):
         code, _, err = finish(start(*_arguments(place), cwd=reference))
         if code:
-            yield f"it does not go on: {err[-300:]}"
-            return
+            return [f"it does not go on: {err[-300:]}"]
     (run,), (whole,) = runs_in(place), runs_in(reference)
-    yield from (f"{path.name} is left behind" for path in run.rglob(".*") if path.name != ".lock")
-    for name in (*RESULTS, "averaged.safetensors", "metrics.csv"):
-        if not _same(name, run, whole) and _DISPENSABLE.get(name, "no warning") not in warnings:
-            yield f"{name} differs"
-    if _same("best.safetensors", run, whole) and RunFolder(run).summary().best != RunFolder(whole).summary().best:
-        yield "the summary is about other weights than the best"
+    told = [name for name, words in _DISPENSABLE.items() if words in warnings]
+    wrong = [f"{path.name} is left behind" for path in run.rglob(".*") if path.name != ".lock"]
+    wrong += differences(whole, run, told)
+    if "best.safetensors" not in told and RunFolder(run).summary().best != RunFolder(whole).summary().best:
+        wrong.append("the summary is about other weights than the best")
     commands = [command.iteration for command in RunFolder(run).commands()]
     if commands[:1] != [0] or (resumed and 1 not in commands):
-        yield f"only the commands from iterations {commands} are kept"
-
-
-def _same(name: str, run: Path, whole: Path) -> bool:
-    """Whether a file is that of the other run: all bytes, or the columns that do not depend on the machine's speed."""
-    if not (run / name).exists():
-        return False
-    if not name.endswith(".csv"):
-        return (run / name).read_bytes() == (whole / name).read_bytes()
-    tables = [csv.DictReader((folder / name).read_text(encoding="utf-8").splitlines()) for folder in (run, whole)]
-    one, other = ([{key: row[key] for key in row if key not in _SPEED} for row in table] for table in tables)
-    return one == other
+        wrong.append(f"only the commands from iterations {commands} are kept")
+    return wrong

@@ -80,11 +80,13 @@ def test_damage_is_noticed(count: int, trained_run: TrainedOnce, tmp_path: Path)
 def test_a_run_in_a_folder_with_other_files_changes_none_of_them(
     count: int, trained_run: TrainedOnce, corpus_file: Path, tmp_path: Path
 ) -> None:
-    """With any files of another run and of the user's: it is refused, or it adds its files, or it continues the run."""
+    """With any files of another run and of the user's: it is refused and every byte stays, or it adds its files, or it
+    continues the run to the results of the uninterrupted one. A finished run stays as it is.
+    """
     arguments = [*short(20), *STAGES["v5"], "training.eval_interval=10", "training.average_last=0.5", "logger=csv"]
     arguments += [f"data.path={corpus_file}"]
     whole = trained_run("v5", "training.average_last=0.5", "logger=csv")
-    names = sorted(path.name for path in whole.iterdir())
+    names, final = sorted(path.name for path in whole.iterdir()), _visible(whole)["averaged.safetensors"]
 
     def trial(number: int, place: Path) -> Iterator[str]:
         draw, run = random.Random(number), place / "run"
@@ -96,22 +98,25 @@ def test_a_run_in_a_folder_with_other_files_changes_none_of_them(
         for name, content in own.items():
             (run / name).write_text(content)
         seed, resume = draw.choice([[], [], ["seed=7"]]), draw.choice([[], ["resume=auto"]])
-        before = tree(run)
-        code, _, err = finish(start(*arguments, *seed, *resume, f"hydra.run.dir={run}", cwd=place))
-        after = {name: what for name, what in tree(run).items() if not name.startswith(".")}
-        changed = {name for name, what in before.items() if not name.startswith(".") and after.get(name) != what}
-        if code:
-            yield from one_line(code, err, 1, 2)
-            yield from [] if after.keys() <= before.keys() else ["it left files"]
-        else:
-            if seed:
-                yield from ["another run was continued"] if changed else []
-            elif "summary.json" not in taken:  # a finished run stays as it is, whatever it lacks
-                yield from differences(whole, run)
-            changed -= set(names) - own.keys()  # of the run that was continued
-        yield from (f"{taken}, own {[*own]}, {seed} {resume}: {name} changed" for name in changed)
+        before = _visible(run)
+        code, out, err = finish(start(*arguments, *seed, *resume, f"hydra.run.dir={run}", cwd=place))
+        after = _visible(run)
+        changed = {name for name, what in before.items() if after.get(name) != what}
+        wrong = one_line(code, err, 1, 2) if code else []
+        if code or "is finished" in out:
+            wrong += [f"it left {name}" for name in after.keys() - before.keys()]
+            wrong += [] if code or after.get("averaged.safetensors") == final else ["it lacks its results"]
+        elif not seed:
+            wrong += differences(whole, run)
+            changed -= {*names} - own.keys()  # of the run that was continued
+        wrong += [f"{name} changed" for name in changed]
+        yield from (f"{taken}, own {[*own]}, {seed} {resume}: {what}" for what in wrong)
 
     check(trial, count, tmp_path)
+
+
+def _visible(run: Path) -> dict[str, str]:
+    return {name: what for name, what in tree(run).items() if not name.startswith(".")}
 
 
 @repeated(0, 20, 1000)

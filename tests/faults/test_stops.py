@@ -61,7 +61,7 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(count: int, tmp_path: Pat
 
 @repeated(0, 3, 40)
 def test_a_stopped_sweep_finishes_each_run_once_and_as_if_unbroken(count: int, tmp_path: Path) -> None:
-    """One after the other or side by side; all of its processes are stopped, or the first. Then with other values."""
+    """One after the other or side by side; all of its processes are stopped, or the first."""
     settings = ["-m", *short(100), "hydra.sweep.dir=sweep", "resume=auto"]
 
     def sweep(place: Path, *arguments: str) -> subprocess.Popen:
@@ -91,22 +91,11 @@ def test_a_stopped_sweep_finishes_each_run_once_and_as_if_unbroken(count: int, t
                 time.sleep(0.2)
             yield from [f"signal {sent}: {len(left)} processes are left"] if left else []
         yield from ["it does not finish"] if sweep(place, *first).wait(timeout=600) else []
-        names = [run.name for run in runs_in(whole)]
-        yield from ["other runs"] if [run.name for run in runs_in(place)] != names else []
-        for name in names:
-            yield from (f"{name}: {what}" for what in differences(whole / "sweep" / name, place / "sweep" / name))
-        before = {run: (run / "summary.json").stat().st_mtime_ns for run in runs_in(place)}
-        damaged = draw.choice([None, *before])
-        if damaged is not None:
-            (damaged / "config.yaml").write_text("damaged")
-        seeds = draw.sample([1, 2, 3], 2)
-        other = sweep(place, "model=v1,v5", f"seed={seeds[0]},{seeds[1]}")
-        yield from ["not with other values"] if other.wait() else []
-        yield from ("trained again" for run, t in before.items() if (run / "summary.json").stat().st_mtime_ns != t)
-        configs = [RunFolder(run).config() for run in runs_in(place) if run != damaged]
-        found = [(config.stage, config.seed) for config in configs]
-        wanted = {(stage, seed) for stage in ("v1", "v5") for seed in seeds}
-        yield from [f"wanted {wanted}, found {found}"] if not wanted <= {*found} or len(found) > len({*found}) else []
+        yield from (
+            ["other runs"] if [run.name for run in runs_in(place)] != [run.name for run in runs_in(whole)] else []
+        )
+        for one, other in zip(runs_in(whole), runs_in(place), strict=False):
+            yield from (f"{one.name}: {what}" for what in differences(one, other))
 
     check(trial, count, tmp_path)
 

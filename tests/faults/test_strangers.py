@@ -169,8 +169,7 @@ def _config_text(run: RunFolder) -> str:
 # Made to execute code or to exhaust memory.
 
 # Targets of choices that a careless reader would call, and some that are meant for another choice.
-_NO_CHOICES = ("os.system", "builtins.eval", "gpt.cli.main", "gpt.base.files.write_atomically", "shutil.rmtree", "",
-               "a\nb", "...", "../../etc/passwd", "__main__.x")  # fmt: skip
+_NO_CHOICES = ("os.system", "builtins.eval", "gpt.base.files.write_atomically", "", "a\nb", "...", "../../etc/passwd")
 _NOT_FOR = {
     "model": ("gpt.models.build", "gpt.models.v7_dropout.nn.Module", "gpt.models.v7_dropout",
               "gpt.models..v7_dropout.GPT", "gpt.models.v7_dropout.GPT\n", "gpt.models.v7_dropout.Block"),
@@ -207,10 +206,9 @@ def _safetensors(shape: list[int], end: int, name: str = "x") -> bytes:
 
 def _hostile(whole: Path, marker: Path) -> list[tuple[str, str, Callable[[Path], object]]]:
     """What a careless reader would execute, follow or choke on: what it is, of which file, and how to put it there."""
-    files = [path.name for path in whole.iterdir() if path.is_file()]
     text, payload = _config_text(RunFolder(whole)), pickle.dumps(_Payload(marker))
     content = yaml.safe_load(text)
-    put: dict[str, Callable[[Path], object]] = {
+    for_all: dict[str, Callable[[Path], object]] = {
         "pickle": lambda path: path.write_bytes(payload), "pipe": os.mkfifo, "folder": Path.mkdir,
         "link round": lambda path: path.symlink_to(path.name),
     }  # fmt: skip
@@ -230,26 +228,25 @@ def _hostile(whole: Path, marker: Path) -> list[tuple[str, str, Callable[[Path],
     for name, value in (("block_size", 10**9), ("n_embd", 10**9), ("n_layer", 256), ("n_layer", 10**12)):
         configs[f"{name} {value}"] = content | {"model": content["model"] | {name: value}}
     for key, targets in _NOT_FOR.items():
-        configs[f"{key} alone"] = content | {key: {"_target_": "os.system"}}
         for other in (*_NO_CHOICES, *targets):
             chosen = {"_target_": other}
             configs[f"{key} {other!r}"] = content | {key: {"x": chosen} if key == "logger" else content[key] | chosen}
-    cases = [
-        *((f"{what} as {name}", name, make) for name in files for what, make in put.items()),
-        *((what, "best.safetensors", partial(_write, content=content)) for what, content in weights.items()),
-        *((f"torch.save as {name}", name, partial(torch.save, {"model": _Payload(marker)}))
-          for name in ("best.safetensors", "last.safetensors")),
-        *((f"{what} in {name}", name, lambda path, text=text: path.write_text(text()))
-          for what, text in _TEXTS_OF_FILES.items() for name in ("tokenizer.json", "summary.json", "metrics.jsonl")),
-        *((what, "config.yaml", lambda path, text=text: _write_config(RunFolder(path.parent), text))
-          for what, text in configs.items()),
+    cases: list[tuple[str, str, Callable[[Path], object]]] = [
+        (f"{what} as {path.name}", path.name, make)
+        for path in whole.iterdir() if path.is_file() for what, make in for_all.items()
     ]  # fmt: skip
+    for what, header in weights.items():
+        cases.append((what, "best.safetensors", partial(Path.write_bytes, data=header)))
+    for name in ("best.safetensors", "last.safetensors"):
+        cases.append((f"torch.save as {name}", name, partial(torch.save, {"model": _Payload(marker)})))
+    for (what, made), name in itertools.product(
+        _TEXTS_OF_FILES.items(), ("tokenizer.json", "summary.json", "metrics.jsonl")
+    ):
+        cases.append((f"{what} in {name}", name, lambda path, made=made: path.write_text(made())))
+    for what, config in configs.items():
+        cases.append((what, "config.yaml", lambda path, c=config: _write_config(RunFolder(path.parent), c)))
     random.Random(0).shuffle(cases)
     return cases
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _hostile_trial(whole: Path, number: int, place: Path) -> Iterator[str]:
@@ -258,9 +255,8 @@ def _hostile_trial(whole: Path, number: int, place: Path) -> Iterator[str]:
     (run.path / name).unlink()
     put(run.path / name)
     said, wrong = _tried(_read(run), _SECONDS)
-    yield from (f"{what}: {line}" for line in wrong)
-    yield from [] if said or what.rpartition(" ")[2] in _HARMLESS else [f"{what}: no error"]
-    yield from (f"{what} made {path.name}" for path in place.iterdir() if path != run.path)
+    wrong += [] if said or what.rpartition(" ")[2] in _HARMLESS else ["no error"]
+    yield from (f"{what}: {line}" for line in [*wrong, *(p.name for p in place.iterdir() if p != run.path)])
 
 
 @repeated(40, 1000, 1000)
@@ -300,19 +296,19 @@ def _altered(run: RunFolder, draw: random.Random) -> str:
     """Another content of one file of the run, with the right checksums; returns what it is."""
     checkpoint = sorted((run.path / "checkpoints").iterdir())[-1]
     records = ["tokenizer.json", "summary.json", "metrics.jsonl", f"checkpoints/{checkpoint.name}/checkpoint.json"]
-    changes: list[Callable[[], str]] = [partial(_alter_record, run.path / name, draw) for name in records]
-    kinds = (_alter_yaml, _alter_config, _alter_yaml, _alter_config, _enlarge_weights, _alter_weights, _resize)
-    changes += [partial(change, run, draw) for change in kinds]
-    return draw.choice([*changes, partial(_alter_state, checkpoint, draw)])()
+    changes: list[Callable[[random.Random], str]] = [partial(_alter_record, run.path / name) for name in records]
+    changes += [partial(change, run) for change in (_alter_config, _alter_config, _alter_yaml, _alter_yaml, _resize)]
+    changes += [partial(_alter_weights, run), partial(_alter_weights, run), partial(_alter_state, checkpoint)]
+    return draw.choice(changes)(draw)
 
 
 def _alter_yaml(run: RunFolder, draw: random.Random) -> str:
     lines = _config_text(run).splitlines()
     number, scalar = draw.randrange(len(lines)), draw.choice(_YAML)
-    key, colon, _ = lines[number].partition(":")
+    before = lines[number]
+    key, _, _ = before.partition(":")
     indented = " " * (len(key) - len(key.lstrip()))
-    before, after = lines[number], f"{indented}added: {scalar}"
-    changed = [[f"{key}{colon} {scalar}"], [f"{indented}? {scalar}\n{indented}: 1"], [], [before] * 2, [before, after]]
+    changed = [[f"{key}: {scalar}"], [f"{indented}? {scalar}\n{indented}: 1"], [], [before, f"{indented}x: {scalar}"]]
     lines[number : number + 1] = draw.choice(changed)
     _write_config(run, "\n".join(lines) + "\n")
     return f"{before.strip()!r:.40} {scalar!r:.60}"
@@ -320,7 +316,7 @@ def _alter_yaml(run: RunFolder, draw: random.Random) -> str:
 
 def _alter_config(run: RunFolder, draw: random.Random) -> str:
     content = run.config().content()
-    what = _change(content, draw, alike=True)
+    what = _change(content, draw)
     _write_config(run, content)
     return what
 
@@ -330,7 +326,7 @@ def _alter_record(path: Path, draw: random.Random) -> str:
     number = draw.randrange(len(lines))
     record = json.loads(lines[number])
     record.pop("checksum")
-    what = _change(record, draw, alike=draw.random() < 0.5)
+    what = _change(record, draw)
     lines[number] = seal(record)
     path.write_bytes("".join(line + "\n" for line in lines).encode(errors="surrogatepass"))
     return f"{path.name}: {what}"
@@ -343,15 +339,12 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(value)
 
 
-def _change(tree: Any, draw: random.Random, *, alike: bool) -> str:
-    """Change one place of a tree of dictionaries and lists, or give it another value of the same kind."""
-    places = [(at, key) for at, key in _places(tree) if not alike or not isinstance(at[key], bool | dict | list)]
-    parent, key = draw.choice(places)
-    what = "value" if alike else draw.choice(["value", "value", "value", "deleted", "added", "nested"])
-    value: Any = draw.choice(_JSON)
-    if alike:
-        is_number = isinstance(parent[key], int | float) or (parent[key] is None and draw.random() < 0.5)
-        value = draw.choice(_NUMBERS if is_number else _TEXTS)
+def _change(tree: Any, draw: random.Random) -> str:
+    """Change one place of a tree of dictionaries and lists; half of the time, to another value of the same kind."""
+    parent, key = draw.choice([*_places(tree)])
+    what, value = draw.choice(["value"] * 7 + ["deleted", "added", "nested"]), draw.choice(_JSON)
+    if draw.random() < 0.6:
+        value = draw.choice(_TEXTS if isinstance(parent[key], str) else _NUMBERS)
     if what == "deleted":
         del parent[key]
     elif what == "added" and isinstance(parent, dict):
@@ -363,19 +356,6 @@ def _change(tree: Any, draw: random.Random, *, alike: bool) -> str:
     return f"{what} {key!r:.40} {value!r:.60}"
 
 
-def _enlarge_weights(run: RunFolder, draw: random.Random) -> str:
-    model = load_model(run, "best")
-    tensor = draw.choice(list(model.state_dict().values()))
-    value = draw.choice([1e38, -1e38, 3e38, 1e30, 1e-38, 1e19, 32767, -3, 65])
-    with torch.no_grad():
-        if tensor.is_floating_point():
-            tensor.mul_(value).clamp_(-3e38, 3e38)
-        else:
-            tensor[: draw.choice([1, len(tensor)])] = int(max(-3, min(value, 32767)))
-    save_weights(run, model.state_dict(), "best", 0)
-    return f"weights of {tuple(tensor.shape)} times {value}"
-
-
 def _changed(file: Path, draw: random.Random) -> tuple[dict[str, torch.Tensor], str]:
     """The tensors of a file with one of them changed, and how."""
     tensors = safetensors_torch.load_file(file)
@@ -384,11 +364,15 @@ def _changed(file: Path, draw: random.Random) -> tuple[dict[str, torch.Tensor], 
     new = draw.choice(["x", "", "a\nb", "random.cpu", "random.cuda", "model.x", "__metadata__x"])
     dtype = draw.choice([torch.float64, torch.bfloat16, torch.int64, torch.bool, torch.uint8])
     filled = tensor.dtype if tensor.is_floating_point() else torch.float32
+    factor = draw.choice([1e38, -1e38, 3e38, 1e30, 1e-38, 1e19, 32767, -3, 65])
+    largest = 3e38 if tensor.is_floating_point() else 127  # what its type has room for
+    times = (tensor.double() * factor).clamp(-largest, largest).to(tensor.dtype)
     what, changed = draw.choice([
         ("filled", {name: torch.full(tensor.shape, draw.choice([float("nan"), float("inf")]), dtype=filled)}),
         ("another type", {name: tensor.to(dtype)}), ("deleted", {}), ("renamed", {new: tensor}),
         ("flat", {name: tensor.flatten()}), ("empty", {name: tensor.new_zeros(0)}),
         ("larger", {name: tensor.new_zeros(3, 3)}), ("added", {name: tensor, new: tensor.clone()}),
+        *[(f"times {factor}", {name: times})] * 6,
     ])  # fmt: skip
     return ({} if draw.random() < 0.1 else tensors) | changed, f"{what} {name} of {file.name}"
 

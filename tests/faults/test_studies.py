@@ -50,20 +50,20 @@ def _with_value(study: Path, draw: random.Random) -> str:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         table = draw.choice(tables)
         column = draw.choice([row[1] for row in connection.execute(f"PRAGMA table_info({table})")])
-        value = draw.choice(_VALUES)
-        rows = draw.choice(["1", "rowid = 1", "rowid = (SELECT max(rowid) FROM " + table + ")"])
-        with contextlib.suppress(sqlite3.Error):  # it would not be unique
-            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {rows}", (value,))
-        connection.commit()
+    value, rows = draw.choice(_VALUES), draw.choice(["1", "rowid = 1", f"rowid = (SELECT max(rowid) FROM {table})"])
+    with contextlib.suppress(sqlite3.Error):  # it would not be unique
+        _execute(study, f"UPDATE {table} SET {column} = ? WHERE {rows}", value)
     return f"{table}.{column} = {value!r:.60} where {rows}"
 
 
 def _with_statement(study: Path, draw: random.Random) -> str:
-    statement = draw.choice(_STATEMENTS)
-    with contextlib.closing(sqlite3.connect(study / "study.db")) as connection:
-        connection.execute(statement)
-        connection.commit()
+    _execute(study, statement := draw.choice(_STATEMENTS))
     return statement
+
+
+def _execute(study: Path, statement: str, *values: Any) -> None:
+    with contextlib.closing(sqlite3.connect(study / "study.db")) as connection, connection:
+        connection.execute(statement, values)
 
 
 def _with_bytes(study: Path, draw: random.Random) -> str:

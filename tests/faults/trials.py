@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -17,7 +17,7 @@ from tests.forked import FORKSERVER, Forked
 
 Trial = Callable[[int, Path], Iterable[str]]  # its number, an empty folder -> what went wrong
 
-RESULTS = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
+_RESULTS = ("metrics.jsonl", "best.safetensors", "last.safetensors", "averaged.safetensors", "sample.txt")
 STAGES = {
     "v1": ["model=v1"],
     "v5": ["model=v5"],
@@ -100,9 +100,10 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("tokenizer.json"))
 
 
-def differences(whole: Path, other: Path) -> list[str]:
-    """Which results of two runs are not the same bytes."""
-    return [f"{name} differs" for name in RESULTS if (whole / name).read_bytes() != (other / name).read_bytes()]
+def differences(whole: Path, other: Path, dispensable: Container[str] = ()) -> list[str]:
+    """Which results of two runs are not the same bytes, or are only in one of them."""
+    one, two = tree(whole), tree(other)
+    return [f"{name} differs" for name in _RESULTS if one.get(name) != two.get(name) and name not in dispensable]
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -1,37 +1,85 @@
-"""Sweeps on a real Slurm of one node: pytest -m slurm, as root, with slurm-wlm and munge installed."""
+"""Sweeps on a real Slurm of one node: pytest -m slurm, as root, with the Debian packages slurm-wlm and munge.
 
+Its daemons are ordinary processes, with all of their files in one folder; it needs no systemd.
+"""
+
+import contextlib
 import os
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Script
-from tests.slurm import cluster
-from tests.sweeping import (
-    COMMANDS,
-    FILES,
-    V1,
-    contents,
-    finished,
-    losses,
-    run_short,
-    start,
-    training,
-    wait_until,
-)
+from tests.sweeping import COMMANDS, FILES, V1, contents, finished, losses, run_short, start, training, wait_until
 
 pytestmark = pytest.mark.slurm
 
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.sweep.dir=S"]
+# A job in the partition `low` is pre-empted by one in `high`: it gets SIGTERM, and after GraceTime seconds it is killed
+# and requeued. cred_expire is how many seconds a requeued job has to wait, 120 by default.
+CONFIGURATION = """ClusterName=one
+SlurmctldHost=localhost
+SlurmUser=root
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={folder}/socket,cred_expire=5
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=batch_sched_delay=1,sched_interval=2,bf_interval=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+KillWait=5
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+StateSaveLocation={folder}/controller
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdSpoolDir={folder}/node
+SlurmdPidFile={folder}/slurmd.pid
+SlurmdLogFile={folder}/slurmd.log
+SlurmdParameters=config_overrides
+NodeName=localhost NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
+PartitionName=low Nodes=localhost Default=YES State=UP PriorityTier=1 GraceTime=10
+PartitionName=high Nodes=localhost State=UP PriorityTier=2 PreemptMode=OFF
+"""
 Slurm = dict[str, str]  # the variables that its commands need
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    with cluster.running(tmp_path_factory.mktemp("slurm")) as variables:
+    folder = tmp_path_factory.mktemp("slurm")
+    for name in ("controller", "node"):
+        (folder / name).mkdir(mode=0o700)
+    folder.chmod(0o700)
+    (folder / "key").write_bytes(os.urandom(1024))
+    (folder / "key").chmod(0o400)
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("localhost", 0))
+        controller_port, node_port = (free.getsockname()[1] for free in (one, other))
+    text = CONFIGURATION.format(folder=folder, controller_port=controller_port, node_port=node_port)
+    (folder / "slurm.conf").write_text(text)
+    variables = {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{os.environ['PATH']}:/usr/sbin"}  # Debian's daemons
+    files = [f"--{name}-file={folder}/{name}" for name in ("key", "log", "pid", "seed")]
+    munge = ["munged", "--foreground", "--force", f"--socket={folder}/socket", *files]
+    with contextlib.ExitStack() as stack:
+        for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D", "-N", "localhost"]):
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            daemon = stack.enter_context(subprocess.Popen(command, env=os.environ | variables, **quiet))
+            stack.callback(daemon.terminate)
+            time.sleep(1)
+        wait_until(lambda: call(variables, "sinfo", "--noheader", "--format=%T", "--partition=low") == ["idle"])
         yield variables
+        call(variables, "scancel", "--user=root")
+        wait_until(lambda: not jobs(variables))
 
 
 @pytest.fixture
@@ -41,7 +89,7 @@ def folder(tmp_path: Path, text: str) -> Path:
 
 
 def call(slurm: Slurm, *command: str) -> list[str]:
-    return subprocess.run(command, env=os.environ | slurm, capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(command, env=os.environ | slurm, capture_output=True, text=True).stdout.split()
 
 
 def jobs(slurm: Slurm) -> list[str]:

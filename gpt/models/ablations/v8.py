@@ -1,4 +1,4 @@
-"""Variants of v8 without one of its ideas, or with one more. benchmarks/ablation.py trains them all."""
+"""Variants of v8 without one of its ideas, or with one more. docs/lab/records.md has what each is worth."""
 
 from typing import Any
 
