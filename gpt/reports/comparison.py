@@ -15,7 +15,6 @@ from gpt.base.pictures import write_picture
 from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
-from gpt.reports.plots import at_equal
 from gpt.reports.ranking import Ranking, rankings
 from gpt.runs.finding import FinishedRun, finished_runs, started_runs
 from gpt.runs.folder import RunFolder
@@ -56,8 +55,8 @@ class ComparisonReport:
         parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
         for ranking in self.ranked:
             parts.append(tables.table(ranking, self.config.metric, style))
-            if self.config.x != "iterations" and (equal := at_equal(ranking, self.config.x)):
-                parts.append(tables.equal_table(equal, self.config.x, style))
+            if self.config.x != "iterations" and (equal := tables.equal_table(ranking, self.config.x, style)):
+                parts.append(equal)
         return "\n\n".join(parts)
 
     def write(self, out: Path) -> list[Path]:

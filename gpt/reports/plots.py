@@ -3,7 +3,6 @@
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -55,20 +54,11 @@ def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[fl
     return {i: (amounts[i], loss) for i, loss in losses.items() if i in amounts}
 
 
-@dataclass(frozen=True)
-class Equal:
-    """The estimated validation losses of the groups of a ranking after an equal amount of training."""
+def at_equal(ranking: Ranking, x: Axis) -> tuple[float, list[tuple[Group, list[float]]]] | None:
+    """The largest `x` that all runs reached, and each group's losses there, one per seed, the lowest mean first.
 
-    unit: Unit  # what the losses are per
-    amount: float  # of seconds, tokens or operations: what the run that took least took
-    losses: list[tuple[Group, list[float]]]  # of each seed; the group with the lowest mean first
-
-
-def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
-    """The losses at the largest `x` that all runs reached; None if one has no curve or was not evaluated before that.
-
-    They are in the unit of the ranking. Between two evaluations, the loss is interpolated linearly, but not before the
-    first update: a line to the first evaluation after it would say nothing.
+    None if a run has no curve or was not evaluated before that. Losses are in the unit of the ranking. Between two
+    evaluations they are interpolated linearly, but not before the first update, where a line would say nothing.
     """
     try:
         curves = [[curve(run, x, ranking.unit) for run in group.runs] for group in ranking.groups]
@@ -85,7 +75,7 @@ def at_equal(ranking: Ranking, x: Axis) -> Equal | None:
         (group, [float(np.interp(amount, [at for at, _ in line], [loss for _, loss in line])) for line in of_group])
         for group, of_group in zip(ranking.groups, trained, strict=True)
     ]
-    return Equal(ranking.unit, amount, sorted(losses, key=lambda loss: statistics.mean(loss[1])))
+    return amount, sorted(losses, key=lambda loss: statistics.mean(loss[1]))
 
 
 def draw(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, title: str | None = None) -> "Figure | None":

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from gpt.base.errors import printable
 from gpt.reports import escaping
 from gpt.reports.documented import with_deviation
-from gpt.reports.plots import XLABELS, Axis, Equal
+from gpt.reports.plots import XLABELS, Axis, at_equal
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, edges, label, names, shown
 from gpt.runs.records import LOSSES, Metric, Summary
 
@@ -61,14 +61,16 @@ def _bits(group: Group) -> str:
     return f"{statistics.mean(known):.4f}" if len(known) == len(bits) else "-"
 
 
-def equal_table(equal: Equal, x: Axis, style: str) -> str:
-    """The losses at an equal amount of training, in a style of tabulate."""
+def equal_table(ranking: Ranking, x: Axis, style: str) -> str | None:
+    """The losses at an equal amount of training, in a style of tabulate; None where `at_equal` is."""
+    if (equal := at_equal(ranking, x)) is None:
+        return None
     escaped = escaping.markdown if style == "github" else printable
-    rows = [[escaped(label(group.values)), _mean(losses)] for group, losses in equal.losses]
+    rows = [[escaped(label(group.values)), _mean(losses)] for group, losses in equal[1]]
     shown_rows = tabulate(rows, ["", "estimated val"], tablefmt=style, disable_numparse=True)
     return (
-        f"After {equal.amount:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
-        f"nats per {equal.unit}:\n\n{shown_rows}"
+        f"After {equal[0]:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
+        f"nats per {ranking.unit}:\n\n{shown_rows}"
     )
 
 

@@ -34,12 +34,12 @@ def main(config: StudyConfig, request: Request) -> None:
         raise RequestError("torchrun is for train.py: to search with several processes, start search.py several times")
     with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
         from gpt.searching import report
-        from gpt.searching.space import distributions
+        from gpt.searching.space import distribution
         from gpt.searching.study import Goal, Search
 
     base = divided(request.rest)
     folder = Path(config.study or Path(base.config.runs, base.name))
-    space = distributions(base.ranges)
+    space = {key: distribution(key, found) for key, found in base.ranges.items()}
     prune = config.prune
     if prune and (other := [key for key in space if declared(key.partition(".")[0]).changes_targets]):
         log.info(f"no trial is pruned: with another {other[0]}, estimated losses per token cannot be compared")

@@ -13,9 +13,16 @@ _ITERATIONS = 60  # to find a ratio to the last bit
 _DIGITS = 4  # of a drawn number: enough for any hyperparameter, and readable on a command line
 
 
-def distributions(ranges: dict[str, Range]) -> dict[str, BaseDistribution]:
-    """The distribution of each key's values. Raises RequestError for a range that Optuna refuses."""
-    return {key: _distribution(key, found) for key, found in ranges.items()}
+def distribution(key: str, found: Range) -> BaseDistribution:
+    """The distribution of a key's values. Raises RequestError for a range that Optuna refuses."""
+    try:
+        if found.values is not None:
+            return CategoricalDistribution(found.values)
+        if found.step is None:
+            return FloatDistribution(found.low, found.high, log=found.is_log)
+        return IntDistribution(int(found.low), int(found.high), step=found.step, log=found.is_log)
+    except ValueError as error:
+        raise RequestError(f"{key}: {' '.join(str(error).split())}") from None
 
 
 def combinations(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
@@ -36,45 +43,32 @@ def spread(space: dict[str, BaseDistribution], number: int, offsets: Sequence[fl
     return {key: _at(where, place) for (key, where), place in zip(space.items(), places, strict=True)}
 
 
-def rounded(value: Any, distribution: BaseDistribution) -> Any:
+def rounded(value: Any, where: BaseDistribution) -> Any:
     """A drawn value with fewer digits, still within its interval."""
-    if not isinstance(distribution, FloatDistribution):
+    if not isinstance(where, FloatDistribution):
         return value
-    return min(max(float(f"{value:.{_DIGITS}g}"), distribution.low), distribution.high)
+    return min(max(float(f"{value:.{_DIGITS}g}"), where.low), where.high)
 
 
-def contains(distribution: BaseDistribution, value: Any) -> bool:
+def contains(where: BaseDistribution, value: Any) -> bool:
     """Whether a distribution can yield a value."""
-    return bool(distribution._contains(distribution.to_internal_repr(value)))  # there is no other way to ask
+    return bool(where._contains(where.to_internal_repr(value)))  # there is no other way to ask
 
 
-def _distribution(key: str, found: Range) -> BaseDistribution:
-    try:
-        if found.values is not None:
-            return CategoricalDistribution(found.values)
-        if found.step is None:
-            return FloatDistribution(found.low, found.high, log=found.is_log)
-        return IntDistribution(int(found.low), int(found.high), step=found.step, log=found.is_log)
-    except ValueError as error:
-        raise RequestError(f"{key}: {' '.join(str(error).split())}") from None
-
-
-def _at(distribution: BaseDistribution, place: float) -> Any:
+def _at(where: BaseDistribution, place: float) -> Any:
     """The value at a place in [0, 1) of a distribution."""
-    if isinstance(distribution, FloatDistribution):
-        low, high = distribution.low, distribution.high
-        return low * (high / low) ** place if distribution.log else low + place * (high - low)
-    if isinstance(distribution, IntDistribution) and distribution.log:
-        low, high = distribution.low, distribution.high + 1
-        return min(int(low * (high / low) ** place), distribution.high)
-    values = _values(distribution)
+    if isinstance(where, FloatDistribution):
+        return (
+            where.low * (where.high / where.low) ** place if where.log else where.low + place * (where.high - where.low)
+        )
+    if isinstance(where, IntDistribution) and where.log:
+        return min(int(where.low * ((where.high + 1) / where.low) ** place), where.high)
+    values = _values(where)
     return values[int(place * len(values))]
 
 
-def _values(distribution: BaseDistribution) -> Sequence[Any]:
+def _values(where: BaseDistribution) -> Sequence[Any]:
     """All values of a finite distribution; empty for an interval."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    if isinstance(distribution, IntDistribution):
-        return range(distribution.low, distribution.high + 1, distribution.step)
-    return ()
+    if isinstance(where, CategoricalDistribution):
+        return where.choices
+    return range(where.low, where.high + 1, where.step) if isinstance(where, IntDistribution) else ()

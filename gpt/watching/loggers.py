@@ -4,9 +4,10 @@ import csv
 import importlib.metadata
 import inspect
 import io
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpt.base.choices import Choice, Registry
@@ -89,10 +90,8 @@ def samples(progress: Progress, *, since: int = 0) -> dict[int, str]:
     return {found.iteration: found.sample for found in _since(progress.evaluations, since) if found.sample is not None}
 
 
-def _since(records: Sequence[AnyRow], iteration: int) -> list[AnyRow]:
-    """The records from an iteration on, searched from the end because they are usually few."""
-    newest = list(itertools.takewhile(lambda record: record.iteration >= iteration, reversed(records)))
-    return newest[::-1]
+def _since(records: list[AnyRow], iteration: int) -> list[AnyRow]:
+    return records[bisect_left(records, iteration, key=attrgetter("iteration")) :]
 
 
 class Csv(Watcher):

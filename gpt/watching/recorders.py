@@ -80,9 +80,9 @@ class StepLog(Watcher):
         self.evaluated(state)
         if len(progress.steps) == _MOST_STEPS:
             progress.step_stride *= 2
-            dropped = {step.iteration for step in progress.steps[::2]}
+            evaluated = {evaluation.iteration for evaluation in progress.evaluations}
+            dropped = {step.iteration for step in progress.steps[::2]} - evaluated
             progress.steps = progress.steps[1::2]
-            dropped -= {evaluation.iteration for evaluation in progress.evaluations}
             progress.clock = [row for row in progress.clock if row.iteration not in dropped]
 
     def evaluated(self, state: TrainingState) -> None:
@@ -103,10 +103,8 @@ class Sampler(Watcher):
 
     def evaluated(self, state: TrainingState) -> None:
         """Generate a sample, if one is due."""
-        if self._interval is None:
-            return
         evaluations, later = state.progress.evaluations, len(self._recipe.counted(state.progress)) - 1
-        if later == 0 or later % self._interval:
+        if self._interval is None or later == 0 or later % self._interval:
             return
         was_training = state.model.training
         evaluations[-1] = evaluations[-1].model_copy(update={"sample": self._sample()})
@@ -121,7 +119,7 @@ class RunWriter(Watcher):
 
     def evaluated(self, state: TrainingState) -> None:
         """Save the metrics."""
-        self._write_metrics(state)
+        self._is_stale = not attempt("the metrics", lambda: self._run.write_metrics(state.progress))
 
     def stepped(self, state: TrainingState) -> None:  # noqa: ARG002
         """Mark the metrics as unsaved."""
@@ -130,7 +128,7 @@ class RunWriter(Watcher):
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
         """Save the metrics before the run stops."""
         if is_last and self._is_stale:
-            self._write_metrics(state)
+            self.evaluated(state)
 
     def finished(self, state: TrainingState) -> None:
         """Save the last weights and their average, or remove that of a previous end; and save the metrics.
@@ -144,10 +142,7 @@ class RunWriter(Watcher):
         else:
             self._run.lock.check()
             self._run.weights("averaged").unlink(missing_ok=True)
-        self._write_metrics(state)
-
-    def _write_metrics(self, state: TrainingState) -> None:
-        self._is_stale = not attempt("the metrics", lambda: self._run.write_metrics(state.progress))
+        self.evaluated(state)
 
 
 class SnapshotWriter(Watcher):
@@ -206,7 +201,7 @@ class CheckpointWriter(Watcher):
     def between_steps(self, state: TrainingState, is_last: bool) -> None:
         """Save a checkpoint, if due."""
         iteration = state.progress.iteration
-        if iteration == self._iteration or not (is_last or self._iteration is None or self._is_due(iteration)):
+        if self.is_saved(state) or not (is_last or self._iteration is None or self._is_due(iteration)):
             return
         with state.clock_stopped():
             started = time.perf_counter()

@@ -32,10 +32,7 @@ class EventFiles:
         self._writer.add_text("configuration", _verbatim(yaml.safe_dump(run.config, sort_keys=False)), 0)
         lines = {name: [f"^loss/{name}$", f"^loss/documented_{name}$"] for name in ("val", "train", "batch")}
         self._writer.add_custom_scalars({"loss": {name: ["Multiline", tags] for name, tags in lines.items()}})
-        values = {
-            key: value if isinstance(value, bool | int | float) else str(value)
-            for key, value in flat(run.config).items()
-        }
+        values = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in flat(run.config).items()}
         file = self._writer._get_file_writer()  # add_hparams would create a separate run for them
         for summary in hparams(values, {"loss/val": None, "loss/exact_val": None}):
             file.add_summary(summary)

@@ -64,8 +64,7 @@ class ConsoleLog(RunWatcher):
         if self._has_told or self._since is None or time.perf_counter() - self._since[0] < _FIRST_SECONDS:
             return
         self._has_told = True
-        left = self._seconds_left(state)
-        if left > _LONG:
+        if (left := self._seconds_left(state)) > _LONG:
             shorter = f"; {self._shorter} takes minutes" if self._shorter else ""
             log.info(f"about {spoken(left)} to go at this speed{shorter}")
 
@@ -102,13 +101,11 @@ class ProgressBar(Watcher):
     phase = Phase.SHOW
 
     def __init__(self, state: TrainingState, max_iters: int, *, is_hidden: bool = False) -> None:
-        bar, disable = tqdm, None  # None: unless it is a terminal
+        bar, disable = tqdm, is_hidden or None  # None: unless it is a terminal
         if "ipykernel" in sys.modules:
             from tqdm.auto import tqdm as bar  # a widget
 
-            disable = False
-        if is_hidden:
-            disable = True
+            disable = is_hidden
         self._bar = bar(
             initial=state.progress.iteration, total=max_iters, unit="it", dynamic_ncols=True, leave=False,
             disable=disable,

@@ -65,26 +65,22 @@ class Tracker(RunWatcher):
 
     def stepped(self, state: "TrainingState") -> None:
         """Mark it if the step was recorded."""
-        steps = state.progress.steps
-        if steps and steps[-1].iteration == state.progress.iteration:
-            self._is_due = True
+        recorded = [step.iteration for step in state.progress.steps[-1:]]
+        self._is_due |= recorded == [state.progress.iteration]
 
     def between_steps(self, state: "TrainingState", is_last: bool) -> None:  # noqa: ARG002
         """Send the row of this iteration or, the first time, all rows so far."""
         if not self._is_due or self._is_broken:
             return
-        self._is_due = False
-        since = state.progress.iteration
+        self._is_due, since = False, state.progress.iteration
         if self._process is None:
             since = 0
             self._start()
         found = samples(state.progress, since=since)
         for iteration, values in rows(state.progress, since=since).items():
-            documented = self._documented if "loss/val" in values else {}
+            values |= self._documented if "loss/val" in values else {}
             texts = {"sample": found[iteration]} if iteration in found else {}
-            self._messages.put(
-                {"step": iteration, "values": {**values, **documented}, "texts": texts, "is_finished": False}
-            )
+            self._messages.put({"step": iteration, "values": values, "texts": texts, "is_finished": False})
 
     def finished(self, state: "TrainingState") -> None:
         """Send all rows if none has been sent: a resumed run may have nothing left to train."""
@@ -126,9 +122,8 @@ class Tracker(RunWatcher):
         except (OSError, UserError) as error:
             self._warn(str(error))
             return
-        documented = {"train": losses.train, "val": losses.val}
-        if losses.kind == "mini-batch":
-            documented = {"batch": losses.train}
+        of_batch = {"batch": losses.train}
+        documented = of_batch if losses.kind == "mini-batch" else {"train": losses.train, "val": losses.val}
         self._documented = {f"loss/documented_{of}": loss for of, loss in documented.items() if loss is not None}
         begun = "".join(f"{command.started} {command.command}" for command in commands[:1])
         self._messages.put({
