@@ -7,10 +7,9 @@ with_attention.onnx    the same, and the attention weights of every layer: (batc
 tokenizer.json         the run's tokens and their ids
 """
 
-import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +34,8 @@ from gpt.models.ngrams import Remembering
 from gpt.runs.weights import shapes_only
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
+
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # not its notes about libraries that are not used here
 
 Sizes = dict[str, list[int | None]]  # of each weight; None is the size of the vocabulary
 
@@ -82,27 +83,20 @@ def export(trained: TrainedRun, folder: Path, inputs: Inputs = NONE) -> str:
     if isinstance(model, Remembering):
         raise RequestError("format=onnx cannot export counts of the training text: train v8, which has none")
     Tokenizer.from_str(task.as_json()).save(str(folder / "tokenizer.json"))
-    observed, block_size = Observed(model).eval(), block_size_of(model)
+    observed, V, block_size = Observed(model).eval(), task.vocab_size, block_size_of(model)
+    found = computed(model, ["logits"], block_size, folder / "model.onnx", inputs)
+    checked = check("model.onnx", lambda idx: [model(idx)], found, V, block_size)
     with torch.no_grad():
-        layers = len(observed(torch.zeros(1, 1, dtype=torch.int64))) - 1
-    graphs = {"model.onnx": (lambda idx: [model(idx)], model, 0)}
-    if layers:
-        graphs["with_attention.onnx"] = (observed, observed, layers)
-    checked = []
-    for name, (expected, module, maps) in graphs.items():
-        outputs = ["logits", *(f"attention_{i}" for i in range(maps))]
-        found = computed(module, outputs, block_size, folder / name, inputs)
-        checked.append(check(name, expected, found, task.vocab_size, block_size))
-    return "\n".join(checked)
+        _, *layers = observed(torch.zeros(1, 1, dtype=torch.int64))
+    if not layers:
+        return checked
+    outputs, name = ["logits", *(f"attention_{i}" for i in range(len(layers)))], "with_attention.onnx"
+    found = computed(observed, outputs, block_size, folder / name, inputs)
+    return f"{checked}\n{check(name, observed, found, V, block_size)}"
 
 
 def computed(
-    module: nn.Module,
-    outputs: Sequence[str],
-    block_size: int,
-    path: Path,
-    inputs: Inputs = NONE,
-    **others: Tensor,
+    module: nn.Module, outputs: Sequence[str], block_size: int, path: Path, inputs: Inputs = NONE, **others: Tensor
 ) -> Callable[..., Sequence[Tensor]]:
     """Write the graph of a module of token ids and of these others, of fixed sizes, and of weights; return a function
     that runs it, with others by name.
@@ -129,7 +123,7 @@ def computed(
 
 def translated(module: nn.Module | ExportedProgram, inputs: tuple[Tensor, ...] = (), **options: Any) -> ONNXProgram:
     """A module, or what torch.export has made of one, as a graph, without paths of this machine."""
-    with _silenced(), torch.no_grad():
+    with warnings.catch_warnings(action="ignore"), torch.no_grad():
         program = torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False, **options)
     assert program is not None
     for node in program.model.graph.all_nodes():  # those in the bodies of loops too
@@ -201,17 +195,3 @@ def sizes_of(choice: Choice) -> Sizes:
             raise RequestError(f"{name} has neither the size of the vocabulary nor one that is independent of it")
         found[name] = [a if a == b else None for a, b in zip(shape, more[name], strict=True)]
     return found
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Suppress the exporter's notes about libraries that this project does not use."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)

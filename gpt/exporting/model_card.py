@@ -69,11 +69,12 @@ def _remembered(trained: TrainedRun) -> str:
 def _weights(trained: TrainedRun, summary: Summary) -> str:
     best, is_moving = summary.best, trained.config.training.ema
     averaged = "a moving average over all iterations" if is_moving else "an average over the last evaluations"
-    words: dict[str | int, str] = {
+    known: dict[str | int, str] = {
         "best": f"those of iteration {best.weights:,}, with an estimated validation loss of {best.nats:.4f}",
         "last": "those after the last iteration",
         "averaged": averaged,
-    }.get(trained.which) or f"those of iteration {trained.which:,}"
+    }
+    words = known.get(trained.which) or f"those of iteration {trained.which:,}"
     own = "" if trained.which == summary.exact.weights else ", of which the exact loss is not"
     return f"The weights here are {words}{own}."
 

@@ -59,17 +59,17 @@ _KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
 def dataflow(model: nn.Module, unit: str = "character") -> list[Row]:
     """The rows of a stage of the ladder, from the window to the probabilities; `unit` is what a token is."""
     T = f"T={block_size_of(model)}"
-    rows = _network(model, T) if hasattr(model, "lm_head") else _table(cast(Any, model).table, T)
+    if hasattr(model, "lm_head"):
+        rows = _network(model, T)
+    else:
+        V = cast(Any, model).table.embedding_dim
+        rows = [Row([Part("table", "table: one row of logits for each", "v1")], f"({T}, V={V})")]
     return [
         Row([Part("window", f"a window of {block_size_of(model)} {unit}s", None)], f"({T})"),
         *rows,
         Row([Part("softmax", "softmax", "v1")], rows[-1].shape),
         Row([Part("probabilities", f"probabilities of the next {unit}", None)]),
     ]
-
-
-def _table(table: nn.Embedding, T: str) -> list[Row]:
-    return [Row([Part("table", "table: one row of logits for each", "v1")], f"({T}, V={table.embedding_dim})")]
 
 
 def _network(model: nn.Module, T: str) -> list[Row]:

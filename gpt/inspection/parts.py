@@ -52,6 +52,7 @@ class Inside(nn.Module):
         for name, module in self.model.named_modules():
             module.register_forward_pre_hook(partial(self._seen.begin, name))
             module.register_forward_hook(partial(self._seen.end, name))
+        self._channels = getattr(getattr(model, "lm_head", None), "in_features", 0)
         self._branches: dict[str, str] = {}  # by path: the module that reads the stream after it
         self._shown = {*_AROUND}
         some = torch.zeros(1, dtype=torch.int64, device=next(model.parameters()).device)
@@ -86,7 +87,7 @@ class Inside(nn.Module):
         for name, attended in seen.attended.items():
             found |= {f"{name}.{key}": x for key, x in _attention(attended, row).items()}
         stream = {name: at(x)[:, 0] for name, x in self._stream(seen.calls).items()}
-        lens = {name: self._logits(x) for name, x in stream.items() if x.shape[-1] == self._channels()}
+        lens = {name: self._logits(x) for name, x in stream.items() if x.shape[-1] == self._channels}
         found |= {f"stream.{name}": x for name, x in stream.items()} | {f"lens.{name}": x for name, x in lens.items()}
         return found | {"logits": at(logits)[:, 0]}
 
@@ -105,9 +106,6 @@ class Inside(nn.Module):
         """The output layer alone, and the norm before it: (..., C) -> (..., V)."""
         norm, lm_head = (getattr(self.model, name, nn.Identity()) for name in ("norm", "lm_head"))
         return cast(Tensor, lm_head(norm(x)))
-
-    def _channels(self) -> int:
-        return cast(int, cast(Any, self.model).lm_head.in_features)
 
 
 class _Seen(TorchFunctionMode):

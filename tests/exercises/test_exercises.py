@@ -1,6 +1,5 @@
 """The exercises: every right way passes, and each of the usual mistakes gets its message."""
 
-import importlib.util
 import re
 import textwrap
 from dataclasses import replace
@@ -53,14 +52,9 @@ def changed(source: str, *changes: tuple[str, str]) -> str:
 
 
 def module_of(source: str, folder: Path) -> ModuleType:
-    path = folder / "attempt.py"
-    path.write_text(source)
-    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)  # of a source as long, a moment ago
-    spec = importlib.util.spec_from_file_location("attempt", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    path, module = folder / "attempt.py", ModuleType("attempt")
+    path.write_text(source)  # where the checks read it
+    exec(compile(source, path, "exec"), vars(module))
     return module
 
 
@@ -71,11 +65,8 @@ def checked(name: str, source: str, folder: Path) -> Report:
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_deepest_hints_solve_an_exercise(name: str, tmp_path: Path) -> None:
-    source = solved(name)
-    assert "= BLANK" not in source
-    report = checked(name, source, tmp_path)
-    assert report.is_right, f"{report}\n{source}"
-    assert report.state == "right"
+    report = checked(name, solved(name), tmp_path)
+    assert report.state == "right", report
     assert report.hint(1) == "Nothing is missing."
 
 
@@ -86,8 +77,6 @@ MASK = """future = torch.ones(T, T, dtype=torch.bool).triu(diagonal=1)
 SOFTMAX = "weights = masked.softmax(dim=-1)"
 RIGHT = {
     "a mask of zeros and ones": ("v2", (MASK, 'masked = scores.masked_fill(torch.tril(torch.ones(T, T)) == 0, -1e9)')),
-    "where": ("v2", (MASK, 'masked = torch.where(torch.ones(T, T).tril() > 0, scores, -torch.inf)')),
-    "queries that are divided": ("v2", (SCORES, "q = q / D**0.5\n        scores = q @ k.mT")),
     "the division in the softmax": ("v2", (" / D**0.5", ""), (SOFTMAX, "weights = (masked / D**0.5).softmax(dim=-1)")),
     "weights that are masked, then divided by their sum": (
         "v2", (MASK, "masked = scores"),
@@ -122,22 +111,13 @@ RIGHT = {
         "training", ("loss.backward()\n",
                      "loss.backward()\n    optimizer.step(lambda: loss)\n    return loss.item()\n"),
     ),
-    "chunks, then views": (
-        "v3", ("heads = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)",
-               "heads = [part.view(B, T, H, D).transpose(1, 2) for part in qkv.chunk(3, dim=-1)]"),
-    ),
     "a mask from bernoulli": (
         "v7", ("keep = torch.rand_like(x) >= self.p", "keep = torch.bernoulli(torch.full_like(x, 1 - self.p))"),
-    ),
-    "counts from indices": (
-        "v1", ("for i, j in zip(ids[:-1], ids[1:]):\n        counts[i, j] += 1",
-               "counts.index_put_((ids[:-1], ids[1:]), torch.ones(()), accumulate=True)"),
     ),
     "zero_grad at the end": (
         "training", ("optimizer.zero_grad()\n    loss.backward()", "loss.backward()"),
         ("optimizer.step()", "optimizer.step()\n    optimizer.zero_grad()"),
     ),
-    "a detached loss": ("training", ("loss.item()", "loss.detach()")),
     "autograd in place of the hand": (
         "backward", ("return d_q, d_k, d_v",
                      "q, k, v = (x.clone().requires_grad_() for x in (q, k, v))\n"
@@ -160,58 +140,31 @@ QUERY = "self.query = nn.Linear(n_embd, head_size, bias=False)"
 STEP = "optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()"
 # Wrong solutions as learners write them: exercise, part, changes of the solution, and how the mistake is named.
 WRONG = [
-    ("v1", "count_pairs", [("for i, j in zip(ids[:-1], ids[1:]):\n        counts[i, j] += 1",
-                            "counts[ids[:-1], ids[1:]] += 1")], "each pair is counted once, however often it occurs"),
-    ("v1", "probabilities", [("counts + 1", "counts")], "a pair that never occurs gets the probability 0"),
     ("v1", "loss", [("p[ids[:-1], ids[1:]]", "p[ids[1:], ids[:-1]]"), ("picked.log().mean()", "picked.log().sum()")],
      "from the transposed table: the first token is the row; the losses are added up"),
-    ("v1", "loss", [("return -picked.log().mean()", "return torch.nn.functional.cross_entropy(p[ids[:-1]], ids[1:])")],
-     "cross_entropy is given probabilities"),
-    ("softmax", "softmax", [("x.amax(dim=-1, keepdim=True)", "x.max()")], "the largest score of the whole tensor"),
-    ("softmax", "softmax", [("shifted = ", "return x.softmax(0)\n    shifted = ")], "over the wrong dimension"),
     ("softmax", "softmax", [("return exponentials", "return exponentials.detach()"),
                             ("exponentials.sum", "exponentials.detach().sum")], "no gradient gets through"),
-    ("softmax", "softmax", [("exponentials.sum", "exponentials.detach().sum")], "the gradient of x is not right"),
-    ("softmax", "softmax", [("x - x.amax(dim=-1, keepdim=True)", "x.clamp(max=80)")], "large scores are cut off"),
-    ("softmax", "cross_entropy", [("picked = p[torch.arange(len(targets)), targets]", "picked = p[:, targets]")],
-     "p[:, targets] takes all pairs of an example and a target"),
-    ("softmax", "cross_entropy", [("picked.log()", "(picked + 1e-6).log()")], "1e-06 is added to p"),
-    ("v2", "Head", [(" / D**0.5", ""), (SOFTMAX, "weights = masked.softmax(dim=-1) / D**0.5")], "after the softmax"),
-    ("v2", "Head", [('float("-inf")', "0")], "the mask sets the hidden scores to 0"),
     ("v2", "Head", [(" / D**0.5", ""), (".triu(diagonal=1)", ".tril(diagonal=-1)"), ("dim=-1", "dim=-2")],
      "not divided by sqrt(D); the mask is transposed: row 3 sees column 5, which is the future, and not column 1; the "
      "softmax is over the wrong dimension"),
-    ("v2", "Head", [("return weights @ v", "return (weights @ v).detach()")], "no gradient gets through"),
     ("v2", "Head", [("scores = q @ k.t", "scores = q @ k.detach().t")], "no gradient reaches key.weight"),
-    ("v2", "Head", [("/ D**0.5", "/ 2")], "divided by 2, which is the square root of D only if D is 4"),
     ("v2", "Head", [(QUERY, QUERY.replace(", bias=False", ""))], "query has a bias"),
-    ("v2", "Head", [("k.transpose(-2, -1)", "k.reshape(len(k), D, T)")], "a view or reshape of k"),
     ("v2", "Head", [("return weights @ v", "return nn.functional.dropout(weights) @ v")], "a second call"),
     ("v2", "Head", [(MASK, "masked = scores + torch.ones(T, T).triu(1) * -torch.inf")], "0 * -inf is NaN"),
     ("v2", "Head", [("return weights @ v", "return (weights if self.training else weights / 2) @ v")],
      "in evaluation mode"),
-    ("v3", "MultiHeadAttention", [("view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)", "reshape(3, B, H, T, D)")],
-     "the heads are mixed by a wrong view"),
     ("v3", "MultiHeadAttention", [("permute(2, 0, 3, 1, 4)", "permute(2, 0, 1, 3, 4)"),
                                   ("torch.ones(T, T, dtype", "torch.ones(H, H, dtype"),
                                   ("read.transpose(1, 2).reshape(B, T, C)", "read.reshape(B, T, C)")],
      "T and H are not exchanged, so that the heads of one position attend to each other"),
-    ("v3", "MultiHeadAttention", [("return read.", "return read.flip(1).")], "reversed order"),
-    ("v3", "MultiHeadAttention", [("read.transpose(1, 2).reshape", "read.view")], "without exchanging H and T"),
-    ("v4", "FeedForward", [("return hidden.relu()", "return hidden")], "the ReLU is missing"),
     ("v4", "FeedForward", [("nn.Linear(n_embd, n_embd)", "nn.Linear(n_embd, 4 * n_embd)")],
      "must have one linear layer"),
-    ("v4", "Block", [("self.attention(x)", "self.attention(self.feed_forward(x))"),
-                     ("self.feed_forward(attended)", "attended")], "the parts are in the wrong order"),
     ("v4", "Block", [("self.attention = MultiHeadAttention(n_embd, n_head)", "")], "keep the layers self.attention"),
-    ("v5", "Block", [("return attended + ", "return x + ")], "the second sum begins with the block's input"),
     ("v5", "Block", [("attended = x + self.attention(x)", "attended = x\n        attended += self.attention(x)")],
      "all right, but x itself is changed"),
     ("v5", "Block", [("attended = x + ", "attended = x.detach() + ")], "the gradient of x is not right"),
     ("v6", "LayerNorm", [("mean(dim=-1", "mean(dim=0"), ("x.var(dim=-1", "x.var(dim=0")],
      "the mean is over the batch: it must be over the channels of each token, the last dimension; the variance is"),
-    ("v6", "LayerNorm", [("normalised = (x - mean) / (variance",
-                          "normalised = x / (x.square().mean(-1, keepdim=True)")], "this is RMSNorm"),
     ("v6", "LayerNorm", [("self.weight = ", "self.gain = self.")], "AttributeError"),
     ("v6", "LayerNorm", [("torch.ones(n_embd)", "torch.zeros(n_embd)")], "self.weight that begins with ones"),
     ("v6", "Block", [("x + self.attention(self.attention_norm(x))", "self.attention_norm(x + self.attention(x))"),
@@ -219,22 +172,12 @@ WRONG = [
                       "self.feed_forward_norm(attended + self.feed_forward(attended))")],
      "v6 normalises what the attention reads; the feed-forward layer's norm comes after the sum"),
     ("v7", "Dropout", [("if not self.training:\n            return x", "")], "dropout is on at evaluation"),
-    ("v7", "Dropout", [("torch.rand_like(x)", "torch.rand(1)")], "one draw decides for all of x"),
-    ("v7", "Dropout", [("x * keep / (1 - self.p)", "x * keep")], "what is kept is not divided by 1 - p"),
     ("v7", "Dropout", [(KEEP, f"torch.manual_seed(0)\n        {KEEP}")], "each call drops the same"),
     ("v7", "Dropout", [("return x * keep", "return x.detach() * keep")], "no gradient gets through"),
     ("v7", "Dropout", [("(1 - self.p)", "keep.float().mean()")], "another scale in each call"),
-    ("sampling", "probabilities", [("logits / temperature", "logits"),
-                                   ("softmax(dim=-1)", "softmax(-1) / temperature")],
-     "the temperature divides the probabilities"),
-    ("sampling", "nucleus", [("cumsum(dim=-1) - ranked", "cumsum(dim=-1)")], "crosses the threshold is dropped"),
     ("sampling", "nucleus", [("torch.zeros_like(kept).scatter(-1, order, kept)", "kept.gather(-1, order)")],
      "the cut is right; gather(order) ranks once more"),
-    ("sampling", "nucleus", [("before >= top_p", "before > top_p")], "reach top_p exactly"),
-    ("training", "training_step", [("optimizer.zero_grad()\n    ", "")], "the gradients are not set to zero"),
     ("training", "training_step", [("loss.backward()", "")], "backward() is missing"),
-    ("training", "training_step", [("loss.item()", "loss")], "the loss is returned as a tensor"),
-    ("training", "training_step", [("targets.flatten()", "idx.flatten()")], "the inputs are the targets"),
     ("training", "training_step", [(LOSS, "cross_entropy(model(idx)[:, -1], targets[:, -1])")],
      "the last position only"),
     ("training", "training_step", [(STEP, "optimizer.step()\n    optimizer.zero_grad()\n    loss.backward()")],
@@ -244,10 +187,6 @@ WRONG = [
     ("training", "training_step", [("    loss = ", "    model.eval()\n    loss = "),
                                    ("optimizer.zero_grad()", "model.train()\n    optimizer.zero_grad()")],
      "computed in evaluation mode"),
-    ("backward", "attention_backward", [("d_scores = weights * (d_weights - mean)", "d_scores = weights * d_weights")],
-     "the gradient of the softmax lacks the part that all scores of a row share"),
-    ("backward", "attention_backward", [("d_scores.transpose(-2, -1) @ q", "d_scores @ q")],
-     "the gradient of k needs d_scores transposed"),
 ]  # fmt: skip
 
 
@@ -282,21 +221,20 @@ def test_a_mistake_in_a_step_is_told_as_that_mistake(place: str, tmp_path: Path)
             assert mistake in verdict.message or mistake in HIDDEN
 
 
-STAGES = {
-    "v2-Head": lambda: v2_attention_head.Head(15, 7),
-    "v3-MultiHeadAttention": lambda: v3_attention_heads.MultiHeadAttention(21, 3),
-    "v4-Block": lambda: v4_blocks.Block(8, 2),
-    "v5-Block": lambda: v5_residual.Block(8, 2),
-    "v6-LayerNorm": lambda: nn.LayerNorm(8),
-    "v6-Block": lambda: v6_pre_norm.Block(8, 2),
-}
-
-
-@pytest.mark.parametrize("place", STAGES)
-def test_what_is_called_right_is_what_the_stage_computes(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "stage"),
+    [
+        ("v2-Head", v2_attention_head.Head(15, 7)),
+        ("v3-MultiHeadAttention", v3_attention_heads.MultiHeadAttention(21, 3)),
+        ("v4-Block", v4_blocks.Block(8, 2)),
+        ("v5-Block", v5_residual.Block(8, 2)),
+        ("v6-LayerNorm", nn.LayerNorm(8)),
+        ("v6-Block", v6_pre_norm.Block(8, 2)),
+    ],
+)
+def test_what_is_called_right_is_what_the_stage_computes(place: str, stage: nn.Module, tmp_path: Path) -> None:
     name, part = PARTS[place]
     done = attempt(part, getattr(module_of(solved(name), tmp_path), part.name))
-    stage = STAGES[place]()
     stage.load_state_dict(done.given.module.state_dict())
     torch.testing.assert_close(right(part, done.given), stage(done.given.x))
 
@@ -339,8 +277,6 @@ TOLD = [
     ("v2", "Head", [(" / D**0.5", ""), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
                     ("return weights @ v", "return BLANK")],
      "the scores are not divided by sqrt(D); lines 28, 29, 30 still to fill in"),
-    ("training", "training_step", [("    optimizer.step()", "    BLANK"), ("return loss.item()", "return BLANK")],
-     "lines 18, 19 still to fill in"),
     ("v2", "Head", [(".transpose(-2, -1)", "")],
      "line 27, `scores = q @ k / D**0.5`: RuntimeError: Expected size for first two dimensions of batch2 tensor to be: "
      "[2, 7] but got: [2, 6].; there, q is (2, 6, 7), k is (2, 6, 7)"),

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from gpt.base.ladder import LADDER
 from gpt.inspection.dataflow import dataflow
 from gpt.models.ngrams import NGrams
-from tests.conftest import build
 from tests.inspection.test_parts import built
 
 NEW = {
@@ -43,8 +42,8 @@ def parts_of(model: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", LADDER)
-def test_every_module_is_in_the_picture_and_the_idea_of_the_stage_is_new(stage: str) -> None:
-    model = build(stage)
+def test_every_module_is_in_the_picture_with_its_shape_and_the_idea_of_the_stage_is_new(stage: str) -> None:
+    model, seen = built(stage), dict[str, list[int]]()
     rows = dataflow(model)
     drawn = {part.name for row in rows for part in row.parts}
     without_module = {"window", "softmax", "probabilities", "attention.heads", "feed_forward.wide", "feed_forward"}
@@ -55,16 +54,9 @@ def test_every_module_is_in_the_picture_and_the_idea_of_the_stage_is_new(stage: 
     assert all(part.since in known for row in rows for part in row.parts if part.since is not None)
     assert any(row.block is not None for row in rows) == ("v4" in known)
     assert any(row.sum is not None for row in rows) == ("v5" in known)
-
-
-@pytest.mark.parametrize("stage", LADDER)
-def test_the_shapes_are_those_of_the_forward_pass(stage: str) -> None:
-    model = built(stage)
-    seen: dict[str, list[int]] = {}
     for name, module in model.named_modules():
         module.register_forward_hook(partial(_keep, seen, name.removeprefix("blocks.0.")))
     model(torch.zeros(1, model.block_size, dtype=torch.int64))
-    rows = dataflow(model)
     for row in rows:
         computed = [seen[part.name] for part in row.parts if part.name in seen]
         # Not modules are the window, softmax and what comes of it.
