@@ -54,7 +54,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "switches": {} if tokenizer is None else switches(model),
         "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
         "changed": summary.changes, "answers_only": summary.exact.over.answers_only,
-        "losses": _figures(summary), "documented": summary.documented_loss("val"),
+        "losses": _figures(summary), "documented": None if summary.changes else summary.documented.val,
         "curve": curve_of(run.evaluations()),
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
     }  # fmt: skip

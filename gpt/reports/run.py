@@ -50,11 +50,10 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     """The closing lines of a run's log: the losses, and the next command."""
     exact, changed = summary.exact, summary.changes
     lines = [_row("", "train", "validation", "(nats per token)"), *(_row(*row) for row in loss_rows(summary))]
-    train, val = (
-        None if (loss := summary.documented_loss(split)) is None else f"{measured.nats - loss:+.4f}"
-        for split, measured in (("train", summary.estimated.train), ("val", summary.estimated.val))
-    )
-    if train or val:
+    if summary.documented.kind == "estimated" and not changed:
+        documented, measured = summary.documented, summary.estimated
+        pairs = ((measured.train.nats, documented.train), (measured.val.nats, documented.val))
+        train, val = (None if loss is None else f"{nats - loss:+.4f}" for nats, loss in pairs)
         lines.append(_row("difference", train, val, "measured - documented"))
     if summary.target is not None:
         counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"

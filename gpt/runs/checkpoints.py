@@ -166,11 +166,9 @@ class Checkpoints:
 
     def _is_intact(self, iteration: int) -> bool:
         if iteration not in self._intact:
-            try:
+            self._intact[iteration] = False
+            with contextlib.suppress(UserError):
                 Checkpoint.read(self._run.checkpoint(iteration), self._largest)
-            except UserError:
-                self._intact[iteration] = False
-            else:
                 self._intact[iteration] = True
         return self._intact[iteration]
 

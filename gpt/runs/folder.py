@@ -49,16 +49,11 @@ if TYPE_CHECKING:
     from gpt.data.tokenizer import TextTokenizer
 
 # All that a run writes; a new run is not created where one of these is.
-NAMES = frozenset(
-    {
-        *("config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl"),
-        *("labels.json", "state.json"),
-        *("last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json", "checkpoints"),
-        "snapshots",
-        *("loss.png", "sample.txt", "train.log"),
-        *("metrics.csv", "tensorboard", "operators.txt", "trace.json.gz"),
-    }
-)
+NAMES = frozenset([
+    "config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl", "labels.json",
+    "state.json", "last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json", "checkpoints",
+    "snapshots", "loss.png", "sample.txt", "train.log", "metrics.csv", "tensorboard", "operators.txt", "trace.json.gz",
+])  # fmt: skip
 
 _KINDS: dict[str, type[Step | Evaluation]] = {"step": Step, "evaluation": Evaluation}  # of a line of metrics.jsonl
 

@@ -138,12 +138,6 @@ class Summary(Record):
             found += [f"{change} until iteration {segment.until}" for change in differing]
         return found
 
-    def documented_loss(self, split: str) -> float | None:
-        """The documented loss that an estimated one can be compared with; None if there is none."""
-        is_comparable = self.documented.kind == "estimated" and not self.changes
-        found: float | None = getattr(self.documented, split)
-        return found if is_comparable else None
-
 
 def _key(change: str) -> str:
     return change.partition("=")[0]

@@ -8,20 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gpt.base import keys
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import (
-    compared,
-    completed,
-    declared,
-    differences,
-    fixed_by,
-    flat,
-    having,
-    identifying,
-    shown,
-    superseded,
-)
 from gpt.base.losses import Seen
 from gpt.base.request import Request
 from gpt.base.schema import SETTING_FILES, TrainConfig
@@ -93,7 +82,7 @@ class Continued(Beginning):
             log.info(f"resuming {run.path} from iteration {iteration}")
             if later := [f"{saved:08d}" for saved in run.checkpoints() if saved > iteration]:
                 log.warning(f"everything after iteration {iteration} will be replaced: checkpoint {', '.join(later)}")
-            if edited := differences(self.before.content(), job.config.content()):
+            if edited := keys.differences(self.before.content(), job.config.content()):
                 log.info(f"changed for the rest of the run: {', '.join(edited)}")
             yield run, [Reopening(partial(self._reopen, start_log, job))]
 
@@ -152,7 +141,7 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     if is_finished or new is not None:
         _check_settings(run, before, config, is_finished=is_finished)
     if is_finished:
-        if new is None and (labels := {*having("is_label")} & {*request.given}):
+        if new is None and (labels := {*keys.having("is_label")} & {*request.given}):
             raise RequestError(f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it")
         summary = run.summary()
         iteration_of(run, summary.exact.weights)  # raises UserError if its results are lost
@@ -203,24 +192,24 @@ def _with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] |
     given = _all_keys(wanted) if given is None else list(given)
     for group in SETTING_FILES.keys() & {*given}:
         raise RequestError(f"{group}= is for new runs; to resume one, give the values that should change")
-    before, other, merged = completed(kept.content()), wanted.content(), kept.content()
+    before, other, merged = keys.completed(kept.content()), wanted.content(), kept.content()
     for key in given:
-        for name in identifying(key):
+        for name in keys.identifying(key):
             old, new = _get(before, name), _get(other, name)
             if old != new:
-                was, is_now = shown(name, old), shown(name, new)
+                was, is_now = keys.shown(name, old), keys.shown(name, new)
                 raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
-        if declared(key).resumable and key != "data":  # a corpus keeps its own values: give these by name
+        if keys.declared(key).resumable and key != "data":  # a corpus keeps its own values: give these by name
             _set(merged, key, _get(other, key))
-    for key in superseded(given):
+    for key in keys.superseded(given):
         _set(merged, key, None)
-    edited, settings, had = differences(before, merged), flat(merged), flat(kept.content())
+    edited, settings, had = keys.differences(before, merged), keys.flat(merged), keys.flat(kept.content())
     for change in edited:
         key = change.partition("=")[0]
-        if deciding := fixed_by(key, settings):
+        if deciding := keys.fixed_by(key, settings):
             raise RequestError(
-                f"with {shown(deciding, settings[deciding])}, the evaluations so far count in when the run ends, and "
-                f"they had {shown(key, had[key])}, not {change}: start a new run"
+                f"with {keys.shown(deciding, settings[deciding])}, the evaluations so far count in when the run ends, "
+                f"and they had {keys.shown(key, had[key])}, not {change}: start a new run"
             )
     return TrainConfig.model_validate(merged), edited
 
@@ -234,14 +223,14 @@ def _check_settings(run: RunFolder, before: TrainConfig, wanted: TrainConfig, *,
 
     def counts(change: str) -> bool:
         key = change.partition("=")[0]
-        own = declared(key)
-        return own.matched if is_finished else compared(key, settings) and not own.extends
+        own = keys.declared(key)
+        return own.matched if is_finished else keys.compared(key, settings) and not own.extends
 
-    old, new = completed(before.content()), completed(wanted.content())
-    settings = flat(new)
-    asked = [change for change in differences(old, new) if counts(change)]
+    old, new = keys.completed(before.content()), keys.completed(wanted.content())
+    settings = keys.flat(new)
+    asked = [change for change in keys.differences(old, new) if counts(change)]
     if asked:
-        has = ", ".join(change for change in differences(new, old) if counts(change))
+        has = ", ".join(change for change in keys.differences(new, old) if counts(change))
         kind = "a finished run" if is_finished else "a run"
         advice = "training.max_iters=N extends it" if is_finished else f"resume={run.path} changes it"
         raise RequestError(
@@ -263,7 +252,7 @@ def _check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, e
             f"{run.path} has no usable checkpoint, and restarting it would overwrite its results: "
             "start a new run elsewhere"
         )
-    others = [change for change in edited if compared(change.partition("=")[0])]
+    others = [change for change in edited if keys.compared(change.partition("=")[0])]
     if others and (run.path / "metrics.jsonl").exists() and run.evaluations()[-1].iteration > 0:
         raise UserError(
             f"{run.path} has no checkpoint yet, and {', '.join(others)} would change its evaluations: "
@@ -273,8 +262,8 @@ def _check_restart(run: RunFolder, before: TrainConfig, parent: Parent | None, e
 
 def _all_keys(config: TrainConfig) -> list[str]:
     """Every key of a configuration, with those groups that are replaced as a whole; without undecided ones."""
-    whole, undecided = having("is_whole"), {f"training.{key}" for key in config.training.undecided}
-    single = flat({key: value for key, value in config.content().items() if key not in whole})
+    whole, undecided = keys.having("is_whole"), {f"training.{key}" for key in config.training.undecided}
+    single = keys.flat({key: value for key, value in config.content().items() if key not in whole})
     return [*whole, *(key for key in single if key not in undecided)]
 
 

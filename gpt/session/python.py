@@ -37,7 +37,7 @@ def train(
     Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Where the command line would print one line and
     exit, this raises UserError.
     """
-    from gpt.session.run import run
+    from gpt.session.running import run
     from gpt.session.start import starting
     from gpt.session.trained import NewlyTrained
 

@@ -11,7 +11,7 @@ from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 
 if TYPE_CHECKING:
-    from gpt.session.run import Outcome
+    from gpt.session.running import Outcome
     from gpt.training.watchers import Watcher
 
 log = logging.getLogger("gpt")
@@ -27,7 +27,7 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     from gpt.base.runtime import keep_freed_memory
     from gpt.base.stopping import Stop
     from gpt.session.job import Job
-    from gpt.session.run import run
+    from gpt.session.running import run
     from gpt.session.start import starting
     from gpt.training.processes import World
 

@@ -320,7 +320,8 @@ def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list
         "handler = signal.getsignal(signal.SIGINT)\n"
         "gpt.train('model=v1', *corpus)\n"  # everything is imported
         "def interrupt():\n"
-        "    while not pathlib.Path('run/metrics.jsonl').exists():\n"
+        "    metrics = pathlib.Path('run/metrics.jsonl')\n"
+        "    while not metrics.exists() or len(metrics.read_text().splitlines()) < 2:\n"  # it has made a step
         "        time.sleep(0.1)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=interrupt).start()\n"

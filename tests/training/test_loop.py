@@ -17,7 +17,7 @@ from gpt.base.stopping import Stop, Stopped
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.session.run import explaining_how_to_resume
+from gpt.session.running import explaining_how_to_resume
 from gpt.training.evaluation import exact_loss
 from gpt.training.objectives import batch_loss
 from gpt.training.state import TrainingState
