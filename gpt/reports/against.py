@@ -13,7 +13,7 @@ from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
 from gpt.reports.plots import MOST_COLOURS
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, is_number, label, names, shown
-from gpt.runs.records import LOSSES, Metric, Summary
+from gpt.runs.records import LOSSES, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
 _WIDE = 4  # times the smallest value is the largest, from which on the axis is logarithmic
-_SIZES: dict[str, Callable[[Summary], float | None]] = {
-    "parameters": lambda summary: summary.parameters,
-    "compute": lambda summary: summary.flops,
-}
+_SIZES = {"parameters": "parameters", "compute": "flops"}  # of a run, in its summary
 
 
 def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
@@ -38,7 +35,7 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
     for name in by:
         if name not in known:
             for folder, summary in ranking.runs if name in _SIZES else ():
-                if _SIZES[name](summary) is None:
+                if getattr(summary, _SIZES[name]) is None:
                     raise RequestError(f"by={name}: {folder.path} does not state it: it could not be counted")
             raise RequestError(
                 f"by={name} does not vary between these runs; these keys do: {', '.join(short.values()) or 'none'}"
@@ -82,8 +79,8 @@ def with_sizes(ranking: Ranking, by: Sequence[str]) -> Ranking:
 
 def _size(group: Group, name: str) -> float | None:
     """The mean over the runs of a group; None if one does not know it."""
-    known = [size for run in group.runs if (size := _SIZES[name](run.summary)) is not None]
-    return statistics.mean(known) if len(known) == len(group.runs) else None
+    sizes = [getattr(summary, _SIZES[name]) for _, summary in group.runs]
+    return None if None in sizes else statistics.mean(sizes)
 
 
 def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[str]:

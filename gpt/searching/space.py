@@ -58,9 +58,8 @@ def contains(where: BaseDistribution, value: Any) -> bool:
 def _at(where: BaseDistribution, place: float) -> Any:
     """The value at a place in [0, 1) of a distribution."""
     if isinstance(where, FloatDistribution):
-        return (
-            where.low * (where.high / where.low) ** place if where.log else where.low + place * (where.high - where.low)
-        )
+        low, high = where.low, where.high
+        return low * (high / low) ** place if where.log else low + place * (high - low)
     if isinstance(where, IntDistribution) and where.log:
         return min(int(where.low * ((where.high + 1) / where.low) ** place), where.high)
     values = _values(where)
