@@ -101,7 +101,8 @@ class ProgressBar(Watcher):
     phase = Phase.SHOW
 
     def __init__(self, state: TrainingState, max_iters: int, *, is_hidden: bool = False) -> None:
-        bar, disable = tqdm, is_hidden or None  # None: unless it is a terminal
+        bar = tqdm
+        disable: bool | None = is_hidden or None  # None: unless it is a terminal
         if "ipykernel" in sys.modules:
             from tqdm.auto import tqdm as bar  # a widget
 
