@@ -1,6 +1,5 @@
 """A batch, the protocol of a corpus served in batches, and one batch in place of a corpus."""
 
-import bisect
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,9 +7,6 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from gpt.base.errors import RequestError
-
-_LONGEST_EPOCH = 2**50  # targets
 _ROWS = 4  # of one batch: with many, some would begin alike and continue differently, which no model could predict
 IGNORED = -100  # the target of padding: cross_entropy ignores this value by default
 
@@ -51,16 +47,6 @@ class Targets:
         return iter(self.batches)
 
 
-def tokens_in_epoch(data: "Data") -> int:
-    """The fewest targets to train on for a complete pass. Raises RequestError for data without epochs."""
-    high = 1
-    while data.epoch(high) == 0:
-        high *= 2
-        if high > _LONGEST_EPOCH:
-            raise RequestError("training.epochs= is for data with epochs: give training.max_iters= instead")
-    return bisect.bisect_left(range(high + 1), 1, key=data.epoch)
-
-
 class Data(Protocol):
     """A corpus that is served in batches, as the loop and the evaluation see it."""
 
@@ -73,8 +59,9 @@ class Data(Protocol):
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
 
-    def epoch(self, tokens: int) -> int:
-        """The number of complete passes over the training split after training on this many targets."""
+    @property
+    def epoch_tokens(self) -> float:
+        """The targets in a complete pass over the training split; infinite for data without epochs."""
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
@@ -109,16 +96,12 @@ class OneBatch(WrappedData):
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
-        self.estimated_over = "one training batch; for validation, as usual"
+        self.estimated_over, self.epoch_tokens = "one training batch; for validation, as usual", math.inf
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:  # noqa: ARG002
         """The same batch in every iteration."""
         batch = self._data.training_batch(seed, 0, batch_size)
         return batch.part(0, math.ceil(len(batch.targets) / _ROWS))
-
-    def epoch(self, tokens: int) -> int:  # noqa: ARG002
-        """0: no epoch is ever complete."""
-        return 0
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

@@ -180,14 +180,11 @@ class LineData:
             first, last = torch.tensor([(begin, len(line)) for line, begin in of_split]).T[..., None]  # (N, 1) each
             self._are_targets[split] = ((places >= first) & (places < last)).to(device)  # (N, longest - 1)
             self._counts[split] = self._are_targets[split].sum(dim=1).cpu()  # (N)
+        self.epoch_tokens = int(self._counts["train"].sum())
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
         return self._drawn("train", batch_size, generator(seed, "train", iteration))
-
-    def epoch(self, tokens: int) -> int:
-        """The number of complete passes over the training lines after training on this many targets."""
-        return tokens // int(self._counts["train"].sum())
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

@@ -103,6 +103,7 @@ class PairData:
     def __init__(self, corpus: PairCorpus, tokenizer: Subwords, *, block_size: int, device: torch.device | str) -> None:
         self.tokenizer, self.block_size, self._device = tokenizer, block_size, device
         self._pairs = {name: self._encode(getattr(corpus, name), name) for name in ("train", "val", "test")}
+        self.epoch_tokens = self.tokens("train")
         self._plans: dict[tuple[int, int, int], list[list[int]]] = {}  # an epoch's batches, as indices of pairs
 
     def _encode(self, pairs: Pairs, name: str) -> list[tuple[list[int], list[int]]]:
@@ -132,10 +133,6 @@ class PairData:
             iteration -= len(plan)
             epoch += 1
         return self._batch("train", plan[iteration])
-
-    def epoch(self, tokens: int) -> int:
-        """The number of complete passes over the training pairs after training on this many targets."""
-        return tokens // self.tokens("train")
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

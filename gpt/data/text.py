@@ -121,6 +121,7 @@ class TextData:
                 )
             if isinstance(ids, Tensor):
                 self._splits[name] = ids.to(device)
+        self.epoch_tokens = len(self._splits["train"])
         self._window = torch.arange(block_size + 1, device=self._splits["train"].device)  # offsets in a window
 
     def ids(self, split: str) -> Ids:
@@ -150,10 +151,6 @@ class TextData:
         if isinstance(ids, MappedIds):  # the disk fetches the next batch while the model trains on this one
             ids.expect(starts(iteration + 1), T + 1)
         return self._at("train", starts(iteration), T)
-
-    def epoch(self, tokens: int) -> int:
-        """The number of complete passes over the training split after training on this many tokens."""
-        return tokens // self.tokens("train")
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int

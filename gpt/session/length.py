@@ -17,7 +17,6 @@ from torch import nn
 from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError
 from gpt.base.schema import TrainingConfig
-from gpt.data.batch import tokens_in_epoch
 from gpt.training.loop import backward
 from gpt.training.recipe import Recipe
 
@@ -59,7 +58,9 @@ def _last_iteration(recipe: Recipe, done: Done | None) -> int:
     elif done and (settings.epochs, settings.batch_size) == (done.settings.epochs, done.settings.batch_size):
         return done.settings.max_iters
     else:
-        epoch = tokens_in_epoch(recipe.data)
+        epoch = recipe.data.epoch_tokens
+        if epoch == math.inf:
+            raise RequestError("training.epochs= is for data with epochs: give training.max_iters= instead")
         last = iterations + math.ceil((settings.epochs * epoch - tokens) / recipe.batch(0).tokens)
         asked = f"{tokens / epoch:.3g} epochs are done: training.epochs={settings.epochs:g}"
     if done and last < iterations:

@@ -91,7 +91,7 @@ class Recipe:
 
     def _begins_epoch(self, tokens: int, newest: Evaluation) -> bool:
         """Whether an epoch ended between an evaluation and this many tokens."""
-        return self.data.epoch(tokens) > self.data.epoch(newest.tokens)
+        return tokens // self.data.epoch_tokens > newest.tokens // self.data.epoch_tokens
 
     def logs(self, iteration: int) -> bool:
         """Whether the update of an iteration is to be recorded, which needs its gradient norm."""

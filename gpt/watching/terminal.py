@@ -42,7 +42,7 @@ class ConsoleLog(RunWatcher):
         speed = f"   {state.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
         speed += f"   {spoken(left)} left" if left else ""
         rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
-        epoch = self._recipe.data.epoch(state.progress.tokens)
+        epoch = int(state.progress.tokens // self._recipe.data.epoch_tokens)
         epochs = f"   epoch {epoch}" if epoch else ""
         metrics = "".join(f"   {name} {_shown(means)}" for name, means in new.metrics.items())
         log.info(

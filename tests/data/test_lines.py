@@ -53,7 +53,7 @@ def test_only_the_answers_are_targets() -> None:
     assert [tokenizer.decode(row) for row in rows] == [line[:-1] for line in corpus.val.splitlines()]
     assert (whole.count, whole.of) == (20, 20)
     assert data.every_target_once("val", tokens_per_pass=17, most=7).count == 6
-    assert data.epoch(2 * 90 * 3) == 3
+    assert data.epoch_tokens == 2 * 90
 
 
 def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_lines_that_do_not_fit_are_refused(message: str, arguments: list[str], c
 def test_lines_whose_characters_are_not_a_token_each_are_refused(tokenizer: TextTokenizer) -> None:
     """The vocabulary of another run may have longer tokens, or lack characters."""
     corpus = repeat(length=4, distance=8, size=100)
-    assert LineData(corpus, ByteTokenizer(), block_size=20, device="cpu").epoch(4 * 90) == 1
+    assert LineData(corpus, ByteTokenizer(), block_size=20, device="cpu").epoch_tokens == 4 * 90
     with pytest.raises(RequestError, match="each character of these lines must be a token"):
         LineData(corpus, tokenizer, block_size=20, device="cpu")
 
@@ -110,7 +110,7 @@ def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path
     answers = [tokenizer.decode(targets[targets != IGNORED]) for _, targets in rows]
     assert answers == [line.partition("=")[2] + "\n" for line in lines]
     assert whole.count == whole.of == sum(map(len, answers))
-    assert data.epoch(3 * sum(len(line.partition("=")[2]) + 1 for line in corpus.train.splitlines())) == 3
+    assert data.epoch_tokens == sum(len(line.partition("=")[2]) + 1 for line in corpus.train.splitlines())
 
 
 @pytest.mark.parametrize(("separator", "block_size"), [("\n", 100), ("--", 3), ("--", 1), ("<|end|>", 4)])

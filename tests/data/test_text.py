@@ -66,7 +66,7 @@ def test_short_windows_come_first_and_have_as_many_tokens() -> None:
     data = ShortWindows(whole, length=2, iterations=3)
     shapes = [tuple(data.training_batch(1, iteration, 6).targets.shape) for iteration in range(5)]
     assert shapes == [(24, 2), (24, 2), (24, 2), (6, 8), (6, 8)]
-    assert [data.epoch(tokens) for tokens in (0, 899, 900, 2000)] == [0, 0, 1, 2]
+    assert data.epoch_tokens == 900
     assert torch.equal(data.training_batch(1, 3, 6).targets, whole.training_batch(1, 3, 6).targets)
     with pytest.raises(RequestError, match=r"training\.short_window=3 must divide model\.block_size=8"):
         ShortWindows(whole, length=3, iterations=3)

@@ -6,17 +6,9 @@ import pytest
 
 import gpt
 from gpt.base.errors import RequestError
-from gpt.data.batch import tokens_in_epoch
 from gpt.runs.folder import RunFolder
 from gpt.session import length
-from tests.conftest import Script, text_data
-
-
-def test_an_epoch_is_the_fewest_targets_for_a_complete_pass() -> None:
-    for size in (40, 41, 200, 1003):
-        data = text_data("ab" * size, block_size=4)
-        tokens = tokens_in_epoch(data)
-        assert (data.epoch(tokens - 1), data.epoch(tokens)) == (0, 1)
+from tests.conftest import Script
 
 
 @pytest.mark.parametrize("windows", ["random", "shuffled"])
