@@ -12,7 +12,7 @@ from gpt import tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import read_text_file
-from gpt.base.losses import Over, in_words
+from gpt.base.losses import Loss, Over, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
 from gpt.base.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.corpus import Corpus
@@ -89,24 +89,23 @@ class Trained(ABC):
         A text is read in adjacent windows of `block_size` tokens; its first token is not predicted. Characters outside
         the vocabulary are left out, with a warning.
         """
-        size = tokens_per_pass(self.runtime, self.model)
-        targets = self.task.batches(self.model, _text(text), target and _text(target), tokens_per_pass=size)
-        with self.runtime.settings():
-            over = Over(split="text", token=self.task.token)
-            return loss_over(self.model, targets, "loss of the text", self.runtime, over).nats
+        return self._loss(_text(text), target and _text(target)).nats
 
     def loss_per_character(self, text: str) -> float:
         """The loss over a text in nats per character, by which runs with different tokenizers can be compared.
 
         Raises RequestError for a run that does not continue a text, and for bytes whose characters are unknown.
         """
-        size, sizes = tokens_per_pass(self.runtime, self.model), self.tokenizer.sizes_in(_text(text))
-        targets = self.task.batches(self.model, text, None, tokens_per_pass=size)
-        with self.runtime.settings():
-            found = loss_over(self.model, targets, "loss of the text", self.runtime, Over(split="text"), sizes=sizes)
-        if (per_character := found.per("character")) is None:
+        per_character = self._loss(_text(text), sizes=self.tokenizer.sizes_in(text)).per("character")
+        if per_character is None:
             raise RequestError("the text has no known characters after its first token: `loss` gives nats per token")
         return per_character
+
+    def _loss(self, text: str, target: str | None = None, sizes: Tensor | None = None) -> Loss:
+        size, over = tokens_per_pass(self.runtime, self.model), Over(split="text", token=self.task.token)
+        targets = self.task.batches(self.model, text, target, tokens_per_pass=size)
+        with self.runtime.settings():
+            return loss_over(self.model, targets, "loss of the text", self.runtime, over, sizes=sizes)
 
     @torch.no_grad()
     def losses(self, text: str) -> list[tuple[str, float]]:

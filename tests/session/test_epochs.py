@@ -43,14 +43,14 @@ def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left_and_never_cut(
     assert gpt.load(tmp_path / "run").config.training.epochs is None
 
 
-def test_data_without_epochs_is_refused(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    done = called("train.py", "v1", "debug=overfit", "training.epochs=1", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "training.epochs= is for data with epochs" in done.stderr
-    typed = ["v1", "data=text", f"data.path={corpus_file}", "schedule=linear", "schedule.warmup_iters=10000"]
-    done = called("train.py", *typed, "training.epochs=1", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "is longer than the run" in done.stderr
+def test_epochs_of_data_without_them_or_shorter_than_the_warmup_are_refused(
+    called: Script, corpus_file: Path, tmp_path: Path
+) -> None:
+    warmup = ["data=text", f"data.path={corpus_file}", "schedule=linear", "schedule.warmup_iters=10000"]
+    for typed, said in ((["debug=overfit"], "training.epochs= is for data with"), (warmup, "is longer than the run")):
+        done = called("train.py", "v1", *typed, "training.epochs=1", cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 @pytest.mark.parametrize(("wanted", "interval"), [("0.3s", 2), ("10 s", 100), ("5min", 200)])

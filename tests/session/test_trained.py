@@ -118,15 +118,12 @@ def test_scalars_of_numpy_and_pytorch_are_numbers(run: TrainedRun) -> None:
     run.generate("Abc", tokens=3, temperature=2**70)  # an int
 
 
-def test_a_small_model_is_computed_by_one_thread(trained: Path) -> None:
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        with gpt.load(runs=trained / "runs").runtime.settings():
-            assert torch.get_num_threads() == 1
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
+def test_a_small_model_is_computed_by_one_thread(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    with run.runtime.settings():
+        assert threads == [1]
+    assert threads == [1, torch.get_num_threads()]
 
 
 def test_a_long_prompt_counts_with_its_last_window(run: TrainedRun) -> None:
