@@ -13,6 +13,7 @@ printed is beside the run, in `output.txt`.
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -65,6 +66,13 @@ CPU = Runtime(torch.device("cpu"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that at the end no worker is busy with one of them alone."""
     items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
+
+def shell_commands(page: str) -> list[str]:
+    """The commands in the shell blocks of a page of the docs, without the comments behind them."""
+    text = (REPOSITORY / "docs" / page).read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [line.partition("   #")[0].strip() for block in blocks for line in block.splitlines()]
 
 
 def stage_config(stage: str) -> DictConfig:

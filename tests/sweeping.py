@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import REPOSITORY, small_corpus
+from tests.conftest import REPOSITORY, shell_commands, small_corpus
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 # Long enough to be stopped on the way, without a checkpoint unless it is stopped.
@@ -18,8 +17,7 @@ SWEEP = ["-m", "data=text", "data.path=corpus.txt", "device=cpu", "training.max_
          "training.eval_interval=1000", "training.eval_iters=2", "checkpoint.interval=1000000"]  # fmt: skip
 V1 = [*SWEEP, "model=v1"]
 
-_BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (REPOSITORY / "docs" / "clusters.md").read_text(), re.MULTILINE | re.DOTALL)
-COMMANDS = [line.partition("   #")[0] for block in _BLOCKS for line in block.splitlines() if "pip install" not in line]
+COMMANDS = [command for command in shell_commands("clusters.md") if "pip install" not in command]
 _SHORT = ["data=text", "data.path=corpus.txt", "training.max_iters=4", "training.eval_interval=2",
           "training.eval_iters=1"]  # fmt: skip
 

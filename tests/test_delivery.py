@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import gpt
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, shell_commands
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 WORKFLOWS = REPOSITORY / ".github" / "workflows"
@@ -105,8 +105,7 @@ def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() ->
 
 def test_a_workflow_builds_the_site_as_its_page_says() -> None:
     (job,) = jobs_of("pages").values()
-    (block,) = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "docs" / "site.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert commands_of(job) == block.splitlines()
+    assert commands_of(job) == shell_commands("site.md")
 
 
 def test_a_tag_is_published_once_all_checks_and_those_of_the_wheel_pass() -> None:

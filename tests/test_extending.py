@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 from filelock import FileLock
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, shell_commands
 from tests.forked import Forked
 from tests.playground.browsing import chromium
 from tests.playground.conftest import serving_files
@@ -39,11 +39,10 @@ class Page(NamedTuple):
     def read(cls, name: str) -> "Page":
         text = (FOLDER / f"{name}.md").read_text()
         named = re.findall(r"^`([\w/.]+)`\n\n```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         return cls(
             {file: content for file, kind, content in named if kind != "diff"},
             [(file, content) for file, kind, content in named if kind == "diff"],
-            [command for block in blocks for command in block.splitlines()],
+            shell_commands(f"extending/{name}.md"),
         )
 
 

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from gpt.runs.finding import finished_runs
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import REPOSITORY, Script, shell_commands
 
-PAGE = (REPOSITORY / "docs" / "lab" / "sweeps.md").read_text()
-COMMANDS = [line.partition("   #")[0] for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-            for line in block.splitlines()]  # fmt: skip
+COMMANDS = shell_commands("lab/sweeps.md")
 SHOWN = re.findall(r"experiment=(\w+)", " ".join(COMMANDS))
 SHORT = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1"]
 
