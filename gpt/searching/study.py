@@ -168,8 +168,9 @@ class Search:
 
     def check_comparable(self, *new: int) -> None:
         """Raise UserError if the losses of all complete trials and of `new` ones are over different targets."""
-        numbers = [trial.number for trial in self._trials(TrialState.COMPLETE)]
-        losses = {self.run_folder(n): loss for n in [*numbers, *new] if (loss := self.loss(n))}
+        complete = [trial.number for trial in self._trials(TrialState.COMPLETE)]
+        numbers = [*complete[:1], *new] if new else complete  # which have been compared when they were new
+        losses = {self.run_folder(number): loss for number in numbers if (loss := self.loss(number))}
         for (first, of_first), (folder, of_folder) in itertools.pairwise(losses.items()):
             if of_first.key != of_folder.key:
                 raise UserError(

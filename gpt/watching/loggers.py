@@ -5,6 +5,7 @@ import importlib.metadata
 import inspect
 import io
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from operator import attrgetter
@@ -36,9 +37,8 @@ class RunWatcher(Watcher):
 
 
 def _is_logger(target: Any) -> bool:
-    if not (inspect.isclass(target) and issubclass(target, Watcher)) or target.__module__ in _NO_LOGGERS:
-        return False
-    return "run" in inspect.signature(target).parameters
+    is_watcher = inspect.isclass(target) and issubclass(target, Watcher) and target.__module__ not in _NO_LOGGERS
+    return is_watcher and "run" in inspect.signature(target).parameters
 
 
 _CONTRACT = "a subclass of gpt.training.watchers.Watcher whose constructor takes run"
@@ -65,17 +65,15 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
 
 def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
     """The recorded values from iteration `since` on, by iteration and name; losses are in nats per token."""
-    found: dict[int, dict[str, float | None]] = {}
-    records: list[Evaluation | Step] = []
-    for evaluation in _since(progress.evaluations, since):
-        row: dict[str, float | None] = {"loss/train": evaluation.train.nats, "loss/val": evaluation.val.nats}
+    found: dict[int, dict[str, float | None]] = defaultdict(dict)
+    evaluations, steps = _since(progress.evaluations, since), _since(progress.steps, since)
+    for evaluation in evaluations:
+        found[evaluation.iteration] |= {"loss/train": evaluation.train.nats, "loss/val": evaluation.val.nats}
         for name, means in evaluation.metrics.items():
-            row |= {f"{name}/train": means.train, f"{name}/val": means.val}
-        found[evaluation.iteration] = row
-        records.append(evaluation)
-    for step in _since(progress.steps, since):
-        found.setdefault(step.iteration, {}).update({"loss/batch": step.loss, "gradient_norm": step.gradient_norm})
-        records.append(step)
+            found[evaluation.iteration] |= {f"{name}/train": means.train, f"{name}/val": means.val}
+    for step in steps:
+        found[step.iteration] |= {"loss/batch": step.loss, "gradient_norm": step.gradient_norm}
+    records: list[Evaluation | Step] = [*evaluations, *steps]
     for record in records:  # of an iteration with both, the learning rates of the step that was taken
         rates = {f"learning_rate/{group}": rate for group, rate in record.learning_rates.items()}
         found[record.iteration] |= {**rates, "tokens": record.tokens}

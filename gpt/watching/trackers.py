@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -55,7 +55,6 @@ class Tracker(RunWatcher):
         self._messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._documented: dict[str, float] = {}
         self._process: subprocess.Popen[str] | None = None
-        self._feeder, self._listener = (Thread(target=target, daemon=True) for target in (self._feed, self._listen))
         self._is_broken = False
         self._started = 0.0  # by time.monotonic()
 
@@ -134,29 +133,27 @@ class Tracker(RunWatcher):
             "config": config.content(),
             "options": self._options,
         })  # fmt: skip
+        self._feeder = Thread(target=self._feed, args=(self._process.stdin,), daemon=True)
+        self._listener = Thread(target=self._listen, args=(self._process, self._process.stdout), daemon=True)
         self._feeder.start()
         self._listener.start()
 
-    def _feed(self) -> None:
+    def _feed(self, pipe: IO[str]) -> None:
         """Write the messages, in a thread because writing blocks once the pipe of a slow process is full."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError), self._process.stdin as pipe:  # if it has ended, it has reported why
+        with contextlib.suppress(OSError), pipe:  # if it has ended, it has reported why
             for message in iter(self._messages.get, None):
                 pipe.write(json.dumps(message) + "\n")
                 pipe.flush()
 
-    def _listen(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+    def _listen(self, process: subprocess.Popen[str], pipe: IO[str]) -> None:
+        for line in pipe:
             answer = json.loads(line)
             if "address" in answer:
                 log.info(f"{self._name}: to view this run: {answer['address']}")
             else:
                 self._warn(answer["problem"])
-        if self._process.wait():
-            self._warn(f"its process ended with code {self._process.returncode}")
+        if process.wait():
+            self._warn(f"its process ended with code {process.returncode}")
 
     def _warn(self, reason: str) -> None:
         if not self._is_broken:
