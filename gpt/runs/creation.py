@@ -68,15 +68,11 @@ def _check_free(run: RunFolder) -> None:
 
 def _kept(run: RunFolder) -> set[str]:
     """The contents of the folder, except what a run killed before it started left behind."""
-    own = {name for name in _LOCKS if _is_empty_file(run.path / name)}
+    own = set()
+    for name in _LOCKS:
+        with contextlib.suppress(FileNotFoundError):
+            status = (run.path / name).lstat()
+            own |= {name} if stat.S_ISREG(status.st_mode) and status.st_size == 0 else set()
     with contextlib.suppress(UserError):  # a state.json that is not a run's
         own |= _BEFORE_START if run.ending() == "starting" and not run.is_started() else set()
     return {p.name for p in run.path.iterdir() if p.name not in own and not is_temporary_of_run(p.name)}
-
-
-def _is_empty_file(path: Path) -> bool:
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == 0

@@ -193,8 +193,10 @@ def unusual(read: Callable[[], Any], change: Callable[[Any], None], value: Any) 
     """A program with another setting of PyTorch's, which has no context of its own."""
     before = read()
     change(value)
-    yield
-    change(before)
+    try:
+        yield
+    finally:
+        change(before)
 
 
 MODES = {
