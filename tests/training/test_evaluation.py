@@ -68,25 +68,13 @@ def test_a_sample_of_the_targets_is_spread_over_the_split_and_says_how_large_it_
     assert places[-1] > len(adjacent) - 10
 
 
-def test_exact_loss_of_a_model_that_looks_back(data: TextData, text: str) -> None:
-    model = build_small("v5", vocab_size=VOCAB_SIZE)
-    val = CharTokenizer(text).encode(text[int(0.9 * len(text)) :])
-    losses = []
-    for start in range(0, len(val) - 1, 8):
-        window = val[start : start + 9]
-        losses.append(cross_entropy(model(window[None, :-1])[0], window[1:], reduction="none"))
-    assert exact_loss(model, data, "val", runtime=CPU).nats == pytest.approx(torch.cat(losses).mean().item(), abs=1e-6)
-
-
-@pytest.mark.parametrize(("eval_iters", "batch_size"), [(3, 5), (200, 32)])
-def test_estimate_is_the_mean_over_its_batches(data: TextData, eval_iters: int, batch_size: int) -> None:
+def test_estimate_is_the_mean_over_its_batches(data: TextData) -> None:
     """Joining batches into larger passes, as the estimate does, changes nothing but rounding."""
     model = build_small("v3", vocab_size=VOCAB_SIZE)
-    passes = data.estimation_batches("train", 3, 0, eval_iters, batch_size, 4096)
-    estimate = mean_loss(model, passes, "", CPU).item()
-    passes = list(data.estimation_batches("train", 3, 0, eval_iters, batch_size, 4096))
-    assert sum(len(batch.targets) for batch in passes) == eval_iters * batch_size
-    assert all(batch.tokens <= 4096 for batch in passes)
+    estimate = mean_loss(model, data.estimation_batches("train", 3, 0, 20, 5, 256), "", CPU).item()
+    passes = list(data.estimation_batches("train", 3, 0, 20, 5, 256))
+    assert sum(len(batch.targets) for batch in passes) == 20 * 5
+    assert all(batch.tokens <= 256 for batch in passes)
     rows = [row for batch in passes for row in zip(batch.inputs[0], batch.targets, strict=True)]
     losses = [cross_entropy(model(x[None])[0], y) for x, y in rows]
     assert estimate == pytest.approx(torch.stack(losses).double().mean().item(), abs=1e-6)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.errors import UserError
-from gpt.base.ladder import LADDER, OTHERS
 from gpt.base.runtime import Runtime
 from gpt.base.seeding import generator
 from gpt.base.stopping import Stop, Stopped
@@ -58,12 +57,9 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("stage", [*LADDER, *OTHERS])
-def test_a_seed_has_its_golden_loss_and_the_same_bits_each_time(stage: str, data: TextData) -> None:
-    first, second = (train_small(stage, data) for _ in range(2))
-    if stage in GOLDEN:
-        assert first.progress.evaluations[-1].val.nats == pytest.approx(GOLDEN[stage], abs=2e-5)
-    assert (losses(first), weights(first)) == (losses(second), weights(second))
+@pytest.mark.parametrize("stage", GOLDEN)
+def test_a_seed_has_its_golden_loss(stage: str, data: TextData) -> None:
+    assert train_small(stage, data).progress.evaluations[-1].val.nats == pytest.approx(GOLDEN[stage], abs=2e-5)
 
 
 def test_the_loop_is_adamw_on_the_mean_loss_of_its_batches(data: TextData) -> None:
@@ -82,19 +78,16 @@ def test_the_loop_is_adamw_on_the_mean_loss_of_its_batches(data: TextData) -> No
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_the_seed_changes_the_weights_and_evaluating_more_often_does_not(data: TextData) -> None:
-    seldom = train_small("v7", data, eval_interval=20)  # which draws dropout masks
-    often = train_small("v7", data, eval_interval=3, eval_iters=5)
-    assert weights(seldom) == weights(often)
-    assert weights(seldom) != weights(train_small("v7", data, seed=2))
+def test_a_seed_has_the_same_bits_each_time_however_often_they_are_evaluated(data: TextData) -> None:
+    seldom = train_small("v7", data, eval_interval=20, eval_iters=1)  # which draws dropout masks
+    assert weights(seldom) == weights(train_small("v7", data, eval_interval=3, eval_iters=1))
+    assert weights(seldom) != weights(train_small("v7", data, seed=2, eval_interval=20, eval_iters=1))
 
 
-@pytest.mark.parametrize(
-    ("stage", "batch_size", "rounding"),
-    [("v5", 32, 1e-5), ("v5", 2, 1e-4)],  # two rows in four parts are like the last sentence pairs of an epoch
-)
-def test_a_batch_in_parts_has_the_same_loss(stage: str, batch_size: int, rounding: float, data: TextData) -> None:
-    full, parts = (train_small(stage, data, batch_size=batch_size, grad_accumulation=n) for n in (1, 4))
+# Two rows in four parts are like the last sentence pairs of an epoch.
+@pytest.mark.parametrize(("batch_size", "rounding"), [(32, 1e-5), (2, 1e-4)])
+def test_a_batch_in_parts_has_the_same_loss(batch_size: int, rounding: float, data: TextData) -> None:
+    full, parts = (train_small("v5", data, batch_size=batch_size, grad_accumulation=n) for n in (1, 4))
     assert losses(parts) == pytest.approx(losses(full), abs=rounding)
 
 
@@ -143,9 +136,8 @@ def test_bfloat16_training_is_close_to_float32(data: TextData) -> None:
     assert all(p.dtype is torch.float32 for p in rough.model.parameters())
 
 
-@pytest.mark.parametrize("factor", [-math.inf, math.nan])
 def test_updates_that_are_not_finite_can_be_left_out_with_one_warning(
-    data: TextData, factor: float, caplog: pytest.LogCaptureFixture
+    data: TextData, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = small_state("v5")
     seen = [weights(state)]
@@ -155,9 +147,8 @@ def test_updates_that_are_not_finite_can_be_left_out_with_one_warning(
             seen.append(weights(state))
 
     guard = NonFiniteGuard(state, "skip", lambda *_: 1e-3, 10)
-    train_state(
-        state, data, watchers=[guard, Recorder()], max_iters=10, eval_iters=1, loss=exploding_loss(factor, 3, 7)
-    )
+    loss = exploding_loss(math.nan, 3, 7)
+    train_state(state, data, watchers=[guard, Recorder()], max_iters=10, eval_iters=1, loss=loss)
     unchanged = [before == after for before, after in itertools.pairwise(seen)]
     assert unchanged == [iteration in (3, 7) for iteration in range(10)]
     assert all(p.isfinite().all() for p in state.model.parameters())
@@ -226,12 +217,8 @@ def test_the_clock_counts_steps_and_not_evaluations(data: TextData, monkeypatch:
 
 
 def test_a_training_ends_after_evaluations_without_a_lower_validation_loss(data: TextData) -> None:
-    for patience in (1, 3):
-        state = train_small("v5", data, eval_interval=1, patience=patience, learning_rate=0.1)
-        val = [evaluation.val.nats for evaluation in state.progress.evaluations]
-        best = val.index(min(val))
-        assert len(val) - 1 - best == patience or state.progress.iteration == MAX_ITERS
-        for end in range(best + 1, len(val)):  # it did not wait longer than it had to
-            earlier = val[:end]
-            assert len(earlier) - 1 - earlier.index(min(earlier)) < patience
-    assert train_small("v5", data, eval_interval=1, patience=20).progress.iteration == MAX_ITERS
+    state = train_small("v1", data, eval_interval=1, patience=2, learning_rate=1.0)
+    val = [evaluation.val.nats for evaluation in state.progress.evaluations]
+    since_the_lowest = [i - val.index(min(val[: i + 1])) for i in range(len(val))]
+    assert since_the_lowest.index(2) == state.progress.iteration < MAX_ITERS
+    assert train_small("v1", data, eval_interval=1, patience=20).progress.iteration == MAX_ITERS

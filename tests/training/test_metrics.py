@@ -24,17 +24,6 @@ from tests.conftest import empty_run
 from tests.training.helpers import choice, small_recipe, small_state, train_state, weights
 
 
-class Table(nn.Module):
-    """The logits of a table by the token alone."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, idx: Tensor) -> Tensor:
-        return self.logits[idx]
-
-
 def loss(model: nn.Module, batch: Batch) -> Tensor:
     """The loss as a metric."""
     return cross_entropy(model(*batch.inputs).flatten(0, 1), batch.targets.flatten())
@@ -48,18 +37,14 @@ def entropies() -> dict[str, Metric]:
     return chosen_metrics({"entropy": choice("metrics", "entropy")})
 
 
-def test_the_entropy_of_a_prediction_is_that_of_its_distribution() -> None:
+def test_the_entropy_of_a_prediction_is_that_of_its_distribution_and_padding_does_not_count() -> None:
     probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5], [1.0, 0.0, 0.0]])
     logits = (probabilities + 1e-30).log()
     found = entropy(logits, torch.zeros(3, dtype=torch.int64))
     assert found.tolist() == pytest.approx([math.log(2), 1.5 * math.log(2), 0.0], abs=1e-6)
-
-
-def test_padding_does_not_count() -> None:
-    model = Table(torch.tensor([[0.0, 0.0], [0.0, 100.0]]))  # an entropy of ln 2, and of 0
-    idx, targets = torch.tensor([[0, 1, 0, 0]]), torch.tensor([[1, 1, IGNORED, IGNORED]])
+    batch = Batch((torch.tensor([[0, 2, 1, 1]]),), torch.tensor([[1, 1, IGNORED, IGNORED]]), tokens=2)
     (mean,) = entropies().values()
-    assert mean(model, Batch((idx,), targets, tokens=2)).item() == pytest.approx(math.log(2) / 2)
+    assert mean(lambda idx: logits[idx], batch).item() == pytest.approx(math.log(2) / 2)
 
 
 def test_a_metric_is_estimated_over_the_batches_of_the_loss_and_changes_nothing(data: TextData) -> None:

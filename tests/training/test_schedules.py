@@ -2,8 +2,6 @@
 
 import inspect
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,42 +9,8 @@ from hypothesis import strategies as st
 
 from gpt.data.text import TextData
 from gpt.training import schedules
-from gpt.training.schedules import SCHEDULE, Schedule
+from gpt.training.schedules import SCHEDULE
 from tests.training.helpers import MAX_ITERS, SCHEDULES, choice, small_schedule, train_small
-
-
-@dataclass(frozen=True)
-class Case:
-    """One question to a schedule."""
-
-    schedule: Schedule
-    iteration: int
-    max_iters: int
-    peak: float
-    warmup_iters: int
-    final: float
-    cooldown: float
-
-    @property
-    def rate(self) -> float:
-        return self.schedule(self.iteration, self.max_iters, self.peak)
-
-
-@st.composite
-def cases(draw: st.DrawFn, name: str) -> Case:
-    max_iters = draw(st.integers(1, 10_000))
-    iteration = draw(st.integers(0, max_iters))
-    warmup_iters = draw(st.integers(0, 2 * max_iters))
-    shares = st.floats(0, 1, exclude_max=True)
-    changes: dict[str, Any] = {"warmup_iters": warmup_iters}
-    taken = inspect.signature(getattr(schedules, name)).parameters
-    changes |= {key: draw(shares) for key in ("final", "cooldown") if key in taken}
-    peak = draw(st.floats(0, 1e3, allow_subnormal=False))
-    own = [changes.get(key, 0.0) for key in ("final", "cooldown")]
-    return Case(small_schedule(name, **changes), iteration, max_iters, peak, warmup_iters, *own)
-
-
-every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
 def test_these_are_all_schedules_of_conf() -> None:
@@ -55,9 +19,10 @@ def test_these_are_all_schedules_of_conf() -> None:
     assert all(SCHEDULE.find(choice("schedule", name)) is getattr(schedules, name) for name in SCHEDULES)
 
 
-def by_the_formulas(case: Case, name: str) -> float:
+def by_the_formulas(
+    name: str, iteration: int, max_iters: int, peak: float, warmup_iters: int, final: float = 0.0, cooldown: float = 0.0
+) -> float:
     """The learning rate, but for trapezoids as this project's first versions computed it for the documented runs."""
-    iteration, max_iters, peak, warmup_iters = case.iteration, case.max_iters, case.peak, case.warmup_iters
     if iteration < warmup_iters:
         return peak * (iteration + 1) / warmup_iters
     if name == "constant":
@@ -68,17 +33,22 @@ def by_the_formulas(case: Case, name: str) -> float:
     remaining = {
         "linear": 1 - progress,
         "cosine": (1 + math.cos(math.pi * progress)) / 2,
-        "trapezoid": min(1.0, (max_iters - iteration) / (case.cooldown * max_iters)) if case.cooldown else 1.0,
+        "trapezoid": min(1.0, (max_iters - iteration) / (cooldown * max_iters)) if cooldown else 1.0,
     }[name]
-    return case.final * peak + remaining * (peak - case.final * peak)
+    return final * peak + remaining * (peak - final * peak)
 
 
-@every_schedule
+@pytest.mark.parametrize("name", SCHEDULES)
 @given(st.data())
 def test_learning_rates_are_bit_for_bit_those_of_documented_runs(name: str, data: st.DataObject) -> None:
-    case = data.draw(cases(name))
-    expected = by_the_formulas(case, name)
-    assert case.rate == (pytest.approx(expected, rel=1e-9, abs=1e-12) if name == "trapezoid" else expected)
+    max_iters, peak = data.draw(st.integers(1, 10_000)), data.draw(st.floats(0, 1e3, allow_subnormal=False))
+    iteration, warmup_iters = data.draw(st.integers(0, max_iters)), data.draw(st.integers(0, 2 * max_iters))
+    taken = {"final", "cooldown"} & inspect.signature(getattr(schedules, name)).parameters.keys()
+    changes = {key: data.draw(st.floats(0, 1, exclude_max=True)) for key in sorted(taken)}
+    changes["warmup_iters"] = warmup_iters
+    rate = small_schedule(name, **changes)(iteration, max_iters, peak)
+    expected = by_the_formulas(name, iteration, max_iters, peak, **changes)
+    assert rate == (pytest.approx(expected, rel=1e-9, abs=1e-12) if name == "trapezoid" else expected)
 
 
 @pytest.mark.parametrize("name", ["cosine", "inverse_sqrt"])
