@@ -21,11 +21,8 @@ _SECOND_HEAD, _FIRST_HEAD = "second_head", "lm_head"
 
 def second_head(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
     """The shapes of the tensors that `Objective.prepare` may add to a model with these tensor shapes."""
-    return {
-        name.replace(_FIRST_HEAD, _SECOND_HEAD): shape
-        for name, shape in shapes.items()
-        if name.startswith(f"{_FIRST_HEAD}.")
-    }
+    heads = [name for name in shapes if name.startswith(f"{_FIRST_HEAD}.")]
+    return {name.replace(_FIRST_HEAD, _SECOND_HEAD): shapes[name] for name in heads}
 
 
 def batch_loss(model: nn.Module, batch: Batch) -> Tensor:

@@ -85,12 +85,15 @@ def test_a_step_costs_as_many_operations_for_any_batch_size(data: TextData) -> N
     assert calls["isfinite"] == 0
 
 
-def test_a_batch_is_one_draw_and_one_lookup(data: TextData) -> None:
+def test_a_batch_is_one_draw_and_one_lookup_and_an_evaluation_joins_its_batches(data: TextData) -> None:
     with Count() as count:
         data.batch("train", 64, generator(0))
-    assert count.calls["randint"] == 1
-    assert count.calls["index"] == 1
+    assert count.calls["randint"] == count.calls["index"] == 1
     assert count.calls.total() < 10
+    model = build_small("v1", vocab_size=VOCAB_SIZE)
+    with Count() as count:
+        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(CPU, model)), "", CPU)
+    assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
 
 
 @pytest.mark.parametrize(
@@ -141,16 +144,13 @@ def test_a_whole_run_reads_numbers_only_where_it_evaluates_records_or_saves(data
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
-@pytest.mark.parametrize("stage", ["v5", "v7"])
-def test_a_compiled_loss_is_the_loss_and_is_compiled_once(
-    data: TextData, stage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "is_large", lambda _: True)  # smaller stages are compiled ahead of time
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     results = []
     for is_compiled in (False, True):
-        state = small_state(stage, **({"dropout": 0.0} if stage == "v7" else {}))
+        state = small_state("v7", dropout=0.0)
         example = data.training_batch(1, 0, 32)
         model = state.model.train()
         with compilation.compiler_options(CPU.device):
@@ -161,13 +161,6 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(
     counters = torch._dynamo.utils.counters
     assert counters["stats"]["unique_graphs"] == 1
     assert counters["aot_autograd"]["autograd_cache_saved"] == 0  # which PyTorch may crash at
-
-
-def test_an_evaluation_joins_its_batches(data: TextData) -> None:
-    model = build_small("v5", vocab_size=VOCAB_SIZE)
-    with Count() as count:
-        mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(CPU, model)), "", CPU)
-    assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
 
 
 def test_decoding_with_a_cache_never_grows_a_tensor() -> None:

@@ -43,6 +43,17 @@ def assert_same(found: list[Tensor | None], expected: list[Tensor | None]) -> No
         assert x is None or y is None or (torch.equal(x, y) and x.stride() == y.stride())
 
 
+def assert_repeats(model: nn.Module, between: Callable[[], None] = lambda: None) -> None:
+    """Three batches of one shape, twice: recorded steps, or those that replace them, are the plain ones."""
+    plain = Autograd(Objective(), CPU)
+    recorded = RecordedGradient(model, plain)
+    for seed in range(3):
+        assert_same(step(recorded, model, batch(seed)), step(plain, model, batch(seed)))
+    between()
+    for seed in range(3):
+        assert_same(step(recorded, model, batch(seed)), step(plain, model, batch(seed)))
+
+
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
     """The programs that were run, each time they were."""
@@ -160,33 +171,26 @@ def test_what_cannot_be_repeated_is_computed_by_autograd(
 def test_a_module_that_is_listened_to_is_not_recorded(runs: list[Program]) -> None:
     model, heard = small_state("v5").model.train(), []
     model.get_submodule("lm_head").register_forward_hook(lambda *_: heard.append(1))
-    recorded = RecordedGradient(model, Autograd(Objective(), CPU))
-    for seed in range(3):
-        step(recorded, model, batch(seed))
-    assert len(heard) == 3
+    assert_repeats(model)
+    assert len(heard) == 2 * 6
     assert runs == []
 
 
 def test_weights_in_new_memory_are_recorded_anew(runs: list[Program]) -> None:
-    model = small_state("v5").model.train()
-    plain = Autograd(Objective(), CPU)
-    recorded = RecordedGradient(model, plain)
-    for factor in (1.0, 1.5):
+    model = small_state("v1").model.train()
+
+    def move() -> None:
         for p in model.parameters():
-            p.data = p.data * factor
-        for seed in range(3):
-            assert_same(step(recorded, model, batch(seed)), step(plain, model, batch(seed)))
+            p.data = p.data * 1.5
+
+    assert_repeats(model, between=move)
     assert len({id(program) for program in runs}) == 2
 
 
 def test_a_recording_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Program.run
     monkeypatch.setattr(Program, "run", lambda program: [x * (1 + 1e-7) for x in run(program)])
-    model = small_state("v5").model.train()
-    plain = Autograd(Objective(), CPU)
-    recorded = RecordedGradient(model, plain)
-    for seed in range(3):
-        assert_same(step(recorded, model, batch(seed)), step(plain, model, batch(seed)))
+    assert_repeats(small_state("v5").model.train())
 
 
 def test_buffers_that_a_step_changes_are_changed_once() -> None:

@@ -76,15 +76,16 @@ def test_a_copy_of_a_model_reads_with_its_own_second_output_layer(data: TextData
     assert torch.equal(objective(other, batch), expected)
 
 
-@pytest.mark.parametrize("stage", ["v1", "transformer"])
-def test_a_stage_without_an_output_layer_is_refused(stage: str) -> None:
-    with pytest.raises(RequestError, match=r"training\.multi_token needs a stage with an output layer lm_head"):
-        Objective(multi_token=0.3).prepare(build_small(stage))
-
-
-def test_windows_of_one_token_are_refused_before_they_are_trained_on() -> None:
-    with pytest.raises(RequestError, match="the token after the next, which windows of one token lack"):
-        Objective(multi_token=0.3).prepare(build_small("v6", block_size=1))
+@pytest.mark.parametrize(
+    ("stage", "changes", "message"),
+    [
+        ("v1", {}, r"training\.multi_token needs a stage with an output layer lm_head"),
+        ("v6", {"block_size": 1}, "the token after the next, which windows of one token lack"),
+    ],
+)
+def test_a_stage_that_lacks_what_it_needs_is_refused(stage: str, changes: dict, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Objective(multi_token=0.3).prepare(build_small(stage, **changes))
 
 
 def test_the_second_output_layer_compiles_without_a_graph_break(data: TextData) -> None:
