@@ -63,7 +63,7 @@ def export_training(choice: Choice, folder: Path) -> str:
     ):
         try:
             recorded = _record(partial(step, model), example)
-            shapes = (({0: batch}, {0: batch}, *inputs.varying()),)
+            shapes = ({0: batch}, {0: batch}, *inputs.varying())
             program = torch.export.export(recorded, example, dynamic_shapes=shapes)
             graph = translated(program, input_names=["idx", "targets", *inputs.weights], output_names=outputs)
         except Exception as error:  # PyTorch does not say which ones a module of another's may raise
@@ -109,21 +109,9 @@ def gradients(model: nn.Module, idx: Tensor, targets: Tensor, *weights: Tensor) 
     return mean.detach(), *torch.autograd.grad(mean, weights)
 
 
-class _Recorded(nn.Module):
-    """A recorded function, as the module that torch.export asks for."""
-
-    def __init__(self, function: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs: Tensor) -> Any:
-        """What the function returns."""
-        return self.function(*inputs)
-
-
 def _record(function: Callable[..., Any], example: tuple[Tensor, ...]) -> nn.Module:
     with sdpa_kernel(SDPBackend.MATH):  # attention as the products that it consists of
-        return _Recorded(make_fx(function, tracing_mode="symbolic", decomposition_table=_DECOMPOSITIONS)(*example))
+        return make_fx(function, tracing_mode="symbolic", decomposition_table=_DECOMPOSITIONS)(*example)
 
 
 def _windows(B: int, T: int, V: int) -> tuple[Tensor, Tensor]:

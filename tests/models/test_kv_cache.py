@@ -83,9 +83,8 @@ def test_a_static_pass_is_the_models(stage: str) -> None:
 
         def advance(idx: torch.Tensor) -> torch.Tensor:
             step.prepare(idx)
-            logits = step.run()
             cache.length += 1
-            return logits
+            return step.run()
 
         return advance
 
@@ -107,13 +106,8 @@ def test_a_pass_that_decides_by_a_value_is_not_traced() -> None:
         def forward(self, idx: torch.Tensor) -> torch.Tensor:
             return idx if idx.sum() > 1 else -idx
 
-    class Counting(nn.Module):
-        def forward(self, idx: torch.Tensor) -> torch.Tensor:
-            return idx * idx[0, 0].item()
-
-    for model in (Deciding(), Counting()):
-        with pytest.raises(ValueError, match="computes with values outside tensors"):
-            traced(model, KVCache(8), torch.tensor([[1]]))
+    with pytest.raises(ValueError, match="computes with values outside tensors"):
+        traced(Deciding(), KVCache(8), torch.tensor([[1]]))
 
 
 @torch.no_grad()
