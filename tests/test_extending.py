@@ -159,7 +159,7 @@ def test_an_added_option_of_sampling_takes_four_files_and_reaches_generate_py_an
     generate = "python generate.py run=runs/sampled tokens=40"
     plain, cut, greedy = copy.run(generate, f"{generate} epsilon=1.0", f"{generate} temperature=0")
     assert cut.stdout == greedy.stdout != plain.stdout
-    code = "from gpt.playground.assets import files; print(files()['sampling.json'].content.decode())"
+    code = "from gpt.playground.assets import files; print(files()['sampling.json'].decode())"
     offered = subprocess.run([sys.executable, "-c", code], cwd=copy.folder, capture_output=True, text=True, check=True)
     (option,) = [option for option in json.loads(offered.stdout) if option["name"] == "epsilon"]
     assert option["help"].startswith("leave out tokens with less than this probability")

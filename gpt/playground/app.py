@@ -3,25 +3,25 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+from torch import Tensor
 
 from gpt.base.errors import requiring
-from gpt.playground import intervening, looking
-from gpt.playground.answers import FAILURES, as_json, as_tensors, failed, read
-from gpt.playground.assets import files
+from gpt.playground import looking
+from gpt.playground.assets import files, media_type
 from gpt.playground.catalogue import Catalogue
-from gpt.playground.guard import Guard
 from gpt.playground.requests import (
+    FAILURES,
     LARGEST_TEXT,
     AboutLogits,
     AboutRow,
@@ -32,40 +32,60 @@ from gpt.playground.requests import (
     Changing,
     Continuing,
     Translating,
+    as_json,
+    failed,
+    read,
 )
 from gpt.playground.trainings import Trainings
 from gpt.playground.writing import Workshop
+from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import written
 
+_INTERVAL = 0.5  # seconds between two looks at the trainings
+_LONGEST = 300.0  # seconds of one stream about them; the page opens the next one by itself
 
-def application(catalogue: Catalogue, names: Collection[str], trainings: Trainings) -> Starlette:
-    """The playground for these runs; it answers only requests to these host names."""
+
+def application(catalogue: Catalogue, trainings: Trainings) -> Starlette:
+    """The playground for these runs."""
     playground = _Playground(catalogue, trainings)
+    answers: dict[str, Callable[..., Any]] = {
+        **{name: partial(playground.computed, kind, function) for name, (kind, function) in _COMPUTED.items()},
+        "text": playground.text, "trainings": playground.begin, "trainings/{id}": playground.change,
+    }  # fmt: skip
     return Starlette(
         routes=[
+            *(Route(f"/api/{name}", answer, methods=["POST"]) for name, answer in answers.items()),
             Route("/api/runs", playground.runs),
             Route("/api/runs/{id}", playground.run),
-            Route("/api/logits", playground.logits, methods=["POST"]),
-            Route("/api/attention", playground.attention, methods=["POST"]),
-            Route("/api/inside", playground.inside, methods=["POST"]),
-            Route("/api/interventions", playground.interventions, methods=["POST"]),
-            Route("/api/text", playground.text, methods=["POST"]),
-            Route("/api/translations", playground.translations, methods=["POST"]),
-            Route("/api/cross_attention", playground.cross_attention, methods=["POST"]),
-            Route("/api/trainings", playground.begin, methods=["POST"]),
-            Route("/api/trainings/{id}", playground.change, methods=["POST"]),
             Route("/api/trainings", playground.follow),
             Route("/{path:path}", playground.file),
         ],
-        middleware=[Middleware(Guard, names=names)],
         exception_handlers=dict.fromkeys(FAILURES, failed),
         lifespan=playground.open,
     )
 
 
-_INTERVAL = 0.5  # seconds between two looks at the trainings
-_LONGEST = 300.0  # seconds of one stream about them; the page opens the next one by itself
+def _logits(trained: TrainedRun, **asked: Any) -> dict[str, Tensor]:
+    return {"logits": looking.logits(trained, **asked)}
+
+
+def _translating(name: str, trained: TrainedRun, **asked: Any) -> Any:
+    """Call a function of translating.py. Raises RequestError if its tokenizer's library is not installed."""
+    with requiring("translate"):
+        from gpt.playground import translating
+    return getattr(translating, name)(trained, **asked)
+
+
+# What is computed by a run, by its address below /api/: the request, and the function, which takes what is asked.
+_COMPUTED: Mapping[str, tuple[type[Asked], Callable[..., Any]]] = {
+    "logits": (AboutLogits, _logits),
+    "attention": (AboutTokens, looking.attention),
+    "inside": (AboutRow, looking.inside),
+    "interventions": (AboutTokens, looking.interventions),
+    "translations": (Translating, partial(_translating, "translations")),
+    "cross_attention": (AboutTranslation, partial(_translating, "cross_attention")),
+}
 
 
 class _Written(StreamingResponse):
@@ -76,13 +96,12 @@ class _Written(StreamingResponse):
         self._seat = seat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
         with self._seat:
             await super().__call__(scope, receive, send)
 
 
 class _Playground:
-    """One method per route."""
+    """One method per route, and one for all that a run computes."""
 
     def __init__(self, catalogue: Catalogue, trainings: Trainings) -> None:
         self._catalogue, self._trainings, self._workshop = catalogue, trainings, Workshop()
@@ -97,10 +116,10 @@ class _Playground:
 
     async def file(self, request: Request) -> Response:
         """A file of the page."""
-        file = self._files.get(request.path_params["path"] or "index.html")
-        if file is None:
+        path = request.path_params["path"] or "index.html"
+        if path not in self._files:
             raise HTTPException(404, "no such file")
-        return Response(file.content, media_type=file.type)
+        return Response(self._files[path], media_type=media_type(path))
 
     async def runs(self, _: Request) -> Response:
         """All runs, briefly, and the stages that can be trained."""
@@ -111,25 +130,29 @@ class _Playground:
         """One run, in full."""
         return as_json(await self._workshop.compute(self._catalogue.full, request.path_params["id"]))
 
-    async def logits(self, request: Request) -> Response:
-        """A run's predictions after each token of a text."""
-        asked = await read(request, AboutLogits)
-        return as_tensors({"logits": await self._computed(request, asked, looking.logits, asked.ids, asked.off)})
+    async def computed(self, kind: type[Asked], function: Callable[..., Any], request: Request) -> Response:
+        """What a function of `_COMPUTED` returns, computed in a worker thread, as JSON or as safetensors, which
+        page/engines/tensors.js reads.
 
-    async def attention(self, request: Request) -> Response:
-        """A run's attention weights over the end of a text."""
-        asked = await read(request, AboutTokens)
-        return as_tensors(await self._computed(request, asked, looking.attention, asked.ids))
+        Raises ClientDisconnect if the client leaves first.
+        """
+        asked = await read(request, kind)
 
-    async def inside(self, request: Request) -> Response:
-        """The values of a run's forward pass for one token of a window."""
-        asked = await read(request, AboutRow)
-        return as_tensors(await self._computed(request, asked, looking.inside, asked.ids, asked.row))
+        def compute() -> Any:
+            trained = self._catalogue.load(asked.run, asked.moment)
+            return function(trained, **asked.model_dump(exclude={"run", "moment"}))
 
-    async def interventions(self, request: Request) -> Response:
-        """A run's prediction after a text, with parts of the run turned off."""
-        asked = await read(request, AboutTokens)
-        return as_tensors(await self._computed(request, asked, intervening.interventions, asked.ids))
+        work = asyncio.ensure_future(self._workshop.compute(compute))
+        leaving = asyncio.ensure_future(request.receive())  # after the request, only a disconnect
+        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not work.done():
+            work.cancel()
+            raise ClientDisconnect
+        found = await work
+        if kind is Translating:
+            return as_json(found)
+        return Response(serialised(found), media_type="application/octet-stream")
 
     async def text(self, request: Request) -> Response:
         """The continuation of a prompt, streamed."""
@@ -139,18 +162,6 @@ class _Playground:
             trained = await self._workshop.compute(self._catalogue.load, asked.run, asked.moment)
             pieces = written(trained.model, trained.tokenizer, trained.tokenizer.encode(asked.prompt), asked)
             return _Written(self._workshop.write(pieces), seat.pop_all())
-
-    async def translations(self, request: Request) -> Response:
-        """The translations of a sentence."""
-        asked, translating = await read(request, Translating), _translating()
-        options = asked.model_dump(include={"beam", "length_penalty"})
-        return as_json(await self._computed(request, asked, translating.translations, asked.sentence, **options))
-
-    async def cross_attention(self, request: Request) -> Response:
-        """The cross-attention of one translation."""
-        asked, translating = await read(request, AboutTranslation), _translating()
-        arguments = (asked.sentence, asked.target)
-        return as_tensors(await self._computed(request, asked, translating.cross_attention, *arguments))
 
     async def begin(self, request: Request) -> Response:
         """Queue a training; answers with its id."""
@@ -176,31 +187,3 @@ class _Playground:
             yield ": still here\n\n" if found == told else f"data: {found}\n\n"
             told = found
             await asyncio.sleep(_INTERVAL)
-
-    async def _computed(
-        self, request: Request, asked: Asked, function: Callable[..., Any], *arguments: Any, **options: Any
-    ) -> Any:
-        """Call a function with the run and these arguments in a worker thread.
-
-        Raises ClientDisconnect if the client leaves first.
-        """
-
-        def compute() -> Any:
-            trained: TrainedRun = self._catalogue.load(asked.run, asked.moment)
-            return function(trained, *arguments, **options)
-
-        work = asyncio.ensure_future(self._workshop.compute(compute))
-        leaving = asyncio.ensure_future(request.receive())  # after the request, only a disconnect
-        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        if not work.done():
-            work.cancel()
-            raise ClientDisconnect
-        return await work
-
-
-def _translating() -> Any:
-    """The functions of a run that translates. Raises RequestError if its tokenizer's library is not installed."""
-    with requiring("translate"):
-        from gpt.playground import translating
-    return translating

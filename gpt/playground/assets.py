@@ -2,7 +2,7 @@
 
 import json
 import mimetypes
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,16 @@ _PAGE = Path(__file__).parent / "page"
 _TYPES = {".js": "text/javascript", ".txt": "text/plain"}  # whatever the system's own table says
 
 
-@dataclass(frozen=True)
-class File:
-    """A file of the page."""
-
-    content: bytes
-    type: str  # MIME
-
-
-def files() -> dict[str, File]:
+def files() -> dict[str, bytes]:
     """Every file of the page, by its path below the page's address, with tiny Shakespeare to train on."""
-    found = {
-        "texts/shakespeare.txt": File(TINY_SHAKESPEARE.read_bytes(), "text/plain; charset=utf-8"),
-        "sampling.json": File(json.dumps(sampling_options()).encode(), "application/json"),
-    }
-    for path in sorted(_PAGE.rglob("*")):
-        if path.is_file():
-            kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            found[path.relative_to(_PAGE).as_posix()] = File(path.read_bytes(), kind)
-    return found
+    found = {path.relative_to(_PAGE).as_posix(): path.read_bytes() for path in _PAGE.rglob("*") if path.is_file()}
+    sampling = json.dumps(sampling_options()).encode()
+    return found | {"texts/shakespeare.txt": TINY_SHAKESPEARE.read_bytes(), "sampling.json": sampling}
+
+
+def media_type(path: str) -> str:
+    """The MIME type of a file."""
+    return _TYPES.get(Path(path).suffix) or mimetypes.guess_type(path)[0] or "application/octet-stream"
 
 
 def sampling_options() -> list[dict[str, Any]]:

@@ -1,15 +1,13 @@
 """The runs that the page offers, under ids from which no path can be constructed."""
 
-import contextlib
 import hashlib
-import logging
 import threading
 from collections import OrderedDict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import RequestError
 from gpt.base.runtime import size_of
 from gpt.base.schema import Weights
 from gpt.playground.describing import in_brief, in_full
@@ -20,8 +18,6 @@ from gpt.session.trained import TrainedRun, load_run
 
 _OPEN = 8  # models kept in memory: of runs, and of moments of their training
 _LARGEST = 200_000_000  # parameters
-
-log = logging.getLogger(__name__)
 
 
 class Catalogue:
@@ -41,20 +37,17 @@ class Catalogue:
 
         A damaged run is left out, with a warning. Raises RequestError if no run remains.
         """
-        runs = {}
-        with contextlib.suppress(UserError):  # it is being extended, or has since been damaged
-            runs[self._chosen.path] = FinishedRun(self._chosen, self._chosen.summary())
-        with contextlib.suppress(RequestError):  # only the chosen one is left
-            runs |= {run.folder.path: run for run in finished_runs(*self._roots)}
-        self._found = {_id(run.folder): run for run in runs.values()}
+        found = finished_runs(*self._roots, self._chosen.path, is_required=False)
+        self._found = {_id(run.folder): run for run in found}
         listed = []
-        for name, known in sorted(self._found.items(), key=_finished, reverse=True):
+        for name, run in reversed(self._found.items()):
             with skipping_damaged():
-                listed.append(in_brief(name, *known))
+                listed.append(in_brief(name, *run))
         if not listed:
             raise RequestError("no finished runs remain")
         ids = [run["id"] for run in listed]
-        return {"chosen": _id(self._chosen) if _id(self._chosen) in ids else ids[0], "runs": listed}
+        chosen = _id(self._chosen)
+        return {"chosen": chosen if chosen in ids else ids[0], "runs": listed}
 
     def full(self, id: str) -> dict[str, Any]:
         """Everything that the page shows about a run. Raises RequestError if no run has this id."""
@@ -84,11 +77,6 @@ class Catalogue:
         if id not in self._found:
             raise RequestError("there is no such run: reload the page")
         return self._found[id]
-
-
-def _finished(item: tuple[str, FinishedRun]) -> tuple[datetime, str]:
-    _, (run, summary) = item
-    return summary.finished, str(run.path)
 
 
 def _id(run: RunFolder) -> str:

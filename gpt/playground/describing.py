@@ -10,11 +10,13 @@ from gpt.base.files import read_text_file
 from gpt.base.losses import in_words
 from gpt.base.schema import Weights
 from gpt.data.tokenizer import TextTokenizer
+from gpt.data.vocabulary import Vocabulary
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts, switches
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.listing import differing
+from gpt.reports.run import loss_rows
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import leading_to, planned_model, selected
@@ -42,42 +44,26 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     config, model = run.config(), planned_model(run)
     tokenizer = None if _task(run) is Translation else run.tokenizer
     opens = tokenizer is not None and can_be_opened(model)
-    which = selected(run, weights)
+    which, unit = selected(run, weights), "subword" if tokenizer is None else tokenizer.unit
     return in_brief(id, run, summary) | {
         "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
-        "token": "subword" if tokenizer is None else tokenizer.unit,
+        "token": unit,
         "vocabulary": None if tokenizer is None else tokenizer.shown,
         "vocabulary_size": len(run.vocabulary().vocabulary),
-        "tokenizer": _sentences(run) if tokenizer is None else _described(tokenizer),
+        "tokenizer": _described(run.vocabulary() if tokenizer is None else tokenizer),
         "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
         "opens": opens, "parts": [] if tokenizer is None else parts(model),
         "switches": {} if tokenizer is None else switches(model),
-        "flow": [asdict(row) for row in dataflow(model, tokenizer.unit)] if tokenizer is not None and opens else [],
+        "flow": [asdict(row) for row in dataflow(model, unit)] if tokenizer is not None and opens else [],
         "changed": summary.changes, "answers_only": summary.exact.over.answers_only,
-        "losses": _figures(summary), "documented": None if summary.changes else summary.documented.val,
+        "losses": [
+            {"name": row.name, "nats": row.train if row.val is None else row.val, "unit": unit, "kind": row.note}
+            for row in loss_rows(summary)
+        ],
+        "documented": None if summary.changes else summary.documented.val,
         "curve": curve_of(run.evaluations()),
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
     }  # fmt: skip
-
-
-def _figures(summary: Summary) -> list[dict[str, Any]]:
-    """The losses in the heading of a run, each with what it is per and how it was measured."""
-    documented, measured, exact = summary.documented, summary.estimated.val, summary.exact
-    found: list[tuple[str, float | None, str]] = []
-    if not summary.changes:
-        figure = documented.train if documented.kind == "mini-batch" else documented.val
-        kind = "one mini-batch" if documented.kind == "mini-batch" else "validation"
-        found.append(("documented", figure, "none" if figure is None else kind))
-    found.append(("measured", measured.nats, measured.how))
-    which = f", {in_words(exact.weights)}" if exact.of_weights else ""
-    found.append(("exact", exact.nats, f"{'sample of the split' if exact.over.is_sample else 'whole split'}{which}"))
-    if exact.in_other_units and exact.unit == "character":
-        found.append(("per character", exact.common, "exact"))
-    units = {"per character": "character"}
-    return [
-        {"name": name, "nats": nats, "unit": units.get(name, exact.over.token), "kind": kind}
-        for name, nats, kind in found
-    ]
 
 
 def curve_of(rows: list[Evaluation]) -> list[dict[str, float]]:
@@ -96,16 +82,10 @@ def _task(run: RunFolder) -> type[Task]:
     return task
 
 
-def _described(tokenizer: TextTokenizer) -> dict[str, Any]:
+def _described(tokenizer: TextTokenizer | Vocabulary) -> dict[str, Any]:
     """What page/encoding.js needs to encode a text; it knows bytes, and characters and words from `vocabulary`."""
     merged = {"vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges} if tokenizer.merges else {}
     return {"kind": tokenizer.kind, **merged}
-
-
-def _sentences(run: RunFolder) -> dict[str, Any]:
-    """The same of a run that translates."""
-    vocabulary = run.vocabulary()
-    return {"kind": vocabulary.kind, "vocabulary": vocabulary.vocabulary, "merges": vocabulary.merges}
 
 
 def _prompt(run: RunFolder, tokenizer: TextTokenizer | None) -> str:

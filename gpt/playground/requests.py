@@ -1,17 +1,30 @@
-"""The page's requests, with limits that two cores can handle."""
+"""The page's requests, with limits that two cores can handle, and how they are read and answered."""
 
-from typing import Annotated, Literal
+import asyncio
+import json
+from typing import Annotated, Literal, TypeVar
 
+import pydantic
 from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from gpt.base.choices import CountOrZero
 from gpt.base.command_schemas import SamplingConfig
+from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.schema import Schema, StageName
+from gpt.playground.writing import BusyError
 
 LARGEST_BODY = 64 * 1024  # bytes
 LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
+_PATIENCE = 10.0  # seconds for a request to arrive
 
-_Text = Annotated[str, Field(min_length=1, max_length=2000)]
+# Memory runs out as a MemoryError or, on a GPU, as a RuntimeError.
+FAILURES = (
+    UserError, pydantic.ValidationError, HTTPException, OSError, ClientDisconnect, MemoryError, RuntimeError
+)  # fmt: skip
+
 _TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 _Sentence = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -44,7 +57,7 @@ class AboutRow(AboutTokens):
 class Continuing(Asked, SamplingConfig):
     """Request for the continuation of a prompt."""
 
-    prompt: _Text
+    prompt: Annotated[str, Field(min_length=1, max_length=2000)]
     tokens: Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -75,3 +88,39 @@ class Changing(Schema):
     """Request to stop a training, with a checkpoint, or to go on with it."""
 
     to: Literal["pause", "resume"]
+
+
+AnyAsked = TypeVar("AnyAsked", bound=pydantic.BaseModel)
+
+
+async def read(request: Request, kind: type[AnyAsked], largest: int = LARGEST_BODY) -> AnyAsked:
+    """The parsed request. Raises HTTPException or ValidationError if it is not one that the page would send."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "a request must be application/json")  # which a form on another page cannot send
+    body = b""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > largest:
+                    raise HTTPException(413, f"a request must have at most {largest:,} bytes")
+    except TimeoutError:
+        raise HTTPException(408, "the request did not arrive in time") from None
+    return kind.model_validate_json(body)
+
+
+def as_json(content: object, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(json.dumps(content), status, media_type="application/json")
+
+
+async def failed(_: Request, error: Exception) -> Response:
+    """The error as the line that a script would print."""
+    if isinstance(error, HTTPException):
+        return as_json({"error": error.detail}, error.status_code)
+    reported = report(error)
+    if reported is None and not isinstance(error, ClientDisconnect):
+        raise error
+    message, code = reported or ("the client has disconnected", UserError.exit_code)
+    status = 503 if isinstance(error, BusyError) else 422 if code == RequestError.exit_code else 500
+    return as_json({"error": printable(message)}, status)

@@ -1,4 +1,4 @@
-"""The server of the playground, until Ctrl-C."""
+"""The server of the playground: for how long it waits, and whom it answers."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,26 @@ from collections.abc import Collection
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gpt.base.errors import RequestError
 from gpt.playground.app import application
+from gpt.playground.assets import POLICY
 from gpt.playground.catalogue import Catalogue
-from gpt.playground.guard import LOCAL
 from gpt.playground.trainings import Trainings
+
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+_HEADERS = {
+    "content-security-policy": f"{POLICY}; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-cache",
+}
 
 _CONNECTIONS = 300  # at once; more are refused
 _PATIENCE = 10.0  # seconds for the head of a request
@@ -40,7 +52,7 @@ def serve(
     if own not in LOCAL:
         log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no messages about malformed requests
-    config = configured(application(catalogue, [*LOCAL, own, *names], trainings))
+    config = configured(catalogue, trainings, [*LOCAL, own, *names])
     print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
         # In the background, because a browser in the terminal runs until its user closes it.
@@ -49,12 +61,52 @@ def serve(
         uvicorn.Server(config).run(sockets=[bound])
 
 
-def configured(app: ASGIApp) -> uvicorn.Config:
-    """How the application is served."""
+def configured(catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> uvicorn.Config:
+    """How the playground is served, under these host names alone."""
     return uvicorn.Config(
-        app, http=_Connection, log_config=None, access_log=False, server_header=False,
-        ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
+        _Guard(application(catalogue, trainings), names), http=_Connection, log_config=None, access_log=False,
+        server_header=False, ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
     )  # fmt: skip
+
+
+class _Guard:
+    """Passes requests for one of `names` on to `app` if the page itself sends them, and adds the security headers.
+
+    Every page open in the browser can reach a server on 127.0.0.1. It could send requests (cross-site request forgery),
+    or give the machine a host name of its own and read the answers (DNS rebinding). So the Host header must be one of
+    `names`, and the Origin header, if present, must match it. Starlette's TrustedHostMiddleware checks only the host,
+    and its answer would not say how to add a name.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app, self._names = app, {name.lower() for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # server start-up and shutdown
+            return await self._app(scope, receive, send)
+
+        async def send_confined(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        refused = self._refusal(scope)
+        app = self._app if refused is None else JSONResponse({"error": refused}, 403)
+        return await app(scope, receive, send_confined)
+
+    def _refusal(self, scope: Scope) -> str | None:
+        given = Headers(scope=scope)
+        hosts, origins = ([value.lower() for value in given.getlist(name)] for name in ("host", "origin"))
+        if len(hosts) != 1 or _without_port(hosts[0]) not in self._names:
+            return "this server does not have the requested host name: names=[NAME] adds one"
+        if any(origin != f"http://{hosts[0]}" for origin in origins):
+            return "this request comes from another page"
+        return None
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() and not name.endswith(":") else host
 
 
 class _Connection(H11Protocol):
@@ -67,12 +119,10 @@ class _Connection(H11Protocol):
     _is_answering = False
 
     def connection_made(self, transport: Any) -> None:
-        """Start waiting for the first request."""
         super().connection_made(transport)
         self._expect(_PATIENCE)
 
     def data_received(self, data: bytes) -> None:
-        """Receive part or all of a request."""
         super().data_received(data)
         self._watch()
 
@@ -85,7 +135,6 @@ class _Connection(H11Protocol):
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
         self._expect(None)
         super().connection_lost(exc)
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import Tensor
 
 from gpt.base.choices import Choice
+from gpt.base.command_schemas import BeamConfig
 from gpt.base.errors import RequestError, UserError
 from gpt.base.keys import having
 from gpt.base.ladder import rank
@@ -29,12 +28,13 @@ from gpt.exporting.model_card import without_paths
 from gpt.exporting.staging import staged
 from gpt.exporting.training_graphs import export_training
 from gpt.models import block_size_of
-from gpt.playground import intervening, looking, translating
+from gpt.playground import looking, translating
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
 from gpt.reports.listing import differing
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.tensors import serialised
 from gpt.runs.weights import leading_to
 from gpt.session.trained import TrainedRun, load_run
 from gpt.tasks import Continuation, Translation
@@ -42,7 +42,7 @@ from gpt.tasks import Continuation, Translation
 _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
-_SEARCH: Any = {"beam": 5, "length_penalty": 1.0}  # as index.html has them
+_SEARCH = BeamConfig().model_dump()
 _LARGEST_LOADED = 500_000  # parameters of a run that is trained or whose snapshots are shown: a reader loads 2 MB each
 _ABLATIONS = "gpt.models.ablations"
 # Stages with one difference, which the page trains beside the stage itself (page/training/experiments.js): by stage and
@@ -106,7 +106,7 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
                 checked += [f"{name}: {line}" for line in lines]
         if not described:
             raise RequestError("none of these runs can run in a browser")
-        contents = {name: file.content for name, file in files().items()}
+        contents = files()
         contents |= {"index.html": _index(contents["index.html"]), "runs.json": json.dumps(described).encode()}
         for name, content in (contents | runtime).items():
             (folder / name).parent.mkdir(exist_ok=True)
@@ -163,7 +163,7 @@ def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any
     example = translating.translations(trained, prompt, **_SEARCH)
     best = example["beams"][0]
     attention = translating.cross_attention(trained, prompt, best["ids"] if best["ended"] else best["ids"][:-1])
-    (folder / "first.safetensors").write_bytes(_saved(attention))
+    (folder / "first.safetensors").write_bytes(serialised(attention))
     return own | {"example": {"sentence": prompt, **_SEARCH, **example}}
 
 
@@ -181,15 +181,11 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
     ids = trained.tokenizer.encode(prompt).tolist()
     tensors = {"ids": torch.tensor(ids, dtype=torch.float32)}
     if not ids:
-        return save(tensors)
+        return serialised(tensors)
     window = ids[-block_size_of(trained.model) :]
     tensors[f"logits_{len(ids)}"] = looking.logits(trained, ids)
-    tensors |= looking.attention(trained, window) | intervening.interventions(trained, window)
-    return _saved(tensors)
-
-
-def _saved(tensors: Mapping[str, Tensor]) -> bytes:
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    tensors |= looking.attention(trained, window) | looking.interventions(trained, window)
+    return serialised(tensors)
 
 
 def _moments(trained: TrainedRun) -> dict[int, Saved | int]:

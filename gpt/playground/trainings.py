@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import re
 import shlex
 import signal
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +20,9 @@ from gpt.base.files import write_atomically
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
-from gpt.cli.requesting import of_python
+from gpt.cli.requesting import changed, of_python
 from gpt.playground.describing import curve_of
+from gpt.playground.writing import BusyError
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName
 
@@ -36,10 +37,6 @@ _ALLOWED = re.compile(
 _STOPPED = Stopped(signal.SIGTERM).exit_code
 
 
-class FullError(UserError):
-    """Too many trainings."""
-
-
 @dataclass
 class Training:
     """A run that this server trains, or is going to train, or that another process started."""
@@ -50,6 +47,7 @@ class Training:
     is_waiting: bool = False
     process: subprocess.Popen[str] | None = None
     failure: str = ""
+    is_changed: bool = False  # from the documented run of its stage
 
     @property
     def id(self) -> str:
@@ -83,20 +81,20 @@ class Trainings:
     def start(self, stage: str, settings: str, text: str | None) -> str:
         """Queue a training of a stage with settings as on the command line, on a text or on the stage's own corpus.
 
-        Returns its id. Raises RequestError, in the words of the command line, and FullError.
+        Returns its id. Raises RequestError, in the words of the command line, and BusyError.
         """
         overrides = [f"model={stage}", *_words(settings)]
         with self._lock:
             if sum(training.is_waiting or training.process is not None for training in self._own.values()) >= _MOST:
-                raise FullError(f"{_MOST} trainings are waiting already: stop one of them, or wait")
+                raise BusyError(f"{_MOST} trainings are waiting already: stop one of them, or wait")
             if text is not None:
                 overrides += ["data=text", f"data.path={self._saved(text)}"]
-            config, _ = of_python(overrides)
-            now = datetime.now()
-            name = f"{now:%H-%M-%S}_{config.stage}_seed{config.seed}"
-            folder = self.root / f"{now:%Y-%m-%d}"
-            path = next(path for path in _numbered(folder / name) if not path.exists() and path.name not in self._own)
-            training = Training(RunFolder(path), config.stage, [*overrides, f"hydra.run.dir={path}"], True)
+            config, request = of_python(overrides)
+            path = self.root / f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{config.stage}_seed{config.seed}"
+            numbered = (path.with_name(f"{path.name}_{number}") for number in itertools.count(2))
+            path = next(p for p in itertools.chain([path], numbered) if not p.exists() and p.name not in self._own)
+            arguments, is_changed = [*overrides, f"hydra.run.dir={path}"], bool(changed(config, request))
+            training = Training(RunFolder(path), config.stage, arguments, is_waiting=True, is_changed=is_changed)
             self._own[training.id] = training
             self._next()
             return training.id
@@ -104,13 +102,15 @@ class Trainings:
     def pause(self, id: str) -> None:
         """Save a checkpoint and stop; a training that waits does not begin. Raises RequestError for an unknown one."""
         with self._lock:
-            training = self._known(id)
+            if id not in self._own:
+                raise RequestError("this server does not train such a run")
+            training = self._own[id]
             training.is_waiting = False
             if training.process is not None:
                 training.process.send_signal(signal.SIGTERM)
 
     def resume(self, id: str) -> None:
-        """Queue a training that was paused, by this server or an earlier one. Raises RequestError, FullError."""
+        """Queue a training that was paused, by this server or an earlier one. Raises RequestError, BusyError."""
         with self._lock:
             training = self._own.get(id) or self._found(id)
             if training.state in ("queued", "training"):
@@ -137,19 +137,12 @@ class Trainings:
         """Stop all, each with a checkpoint: they can be resumed."""
         with self._lock:
             processes = [training.process for training in self._own.values() if training.process is not None]
-            for training in self._own.values():
-                training.is_waiting = False
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
+            for name in self._own:
+                self.pause(name)
         ends = time.monotonic() + _GRACE
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, ends - time.monotonic()))
-
-    def _known(self, id: str) -> Training:
-        if id not in self._own:
-            raise RequestError("this server does not train such a run")
-        return self._own[id]
 
     def _found(self, id: str) -> Training:
         """A run that was begun earlier."""
@@ -206,12 +199,6 @@ def _words(settings: str) -> list[str]:
     return words
 
 
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    for number in range(2, 1000):
-        yield path.with_name(f"{path.name}_{number}")
-
-
 def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     run = training.run
     described = {
@@ -221,8 +208,8 @@ def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     }  # fmt: skip
     with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
         state = RunState.of(run)
-        described |= {"iteration": state.iteration, "iterations": state.planned}
-        described |= {"documented": run.documented().val, "seed": run.config().seed}
+        described |= {"iteration": state.iteration, "iterations": state.planned, "seed": run.config().seed}
+        described |= {"documented": None if training.is_changed else run.documented().val}
         rows = run.evaluations()
         described |= {"curve": curve_of(rows), "sample": next((row.sample for row in reversed(rows) if row.sample), "")}
     return described

@@ -20,7 +20,7 @@ _MOST = 100  # texts at once
 
 
 class BusyError(UserError):
-    """Too many readers."""
+    """Too many texts or trainings at once."""
 
 
 class Workshop:

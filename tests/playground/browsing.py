@@ -61,8 +61,34 @@ class Visit:
         self.page.wait_for_timeout(400)  # longer than the page waits for more to be typed
         self.page.wait_for_selector("main[aria-busy=false]")
 
+    def ask(self, prompt: str) -> None:
+        """Type a prompt."""
+        self.page.fill("#prompt", prompt)
+        self.settled()
+
+    def go(self, **fields: object) -> None:
+        """Generate, with these fields."""
+        for name, value in fields.items():
+            self.page.fill(f"#{name}", str(value))
+        self.page.click("#go")
+        self.settled()
+
+    def click(self, selector: str, number: int = 0) -> None:
+        """Click on the first thing of a kind, or on the one with this number."""
+        self.page.locator(selector).nth(number).click()
+        self.settled()
+
+    def slide(self, name: str, value: float) -> None:
+        set_it = "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }"
+        self.page.locator(f"#{name}").evaluate(set_it, value)
+
     def text(self, selector: str) -> str:
         return self.page.locator(selector).first.inner_text()
+
+    def check_look(self) -> None:
+        """Nothing sticks out at the side, and axe-core finds nothing that is hard to read or to use."""
+        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(self.page) == []
 
     def close(self) -> None:
         self.context.close()
@@ -112,10 +138,8 @@ _READ_STRIPS = r"""() => [...document.querySelectorAll(".inside .strip")].map((s
 
 def opened(visited: Visit, *names: str, position: int = POSITION) -> None:
     """Select a token and open these parts of the page."""
-    visited.page.fill("#prompt", PROMPT)
-    visited.settled()
-    visited.page.locator(".panel.a .text span").nth(position).click()
-    visited.settled()
+    visited.ask(PROMPT)
+    visited.click(".panel.a .text span", position)
     for name in names:
         visited.page.click(f".inside details.{name} > summary")
     looked(visited)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ import pytest
 import uvicorn
 
 import gpt
-from gpt.playground.app import application
+from gpt.base.schema import Weights
 from gpt.playground.catalogue import Catalogue
-from gpt.playground.guard import LOCAL
-from gpt.playground.server import configured
+from gpt.playground.server import LOCAL, configured
 from gpt.playground.trainings import Trainings
 from gpt.runs.finding import chosen_run, finished_runs
+from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Once, Script, small_corpus
 from tests.playground.browsing import chromium, downloads
 
@@ -32,7 +32,8 @@ MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は
 
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
-STAGES = ["gru", "v1", "v2", "v5", "v6", "v8"]  # of the page without a server; exporting more of them takes minutes
+STAGES = ["gru", "v1", "v2", "v6", "v8"]  # of the page without a server; exporting more of them takes minutes
+MOMENTS = [0, 1, 2, 6, 16, 40]  # of the training of v1 and v6, which is of 40 iterations
 
 
 @pytest.fixture(scope="module")  # other tests of the process may need an event loop of their own
@@ -43,21 +44,26 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def several(script: Script, corpus_file: Path, once: Once) -> Path:
-    """A working folder with a run of some stages, and one that translates, the newest of them v6."""
+    """A working folder with a run of some stages, and one that translates, the newest of them v6.
+
+    Those of v1 and v6 kept their weights at some moments, and their last are the best.
+    """
 
     def train(folder: Path) -> None:
-        small = ["model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=2"]
-        settings: dict[str, list[str]] = {
+        own = ["training.batch_size=16", "training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}"]
+        brief, kept = ["training.eval_iters=2"], ["training.eval_iters=20", "checkpoint.snapshots=5"]
+        settings = {
             "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
-            "v8": small,
-            **{stage: [] for stage in ("gru", "v1", "v2", "v4", "v5", "v6")},
-        }
-        for stage, own in settings.items():
-            if stage != "transformer":
-                own += [f"model={stage}", "training.eval_iters=2", "training.batch_size=16"]
-                own += ["training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}"]
-            done = script("train.py", *_SHORT, *own, cwd=folder)
+            "v8": [*brief, "model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=1"],
+            "gru": brief, "v1": kept, "v2": brief, "v4": brief, "v6": [*kept, "model.n_layer=2"],
+        }  # fmt: skip
+        for stage, given in settings.items():
+            given = given if stage == "transformer" else [f"model={stage}", *own, *given]
+            done = script("train.py", *_SHORT, *given, cwd=folder)
             assert done.returncode == 0, done.stderr
+        for run in finished_runs(folder / "runs", stages=["v1", "v6"]):
+            assert run.folder.snapshots() == MOMENTS
+            assert run.summary.best.weights == MOMENTS[-1]
 
     return once("several", train)
 
@@ -74,8 +80,19 @@ def published(several: Path, script: Script, once: Once) -> Path:
         assert "transformer: translator.onnx: equal within" in done.stdout
         for stage in STAGES:
             assert f"{stage}: model.onnx: equal within" in done.stdout
+        assert done.stdout.count(f"model.onnx: equal to the run at {len(MOMENTS)} moments of its training") == 2
 
     return once("published", write) / "site"
+
+
+@pytest.fixture(scope="session")
+def load(several: Path) -> Callable[..., TrainedRun]:
+    """The run of a stage, at a moment of its training if that is given."""
+
+    def of(stage: str, weights: Weights = "auto") -> TrainedRun:
+        return gpt.load(runs=several / "runs", stage=stage, weights=weights, device="cpu")
+
+    return of
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +118,7 @@ def tokenized(once: Once) -> Path:
         short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "training.batch_size=8"]
         for tokens in ("bytes", "subwords", "words"):
             data = ["data=text", f"data.path={folder / 'input.txt'}", f"data.tokenizer={tokens}", "data.vocab_size=400"]
-            gpt.train("model=v5", "model.n_layer=1", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
+            gpt.train("model=v3", *data, *short, "device=cpu", folder=folder / "runs" / tokens)
 
     return once("tokenized", train)
 
@@ -150,7 +167,7 @@ class Served:
 def serving(runs: Path) -> Iterator[Served]:
     """The playground of some runs, in a thread of this process."""
     catalogue = Catalogue([runs], chosen_run(None, str(runs)), device="cpu")
-    config = configured(application(catalogue, LOCAL, Trainings(runs, runs.parent / "data")))
+    config = configured(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

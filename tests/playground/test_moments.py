@@ -1,7 +1,7 @@
 """The slider over the moments of a training: every number that the page shows there is the run's at that moment."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import gpt
-from gpt.playground import intervening, looking, static
+from gpt.playground import looking, static
+from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
 from gpt.session.trained import TrainedRun
@@ -25,76 +26,23 @@ from tests.playground.browsing import (
     losses,
     opened,
     shown_losses,
-    violations,
     visit,
 )
-from tests.playground.conftest import Served, serving, serving_files
+from tests.playground.conftest import MOMENTS, Served, serving, serving_files
 
 pytestmark = pytest.mark.slow
 
-MOMENTS = [0, 1, 2, 6, 16, 40]  # of 40 iterations, with checkpoint.snapshots=5
 SLIDER = "Point in training"
-STAGES = ["v1", "v5"]
 
+Load = Callable[..., TrainedRun]
 Address = Callable[[str, str], str]
 
 
-def train(folder: Path, stage: str, corpus_file: Path) -> TrainedRun:
-    """A run whose last weights are its best."""
-    short = ["training.max_iters=40", "training.eval_interval=20", "training.eval_iters=20", "training.batch_size=16"]
-    small = ["model.n_embd=8", "model.n_head=2", "model.n_layer=2"] if stage == "v5" else []
-    own = [
-        f"model={stage}",
-        *small,
-        "training.learning_rate=1e-2",
-        "data=text",
-        f"data.path={corpus_file}",
-        "device=cpu",
-    ]
-    return gpt.train(*own, *short, "checkpoint.snapshots=5", folder=folder)
-
-
-@pytest.fixture(scope="module")
-def runs(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scrubbed")
-    for stage in STAGES:
-        run = train(folder / "runs" / stage, stage, corpus_file)
-        assert run.run.snapshots() == MOMENTS
-        assert run.summary.best.weights == 40
-    return folder / "runs"
-
-
-@pytest.fixture(scope="module")
-def pages(runs: Path) -> Path:
-    newest = static.newest_of_each_stage([runs])
-    checked = static.write(newest, runs.parent / "site", downloads())
-    assert checked.count("model.onnx: equal to the run at 6 moments of its training") == len(STAGES)
-    return runs.parent / "site"
-
-
-@pytest.fixture(scope="module")
-def scrubbed(runs: Path) -> Iterator[Served]:
-    with serving(runs) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def files(pages: Path) -> Iterator[str]:
-    with serving_files(pages) as address:
-        yield address
-
-
 @pytest.fixture
-def address(request: pytest.FixtureRequest) -> Address:
-    """The page's address, of an engine and a stage; what is not asked for is not built."""
-
-    def of(engine: str, stage: str) -> str:
-        if engine == "onnx":
-            return f"{request.getfixturevalue('files')}/#{stage}"
-        served = request.getfixturevalue("scrubbed")
-        return f"{served.address}/#{served.ids()[stage]}"
-
-    return of
+def address(served: Served, site: str) -> Address:
+    """The page's address, of an engine and a stage."""
+    ids = served.ids()
+    return lambda engine, stage: f"{site}/#{stage}" if engine == "onnx" else f"{served.address}/#{ids[stage]}"
 
 
 def scrub(visited: Visit, iteration: int) -> None:
@@ -111,15 +59,13 @@ def settled(visited: Visit) -> None:
     looked(visited)
 
 
-@pytest.mark.parametrize(("engine", "stage"), [("server", "v1"), ("server", "v5"), ("onnx", "v5")])
-def test_every_number_is_that_of_the_moment(
-    browser: Any, address: Address, runs: Path, engine: str, stage: str
-) -> None:
-    with visit(browser, address(engine, stage)) as visited:
-        opened(visited, "steps", *(["lens", "off"] if stage == "v5" else []))
+@pytest.mark.parametrize("engine", ["server", "onnx"])
+def test_every_number_is_that_of_the_moment(browser: Any, address: Address, load: Load, engine: str) -> None:
+    with visit(browser, address(engine, "v6")) as visited:
+        opened(visited, "steps", "lens", "off")
         for iteration in (0, 40, 16):  # back, too
             scrub(visited, iteration)
-            run = gpt.load(runs / stage, weights=iteration, device="cpu")
+            run = load("v6", iteration)
             own, ids = losses(run), run.tokenizer.encode(PROMPT).tolist()
             assert shown_losses(visited) == pytest.approx(own, abs=0.0051)
             assert visited.text(".mean").startswith(f"prompt {sum(own) / len(own):.2f} nats per character")
@@ -128,8 +74,7 @@ def test_every_number_is_that_of_the_moment(
             assert f"{100 * p.max():.1f}%" in label
             assert f"a loss of {own[POSITION - 1]:.2f} nats" in visited.text(".answer")
             assert "logits" in check_strips(visited, run)
-            if stage == "v5":
-                _check_inside(visited, run, ids[:POSITION], p)
+            _check_inside(visited, run, ids[:POSITION], p)
 
 
 def _check_inside(visited: Visit, run: TrainedRun, window: list[int], p: Tensor) -> None:
@@ -139,42 +84,37 @@ def _check_inside(visited: Visit, run: TrainedRun, window: list[int], p: Tensor)
         "spans => spans.map((span) => span.style.getPropertyValue('--look') || 0)")]  # fmt: skip
     row = torch.stack(heads).mean(0)[-1]
     assert lit[:POSITION] == pytest.approx((row / row.max()).tolist(), abs=2e-3)
-    off, likeliest = intervening.interventions(run, window)["without_attention"].softmax(-1), int(p.argmax())
+    off, likeliest = looking.interventions(run, window)["without_attention"].softmax(-1), int(p.argmax())
     said = f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%"
     assert said in visited.text(".tested")
     assert check_lens(visited, run)[-1] == "blocks.1.feed_forward"
-    for parts in (["blocks.0.attention.0", "blocks.0.attention.1"], []):
+    for parts in ([f"blocks.0.attention.{head}" for head in range(4)], []):
         visited.page.get_by_role("button", name="layer 1, all heads off").click()
         looked(visited)
         assert shown_losses(visited, ".ablation .text") == pytest.approx(losses(run, parts), abs=0.0051)
 
 
 def test_a_text_is_written_by_the_run_of_the_moment_and_read_by_that_of_the_next(
-    browser: Any, address: Address, runs: Path
+    browser: Any, address: Address, load: Load
 ) -> None:
-    run = gpt.load(runs / "v5", weights=2, device="cpu")
-    with visit(browser, address("server", "v5")) as visited:
-        visited.page.fill("#prompt", PROMPT)
-        visited.page.fill("#tokens", "40")
-        visited.settled()
+    with visit(browser, address("server", "v6")) as visited:
+        visited.ask(PROMPT)
         scrub(visited, 2)
-        visited.page.click("#go")
-        visited.settled()
+        visited.go(tokens=40)
         spans = visited.page.locator(".panel.a .text").first.locator(".written")
         written = spans.all_text_contents()
-        assert "".join(written).replace("↵", "") == run.generate(PROMPT, tokens=40)
+        assert "".join(written).replace("↵", "") == load("v6", 2).generate(PROMPT, tokens=40)
         before = shown_losses(visited)
         scrub(visited, 40)
         assert spans.all_text_contents() == written
         assert shown_losses(visited) != before
         visited.page.route(
             "**/api/text", lambda route: None
-        )  # moved while it writes, it stops, and what is there is read
+        )  # moved while it writes, it stops, and reads what is there
         visited.page.click("#go")
         visited.page.locator(".mean", has_text="generating").wait_for()
         scrub(visited, 1)
-        run = gpt.load(runs / "v5", weights=1, device="cpu")
-        assert shown_losses(visited) == pytest.approx(losses(run), abs=0.0051)
+        assert shown_losses(visited) == pytest.approx(losses(load("v6", 1)), abs=0.0051)
 
 
 def hold(visited: Visit) -> tuple[list[int | None], list[Any]]:
@@ -190,10 +130,9 @@ def hold(visited: Visit) -> tuple[list[int | None], list[Any]]:
     return asked, held
 
 
-def test_of_many_quick_moves_the_last_one_counts(browser: Any, address: Address, runs: Path) -> None:
-    with visit(browser, address("server", "v5")) as visited:
-        visited.page.fill("#prompt", PROMPT)
-        visited.settled()
+def test_of_many_quick_moves_the_last_one_counts(browser: Any, address: Address, load: Load) -> None:
+    with visit(browser, address("server", "v6")) as visited:
+        visited.ask(PROMPT)
         asked, held = hold(visited)
         slider = visited.page.get_by_label(SLIDER)
         slider.press("Home")
@@ -204,13 +143,12 @@ def test_of_many_quick_moves_the_last_one_counts(browser: Any, address: Address,
         held[0].continue_()
         settled(visited)
         assert asked == [0, 6]
-        assert shown_losses(visited) == pytest.approx(losses(gpt.load(runs / "v5", weights=6)), abs=0.0051)
+        assert shown_losses(visited) == pytest.approx(losses(load("v6", 6)), abs=0.0051)
 
 
 def test_the_moments_are_played_each_when_the_one_before_is_shown(browser: Any, address: Address) -> None:
-    with visit(browser, address("server", "v5")) as visited:
-        visited.page.fill("#prompt", PROMPT)
-        visited.settled()
+    with visit(browser, address("server", "v6")) as visited:
+        visited.ask(PROMPT)
         asked, held = hold(visited)
         visited.page.get_by_role("button", name="Play").click()
         visited.page.wait_for_timeout(1200)  # more than a moment is shown for
@@ -228,38 +166,15 @@ def test_the_moments_are_played_each_when_the_one_before_is_shown(browser: Any, 
         assert asked == []
 
 
-def test_it_is_used_and_read_aloud_as_a_slider(browser: Any, address: Address, runs: Path) -> None:
-    evaluations = {row.iteration: row.val.nats for row in gpt.load(runs / "v5").evaluations}
-    with visit(browser, address("server", "v5"), width=390) as visited:
-        slider = visited.page.get_by_role("slider", name=SLIDER)
-        assert slider.get_attribute("aria-valuetext") == "iteration 40 of 40, best weights"
-        slider.press("ArrowLeft")
-        assert slider.get_attribute("aria-valuetext") == "iteration 16 of 40"
-        assert visited.text(".moments .value") == "16 of 40"
-        known = f"Validation loss: {evaluations[0]:.2f} at 0, {evaluations[20]:.2f} at 20"
-        assert visited.text(".moments .note") == known
-        slider.press("Home")
-        assert slider.get_attribute("aria-valuetext") == "iteration 0 of 40"
-        assert visited.text(".moments .note") == f"Validation loss: {evaluations[0]:.4f}"
-        settled(visited)
-        assert "with a mark at iteration 0" in visited.page.locator(".curve svg").get_attribute("aria-label")
-        picture, mark = (visited.page.locator(f".curve svg{part}").bounding_box() for part in ("", " circle"))
-        assert mark["y"] >= picture["y"]  # nothing of the fall is cut off
-        settled(visited)
-
-
 def test_two_runs_have_a_slider_each_and_are_compared_at_their_moments(
-    browser: Any, address: Address, runs: Path
+    browser: Any, address: Address, load: Load
 ) -> None:
-    other = address("onnx", "v1").partition("#")[2]
-    with visit(browser, f"{address('onnx', 'v5')},{other}") as visited:
-        visited.page.fill("#prompt", PROMPT)
-        visited.settled()
+    with visit(browser, f"{address('onnx', 'v6')},v1") as visited:
+        visited.ask(PROMPT)
         visited.page.get_by_label(SLIDER).first.press("Home")
         settled(visited)
-        means = [sum(found) / len(found) for found in (
-            losses(gpt.load(runs / "v5", weights=0)), losses(gpt.load(runs / "v1", weights=40)))]  # fmt: skip
-        assert f"(v5 {means[0]:.2f}, v1 {means[1]:.2f})" in visited.text(".verdict")
+        means = [sum(found) / len(found) for found in (losses(load("v6", 0)), losses(load("v1", 40)))]
+        assert f"(v6 {means[0]:.2f}, v1 {means[1]:.2f})" in visited.text(".verdict")
 
 
 def test_without_a_server_a_moment_is_loaded_only_when_it_is_shown(browser: Any, address: Address) -> None:
@@ -273,30 +188,28 @@ def test_without_a_server_a_moment_is_loaded_only_when_it_is_shown(browser: Any,
         assert len(asked) == len(set(asked))
 
 
-@pytest.mark.parametrize(("engine", "content"), [("server", "cut"), ("onnx", "cut"), ("onnx", "gone")])
+@pytest.mark.parametrize(("engine", "content"), [("server", "cut"), ("onnx", "gone")])
 def test_a_damaged_snapshot_is_told_in_a_line_and_the_page_goes_on(
-    browser: Any, runs: Path, pages: Path, tmp_path: Path, engine: str, content: str
+    browser: Any, load: Load, published: Path, tmp_path: Path, engine: str, content: str
 ) -> None:
     source, name = {
-        "server": (runs, "v5/snapshots/00000002.safetensors"), "onnx": (pages, "graphs/v5/weights/2.safetensors")
-    }[engine]  # fmt: skip
+        "server": (load("v6").folder, "snapshots/00000002.safetensors"),
+        "onnx": (published, "graphs/v6/weights/2.safetensors"),
+    }[engine]
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     saved = (copy / name).read_bytes()
     (copy / name).unlink()
     if content == "cut":
         (copy / name).write_bytes(saved[: len(saved) // 2])
-    place = serving(copy) if engine == "server" else serving_files(copy)
-    with place as found:
-        address = f"{found.address}/#{found.ids()['v5']}" if isinstance(found, Served) else f"{found}/#v5"
-        visited = Visit(browser, address)
+    with serving(copy) if engine == "server" else serving_files(copy) as found:
+        visited = Visit(browser, found.address if isinstance(found, Served) else f"{found}/#v6")
         opened(visited, "steps")
-        good = losses(gpt.load(runs / "v5", weights=1, device="cpu"))
         scrub(visited, 1)
         slider = visited.page.get_by_label(SLIDER)
         slider.press("ArrowRight")
         settled(visited)
         said = visited.text(".moments .failure")
-        assert name.removeprefix("v5/") in said
+        assert name in said
         assert ("is damaged" if content == "cut" else "could not be loaded") in said
         assert "\n" not in said
         labels = visited.page.locator(".panel.a .text >> nth=0 >> span:not(.end)").evaluate_all(
@@ -307,59 +220,70 @@ def test_a_damaged_snapshot_is_told_in_a_line_and_the_page_goes_on(
         slider.press("ArrowLeft")
         settled(visited)
         assert visited.text(".moments .failure") == ""
-        assert shown_losses(visited) == pytest.approx(good, abs=0.0051)
+        assert shown_losses(visited) == pytest.approx(losses(load("v6", 1)), abs=0.0051)
         visited.context.close()  # the browser logs the refusal as an error
 
 
-def test_the_server_refuses_moments_that_a_run_does_not_have(scrubbed: Served) -> None:
-    asked = {"run": scrubbed.ids()["v5"], "ids": [1, 2]}
-    status, answer = scrubbed.post("/api/logits", asked | {"moment": 3})
-    assert status == 422
-    assert answer["error"].endswith("has no weights after 3 iterations; it has those after 0, 1, 2, 6, 16, 40")
-    for moment, why in ((-1, "must be at least 0"), ("2", "must be a whole number"), (2**40, "must be below")):
-        status, answer = scrubbed.post("/api/logits", asked | {"moment": moment})
+def test_the_server_refuses_moments_that_a_run_does_not_have(served: Served) -> None:
+    asked = {"run": served.ids()["v6"], "ids": [1, 2]}
+    for moment, why in (
+        (3, "has no weights after 3 iterations; it has those after 0, 1, 2, 6, 16, 40"), (-1, "must be at least 0"),
+        ("2", "must be a whole number"), (2**40, "must be below"),
+    ):  # fmt: skip
+        status, answer = served.post("/api/logits", asked | {"moment": moment})
         assert (status, why in answer["error"]) == (422, True)
 
 
-def test_the_moments_end_with_the_weights_that_are_shown(runs: Path, tmp_path: Path) -> None:
+def test_the_moments_end_with_the_weights_that_are_shown(load: Load, tmp_path: Path) -> None:
     """A slider from the beginning to these weights: what came after them, as it overfitted, is not on the way."""
-    run = RunFolder(shutil.copytree(runs / "v1", tmp_path / "run"))
+    run = RunFolder(shutil.copytree(load("v1").folder, tmp_path / "run"))
     save_weights(run, gpt.load(run.path, weights=16).model.state_dict(), "best", 20)
-    described = {weights: static.in_full("v1", run, run.summary(), weights) for weights in ("auto", "last", 6, 0)}
-    assert described["auto"]["moments"] == [0, 1, 2, 6, 16, 20]
-    assert described[0]["moments"] == []
-    assert described["last"]["moments"] == MOMENTS
-    assert described[6]["moments"] == [0, 1, 2, 6]
-    assert [described[which]["weights"] for which in described] == [
-        "best weights", "last weights", "weights after 6 iterations", "weights after 0 iterations",
-    ]  # fmt: skip
+    for weights, moments, words in (
+        ("auto", [0, 1, 2, 6, 16, 20], "best weights"),
+        ("last", MOMENTS, "last weights"),
+        (6, [0, 1, 2, 6], "weights after 6 iterations"),
+        (0, [], "weights after 0 iterations"),
+    ):
+        described = static.in_full("v1", run, run.summary(), weights)
+        assert (described["moments"], described["weights"]) == (moments, words)
 
 
 def test_the_moments_of_a_large_run_stay_out_of_a_static_page(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(static, "_LARGEST_LOADED", 100)
-    newest = static.newest_of_each_stage([runs], "v1")
-    checked = static.write(newest, tmp_path / "site", downloads())
+    (run,) = finished_runs(several / "runs", stages=["v1"])
+    checked = static.write({"v1": run.folder}, tmp_path / "site", downloads())
     assert "moments of its training" not in checked
     assert '"moments": []' in (tmp_path / "site" / "runs.json").read_text()
     assert not (tmp_path / "site" / "graphs" / "v1" / "weights").exists()
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_it_fits_can_be_read_and_moves_nothing(browser: Any, address: Address, width: int, theme: str) -> None:
-    for page in (address("server", "v5"), address("onnx", "v5").replace("#", "?embed#")):
-        with visit(browser, page, width=width, theme=theme) as visited:
-            visited.page.evaluate("document.fonts.ready")
-            places = set()
-            for iteration in MOMENTS:
-                scrub(visited, iteration)
-                boxes = [visited.page.locator(part).first.bounding_box() for part in (
-                    ".moments input", ".panel.a .text", ".distribution", ".attention")]  # fmt: skip
-                places.add(tuple((round(box["x"]), round(box["y"]), round(box["width"])) for box in boxes))  # in pixels
-            assert len(places) == 1
-            assert visited.page.locator(".moments").is_visible()
-            assert visited.page.locator(".curve svg").is_visible()
-            assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            visited.page.evaluate("document.documentElement.style.background = 'Canvas'")  # a frame shows the page's
-            assert violations(visited.page) == []
+@pytest.mark.parametrize(("engine", "width", "theme"), [("server", 1280, "light"), ("onnx", 390, "dark")])
+def test_it_is_a_slider_that_fits_can_be_read_and_moves_nothing(
+    browser: Any, address: Address, load: Load, engine: str, width: int, theme: str
+) -> None:
+    evaluations = {row.iteration: row.val.nats for row in load("v6").evaluations}
+    page = address(engine, "v6")
+    with visit(browser, page.replace("/#", "/?embed#") if width == 390 else page, width=width, theme=theme) as visited:
+        slider = visited.page.get_by_role("slider", name=SLIDER)
+        assert slider.get_attribute("aria-valuetext") == "iteration 40 of 40, best weights"
+        visited.page.evaluate("document.fonts.ready")
+        places = set()
+        for iteration in reversed(MOMENTS):
+            scrub(visited, iteration)
+            boxes = [visited.page.locator(part).first.bounding_box() for part in (
+                ".moments input", ".panel.a .text", ".distribution", ".attention")]  # fmt: skip
+            places.add(tuple((round(box["x"]), round(box["y"]), round(box["width"])) for box in boxes))  # in pixels
+            if iteration == 16:
+                assert slider.get_attribute("aria-valuetext") == "iteration 16 of 40"
+                assert visited.text(".moments .value") == "16 of 40"
+                known = f"Validation loss: {evaluations[0]:.2f} at 0, {evaluations[20]:.2f} at 20"
+                assert visited.text(".moments .note") == known
+        assert len(places) == 1
+        assert visited.text(".moments .note") == f"Validation loss: {evaluations[0]:.4f}"
+        assert "with a mark at iteration 0" in visited.page.locator(".curve svg").get_attribute("aria-label")
+        picture, mark = (visited.page.locator(f".curve svg{part}").bounding_box() for part in ("", " circle"))
+        assert mark["y"] >= picture["y"]  # nothing of the fall is cut off
+        visited.page.evaluate("document.documentElement.style.background = 'Canvas'")  # a frame shows the page's
+        visited.check_look()

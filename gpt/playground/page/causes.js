@@ -29,14 +29,12 @@ export function tested(x, found, names) {
       `with ${OFF[part]} off, it is ${percent(instead)}, and ${percent(moved)} of all probability is placed elsewhere`,
   );
   const most = effects.reduce((a, b) => (b.moved > a.moved ? b : a));
-  const [few] = effects.filter((effect) => effect.moved < LITTLE);
+  const isMixed = effects.length > 1;
   const verdict =
-    effects.length > 1 && most.moved >= LITTLE
-      ? ` So ${most.part === "without_counts" ? "the counts decide" : "attention decides"} here.`
-      : few
-        ? ` So this prediction hardly rests on ${effects.length > 1 ? "either" : "attention"}.`
-        : "";
-  return `${[first, ...rest].join("; ")}.${verdict}`;
+    isMixed && most.moved >= LITTLE
+      ? `${most.part === "without_counts" ? "the counts decide" : "attention decides"} here`
+      : `this prediction ${most.moved < LITTLE ? "hardly rests" : "does rest"} on ${isMixed ? "either" : "attention"}`;
+  return `${[first, ...rest].join("; ")}. So ${verdict}.`;
 }
 
 /**

@@ -62,6 +62,6 @@ export class Heading {
 function figure({ name, nats, unit, kind }) {
   const title =
     nats === null ? "" : `as uncertain as a choice among ${Math.exp(nats).toFixed(1)} equally likely ${unit}s`;
-  const value = nats === null ? "–" : nats.toFixed(4);
+  const value = nats?.toFixed(4) ?? (name && "–"); // without a name, it continues the one before
   return element("div", { title }, element("dt", {}, name), element("dd", {}, value, element("small", {}, kind)));
 }

@@ -17,7 +17,7 @@ import { random } from "./random.js";
 import { byLayer, parseSafetensors } from "./tensors.js";
 
 const TOKENS_PER_PASS = 4096;
-const SHORTEST = 64; // contexts that are tried, at most, as in gpt/playground/intervening.py
+const SHORTEST = 64; // contexts that are tried, at most, as in gpt/playground/looking.py
 
 /** @type {Record<string, Run>} */
 const described = await (await fetch("runs.json")).json();

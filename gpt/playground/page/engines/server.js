@@ -67,7 +67,7 @@
  *   [H, T, T] for each layer, of the last window.
  * @property {(model: Model, ids: number[], signal?: AbortSignal) => Promise<Tensors>} interventions
  *   The logits after the last window with parts of the run turned off, or what changes with less text, as
- *   gpt/playground/intervening.py names them.
+ *   gpt/playground/looking.py names them.
  * @property {(model: Model, prompt: string, options: Options, signal?: AbortSignal) => AsyncIterable<string>} write
  *   The continuation, piece by piece.
  * @property {(run: string, sentence: string, options: Options, signal?: AbortSignal) =>
