@@ -193,17 +193,18 @@ def _with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] |
     for group in SETTING_FILES.keys() & {*given}:
         raise RequestError(f"{group}= is for new runs; to resume one, give the values that should change")
     before, other, merged = keys.completed(kept.content()), wanted.content(), kept.content()
+    had, wants = keys.flat(before), keys.flat(other)
     for key in given:
         for name in keys.identifying(key):
-            old, new = _get(before, name), _get(other, name)
+            old, new = had.get(name), wants.get(name)
             if old != new:
                 was, is_now = keys.shown(name, old), keys.shown(name, new)
                 raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
         if keys.declared(key).resumable and key != "data":  # a corpus keeps its own values: give these by name
-            _set(merged, key, _get(other, key))
+            _set(merged, key, wants.get(key, other.get(key)))  # of a group, all its keys
     for key in keys.superseded(given):
         _set(merged, key, None)
-    edited, settings, had = keys.differences(before, merged), keys.flat(merged), keys.flat(kept.content())
+    edited, settings = keys.differences(before, merged), keys.flat(merged)
     for change in edited:
         key = change.partition("=")[0]
         if deciding := keys.fixed_by(key, settings):
@@ -265,12 +266,6 @@ def _all_keys(config: TrainConfig) -> list[str]:
     whole, undecided = keys.having("is_whole"), {f"training.{key}" for key in config.training.undecided}
     single = keys.flat({key: value for key, value in config.content().items() if key not in whole})
     return [*whole, *(key for key in single if key not in undecided)]
-
-
-def _get(content: Any, key: str) -> Any:
-    for name in key.split("."):
-        content = content.get(name) if isinstance(content, dict) else None
-    return content
 
 
 def _set(content: dict[str, Any], key: str, value: Any) -> None:

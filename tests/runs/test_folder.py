@@ -26,13 +26,6 @@ from gpt.runs.weights import load_weights
 from tests.conftest import build_small, empty_run
 
 
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> RunFolder:
-    """A finished run that a test may damage."""
-    original = finished_runs(trained / "runs")[-1][0].path
-    return RunFolder(shutil.copytree(original, tmp_path / "run"))
-
-
 def test_the_time_is_known_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in one of more than a day, which the system has and Python's datetime has not."""
     for zone, hours in (("AAA-24:59:59", 0), ("AAA-5", 5)):

@@ -13,17 +13,9 @@ from torch import nn
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import PLACE, sealed
 from gpt.runs.checkpoints import Checkpoints
-from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import iteration_of, load_model, load_weights, save_weights, selected
 from tests.conftest import REPOSITORY, build_small, empty_run
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> RunFolder:
-    """A finished run that a test may damage."""
-    original = finished_runs(trained / "runs")[-1][0].path
-    return RunFolder(shutil.copytree(original, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("make", [lambda seed: build_small("v6", seed=seed), lambda _: nn.BatchNorm1d(3)])
