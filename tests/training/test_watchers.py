@@ -195,11 +195,11 @@ def test_the_average_moves_by_its_decay_which_is_smaller_at_first_from_the_weigh
 ) -> None:
     state, kept = small_state("v6"), Weights()
     train_state(state, data, watchers=[kept], max_iters=2)
-    train_state(state, data, watchers=[kept, MovingAverage(state, 0.5)])
+    train_state(state, data, watchers=[kept, MovingAverage(state, 0.6)])
     for name, average in state.model.state_dict().items():
         expected = kept.weights[2][name].double()
         for t in range(3, 21):
-            d = min(0.5, (1 + t) / (10 + t))
+            d = min(0.6, (1 + t) / (10 + t))
             expected = d * expected + (1 - d) * kept.weights[t][name]
         assert torch.allclose(average.double(), expected, atol=1e-6)
 
