@@ -245,57 +245,37 @@ def _induction(run: TrainedRun) -> list[str]:
 
 def of_architectures() -> dict[str, list[str]]:
     """Those that state what the tables of docs/lab/architectures.md have, and no run of the site."""
-    return {
-        "remembering": _remembering(),
-        "cost": _cost(),
-        "parts": _parts(),
-        "equal-parameters": _equal_parameters(),
-        "predictions": _predictions(),
-    }
-
-
-def _remembering() -> list[str]:
-    columns, rows = table("right, by the length of the pause:")
-    after = {name: float(cells[columns.index("64")]) for name, cells in rows.items()}
-    return [
-        f"v8 finds {_percent(after['v8'])} of the digits after a pause of 64",
-        f"v6 {_percent(after['v6'])} and the GRU {_percent(after['gru'])}",
-    ]
-
-
-def _cost() -> list[str]:
-    columns, rows = table("the memory of a step, on one core.")
+    columns, pauses = table("right, by the length of the pause:")
+    found = {name: _percent(float(cells[columns.index("64")])) for name, cells in pauses.items()}
+    columns, steps = table("the memory of a step, on one core.")
     longer = numbers(columns[-1])[0] / numbers(columns[0])[0]
-    factors = [numbers(rows[name][-1])[0] / numbers(rows[name][0])[0] for name in ("v6", "gru")]
-    return [
-        "{:.0f} times as long, a step of v6 takes {:,.0f} times as long, and one of `gru` {:.0f}".format(
-            longer, *factors
-        )
-    ]
-
-
-def _parts() -> list[str]:
-    _, rows = table("how large the noise is.")
-    worse = sorted(numbers(cells[2])[0] for name, cells in rows.items() if name != "v6")
-    return [
-        f"three parts are worth {worse[3]:.2f} to {worse[-1]:.2f}",
-        f"the other three {worse[0]:.3f} to {worse[2]:.3f}",
-    ]
-
-
-def _equal_parameters() -> list[str]:
-    _, rows = table("**Equal parameters.**")
-    recurrent = [rows[name] for name in ("rnn", "gru", "lstm", "min_gru")]
-    ahead = [
-        numbers(v6)[0] - max(numbers(other[column])[0] for other in recurrent) for column, v6 in enumerate(rows["v6"])
-    ]
-    return ["at least {:.2f}, {:.2f} and {:.2f} ahead".format(*(math.floor(100 * gap) / 100 for gap in ahead))]
-
-
-def _predictions() -> list[str]:
-    _, rows = table("Both predictions, and what came out:")
-    off = [numbers(measured)[0] - numbers(predicted)[0] for predicted, _, measured in rows.values()]
-    return [f"it ended {off[0]:.2f} above the prediction on Shakespeare and {-off[1]:.2f} below it on Linux"]
+    slower = {name: numbers(cells[-1])[0] / numbers(cells[0])[0] for name, cells in steps.items()}
+    _, parts = table("how large the noise is.")
+    worse = sorted(numbers(cells[2])[0] for name, cells in parts.items() if name != "v6")
+    _, equal = table("**Equal parameters.**")
+    recurrent = [[numbers(cell)[0] for cell in equal[name]] for name in ("rnn", "gru", "lstm", "min_gru")]
+    ahead = [numbers(v6)[0] - max(others) for v6, *others in zip(equal["v6"], *recurrent, strict=True)]
+    _, laws = table("Both predictions, and what came out:")
+    off = [numbers(measured)[0] - numbers(predicted)[0] for predicted, _, measured in laws.values()]
+    return {
+        "remembering": [
+            f"v8 finds {found['v8']} of the digits after a pause of 64", f"v6 {found['v6']} and the GRU {found['gru']}",
+        ],
+        "cost": [
+            f"{longer:.0f} times as long, a step of v6 takes {slower['v6']:,.0f} times as long, and one of `gru` "
+            f"{slower['gru']:.0f}",
+        ],
+        "parts": [
+            f"three parts are worth {worse[3]:.2f} to {worse[-1]:.2f}",
+            f"the other three {worse[0]:.3f} to {worse[2]:.3f}",
+        ],
+        "equal-parameters": [
+            "at least {:.2f}, {:.2f} and {:.2f} ahead".format(*(math.floor(100 * gap) / 100 for gap in ahead)),
+        ],
+        "predictions": [
+            f"it ended {off[0]:.2f} above the prediction on Shakespeare and {-off[1]:.2f} below it on Linux",
+        ],
+    }  # fmt: skip
 
 
 def _live_pair(attention: TrainedRun, state: TrainedRun) -> list[str]:

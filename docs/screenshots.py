@@ -8,8 +8,6 @@ page, in the static form of the playground.
 """
 
 import contextlib
-import functools
-import http.server
 import io
 import os
 import re
@@ -17,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,11 +36,15 @@ def main() -> None:
         if not (_RUNS / stage / "summary.json").exists():
             command = [f"model={stage}", f"hydra.run.dir={_RUNS / stage}", "resume=auto", "device=cpu"]
             subprocess.run([sys.executable, "train.py", *command], cwd=_REPOSITORY, check=True)
-    with _chromium() as browser, _served() as address:
+    playground = ["play.py", f"runs={_RUNS}", "model=v5", "port=0", "open=false", "device=cpu"]  # which shows v5 first
+    with _chromium() as browser, _address(*playground) as address:
         _compared(browser, address).save(_IMAGES / "playground.png", optimize=True)
         _attention(browser, address).save(_IMAGES / "playground_attention.png", optimize=True)
-    with _chromium() as browser, _published() as address:
-        frames = _training(browser, address)
+    with tempfile.TemporaryDirectory() as site, _chromium() as browser:
+        command = [sys.executable, "play.py", f"runs={_RUNS / 'v5'}", f"out={site}/v5"]  # static, to train in the page
+        subprocess.run(command, cwd=_REPOSITORY, check=True)
+        with _address("-u", "-m", "http.server", "--bind=127.0.0.1", f"--directory={site}/v5", "0") as address:
+            frames = _training(browser, address)
         frames[0].save(
             _IMAGES / "playground.webp", save_all=True, append_images=frames[1:], quality=70, method=6, loop=0,
             duration=[_FRAME] * (len(frames) - 1) + [_LAST_FRAME],
@@ -60,32 +61,13 @@ def _chromium() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _served() -> Iterator[str]:
-    """The address of a playground that shows v5 first."""
-    command = [sys.executable, "play.py", f"runs={_RUNS}", "model=v5", "port=0", "open=false", "device=cpu"]
-    with subprocess.Popen(command, cwd=_REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
+def _address(*command: str) -> Iterator[str]:
+    """The address that a server says that it has."""
+    with subprocess.Popen([sys.executable, *command], cwd=_REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
         try:
-            yield next(found[0] for line in server.stdout or () if (found := re.search(r"http://\S+", line)))
+            yield next(found[0] for line in server.stdout or () if (found := re.search(r"http://[\w.:]+", line)))
         finally:
             server.terminate()
-
-
-@contextlib.contextmanager
-def _published() -> Iterator[str]:
-    """The address of a static playground of v5, which trains in the browser."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "play.py", f"runs={_RUNS / 'v5'}", f"out={folder}/site"]
-        subprocess.run(command, cwd=_REPOSITORY, check=True)
-        handler = functools.partial(Quiet, directory=f"{folder}/site")
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            yield f"http://127.0.0.1:{server.server_port}/"
-            server.shutdown()
 
 
 def _opened(browser: Any, address: str, width: int, height: int) -> Any:
@@ -130,7 +112,7 @@ def _attention(browser: Any, address: str) -> Image.Image:
 
 def _training(browser: Any, address: str) -> list[Image.Image]:
     """v5 while it learns, as a page of the course shows it."""
-    page = _opened(browser, f"{address}?embed&train", 720, 1300)
+    page = _opened(browser, f"{address}/?embed&train", 720, 1300)
     train = page.locator("#training .primary")  # whose name changes
     frames = [_picture(page)]
     train.click()

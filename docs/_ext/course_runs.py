@@ -49,13 +49,8 @@ COMMANDS = {
     "v5": ["model=v5", *_SHORT, *_KEPT],
     "v9": ["experiment=records/08_two_tokens"],
     "v8": [
-        "model=v8",
-        "model.n_embd=64",
-        "model.n_layer=2",
-        "training.batch_size=4",
-        "training.max_iters=600",
-        "training.eval_interval=100",
-        "training.eval_iters=10",
+        "model=v8", "model.n_embd=64", "model.n_layer=2", "training.batch_size=4", "training.max_iters=600",
+        "training.eval_interval=100", "training.eval_iters=10",
     ],
     "without_dropout": [*_SMALL_V7, "model.dropout=0"],
     "with_dropout": [*_SMALL_V7, "model.dropout=0.3"],
@@ -68,7 +63,7 @@ COMMANDS = {
     "v3": ["model=v3", *_SHORT, *_KEPT],
     "v2": ["model=v2", *_SHORT],
     "v1": ["model=v1", *_EVALUATED],
-}
+}  # fmt: skip
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from gpt.models.rotary import Rotation
 from gpt.session.trained import TrainedRun
-from pictures.text import tokenizer_of, visible
-from pictures.theme import figure, heat, label_cells
+from pictures.theme import figure, heat, label_cells, tokenizer_of, visible
 
 WINDOW = "the king"  # eight characters: a window of v2 to v6
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"

@@ -11,8 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from gpt.models import v4_blocks, v5_residual
 from gpt.session.trained import TrainedRun
-from pictures.text import tokenizer_of
-from pictures.theme import figure
+from pictures.theme import figure, tokenizer_of
 
 _SIZE = {"vocab_size": 65, "block_size": 8, "n_embd": 32, "n_head": 4}
 _SEEDS = 5

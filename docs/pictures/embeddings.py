@@ -8,8 +8,7 @@ from torch import Tensor
 
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.session.trained import TrainedRun
-from pictures.text import visible
-from pictures.theme import WIDTH, figure
+from pictures.theme import WIDTH, figure, visible
 
 _HEIGHT = 6.0  # inches
 _LABEL = 0.14  # inches between two labels

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from gpt.models.v9_counts import Trust
 from gpt.session.trained import TrainedRun
-from pictures.text import tokenizer_of, visible
-from pictures.theme import figure, heat, label_cells
+from pictures.theme import figure, heat, label_cells, tokenizer_of, visible
 
 _SHOWN = "\n " + string.ascii_lowercase
 PROMPT = "\nROMEO:\nTh"

@@ -11,8 +11,7 @@ from gpt.data.lines import recall
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Switched
 from gpt.session.trained import TrainedRun
-from pictures.text import tokenizer_of
-from pictures.theme import figure, heat, label_cells
+from pictures.theme import figure, heat, label_cells, tokenizer_of
 
 LINE = "k3p0q7z1p"
 _LINES = 500  # of the validation split

@@ -1,4 +1,4 @@
-"""Colours, sizes and the parts that several pictures share."""
+"""Colours, sizes and the parts that several pictures share, and the characters of texts and runs in them."""
 
 import inspect
 import io
@@ -15,7 +15,9 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from gpt.base.files import write_atomically
+from gpt.data.tokenizer import TextTokenizer
 from gpt.session.trained import TrainedRun
+from gpt.tasks import Continuation
 
 WIDTH = 5.0  # inches: at the width of a phone, labels are still large enough to read
 
@@ -86,3 +88,14 @@ def label_cells(axes: Axes, x: Sequence[str] | None = None, y: Sequence[str] | N
         axes.set_xticks([i + 0.5 for i in range(len(x))], x, **style)
     if y is not None:
         axes.set_yticks([i + 0.5 for i in range(len(y))], y, **style)
+
+
+def visible(text: str) -> list[str]:
+    """The characters of a text, with signs for the blank ones."""
+    return [{" ": "␣", "\n": "↵"}.get(character, character) for character in text]
+
+
+def tokenizer_of(run: TrainedRun) -> TextTokenizer:
+    """The tokenizer of a run that continues a text."""
+    assert isinstance(run.task, Continuation)
+    return run.task.tokenizer

@@ -11,8 +11,7 @@ from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.session.trained import TrainedRun
 from gpt.training.schedules import SCHEDULE
-from pictures.text import visible
-from pictures.theme import figure, heat, label_cells
+from pictures.theme import figure, heat, label_cells, visible
 
 
 def windows() -> Figure:

@@ -31,7 +31,7 @@ _PAGE = 4096  # bytes, of which a file system in memory hands out whole ones
 _DISPENSABLE = {"best.safetensors": "the best weights", "sample.txt": "the sample"}  # if the run says so
 
 
-@repeated(0, 60, 10_000)
+@repeated(0, 30, 10_000)
 def test_every_operation_can_fail_or_be_the_last(count: int, tmp_path: Path) -> None:
     """Saved checkpoints survive, an error is one line, and the run ends with the files of the uninterrupted one."""
     new, killed, whole = tmp_path / "new", tmp_path / "killed", tmp_path / "whole"
@@ -94,7 +94,7 @@ def _newest(run: Path) -> int:
     return checkpoint.progress.iteration if checkpoint else 0
 
 
-@repeated(2, 6, 1000)
+@repeated(2, 4, 1000)
 def test_a_full_disk_costs_a_line_and_no_checkpoint(count: int, tmp_path: Path) -> None:
     """Room for 1, 2, 3 ... pages or files. Where the final weights found room but no checkpoint did, a restart would
     overwrite the only result: it is refused, and the weights are kept.

@@ -44,7 +44,7 @@ def _read_all(path: Path) -> dict[str, object]:
     return found
 
 
-@repeated(45, 150, 1000)
+@repeated(45, 90, 1000)
 def test_damage_is_noticed(count: int, trained_run: TrainedOnce, tmp_path: Path) -> None:
     """A flipped bit or a truncation in any file: reading gives an error, the checkpoint before, or the same content."""
     whole = trained_run("v7")
@@ -119,7 +119,7 @@ def _visible(run: Path) -> dict[str, str]:
     return {name: what for name, what in tree(run).items() if not name.startswith(".")}
 
 
-@repeated(0, 20, 1000)
+@repeated(0, 12, 1000)
 def test_nothing_behind_a_link_changes_and_nothing_hangs(count: int, trained_run: TrainedOnce, tmp_path: Path) -> None:
     """Links, pipes, devices and folders in place of each file and folder of a run."""
     whole = trained_run("v5", "training.average_last=0.5", "logger=csv")

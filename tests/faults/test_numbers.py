@@ -14,7 +14,7 @@ from tests.conftest import small_corpus
 from tests.faults.trials import check, finish, repeated, start
 
 
-@repeated(quick=1, slow=8, full=100)
+@repeated(quick=1, slow=4, full=100)
 def test_every_number_of_a_run_is_that_of_an_independent_computation(count: int, tmp_path: Path) -> None:
     check(_trial, count, tmp_path)
 

@@ -24,7 +24,7 @@ _KINDS = ("characters", "bytes", "characters", "bytes", "subwords")  # subwords 
 _REPEATS = 850  # of the small corpus: 17 MB, which is too large for memory
 
 
-@repeated(0, 3, 30)
+@repeated(0, 2, 30)
 def test_a_text_is_prepared_as_if_undisturbed(count: int, tmp_path: Path) -> None:
     """SIGKILL meanwhile, a limit of the size of files, several starts at once: an error is one line."""
     text = "".join(f"{small_corpus()}{i} é€😀\n" for i in range(_REPEATS))

@@ -150,7 +150,7 @@ def _prepare(folder: Path) -> None:
     os.chdir(folder)
 
 
-@repeated(0, 400, 10_000)
+@repeated(0, 250, 10_000)
 def test_an_odd_value_of_any_key_is_valid_or_refused_in_one_line(count: int, tmp_path: Path) -> None:
     """Some sixty values, within 5 s each, and with the exit code 1 or 2."""
     check(_trial, min(count, len(_cases())), tmp_path, partial(_prepare, tmp_path))

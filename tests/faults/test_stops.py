@@ -28,7 +28,7 @@ from tests.faults.trials import (
 )
 
 
-@repeated(2, 6, 150)
+@repeated(2, 4, 150)
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(count: int, tmp_path: Path) -> None:
     """Up to four times a run: one that hears the signal saves and says one line."""
     iterations, most = (60, 1) if count == 2 else (400, 4)
@@ -59,7 +59,7 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(count: int, tmp_path: Pat
     check(trial, count, tmp_path)
 
 
-@repeated(0, 3, 40)
+@repeated(0, 2, 40)
 def test_a_stopped_sweep_finishes_each_run_once_and_as_if_unbroken(count: int, tmp_path: Path) -> None:
     """One after the other or side by side; all of its processes are stopped, or the first."""
     settings = ["-m", *short(100), "hydra.sweep.dir=sweep", "resume=auto"]

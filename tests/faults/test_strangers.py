@@ -428,7 +428,7 @@ def _altered_trial(whole: Path, number: int, place: Path) -> Iterator[str]:
     yield from (f"{what}: {line}" for line in wrong)
 
 
-@repeated(0, 430, 10_000)
+@repeated(0, 250, 10_000)
 def test_every_use_of_an_altered_run_succeeds_or_ends_in_one_line(
     count: int, trained_run: TrainedOnce, tmp_path: Path
 ) -> None:
