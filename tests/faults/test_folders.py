@@ -92,12 +92,14 @@ def test_a_run_in_a_folder_with_other_files_changes_none_of_them(
         draw, run = random.Random(number), place / "run"
         run.mkdir()
         taken = draw.sample(names, draw.choice([0, 1, 2, len(names) - 2, len(names) - 1, draw.randint(0, len(names))]))
+        seed, resume = draw.choice([[], [], ["seed=7"]]), draw.choice([[], ["resume=auto"]])
+        if number < len(names):  # each file is once the only one that is lost
+            taken, seed, resume = [name for name in names if name != names[number]], [], ["resume=auto"]
         for name in taken:
             (shutil.copytree if (whole / name).is_dir() else shutil.copy)(whole / name, run / name)
         own = {name: content for name, content in _OWN.items() if name not in taken and draw.random() < 0.2}
         for name, content in own.items():
             (run / name).write_text(content)
-        seed, resume = draw.choice([[], [], ["seed=7"]]), draw.choice([[], ["resume=auto"]])
         before = _visible(run)
         code, out, err = finish(start(*arguments, *seed, *resume, f"hydra.run.dir={run}", cwd=place))
         after = _visible(run)
