@@ -36,8 +36,8 @@ _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragme
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
 # Where a word ends, of GPT-2 and of the tokenizer of words, whatever follows: before white space, and between a letter
-# or digit and another character. "_" belongs to a word of the latter.
-_WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[^\w\s])")
+# or digit and a sign. "_" and combining marks belong to a word of the latter.
+_WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[!-/:-@[-^`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])")
 _LONGEST_WORD = 2**12  # bytes
 _WORKERS = os.cpu_count() or 1
 _SEED = "validation split"  # fixed, so that losses of all runs are over the same text

@@ -3,13 +3,16 @@
 import itertools
 import json
 import random
+import re
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from gpt.base.errors import RequestError, UserError
 from gpt.data import tokenizers
@@ -167,6 +170,14 @@ def test_characters_and_words_restore_the_text_that_they_are_learned_from(text: 
         assert tokenizer.decode(ids) == text
         assert tokenizer.encode_utf8(text.encode()).tolist() == ids.tolist()
     assert sorted(set(CharTokenizer(text).encode(text).tolist())) == list(range(len(set(text))))  # every id is used
+
+
+@pytest.mark.parametrize("text", ["नमस्ते दुनिया, फिर मिलेंगे", unicodedata.normalize("NFD", "Tiếng Việt, học đường")])
+def test_a_word_keeps_its_combining_marks_here_and_in_the_library(text: str) -> None:
+    tokenizer = Words.trained_on([text], 300)
+    words = [word for word in re.split("(,)|(?= )", text) if word]
+    assert [tokenizer.vocabulary[i] for i in tokenizer.encode(text)] == words
+    assert Tokenizer.from_str(tokenizer.as_json()).encode(text).tokens == words
 
 
 def test_every_unknown_character_is_named_once_and_the_first_ten_of_very_many() -> None:

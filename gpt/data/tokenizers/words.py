@@ -1,8 +1,10 @@
 """Words: the most frequent ones of the training split; every other one is spelled in characters."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -13,8 +15,17 @@ from gpt.data.corpus import Text
 from gpt.data.tokenizer import LearnedTokenizer
 from gpt.data.tokenizers.characters import lacking
 
-_WORDS = re.compile(r" ?\w+|\W")  # a space belongs to the word after it
-_OF_LIBRARY = r" ?[\p{L}\p{N}_]+|[^\p{L}\p{N}_]"  # the same; its \w has accents without a letter, too
+# Letters with their combining marks, which Hindi and decomposed accents need, numbers and underscores; a space belongs
+# to the word after it. For the library, and for gpt/playground/page/encoding.js:
+_OF_LIBRARY = r" ?[\p{L}\p{M}\p{N}_]+|[^\p{L}\p{M}\p{N}_]"
+_LAST_MARK = 0xE01EF
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    r"""The same for Python, whose \w has no combining marks."""
+    marks = "".join(c for c in map(chr, range(0x300, _LAST_MARK + 1)) if unicodedata.category(c).startswith("M"))
+    return re.compile(rf" ?[\w{marks}]+|[^\w{marks}]")
 
 
 class Words(LearnedTokenizer):
@@ -38,7 +49,7 @@ class Words(LearnedTokenizer):
     def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> "Words":
         """All characters, and as many words as there is room for."""
         del show_progress  # as fast as reading
-        words = Counter(word for text in texts for word in _WORDS.findall(text))
+        words = Counter(word for text in texts for word in _pattern().findall(text))
         characters = sorted(set("".join(words)))
         frequent = [word for word, _ in words.most_common() if len(word) > 1]
         return cls([*characters, *frequent[: max(0, vocab_size - len(characters))]])
@@ -47,7 +58,7 @@ class Words(LearnedTokenizer):
         """text -> (N,) int64 token ids. Raises RequestError for a character not in the vocabulary."""
         if unknown := self.without_unknown(text)[1]:
             raise RequestError(lacking(unknown))
-        words = ([word] if word in self._ids else word for word in _WORDS.findall(text))
+        words = ([word] if word in self._ids else word for word in _pattern().findall(text))
         return torch.tensor([self._ids[token] for tokens in words for token in tokens], dtype=torch.int64)
 
     def as_json(self) -> str:

@@ -109,7 +109,7 @@ class Bytes extends Tokenizer {
 /** Frequent words, each with the space before it; others are spelled. */
 class Words extends Characters {
   encode(text) {
-    const words = this.known(text).match(/ ?[\p{L}\p{N}_]+|[^\p{L}\p{N}_]/gu) ?? [];
+    const words = this.known(text).match(/ ?[\p{L}\p{M}\p{N}_]+|[^\p{L}\p{M}\p{N}_]/gu) ?? [];
     return words.flatMap((word) =>
       this.ids.has(word) ? [this.ids.get(word)] : Array.from(word, (character) => this.ids.get(character)),
     );
