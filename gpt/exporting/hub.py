@@ -51,7 +51,7 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
 
     def generate(self, prompt: str | None = None, **options: Any) -> str:
         """A continuation of the prompt, or its translation; `options` are those of `TrainedRun.generate`."""
-        return self.task.output(self.model, prompt, **options)
+        return self.task.outputs(self.model, prompt, 1, **options)[0]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         (save_directory / _WEIGHTS).write_bytes(serialised(self.model.state_dict(), {"format": "pt"}))

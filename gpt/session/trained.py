@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -132,14 +132,21 @@ class Trained(ABC):
         p, ids = logits.float().softmax(dim=-1).sort(descending=True)
         return {self.tokenizer.shown[i]: x for i, x in zip(ids.tolist(), p.tolist(), strict=True)}
 
-    def generate(self, prompt: str | None = None, **options: Any) -> str:
-        """A continuation of the prompt, without the prompt; for a run that translates, its translation.
+    @overload
+    def generate(self, prompt: str | None = None, *, num_samples: None = None, **options: Any) -> str: ...
+
+    @overload
+    def generate(self, prompt: str | None = None, *, num_samples: int, **options: Any) -> list[str]: ...
+
+    def generate(self, prompt: str | None = None, *, num_samples: int | None = None, **options: Any) -> str | list[str]:
+        """A continuation of the prompt, without the prompt, or a list of `num_samples`; of a sentence, its translation.
 
         `options` are those of SamplingConfig (tokens=500, seed=1337, temperature=1.0, top_k, top_p, ...) or of
         BeamConfig (beam=5, length_penalty=1.0), both in gpt/base/command_schemas.py.
         """
         with self.runtime.settings():
-            return self.task.output(self.model, prompt, **options)
+            outputs = self.task.outputs(self.model, prompt, 1 if num_samples is None else num_samples, **options)
+        return outputs[0] if num_samples is None else outputs
 
     @torch.no_grad()
     def attention(self, prompt: str) -> list[Tensor]:

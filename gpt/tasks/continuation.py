@@ -146,17 +146,18 @@ class Continuation(Task):
             yield from written(model, self.tokenizer, ids, config)
             yield "\n"
             return
-        steps = generate(model, ids, num_samples=config.num_samples, **config.sampling())
-        samples = zip(*(step.tolist() for step in steps), strict=True)  # one batch, so all of them finish together
-        for number, sample in enumerate(samples, start=1):
+        for number, sample in enumerate(self._samples(model, ids, config.num_samples, config), start=1):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
-            yield f"{begun}{''.join(until(config.stop, self.tokenizer.pieces(sample)))}\n\n"
+            yield f"{begun}{sample}\n\n"
 
-    def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
-        """A continuation; `options` are those of SamplingConfig."""
-        config = checked_options(SamplingConfig, prompt, options)
-        _check_amount(config.tokens)
-        return "".join(written(model, self.tokenizer, self._prompt(prompt), config))
+    def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
+        """Continuations; `options` are those of SamplingConfig."""
+        config = checked_options(SamplingConfig, prompt, num_samples, options)
+        _check_amount(config.tokens, num_samples)
+        ids = self._prompt(prompt)
+        if num_samples == 1:  # which ends where it is stopped
+            return ["".join(written(model, self.tokenizer, ids, config))]
+        return list(self._samples(model, ids, num_samples, config))
 
     def batches(
         self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
@@ -181,6 +182,12 @@ class Continuation(Task):
         if len(ids) < 2:
             raise RequestError(f"a text needs at least two {self.token}s that the run knows")
         return Windows(ids, block_size_of(model), tokens_per_pass, most)
+
+    def _samples(self, model: nn.Module, ids: Tensor, num_samples: int, config: SamplingConfig) -> Iterator[str]:
+        """Continuations of a prompt, (T,), in one batch, so that all of them finish together."""
+        steps = generate(model, ids, num_samples=num_samples, **config.sampling())
+        for sample in zip(*(step.tolist() for step in steps), strict=True):
+            yield "".join(until(config.stop, self.tokenizer.pieces(sample)))
 
     def _prompt(self, prompt: str | None) -> Tensor:
         if prompt == "":

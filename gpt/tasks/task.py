@@ -123,8 +123,8 @@ class Task(ABC):
         """Yield the output for a prompt piece by piece."""
 
     @abstractmethod
-    def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
-        """The output for a prompt, without the prompt; `options` are those of the function that generates it."""
+    def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
+        """Outputs for a prompt, without the prompt; `options` are those of the function that generates them."""
 
     @abstractmethod
     def batches(
@@ -158,14 +158,14 @@ class Task(ABC):
         return wanted or self.splits[0]
 
 
-def checked_options(schema: type[Options], prompt: str | None, options: Mapping[str, Any]) -> Options:
+def checked_options(schema: type[Options], prompt: str | None, num_samples: int, options: Mapping[str, Any]) -> Options:
     """The options of a decoder; scalars of NumPy and PyTorch become Python's.
 
-    Raises RequestError unless `prompt` and the `options` have the names and ranges that they have in generate.py.
+    Raises RequestError unless all of these have the names and ranges that they have in generate.py.
     """
     if unknown := [name for name in options if name not in schema.model_fields]:
         raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted(schema.model_fields))}")
-    checked_values(GenerateConfig, {"prompt": prompt})
+    checked_values(GenerateConfig, {"prompt": prompt, "num_samples": num_samples})
     return schema(**checked_values(schema, {name: _plain(x) for name, x in options.items()}))
 
 

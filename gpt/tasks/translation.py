@@ -118,9 +118,10 @@ class Translation(Task):
         for sentence in readable(sys.stdin.buffer, self.tokenizer, block_size_of(model)):
             yield self.translate(model, [sentence], config)[0] + "\n"
 
-    def output(self, model: nn.Module, prompt: str | None, **options: Any) -> str:
-        """The translation of a sentence; `options` are those of BeamConfig."""
-        return self.translate(model, [prompt or ""], checked_options(BeamConfig, prompt, options))[0]
+    def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
+        """The translation of a sentence, as many times; `options` are those of BeamConfig."""
+        config = checked_options(BeamConfig, prompt, num_samples, options)
+        return self.translate(model, [prompt or ""], config) * num_samples
 
     def batches(
         self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None

@@ -137,7 +137,7 @@ def test_a_prompt_is_continued_character_by_character(
         list(task.respond(model, "", asked()))
 
     stop = expected[9:11]
-    before = task.output(model, "Abc", tokens=20, seed=1, stop=stop)
+    (before,) = task.outputs(model, "Abc", 1, tokens=20, seed=1, stop=stop)
     assert before == expected.partition(stop)[0]
     assert "".join(task.respond(model, "Abc", asked(stop=stop))) == f"Abc{before}\n"
 
@@ -145,6 +145,7 @@ def test_a_prompt_is_continued_character_by_character(
     assert len(set(pieces)) == 3
     assert pieces[0] == f"Abc{expected}\n\n"
     assert all(piece.startswith("Abc") and len(piece) == len(pieces[0]) for piece in pieces)
+    assert [f"Abc{text}\n\n" for text in task.outputs(model, "Abc", 3, tokens=20, seed=1)] == pieces
     assert capsys.readouterr().err.splitlines() == [f"sample {number} of 3" for number in (1, 2, 3)]
 
 
