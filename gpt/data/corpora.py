@@ -191,9 +191,11 @@ def _prepared() -> Path:
 
 def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
     """The text of files, in memory or prepared. Raises RequestError and UserError as `text` does."""
-    if source.bytes_in_files > IN_MEMORY:
-        return LongText(source, split, _prepared(), tokens)
     errors = _errors(tokens.kind)
+    if source.bytes_in_files > IN_MEMORY:
+        if errors == "strict":
+            source.check_beginning()
+        return LongText(source, split, _prepared(), tokens)
     content = source.text(errors)
     if isinstance(split, float):
         return TextCorpus(*split_at(content, split), tokens=tokens)

@@ -8,6 +8,7 @@ asked for.
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from string import ascii_lowercase, digits
 from typing import Annotated
 
@@ -20,7 +21,17 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import TextCorpus
-from gpt.data.sources import IN_MEMORY, Source, TrainFraction, divided, files_of, lines_in, read_text
+from gpt.data.sources import (
+    IN_MEMORY,
+    Encoding,
+    Source,
+    TrainFraction,
+    divided,
+    files_of,
+    lines_in,
+    read_text,
+    with_copies,
+)
 from gpt.data.tokenizer import TextTokenizer
 
 _MOST_CHARACTERS = 10**7
@@ -90,22 +101,32 @@ class Documents(Lines):
         return found
 
 
-def questions(path: PathNames, separator: Annotated[str, Field(min_length=1)], train_fraction: TrainFraction) -> Lines:
+def questions(
+    path: PathNames,
+    separator: Annotated[str, Field(min_length=1)],
+    train_fraction: TrainFraction,
+    encoding: Encoding = "utf-8",
+) -> Lines:
     """Lines of files, each a question, a separator and its answer; a random part of them is for validation.
 
     Raises RequestError for a line without the separator.
     """
-    lines = list(dict.fromkeys(line for file in files_of(path) for line in lines_in(read_text(file)) if line.strip()))
-    for number, line in enumerate(lines, start=1):
-        if separator not in line:
-            raise RequestError(
-                f"line {number} of {path} has no {separator!r} between question and answer: {line[:40]!r}"
-            )
-    return Lines(*divided(lines, train_fraction), separator=separator)
+    found: dict[str, None] = {}  # each once
+    for file in files_of(path):
+        for number, line in enumerate(lines_in(_read(file, encoding)), start=1):
+            if line.strip() and separator not in line:
+                raise RequestError(
+                    f"line {number} of {file} has no {separator!r} between question and answer: {line[:40]!r}"
+                )
+            found |= {line: None} if line.strip() else {}
+    return Lines(*divided(list(found), train_fraction), separator=separator)
 
 
 def documents(
-    path: PathNames, separator: Annotated[str, Field(min_length=1)], train_fraction: TrainFraction
+    path: PathNames,
+    separator: Annotated[str, Field(min_length=1)],
+    train_fraction: TrainFraction,
+    encoding: Encoding = "utf-8",
 ) -> Documents:
     """The documents of files, with a separator between two of them; a random part of them is for validation.
 
@@ -114,8 +135,13 @@ def documents(
     files = files_of(path)
     if Source(files).bytes_in_files > IN_MEMORY:
         raise RequestError(f"data=documents is for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
-    found = [document for file in files for document in read_text(file).split(separator) if document.strip()]
-    return Documents(*divided(found, train_fraction, separator), separator=separator)
+    found = [document for file in files for document in _read(file, encoding).split(separator) if document.strip()]
+    return Documents(*divided(with_copies(found, separator), train_fraction, separator), separator=separator)
+
+
+def _read(file: Path, encoding: str) -> str:
+    """The text of a file, in which the line ends of Windows are line ends, too, and no characters to learn."""
+    return read_text(file, encoding).replace("\r\n", "\n")
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

@@ -1,14 +1,14 @@
 """Text files as one text, which can be read in pieces without holding all of it in memory; and how a text is split."""
 
 import bisect
-import codecs
 import hashlib
 import itertools
+import logging
 import os
 import random
 import re
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -38,8 +38,14 @@ CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but i
 # Where a word ends, of GPT-2 and of the tokenizer of words, whatever follows: before white space, and between a letter
 # or digit and a sign. "_" and combining marks belong to a word of the latter.
 _WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[!-/:-@[-^`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])")
+_SAMPLE = 2**12  # bytes on each side, to tell an encoding from
+_CANDIDATES, _SHOWN = 3, 30  # encodings, and characters of each
+_SHORT_LINE = 20  # characters, which lines of verse and of dialogues repeat anyway
+_MUCH = 0.1
 _LONGEST_WORD = 2**12  # bytes
 _WORKERS = os.cpu_count() or 1
+
+log = logging.getLogger(__name__)
 _SEED = "validation split"  # fixed, so that losses of all runs are over the same text
 
 
@@ -125,10 +131,18 @@ class Source:
         content = self.read(0, self.size)
         if not content:
             raise RequestError(f"{self.paths[0]} is empty")
+        if errors == "strict":
+            self.check_beginning()
         try:
             return content.decode(errors=errors)
         except UnicodeDecodeError as error:
             raise self.not_text(error.start) from None
+
+    def check_beginning(self) -> None:
+        """Raises RequestError for UTF-16 or UTF-32 without a mark, whose bytes of Latin letters are UTF-8, too."""
+        beginning = self.read(0, _SAMPLE)
+        if 0 in beginning and beginning.count(0) > len(beginning) // 5:
+            raise self.not_text(beginning.index(0))
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes from start to end; fewer if a file has become shorter. Raises RequestError if one is unreadable."""
@@ -204,8 +218,13 @@ class Source:
         """The error that byte `offset` is not UTF-8, which names the file and the byte in it."""
         i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
         byte = offset - self.starts[i] + self._marks[i]
+        first = max(0, byte - _SAMPLE) & ~3  # an even number of bytes, as UTF-16 and UTF-32 have
+        sample = _read(self.paths[i], first, byte + _SAMPLE)
+        if 0 not in sample:  # whole lines, so that no character is cut
+            sample = sample[sample.find(b"\n") + 1 if first else 0 :]
+            sample = sample[: sample.rfind(b"\n") + 1] or sample
         return RequestError(
-            f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){_advice(_read(self.paths[i], 0, 2**12))}; "
+            f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){_advice(_read(self.paths[i], 0, 8), sample)}; "
             "data.tokenizer=bytes reads any file"
         )
 
@@ -233,7 +252,21 @@ def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator
     if by == "files":
         return divided(texts, train_fraction, separator)
     content = separator.join(texts)
-    return divided(lines_in(content), train_fraction) if by == "lines" else split_at(content, train_fraction)
+    if by == "place":
+        return split_at(content, train_fraction)
+    train, val = divided(lines_in(content), train_fraction)
+    known = {line for line in lines_in(train) if len(line) > _SHORT_LINE}
+    if (share := sum(len(line) for line in lines_in(val) if line in known) / len(val)) > _MUCH:
+        log.warning(
+            f"{share:.0%} of the characters to validate on are in lines of {_SHORT_LINE} or more that stand in the "
+            "training split, too: a model may know them by heart"
+        )
+    return train, val
+
+
+def with_copies(parts: Iterable[str], between: str) -> list[str]:
+    """The different parts of a text, each joined with its copies, so that none is in two splits."""
+    return [between.join([part] * count) for part, count in Counter(parts).items()]
 
 
 def split_at(content: str, train_fraction: float) -> tuple[str, str]:
@@ -265,15 +298,18 @@ def lines_of(content: str) -> list[str]:
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 
-def _advice(beginning: bytes) -> str:
-    """What a file seems to be that begins like this, and what to do."""
+def _advice(beginning: bytes, sample: bytes) -> str:
+    """What a file seems to be that begins like this and has these bytes somewhere, and what to do."""
+    import charset_normalizer  # slow to import
+
     for kind, sign in _SIGNS.items():
         if beginning.startswith(sign):
             return f", but {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'"
-    encoding = "Latin-1"
-    if beginning[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or beginning.count(0) > len(beginning) // 4:
-        encoding = "UTF-16"
-    return f", but perhaps {encoding}: add data.encoding={encoding.lower()}"
+    found = charset_normalizer.from_bytes(sample)[:_CANDIDATES]
+    if not found:
+        return ""
+    shown = [f"{match.encoding} ({' '.join(str(match).split())[:_SHOWN]!r})" for match in found]
+    return f", but perhaps {' or '.join(shown)}: add data.encoding={found[0].encoding} if that reads right"
 
 
 def _state(path: Path) -> os.stat_result:

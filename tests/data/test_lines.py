@@ -113,6 +113,16 @@ def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path
     assert data.epoch_tokens == sum(len(line.partition("=")[2]) + 1 for line in corpus.train.splitlines())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_files_of_windows_are_the_same_questions_and_documents(encoding: str, tmp_path: Path) -> None:
+    lines = [f"{number} in Köln={number}" for number in range(30)]
+    for name, end in (("unix", "\n"), ("windows", "\r\n")):
+        (tmp_path / name).write_bytes((end.join(lines) + end).encode("utf-8" if name == "unix" else encoding))
+    unix, windows = str(tmp_path / "unix"), str(tmp_path / "windows")
+    assert questions(windows, "=", 0.9, encoding) == questions(unix, "=", 0.9)
+    assert documents(windows, "\n", 0.9, encoding) == documents(unix, "\n", 0.9)
+
+
 @pytest.mark.parametrize(("separator", "block_size"), [("\n", 100), ("--", 3), ("--", 1), ("<|end|>", 4)])
 def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_stay_within(
     separator: str, block_size: int, tmp_path: Path
@@ -140,9 +150,12 @@ def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_
 def test_what_has_no_answer_or_is_too_large_or_a_single_document_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "one.txt").write_text("a single line\n\n")
-    with pytest.raises(RequestError, match=r"line 1 of .* has no '=' between question and answer: 'a single line"):
+    (tmp_path / "a.txt").write_text("1=1\n\n1=1\n1=1\n")
+    (tmp_path / "b.txt").write_text("2=2\n\n2=2\na single line\n\n")
+    with pytest.raises(RequestError, match=r"line 4 of .*b.txt has no '=' between question and answer: 'a single l"):
         questions(str(tmp_path), "=", train_fraction=0.9)
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "b.txt").write_text("a single line\n\n")
     with pytest.raises(RequestError, match="1 part is too few to divide"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
     monkeypatch.setattr(module, "IN_MEMORY", 10)

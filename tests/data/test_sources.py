@@ -1,5 +1,7 @@
 """A text is split by lines or files in random order: nothing is lost, and every run has the same splits."""
 
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from gpt.base.errors import RequestError
 from gpt.data.corpora import text
 from gpt.data.corpus import TextCorpus
+from gpt.data.lines import documents
 from gpt.data.sources import divided, lines_in
 
 
@@ -68,8 +71,6 @@ def test_other_encodings_and_line_ends_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "encoding", "message"),
     [
-        (b"Gr\xf6\xdfe", "utf-8", r"but perhaps Latin-1: add data\.encoding=latin-1; data"),
-        ("Größe".encode("utf-16"), "utf-8", r"but perhaps UTF-16: add data\.encoding=utf-16"),
         (b"\x89PNG\r\n", "utf-8", "but a PNG picture: leave it out with a pattern"),
         (b"\xf6", "nonsense", r"data\.encoding=nonsense is not known"),
         (b"\xf6", "ascii", "is not text in ascii"),
@@ -81,3 +82,61 @@ def test_what_is_not_text_in_an_encoding_says_what_it_may_be(
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(RequestError, match=message):
         corpus(tmp_path / "a", encoding=encoding)
+
+
+WRITTEN = {
+    "ru": "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.\n",
+    "ja": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
+    "zh": "话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。\n",
+    "tw": "話說天下大勢，分久必合，合久必分。周末七國分爭，并入於秦。\n",
+    "ko": "동해물과 백두산이 마르고 닳도록 하느님이 보우하사 우리나라 만세.\n",
+    "pl": "Zażółć gęślą jaźń. Litwo! Ojczyzno moja! ty jesteś jak zdrowie.\n",
+    "de": "Die Größe der Straße läßt sich nicht übersehen. Über den Wäldern hängt ein trüber Himmel.\n",
+    "el": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια.\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "encoding"),
+    [
+        ("ru", "cp1251"), ("ru", "koi8-r"), ("ja", "shift_jis"), ("ja", "euc_jp"), ("zh", "gbk"), ("tw", "big5"),
+        ("ko", "euc_kr"), ("pl", "cp1250"), ("de", "cp1252"), ("de", "cp850"), ("el", "cp1253"),
+        ("de", "utf-16-le"), ("de", "utf-16-be"), ("ru", "utf-16"), ("de", "utf-32-le"), ("ja", "utf-32"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("begins", ["", "ASCII\n" * 5000])
+def test_an_encoding_is_named_in_which_the_text_reads_right(
+    begins: str, language: str, encoding: str, tmp_path: Path
+) -> None:
+    """And a reader sees how it would read: who obeys a name alone may train on nonsense."""
+    content = begins + WRITTEN[language] * 10
+    (tmp_path / "a").write_bytes(content.encode(encoding))
+    with pytest.raises(RequestError, match="is not UTF-8 text") as error:
+        corpus(tmp_path / "a")
+    names = re.findall(r"(?:perhaps|or) (\S+) \('", str(error.value))
+    assert 1 <= len(names) <= 3
+    assert f"add data.encoding={names[0]} if that reads right" in str(error.value)
+    read = corpus(tmp_path / "a", encoding=names[0])
+    assert read.train + read.val == content
+
+
+def test_what_nothing_speaks_for_is_not_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(random.Random(1).randbytes(5000))
+    with pytest.raises(RequestError, match=r"is not UTF-8 text \(byte \d+ is not\); data.tokenizer=bytes"):
+        corpus(tmp_path / "a")
+
+
+def test_copies_are_in_one_split_or_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    five = [f"{number}: a document of which there are sixty copies" for number in range(5)]
+    (tmp_path / "many").mkdir()
+    for number in range(300):
+        (tmp_path / "many" / f"{number:03}").write_text(five[number % 5])
+    files, found = corpus(tmp_path / "many", split="files"), documents(str(tmp_path / "many"), "\n", 0.8)
+    for splits in (files, found):
+        train, val = (set(split.split("\n")) for split in (splits.train, splits.val))
+        assert train | val == set(five)
+        assert not train & val
+    assert not caplog.records
+    (tmp_path / "lines").write_text("\n".join(five * 60))
+    corpus(tmp_path / "lines", split="lines")
+    assert "100% of the characters to validate on are in lines of 20 or more that stand in" in caplog.text
