@@ -1,6 +1,7 @@
 """Text files as one text, which can be read in pieces without holding all of it in memory; and how a text is split."""
 
 import bisect
+import codecs
 import hashlib
 import itertools
 import logging
@@ -141,7 +142,7 @@ class Source:
     def check_beginning(self) -> None:
         """Raises RequestError for UTF-16 or UTF-32 without a mark, whose bytes of Latin letters are UTF-8, too."""
         beginning = self.read(0, _SAMPLE)
-        if 0 in beginning and beginning.count(0) > len(beginning) // 5:
+        if _has_zeros(beginning):
             raise self.not_text(beginning.index(0))
 
     def read(self, start: int, end: int) -> bytes:
@@ -218,11 +219,7 @@ class Source:
         """The error that byte `offset` is not UTF-8, which names the file and the byte in it."""
         i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
         byte = offset - self.starts[i] + self._marks[i]
-        first = max(0, byte - _SAMPLE) & ~3  # an even number of bytes, as UTF-16 and UTF-32 have
-        sample = _read(self.paths[i], first, byte + _SAMPLE)
-        if 0 not in sample:  # whole lines, so that no character is cut
-            sample = sample[sample.find(b"\n") + 1 if first else 0 :]
-            sample = sample[: sample.rfind(b"\n") + 1] or sample
+        sample = _read(self.paths[i], max(0, byte - _SAMPLE) & ~3, (byte + _SAMPLE) & ~3)
         return RequestError(
             f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){_advice(_read(self.paths[i], 0, 8), sample)}; "
             "data.tokenizer=bytes reads any file"
@@ -250,7 +247,7 @@ def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> st
 def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
     """The splits of these texts, with a separator between two of them. Raises RequestError as `divided` does."""
     if by == "files":
-        return divided(texts, train_fraction, separator)
+        return divided(with_copies(texts, separator), train_fraction, separator)
     content = separator.join(texts)
     if by == "place":
         return split_at(content, train_fraction)
@@ -305,11 +302,40 @@ def _advice(beginning: bytes, sample: bytes) -> str:
     for kind, sign in _SIGNS.items():
         if beginning.startswith(sign):
             return f", but {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'"
-    found = charset_normalizer.from_bytes(sample)[:_CANDIDATES]
+    if name := _wide(beginning, sample):
+        return f", but {name}: add data.encoding={name}"
+    lines = [line for line in sample.splitlines() if not line.isascii()]  # the first and the last may be cut
+    found = list(charset_normalizer.from_bytes(b"\n".join(lines[1:-1] or lines)))[:_CANDIDATES]
     if not found:
         return ""
-    shown = [f"{match.encoding} ({' '.join(str(match).split())[:_SHOWN]!r})" for match in found]
+    shown = [f"{match.encoding} ({_part_beyond_ascii(str(match))!r})" for match in found]
     return f", but perhaps {' or '.join(shown)}: add data.encoding={found[0].encoding} if that reads right"
+
+
+def _part_beyond_ascii(text: str) -> str:
+    """Some characters around the first one by which encodings differ."""
+    words = " ".join(text.split())
+    first = next((i for i, character in enumerate(words) if not character.isascii()), 0)
+    return words[max(0, first - _SHOWN // 3) :][:_SHOWN]
+
+
+def _wide(beginning: bytes, sample: bytes) -> str:
+    """The form of UTF-16 or UTF-32 that a file is in, by its mark or by where its bytes are 0; "" if it is in none."""
+    for name, mark in (("utf-32", codecs.BOM_UTF32_LE), ("utf-32", codecs.BOM_UTF32_BE),
+                       ("utf-16", codecs.BOM_UTF16_LE), ("utf-16", codecs.BOM_UTF16_BE)):  # fmt: skip
+        if beginning.startswith(mark):
+            return name
+    if not _has_zeros(sample):
+        return ""
+    zeros = [sample[place::4].count(0) for place in range(4)]
+    for high, next_to_it, name in ((3, 2, "utf-32-le"), (0, 1, "utf-32-be")):
+        if zeros[high] == len(sample) // 4 and zeros[next_to_it] > zeros[high] // 2:
+            return name
+    return "utf-16-le" if zeros[1] + zeros[3] > zeros[0] + zeros[2] else "utf-16-be"
+
+
+def _has_zeros(content: bytes) -> bool:
+    return content.count(0) > len(content) // 100
 
 
 def _state(path: Path) -> os.stat_result:
