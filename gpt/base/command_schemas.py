@@ -111,7 +111,7 @@ class StudyConfig(Schema):
     sampling_seed: Seed
 
 
-ExportFormat = Literal["hub", "transformers", "transformers_code", "onnx"]
+ExportFormat = Literal["hub", "transformers", "transformers_code", "onnx", "script"]
 
 
 class ExportConfig(RunConfig):

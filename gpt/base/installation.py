@@ -8,6 +8,7 @@ IS_CLONE = (_CLONE / "conf" / "train.yaml").is_file()
 _ROOT = _CLONE if IS_CLONE else _PACKAGE
 CONF = _ROOT / "conf"
 TINY_SHAKESPEARE = _ROOT / "data" / "tinyshakespeare.txt"
+PLAIN = _ROOT / "plain"
 
 
 def installing(extra: str) -> str:

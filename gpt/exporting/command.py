@@ -10,7 +10,13 @@ from gpt.base.request import Request
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
 
-_MODULES = {"hub": "hub", "transformers": "as_gpt2", "transformers_code": "own_code", "onnx": "graphs"}
+_MODULES = {
+    "hub": "hub",
+    "transformers": "as_gpt2",
+    "transformers_code": "own_code",
+    "onnx": "graphs",
+    "script": "script",
+}
 
 
 def main(config: ExportConfig, request: Request) -> None:

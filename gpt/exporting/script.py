@@ -1,0 +1,96 @@
+"""A run as one file of plain PyTorch: the page of its stage in plain/, with the settings of the run."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gpt.base.errors import RequestError, UserError
+from gpt.base.installation import PLAIN, TINY_SHAKESPEARE
+from gpt.base.keys import flat
+from gpt.exporting.verification import check
+from gpt.models import block_size_of
+
+if TYPE_CHECKING:
+    from gpt.session.trained import TrainedRun
+
+# What the pages call the keys that may have other values.
+CONSTANTS = {
+    "seed": "SEED", "training.batch_size": "B", "model.block_size": "T", "model.n_embd": "C", "model.head_size": "D",
+    "model.n_head": "H", "model.n_layer": "L", "model.dropout": "P", "training.learning_rate": "LEARNING_RATE",
+    "training.max_iters": "ITERATIONS", "training.eval_interval": "EVAL_INTERVAL", "training.eval_iters": "EVAL_ITERS",
+}  # fmt: skip
+_SAID = {*CONSTANTS, "data", "data.path", "schedule", "schedule.warmup_iters", "schedule.final"}
+
+_RATES = """\
+        low, share = FINAL * LEARNING_RATE, (1 + math.cos(math.pi * (iteration - WARMUP) / (ITERATIONS - WARMUP))) / 2
+        rate = LEARNING_RATE * (iteration + 1) / WARMUP if iteration < WARMUP else low + share * (LEARNING_RATE - low)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+"""
+
+
+def export(trained: "TrainedRun", folder: Path) -> str:
+    """Write the file, and compare its model with the run's; as `gpt.exporting.command.export` otherwise."""
+    config, page = trained.config, PLAIN / f"{trained.config.stage}.py"
+    if not page.is_file():
+        raise RequestError(f"format=script is for the stages with a page in plain/, and {config.stage} has none")
+    settings, summary = flat(config.content()), trained.summary
+    texts = {"data=text": settings.get("data.path"), "data=shakespeare": str(TINY_SHAKESPEARE)}
+    schedule = config.schedule.target.rpartition(".")[2]
+    unsaid = [c for c in summary.changes if c not in summary.changed or c.partition("=")[0] not in _SAID]
+    if schedule not in ("constant", "cosine") or (schedule == "constant" and settings["schedule.warmup_iters"]):
+        unsaid.append(f"schedule={schedule} with schedule.warmup_iters={settings['schedule.warmup_iters']}")
+    corpus = next((c for c in summary.changed if c.partition("=")[0] == "data"), "data=shakespeare")
+    if not isinstance(text := texts.get(corpus), str):
+        unsaid.append(f"{corpus} of several files" if corpus in texts else corpus)
+    if unsaid:
+        raise RequestError(f"format=script cannot say {', '.join(unsaid)}")
+    if not Path(text).is_file():
+        raise RequestError(f"the text of the run is not at {text}, which is not a file")
+    values = {name: settings[key] for key, name in CONSTANTS.items() if key in settings}
+    source = with_constants(
+        page.read_text(encoding="utf-8"), values | {"TEXT": f"Path({str(Path(text).absolute())!r})"}
+    )
+    if schedule == "cosine":
+        source = _with_cosine(source, settings)
+    file = folder / page.name
+    file.write_text(source, encoding="utf-8")
+    return _checked(trained, source, file)
+
+
+def with_constants(source: str, values: dict[str, object]) -> str:
+    """A page with other values of its constants."""
+    for name, value in values.items():
+        pattern = rf"^({name} = (?:int\(.* else )?)(?:Path\(.*|[^ \n]+)"
+        source = re.sub(pattern, lambda found, value=value: f"{found[1]}{value}", source, count=1, flags=re.MULTILINE)
+    return source
+
+
+def _with_cosine(source: str, settings: dict[str, object]) -> str:
+    constants = f"WARMUP = {settings['schedule.warmup_iters']}  # iterations\nFINAL = {settings['schedule.final']}\n"
+    source = source.replace("import hashlib\n", "import hashlib\nimport math\n")
+    source = source.replace("ITERATIONS =", f"{constants}ITERATIONS =", 1)
+    return source.replace("        optimizer.zero_grad()\n", f"{_RATES}        optimizer.zero_grad()\n")
+
+
+def _checked(trained: "TrainedRun", source: str, file: Path) -> str:
+    """Compare the model of the file, with the weights of the run, with the run's."""
+    names: dict[str, Any] = {"__file__": str(file)}
+    given, sys.argv = sys.argv, [str(file)]  # which the file reads
+    try:
+        exec(compile(source.partition("torch.manual_seed(SEED)")[0], file, "exec"), names)
+    finally:
+        sys.argv = given
+    if names["vocabulary"] != [*trained.run.vocabulary().vocabulary]:
+        raise UserError(f"{names['TEXT']} has other characters than when the run was trained")
+    *_, kind = (found for found in names.values() if isinstance(found, type) and issubclass(found, nn.Module))
+    model = kind()
+    with torch.no_grad():
+        for own, weights in zip(model.parameters(), trained.model.parameters(), strict=True):
+            own.copy_(weights)
+    V, T = names["V"], block_size_of(trained.model)
+    return check("the file's model", lambda idx: [trained.model(idx)], lambda idx: [model(idx)], V, T)

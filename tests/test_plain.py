@@ -1,0 +1,112 @@
+"""The stages on one page, in plain/: the weights and the text of train.py, to the last bit."""
+
+import random
+import re
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch.nn.functional import cross_entropy
+
+import gpt
+from gpt.exporting.script import CONSTANTS, with_constants
+from tests.conftest import REPOSITORY, TrainedOnce, build, stage_config
+
+PLAIN = REPOSITORY / "plain"
+STAGES = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
+SHORTER = {"training.max_iters": 200, "training.eval_iters": 1}
+SMALL_V7 = {
+    "training.max_iters": 20,
+    "model.block_size": 32,
+    "model.n_embd": 48,
+    "model.n_head": 3,
+    "model.n_layer": 2,
+    "training.batch_size": 4,
+}
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The names of a page after it has run."""
+
+    def run(page: Path, *words: str) -> dict[str, Any]:
+        monkeypatch.setattr(sys, "argv", [str(page), *words])
+        return runpy.run_path(str(page))
+
+    return run
+
+
+def constant(page: str, name: str) -> float:
+    found = re.search(rf"^{name} = (?:int.* else )?(\S+)", page, re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_page_ends_with_the_weights_and_the_text_of_the_package(
+    stage: str, trained_run: TrainedOnce, ran: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, page = stage_config(stage), (PLAIN / f"{stage}.py").read_text()
+    documented = {key: value for key in CONSTANTS if (value := OmegaConf.select(config, key)) is not None}
+    assert {key: constant(page, CONSTANTS[key]) for key in documented} == documented
+    changed = SHORTER | (SMALL_V7 if stage == "v7" else {})
+    settings = [f"{key}={value}" for key, value in (documented | changed).items()]
+    run = gpt.load(trained_run(stage, "data=shakespeare", *settings), weights="last", device="cpu")
+
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "data").symlink_to(REPOSITORY / "data")
+    shorter = tmp_path / "plain" / "page.py"
+    shorter.write_text(with_constants(page, {CONSTANTS[key]: value for key, value in changed.items()}))
+    names = ran(shorter)
+    assert all(map(torch.equal, names["model"].parameters(), run.model.parameters()))
+    first, last, text = capsys.readouterr().out.split("\n", 2)
+    assert text.strip("\n") == run.generate(tokens=500).strip("\n")
+    for line, evaluation in zip((first, last), run.evaluations, strict=True):
+        expected = [evaluation.train.nats, evaluation.val.nats]
+        assert [float(number) for number in re.findall(r"\d+\.\d+", line)] == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_torch_has_the_loss_and_every_gradient_of_the_package(
+    ran: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(PLAIN)  # where Python looks first for a script's imports
+    names = ran(PLAIN / "without_torch.py", "0")
+    T, C, weights = names["T"], names["C"], names["weights"]
+    for seed in (1, 2, 3):
+        draw = random.Random(seed)
+        for value in (value for rows in weights.values() for row in rows for value in row):
+            value.data, value.grad = draw.gauss(0, 0.5), 0.0
+        start = draw.randrange(len(names["train"]) - T)
+        window = names["train"][start : start + T + 1]
+        loss = names["loss_of"](window)
+        loss.backward()
+
+        model = build("v5", names["V"], block_size=T, n_embd=C, n_head=1, n_layer=1).double()
+        model.load_state_dict(as_tensors(weights, "data"))
+        expected = cross_entropy(model(torch.tensor([window[:-1]]))[0], torch.tensor(window[1:]))
+        expected.backward()
+        assert loss.data == pytest.approx(expected.item(), abs=1e-9)
+        gradients = as_tensors(weights, "grad")
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-9, rtol=0)
+
+
+def as_tensors(weights: dict[str, list], what: str) -> dict[str, torch.Tensor]:
+    """The numbers or the gradients of the file, by the names of the package."""
+    of = {
+        name: torch.tensor([[getattr(value, what) for value in row] for row in rows], dtype=torch.float64)
+        for name, rows in weights.items()
+    }
+    found = {"embedding.token.weight": of["token"], "embedding.position.weight": of["position"]}
+    found["blocks.0.attention.qkv.weight"] = torch.cat([of["query"], of["key"], of["value"]])
+    layers = {"blocks.0.attention.projection": "projection", "blocks.0.feed_forward.0": "widen"}
+    for layer, name in (layers | {"blocks.0.feed_forward.2": "narrow", "lm_head": "lm_head"}).items():
+        found |= {f"{layer}.weight": of[name][:, :-1], f"{layer}.bias": of[name][:, -1]}
+    return found
