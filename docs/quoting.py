@@ -9,7 +9,7 @@ the Markdown is whole wherever it is read:
     <!-- code: gpt/models/v2_attention_head.py Head -->          a class, function or method; without a name, the file
     <!-- code: gpt/training/loop.py train from="while True:" before="state.stop_clock" -->  some of its lines
     <!-- text: docs/lab/results.md after="## v7" before="![" -->     the Markdown between two texts
-    <!-- diff: v1_bigram v2_attention_head -->                   what changes in gpt/models, without the docstrings
+    <!-- diff: plain/v1.py plain/v2.py -->                       what changes from one file to another, without docstrings
     <!-- results: v2 -->                                         the losses of a stage, from docs/lab/results.md
     <!-- seeds: v7 -->                                           those of its seeds
     <!-- ladder -->                                              those of all stages
@@ -161,10 +161,10 @@ def _text(page: Path, path: str, *limits: str) -> str:
     return re.sub(r"\]\((?![a-z]+:|#)([^)#]+)", moved, text).strip() + "\n"
 
 
-def _diff(_page: Path, *stages: str) -> str:
-    paths = [_REPOSITORY / "gpt" / "models" / f"{stage}.py" for stage in stages]
+def _diff(_page: Path, *names: str) -> str:
+    paths = [_REPOSITORY / name for name in names]
     below, above = map(_without_docstring, paths)
-    lines = difflib.unified_diff(below, above, paths[0].name, paths[1].name, lineterm="")
+    lines = difflib.unified_diff(below, above, *names, n=1, lineterm="")
     return "\n".join(["```diff", *lines, "```", ""])
 
 
