@@ -9,7 +9,7 @@ the Markdown is whole wherever it is read:
     <!-- code: gpt/models/v2_attention_head.py Head -->          a class, function or method; without a name, the file
     <!-- code: gpt/training/loop.py train from="while True:" before="state.stop_clock" -->  some of its lines
     <!-- text: docs/lab/results.md after="## v7" before="![" -->     the Markdown between two texts
-    <!-- diff: plain/v1.py plain/v2.py -->                       what changes from one file to another, without docstrings
+    <!-- diff: plain/v1.py plain/v2.py -->                       what changes from a file to another, without docstrings
     <!-- results: v2 -->                                         the losses of a stage, from docs/lab/results.md
     <!-- seeds: v7 -->                                           those of its seeds
     <!-- ladder -->                                              those of all stages

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 import gpt
 from gpt.exporting.script import CONSTANTS, with_constants
-from tests.conftest import REPOSITORY, TrainedOnce, build, stage_config
+from tests.conftest import REPOSITORY, Script, TrainedOnce, build, stage_config
 
 PLAIN = REPOSITORY / "plain"
 STAGES = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
@@ -71,6 +71,40 @@ def test_a_page_ends_with_the_weights_and_the_text_of_the_package(
     for line, evaluation in zip((first, last), run.evaluations, strict=True):
         expected = [evaluation.train.nats, evaluation.val.nats]
         assert [float(number) for number in re.findall(r"\d+\.\d+", line)] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_run_with_its_own_settings_is_a_page(
+    called: Script, trained_run: TrainedOnce, ran: Run, tmp_path: Path
+) -> None:
+    settings = ["schedule=cosine", "schedule.warmup_iters=5", "schedule.final=0.1", "model.n_layer=2", "seed=5"]
+    folder = trained_run("v6", *settings, "training.learning_rate=0.003", "training.max_iters=30")
+    done = called("export.py", "format=script", f"run={folder}", f"out={tmp_path / 'out'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the file's model: equal within 0.0e+00" in done.stdout
+    model = ran(tmp_path / "out" / "v6.py")["model"]
+    run = gpt.load(folder, weights="last", device="cpu")
+    assert all(map(torch.equal, model.parameters(), run.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "message"),
+    [
+        ("v9", [], "format=script is for the stages with a page in plain/, and v9 has none"),
+        (
+            "v3",
+            ["optimizer=sgd", "training.grad_clip=1"],
+            "format=script cannot say training.grad_clip=1.0, optimizer=",
+        ),
+        ("v3", ["schedule=linear"], "format=script cannot say schedule=linear with schedule.warmup_iters=0"),
+    ],
+)
+def test_what_a_page_cannot_say_is_refused(
+    stage: str, settings: list[str], message: str, called: Script, trained_run: TrainedOnce, tmp_path: Path
+) -> None:
+    run = trained_run(stage, *settings)
+    done = called("export.py", "format=script", f"run={run}", f"out={tmp_path / 'out'}", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"error: {message}")
 
 
 def test_without_torch_has_the_loss_and_every_gradient_of_the_package(
