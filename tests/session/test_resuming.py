@@ -1,6 +1,5 @@
 """Going on with a run: what may change, what may not, from where, and by one process at a time."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -32,6 +31,7 @@ from gpt.session.forking import Fork
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script, TrainedOnce, empty_run
+from tests.faults.trials import tree
 
 LONGER = ["training.max_iters=60", "training.eval_interval=20"]
 SHORT = ["model=v1", *LONGER, "training.eval_iters=2", "training.batch_size=8", "device=cpu", "checkpoint.interval=10",
@@ -50,14 +50,6 @@ def trained(called: Script, cwd: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def tree(folder: Path) -> dict[str, str]:
-    """Every file and folder below `folder`, with a digest of each file."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
-        for path in folder.rglob("*")
-    }
-
-
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     """A copy of the run, as if it had died after iteration 50."""
@@ -68,8 +60,13 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, run: Path) -> None:
+    """And a file of it that is also elsewhere, by a hard link, stays as it is there."""
     assert RunFolder(finished).checkpoints() == [50, 60]
+    (run.parent / "other.log").hardlink_to(run / "train.log")
+    log = (run / "train.log").read_bytes()
     assert "from iteration 50" in trained(script, run.parent, f"resume={run}")
+    assert (run.parent / "other.log").read_bytes() == log
+    assert (run / "train.log").read_bytes().startswith(log)
     for name in ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt"):
         assert (run / name).read_bytes() == (finished / name).read_bytes()
     assert {"training.max_iters=60", "data=text"} <= set(RunFolder(run).summary().changed)
@@ -79,7 +76,7 @@ def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, r
     ("change", "message"),
     [
         ("model=v2", "a run with stage=v1 cannot be resumed with stage=v2"),
-        ("model.block_size=9", "a run with model.block_size=8 cannot be resumed with model.block_size=9"),
+        ("seed=8", "a run with seed=1337 cannot be resumed with seed=8"),
         ("data=shakespeare", "a run with data=text cannot be resumed with data=shakespeare"),
         ("optimizer=sgd", "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
         ("experiment=v7_cpu", "experiment= is for new runs"),
@@ -106,8 +103,10 @@ def test_what_makes_it_another_run_or_none_is_refused_and_changes_nothing_on_dis
     assert tree(run.parent) == before
 
 
-def test_a_run_resumes_with_another_schedule_and_logs_it(called: Script, run: Path) -> None:
-    change = ["schedule=cosine", "schedule.final=0.1", "optimizer=adamw_transformer", "logger=csv"]
+def test_a_run_resumes_with_another_schedule_and_logs_it(called: Script, corpus_file: Path, run: Path) -> None:
+    """With more hyperparameters, and then with fewer."""
+    optimizer = "optimizer=adamw_transformer"
+    change = ["schedule=cosine", "schedule.final=0.1", optimizer, "logger=csv"]
     out = trained(called, run.parent, f"resume={run}", *change, "training.max_iters=100")
     (line,) = [line for line in out.splitlines() if line.startswith("changed for the rest of the run: ")]
     for part in ("schedule=cosine", "schedule.final=0.1", "optimizer.beta2=0.98", "training.max_iters=100"):
@@ -120,6 +119,10 @@ def test_a_run_resumes_with_another_schedule_and_logs_it(called: Script, run: Pa
     assert rates[:3] == [1e-3] * 3  # what was before stays as it was
     assert 1e-4 < rates[-1] < rates[-2] < rates[-3] < 1e-3
     assert len((run / "metrics.csv").read_text().splitlines()) == 1 + len(rates)
+    again = RunFolder(run.rename(run.parent / "DIR"))
+    trained(called, run.parent, *at(corpus_file, "resume=auto", optimizer, "training.max_iters=120"))
+    assert again.summary().iterations == 120
+    assert again.config().schedule.hyperparameters == {"warmup_iters": 0}
 
 
 def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
@@ -134,17 +137,12 @@ def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
     assert (run.path / "metrics.csv").read_text().splitlines()[-1].startswith("40,")
 
 
-def test_a_damaged_checkpoint_is_skipped_unless_it_was_asked_for(called: Script, finished: Path, run: Path) -> None:
+def test_a_damaged_checkpoint_that_was_asked_for_is_refused(called: Script, run: Path) -> None:
     state = run / "checkpoints" / "00000050" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-1])
     done = called("train.py", f"resume={state.parent}", cwd=run.parent)
     assert (done.returncode, done.stdout) == (1, "")
     assert "state.safetensors is damaged" in done.stderr
-    shutil.copytree(state.parent, run / "checkpoints" / "00000060")
-    shutil.copy(finished / "checkpoints" / "00000050" / "state.safetensors", state)
-    done = called("train.py", f"resume={run}", cwd=run.parent)
-    assert "checkpoint 00000060 is not used" in done.stderr
-    assert "from iteration 50" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -240,26 +238,16 @@ def test_auto_starts_a_run_where_the_user_says_and_resumes_the_one_there(
     assert "DIR is finished" in trained(called, tmp_path, *at(corpus_file, "resume=auto"))
 
 
-@pytest.mark.parametrize(
-    ("place", "is_finished", "change", "message"),
-    [
-        (["resume=auto", "hydra.run.dir=DIR"], True, "learning_rate=0.5", "with training.learning_rate=0.001, not"),
-        (["resume=auto", "hydra.run.dir=DIR"], False, "learning_rate=0.5", "with training.learning_rate=0.001, not"),
-        (["resume=auto", "hydra.run.dir=DIR"], False, "seed=8", "a run with seed=1337 cannot be resumed with seed=8"),
-        (["resume=DIR"], True, "learning_rate=0.5", "with training.learning_rate=0.001, not"),
-    ],
-)
+@pytest.mark.parametrize(("resume", "is_finished"), [("auto", True), ("auto", False), ("DIR", True)])
 def test_a_run_of_other_settings_is_not_taken_for_the_one_asked_for(
-    called: Script, corpus_file: Path, finished: Path, run: Path, place: list[str], is_finished: bool, change: str,
-    message: str,
-) -> None:  # fmt: skip
+    called: Script, corpus_file: Path, finished: Path, run: Path, resume: str, is_finished: bool
+) -> None:
     shutil.copytree(finished if is_finished else run, run.parent / "DIR")
     before = tree(run.parent)
-    options = [*SHORT, "data=text", f"data.path={corpus_file}"] if "resume=auto" in place else []
-    changed = change if change.startswith("seed") else f"training.{change}"
-    done = called("train.py", *options, *place, changed, cwd=run.parent)
+    options = at(corpus_file) if resume == "auto" else []
+    done = called("train.py", *options, f"resume={resume}", "training.learning_rate=0.5", cwd=run.parent)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert message in done.stderr
+    assert "with training.learning_rate=0.001, not with training.learning_rate=0.5" in done.stderr
     assert tree(run.parent) == before
 
 
@@ -303,21 +291,6 @@ def test_a_run_that_dies_after_it_went_back_knows_nothing_of_what_followed(
     run = RunFolder(Path("DIR"))
     assert [evaluation.iteration for evaluation in run.evaluations()] == [0, 20]
     assert iteration_of(run, "best") == Fork.of(run.path).parent.iterations == 20
-
-
-def test_a_run_takes_over_another_schedule_also_one_with_fewer_hyperparameters(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    trained(called, tmp_path, *at(corpus_file, "schedule=trapezoid"))
-    for command, schedule, length in (
-        (at(corpus_file, "resume=auto"), "constant", 80),
-        (["resume=DIR"], "trapezoid", 90),
-        (["resume=DIR"], "constant", 100),
-    ):
-        out = trained(called, tmp_path, *command, f"schedule={schedule}", f"training.max_iters={length}")
-        assert f"schedule={schedule}" in out
-    assert RunFolder(tmp_path / "DIR").summary().iterations == length
-    assert RunFolder(tmp_path / "DIR").config().schedule.hyperparameters == {"warmup_iters": 0}
 
 
 def test_a_run_in_a_folder_called_checkpoints_is_a_run(called: Script, run: Path) -> None:
@@ -410,48 +383,33 @@ def test_settings_of_the_past_keep_a_run_from_passing_for_the_documented_one(cal
     assert not any(change.startswith("training.max_iters") and "until" in change for change in changed)
 
 
+DECIDED = "with training.patience=9, the evaluations so far count in when the run ends"
+
+
+@pytest.mark.parametrize(
+    ("setting", "change", "message", "allowed"),
+    [
+        ("schedule=cosine", [], "would have had different learning rates for training.max_iters=100 than for 60",
+         "schedule=constant"),
+        ("training.average_last=0.5", [], "the average from iteration 50 on cannot be continued",
+         "training.average_last=0"),
+        ("training.patience=9", ["training.eval_interval=20"], DECIDED, "training.patience=null"),
+        ("training.patience=9", ["training.eval_iters=3"], DECIDED, "training.patience=null"),
+    ],
+)  # fmt: skip
 def test_an_extension_that_would_not_equal_one_long_run_is_refused(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    trained(called, tmp_path, *at(corpus_file, "schedule=cosine"))
-    before = tree(tmp_path)
-    done = called("train.py", "resume=DIR", "training.max_iters=80", cwd=tmp_path)
+    called: Script, trained_run: TrainedOnce, tmp_path: Path, setting: str, change: list[str], message: str,
+    allowed: str,
+) -> None:  # fmt: skip
+    run = RunFolder(shutil.copytree(trained_run("v1", LONGER[0], setting), tmp_path / "R"))
+    before, extend = tree(tmp_path), ["resume=R", "training.max_iters=100", *change]
+    done = called("train.py", *extend, cwd=tmp_path)
     assert done.returncode == 2
-    assert "would have had different learning rates for training.max_iters=80 than for 60" in done.stderr
+    assert message in done.stderr
     assert tree(tmp_path) == before
-
-
-def test_evaluations_that_decide_when_a_run_ends_stay_as_they_are(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    trained(called, tmp_path, *at(corpus_file, "training.patience=9", "training.eval_interval=10"))
-    before = tree(tmp_path)
-    for change in ("training.eval_interval=20", "training.eval_iters=3"):
-        done = called("train.py", "resume=DIR", "training.max_iters=80", change, cwd=tmp_path)
-        assert done.returncode == 2
-        assert "with training.patience=9, the evaluations so far count in when the run ends" in done.stderr
-        assert tree(tmp_path) == before
-    trained(called, tmp_path, "resume=DIR", "training.max_iters=80", "training.patience=null", change)
-
-
-def test_an_extended_run_with_its_average_equals_one_long_run_or_is_refused(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    for length in (40, 80):
-        options = ["training.average_last=0.5", f"training.max_iters={length}", "schedule=inverse_sqrt"]
-        trained(called, tmp_path, *at(corpus_file, *options, "schedule.warmup_iters=2"))
-        (tmp_path / "DIR").rename(tmp_path / str(length))
-    trained(called, tmp_path, "resume=40", "training.max_iters=80")
-    for name in ("averaged.safetensors", "last.safetensors", "metrics.jsonl"):
-        assert (tmp_path / "40" / name).read_bytes() == (tmp_path / "80" / name).read_bytes()
-    before = tree(tmp_path)
-    done = called("train.py", "resume=40", "training.max_iters=100", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "the average from iteration 50 on cannot be continued" in done.stderr
-    assert tree(tmp_path) == before
-    trained(called, tmp_path, "resume=40", "training.max_iters=100", "training.average_last=0")
-    assert RunFolder(tmp_path / "40").summary().exact.weights == "last"
-    assert not (tmp_path / "40" / "averaged.safetensors").exists()
+    trained(called, tmp_path, *extend, allowed)
+    assert run.summary().exact.weights == "last"
+    assert not run.weights("averaged").exists()
 
 
 def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
@@ -482,15 +440,6 @@ def test_a_link_in_a_run_folder_is_refused_and_nothing_behind_it_changes(called:
     assert done.returncode == 1
     assert [line.startswith("error: ") for line in done.stderr.splitlines()] == [True]
     assert tree(run.parent) == before
-
-
-def test_a_file_that_is_also_elsewhere_by_a_hard_link_stays_as_it_is_there(called: Script, run: Path) -> None:
-    other = run.parent / "other.log"
-    other.hardlink_to(run / "train.log")
-    before = other.read_bytes()
-    trained(called, run.parent, f"resume={run}")
-    assert other.read_bytes() == before
-    assert (run / "train.log").read_bytes().startswith(before)
 
 
 def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
@@ -615,9 +564,11 @@ def test_v9_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached
                "model.ngrams=3", "model.memory=5000", "training.multi_token=0.3",
                "training.windows=shuffled", "training.short_window=4", "training.short_iters=8",
                "training.average_last=0.5", "training.eval_interval=5", "training.eval_iters=2",
+               "training.recompute=true", "training.sample_interval=1",
                "checkpoint.interval=5", "checkpoint.min_seconds=0", "checkpoint.keep=9",
                "data=text", f"data.path={corpus_file}", "device=cpu", "training.max_iters=20"]  # fmt: skip
     whole = trained(script, tmp_path, *options, "hydra.run.dir=whole", "target=0.5")
+    assert "  | " in (tmp_path / "whole" / "train.log").read_text()  # the samples
     assert re.search(r"target 0\.5000 nats per character missed after \d+\.\d s of training steps and their", whole)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     (tmp_path / "cut" / "summary.json").unlink()

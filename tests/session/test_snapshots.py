@@ -1,13 +1,7 @@
 """Snapshots: the weights of a run at moments of its training are those of a run that ends there."""
 
-import errno
 import itertools
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,8 +14,7 @@ import gpt
 from gpt.base.errors import UserError
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import moments
-from gpt.watching import recorders
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import Script
 
 SHORT = ["training.eval_interval=20", "training.eval_iters=2", "device=cpu", "checkpoint.interval=30",
          "checkpoint.min_seconds=0", "checkpoint.keep=100", "data=text"]  # fmt: skip
@@ -80,38 +73,18 @@ def test_each_snapshot_has_the_weights_of_a_run_that_ends_there(
     assert any(not torch.equal(initial[name], x) for name, x in load_file(finished.weights(1)).items())
 
 
-def test_a_run_with_snapshots_trains_as_one_without(finished: RunFolder, corpus_file: Path, tmp_path: Path) -> None:
+def test_neither_snapshots_nor_an_average_which_is_not_among_them_change_the_training(
+    finished: RunFolder, corpus_file: Path, tmp_path: Path
+) -> None:
     without = train(corpus_file, tmp_path / "without", "checkpoint.snapshots=0")
     assert not (without.path / "snapshots").exists()
     for name in TRAINED:
         assert (without.path / name).read_bytes() == (finished.path / name).read_bytes()
-
-
-def test_an_average_is_not_among_them(corpus_file: Path, tmp_path: Path) -> None:
-    run = train(corpus_file, tmp_path / "run", "training.ema=0.9")
-    last, kept, average = (load_file(run.weights(which)) for which in ("last", 60, "averaged"))
+    averaged = train(corpus_file, tmp_path / "averaged", "training.ema=0.9")
+    last, kept, average = (load_file(averaged.weights(which)) for which in ("last", 60, "averaged"))
+    assert all(tensor.equal(last[name]) for name, tensor in load_file(finished.weights("last")).items())
     assert all(torch.equal(last[name], kept[name]) for name in last)
     assert any(not torch.equal(average[name], kept[name]) for name in last)
-
-
-def test_a_killed_run_keeps_the_same_moments_when_it_is_resumed(corpus_file: Path, tmp_path: Path) -> None:
-    long = ["model=v1", "training.max_iters=1000", "checkpoint.snapshots=12", *SHORT, "training.eval_interval=1000"]
-    long += [f"data.path={corpus_file}", "checkpoint.interval=100"]
-    whole = gpt.train(*long, folder=tmp_path / "whole").run
-    command = [sys.executable, str(REPOSITORY / "train.py"), *long, "hydra.run.dir=killed"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    killed = RunFolder(tmp_path / "killed")
-    late = whole.snapshots()[-4]
-    while late not in killed.snapshots():
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert whole.snapshots()[-1] not in killed.snapshots()
-    assert killed.checkpoints()
-    (killed.path / "snapshots" / ".00000640.safetensors.0123abcd").write_bytes(b"what a killed process was writing")
-    gpt.train(*long, "resume=auto", folder=killed.path)
-    assert contents(killed) == contents(whole)
 
 
 def test_what_came_after_the_checkpoint_that_a_run_resumes_from_is_replaced(
@@ -119,6 +92,7 @@ def test_what_came_after_the_checkpoint_that_a_run_resumes_from_is_replaced(
 ) -> None:
     expected = contents(finished)
     (run.path / "snapshots" / "00000055.safetensors").write_bytes(b"of another future")
+    (run.path / "snapshots" / ".00000031.safetensors.0123abcd").write_bytes(b"what a killed process was writing")
     run.weights(31).write_bytes(b"too")
     for length in (59, 60):
         done = called("train.py", f"resume={run.checkpoint(30)}", f"training.max_iters={length}", cwd=run.path)
@@ -154,21 +128,6 @@ def test_a_run_that_patience_ends_is_judged_by_its_best_weights(corpus_file: Pat
     assert run.summary().exact.nats == pytest.approx(best.loss(held_out), abs=1e-5)
     assert best.loss(held_out) < last.loss(held_out) - 0.01
     assert "by the best weights" in (run.path / "train.log").read_text()
-
-
-def test_a_snapshot_that_cannot_be_written_is_left_out_with_a_warning(
-    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def save(run: RunFolder, tensors: dict[str, torch.Tensor], which: int, iteration: int) -> None:
-        if which == 8:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(run, tensors, which, iteration)
-
-    real = recorders.save_weights
-    monkeypatch.setattr(recorders, "save_weights", save)
-    run = train(corpus_file, tmp_path / "run")
-    assert run.snapshots() == [i for i in KEPT if i != 8]
-    assert "the snapshot of iteration 8 could not be written; the run continues without it" in capsys.readouterr().err
 
 
 def test_the_weights_of_a_moment_are_loaded_by_its_iteration(run: RunFolder, called: Script) -> None:

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import gpt
 from gpt.base.command_schemas import EvaluateConfig
@@ -151,27 +150,6 @@ def test_a_resumed_run_is_one_long_run_and_a_fork_keeps_the_tokens(folder: Path,
     whole = gpt.train("model=v5", *data, *subwords, *SHORT, "training.max_iters=30")
     resumed = gpt.train(f"resume={parent}", "training.max_iters=30", folder=parent)
     assert resumed.summary.exact == whole.summary.exact
-
-
-def test_training_that_is_recomputed_averaged_and_sampled_is_resumed_exactly(folder: Path, tmp_path: Path) -> None:
-    settings = [
-        "model=v7", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=2", "data=text",
-        f"data.path={folder / 'text.txt'}", *SHORT, "training.ema=0.9", "training.recompute=true",
-        "training.sample_interval=1", "training.patience=5", "checkpoint.min_seconds=0", "checkpoint.interval=5",
-        "checkpoint.keep=10",
-    ]  # fmt: skip
-    whole = gpt.train(*settings, folder=tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
-    (tmp_path / "cut" / "summary.json").unlink()
-    resumed = gpt.train(f"resume={tmp_path / 'cut' / 'checkpoints' / '00000005'}", folder=tmp_path / "cut")
-    assert resumed.which == "averaged"
-    assert (resumed.evaluations, resumed.summary.exact) == (whole.evaluations, whole.summary.exact)
-    assert [bool(evaluation.sample) for evaluation in whole.evaluations] == [False, True, True]
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, resumed.model.state_dict()[name])
-    assert "  | " in (tmp_path / "whole" / "train.log").read_text()
-    plain = gpt.train(*settings, "training.recompute=false", "training.ema=0")
-    assert [e.val.nats for e in plain.evaluations] == [e.val.nats for e in whole.evaluations]
 
 
 def test_a_benchmark_is_trained_validated_and_tested_on_its_own_splits_in_bits(
