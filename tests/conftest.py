@@ -165,6 +165,19 @@ def tokenizer(text: str) -> CharTokenizer:
     return CharTokenizer(text)
 
 
+def succeeded(done: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
+    """A process, which must have succeeded."""
+    assert done.returncode == 0, f"{done.args}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def refused(done: subprocess.CompletedProcess, message: str) -> None:
+    """Check that a command was refused in one line which has this message."""
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+
+
 Script = Callable[..., subprocess.CompletedProcess]
 
 

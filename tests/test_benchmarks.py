@@ -16,7 +16,7 @@ from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.optimizers import has_nonfinite
-from tests.conftest import REPOSITORY, Script, build
+from tests.conftest import REPOSITORY, Script, build, succeeded
 from tests.playground.browsing import chromium_path
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
@@ -116,8 +116,7 @@ def test_a_benchmark_runs(name: str, script: Script, tmp_path: Path) -> None:
         chromium_path()
     for _ in range(2 if "--out" in given else 1):  # what is kept is not measured again
         before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("kept/*_*/*")}
-        done = script(f"benchmarks/{name.removesuffix('.py')}.py", "--quick", *given, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(script(f"benchmarks/{name.removesuffix('.py')}.py", "--quick", *given, cwd=tmp_path))
         rows = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
         assert [row[0].strip() for row in rows][: len(first)] == first
         assert all(path.stat().st_mtime_ns == time for path, time in before.items())
@@ -128,8 +127,7 @@ def test_this_project_is_measured_beside_each_peer(script: Script, tmp_path: Pat
     """Without their checkouts, what needs none."""
     reverse = ["experiment=reverse", "schedule.warmup_iters=0", "data.size=500", "training.max_iters=2"]
     run = trained(tmp_path / "run", *reverse, "training.eval_interval=2", "device=cpu")
-    done = script("benchmarks/all.py", "--quick", "--run", str(run.path), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("benchmarks/all.py", "--quick", "--run", str(run.path), cwd=tmp_path))
     lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     works = " ".join(row[0] for row in rows)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Script, small_size
+from tests.conftest import Script, small_size, succeeded
 
 SMALL = ["device=cpu", "training.eval_iters=1"]
 
@@ -19,8 +19,7 @@ def test_overfit_ends_when_the_loss_on_one_batch_is_below_a_tenth_and_fails_if_i
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
     given = ["debug=overfit", "data=text", f"data.path={corpus_file}", *SMALL]
-    done = called("train.py", "model=v5", *given, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("train.py", "model=v5", *given, cwd=tmp_path))
     summary = json.loads((run_of(tmp_path) / "summary.json").read_text())
     assert summary["iterations"] < 1000
     assert "overfit=0.1" in summary["changed"]
@@ -41,8 +40,7 @@ def test_fast_does_two_iterations_of_everything(stage: str, called: Script, corp
     given += ["data=text", f"data.path={corpus_file}"]
     if stage == "transformer":
         given = ["model.n_embd=32", "model.n_hidden=32", "data=copy", "data.size=200"]
-    done = called("train.py", f"model={stage}", "debug=fast", *given, "device=cpu", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("train.py", f"model={stage}", "debug=fast", *given, "device=cpu", cwd=tmp_path))
     rows = [json.loads(line) for line in (run_of(tmp_path) / "metrics.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in rows if "val" in row] == [0, 1, 2]
     assert [row["iteration"] for row in rows if "gradient_norm" in row] == [1, 2]
@@ -51,6 +49,5 @@ def test_fast_does_two_iterations_of_everything(stage: str, called: Script, corp
 
 def test_profile_leaves_a_trace_and_a_table(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     given = ["debug=profile", "logger=csv", "data=text", f"data.path={corpus_file}", *SMALL]
-    done = called("train.py", "model=v2", *given, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("train.py", "model=v2", *given, cwd=tmp_path))
     assert {"trace.json.gz", "operators.txt", "metrics.csv"} <= {path.name for path in run_of(tmp_path).iterdir()}

@@ -17,7 +17,7 @@ import pytest
 from gpt.base.ladder import SMALL
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import REPOSITORY, Script, succeeded
 from tests.test_notebooks import ROUNDING, documented_runs
 
 pytestmark = pytest.mark.slow
@@ -98,8 +98,7 @@ def test_compare_shows_the_sweep(checkout: Path) -> None:
 
 
 def test_the_record_reaches_the_loss_that_is_documented_for_v7(script: Script, tmp_path: Path) -> None:
-    done = script("train.py", "experiment=speedrun_cpu", "seed=4", "hydra.run.dir=record", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("train.py", "experiment=speedrun_cpu", "seed=4", "hydra.run.dir=record", cwd=tmp_path))
     summary = RunFolder(tmp_path / "record").summary()
     assert summary.target == 1.4873
     assert summary.exact.nats <= summary.target

@@ -25,9 +25,9 @@ def test_a_signal_is_one_request_however_often_a_launcher_repeats_it_and_a_later
 ) -> None:
     with Stop().listening() as stop, stop.deferred():
         stop.check()
-        for _ in range(2):
-            send(signal.SIGINT)
-            assert stop.requested == signal.SIGINT
+        send(signal.SIGINT)
+        send(signal.SIGINT)
+        assert stop.requested == signal.SIGINT
         with pytest.raises(Stopped) as stopped:  # long work checks
             stop.check()
         monkeypatch.setattr("gpt.base.stopping._REPEATS", 0.0)
@@ -148,11 +148,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     signal.signal(signal.SIGUSR2, before)
 
 
-def test_a_cluster_that_repeats_itself_does_not_insist(cluster: list[int]) -> None:
+def test_a_cluster_that_repeats_itself_does_not_insist_but_ctrl_c_ends_its_job(cluster: list[int]) -> None:
     with Stop().listening() as stop, stop.deferred():
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
             send(number)
         assert stop.requested == signal.SIGUSR2
+    with pytest.raises(Stopped), requeued(), Stop().listening():
+        send(signal.SIGINT)
     assert cluster == []
 
 
@@ -171,9 +173,3 @@ def test_a_job_asks_to_be_requeued_once_it_has_saved(cluster: list[int]) -> None
     assert saved == [[]]
     assert cluster == [signal.SIGUSR2]
     assert ended.value.code is None  # a failure could end the task that requeues them all
-
-
-def test_ctrl_c_ends_a_job_of_a_cluster(cluster: list[int]) -> None:
-    with pytest.raises(Stopped), requeued(), Stop().listening():
-        send(signal.SIGINT)
-    assert cluster == []

@@ -19,7 +19,7 @@ from hydra.core.plugins import Plugins
 
 from gpt.base.keys import flat
 from gpt.data.overlap import recited
-from tests.conftest import REPOSITORY, Script, TrainedOnce
+from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 
 TEXT = ["data=text", "data.path=corpus.txt"]
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
@@ -30,8 +30,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def test_train_ends_with_what_was_documented_and_measured(script: Script, tmp_path: Path) -> None:
-    done = script("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path))
     assert done.stderr == ""
     (run,) = run_folders(tmp_path)
     assert re.fullmatch(r"\d\d-\d\d-\d\d_v5_seed3", run.name)
@@ -48,8 +47,7 @@ def test_train_ends_with_what_was_documented_and_measured(script: Script, tmp_pa
 
 def test_generate_writes_the_text_alone_to_standard_output(script: Script, called: Script, trained: Path) -> None:
     arguments = ("prompt=Abc", "tokens=30", "seed=5")
-    first = script("generate.py", *arguments, cwd=trained)
-    assert first.returncode == 0, first.stderr
+    first = succeeded(script("generate.py", *arguments, cwd=trained))
     assert first.stdout.startswith("Abc")
     assert len(first.stdout) == len("Abc") + 30 + len("\n")
     assert "best weights of runs/" in first.stderr
@@ -64,11 +62,8 @@ def test_generate_takes_its_options_and_skips_a_damaged_run_with_a_warning(
     (tmp_path / "runs" / "damaged" / "summary.json").write_text("{}")
     prompt = tmp_path / "prompt, (1).txt"
     prompt.write_text("abc\n")
-    done = called(
-        "generate.py", f"prompt_file={prompt}", "tokens=20", "num_samples=3", "temperature=0", "top_k=5", "top_p=0.9",
-        "weights=last", "device=cpu", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    options = ["tokens=20", "num_samples=3", "temperature=0", "top_k=5", "top_p=0.9", "weights=last", "device=cpu"]
+    done = succeeded(called("generate.py", f"prompt_file={prompt}", *options, cwd=tmp_path))
     samples = done.stdout.split("\n\n")[:3]
     assert samples[0].startswith("abc\n")
     assert len(set(samples)) == 1  # at temperature 0 all are the same
@@ -80,8 +75,7 @@ def test_generate_says_what_its_samples_recite(called: Script, corpus_file: Path
     """The prompt and what lies between two samples do not count."""
     begun = corpus_file.read_text()[:100]
     options = ["tokens=30", "num_samples=3", "temperature=0.3", "recited=true"]
-    done = called("generate.py", f"prompt={begun}", *options, cwd=trained)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("generate.py", f"prompt={begun}", *options, cwd=trained))
     samples = [part.removeprefix(begun).rstrip("\n") for part in done.stdout.split(begun)[1:]]
     assert len(samples) == 3
     found = [recited(sample, corpus_file.read_text()[:18_000]) for sample in samples]
@@ -95,27 +89,21 @@ def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:
     """No character of a prompt means anything to Hydra, but null is none."""
     values = ["a b, c", "it's", "x\\", "\\${b}", "[1", "a=b", '"', "äöü 日本"]
     for value in values:
-        done = called("generate.py", f"prompt={value}", "--cfg", "job", "--resolve", cwd=trained)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(called("generate.py", f"prompt={value}", "--cfg", "job", "--resolve", cwd=trained))
         assert yaml.safe_load(done.stdout)["prompt"] == value
     assert len(called("generate.py", "prompt=null", "tokens=1", cwd=trained).stdout) == len("x\n")
 
 
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        ("generate.py tokens=1000 | head -c 10", []),
-        ("train.py --help >/dev/full", ["error: No space left on device"]),
-        ("generate.py tokens=5 >/dev/full", ["error: No space left on device"]),
-    ],
-)
-def test_what_cannot_be_printed_ends_in_at_most_one_line(command: str, said: list[str], trained: Path) -> None:
+def test_what_cannot_be_printed_ends_in_at_most_one_line(trained: Path) -> None:
     """With Python's usual buffers, whose content would otherwise fail once nothing can be said of it."""
-    command = f"{sys.executable} {REPOSITORY / command}; exit ${{PIPESTATUS[0]}}"
     usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    done = subprocess.run(["bash", "-c", command], cwd=trained, env=usual, capture_output=True, text=True)
-    assert [line for line in done.stderr.splitlines() if " weights of " not in line] == said  # which run it is
-    assert done.returncode == 1
+    full = ["error: No space left on device"]
+    for typed, said in {"generate.py tokens=1000 | head -c 10": [], "train.py --help >/dev/full": full,
+                        "generate.py tokens=5 >/dev/full": full}.items():  # fmt: skip
+        command = f"{sys.executable} {REPOSITORY / typed}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], cwd=trained, env=usual, capture_output=True, text=True)
+        assert [line for line in done.stderr.splitlines() if " weights of " not in line] == said  # which run it is
+        assert done.returncode == 1
 
 
 def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, trained: Path, tmp_path: Path) -> None:
@@ -126,8 +114,7 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
     assert "1 run on words, and (more).txt" in done.stdout
     assert {path.name for path in (tmp_path / "new").iterdir()} == written
     (tmp_path / "place").mkdir()
-    done = called("compare.py", f"runs=[{run},{run.parent}]", cwd=tmp_path / "place")
-    assert done.returncode == 0, done.stderr
+    succeeded(called("compare.py", f"runs=[{run},{run.parent}]", cwd=tmp_path / "place"))
     assert {path.name for path in (tmp_path / "place").iterdir()} == written
     assert sorted(trained.rglob("*")) == before
 
@@ -136,8 +123,7 @@ def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
     script: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
     shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    done = script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=tmp_path))
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(tmp_path)}
     assert {name: found["stage"] for name, found in summaries.items()} == {
         "000_v1_seed1337": "v1", "001_v6_seed1337": "v6",
@@ -198,67 +184,42 @@ def test_a_signal_ends_a_command_in_a_line_from_its_first_moment(
 def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
     absent = "if name.startswith('hydra_plugins'): raise ModuleNotFoundError(name)"
     done = importing(absent, "train.py", "-m", "hydra/launcher=slurm", "seed=1,2", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == "error: hydra/launcher=submitit_slurm is not installed: pip install -e '.[slurm]'\n"
+    refused(done, "error: hydra/launcher=submitit_slurm is not installed: pip install -e '.[slurm]'\n")
 
 
 GLOBAL = "# @package _global_\n"
+WRONG_FILES = [
+    ("model/own", f"{GLOBAL}defaults:\n  - own\nadds: x", "maximum recursion depth exceeded"),
+    ("model/own", f'{GLOBAL}adds: "a\0b"', "unacceptable character #x0000"),
+    ("model/own", f"{GLOBAL}adds: caf\udce9", "codec can't decode byte 0xe9"),
+    ("model/own", f"{GLOBAL}model:\n\tn_embd: 3", 'own.yaml", line 3'),
+    ("model/own", f"{GLOBAL}model: 5", "model=5: must be a group of keys"),
+    ("logger/own", "_target_: a.B", "of this logger lacks the line '# @package logger.NAME' at its top"),
+    ("experiment/own", "seed: 5", "of this experiment lacks the line '# @package _global_' at its top"),
+    ("model/v5", "", "model/v5.yaml has the same name as a file in conf/, which would be used instead: rename it"),
+]
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("model/own", f"{GLOBAL}defaults:\n  - own\nadds: x", "maximum recursion depth exceeded"),
-        ("model/own", f'{GLOBAL}adds: "a\0b"', "unacceptable character #x0000"),
-        ("model/own", f"{GLOBAL}adds: caf\udce9", "codec can't decode byte 0xe9"),
-        ("model/own", f"{GLOBAL}model:\n\tn_embd: 3", 'own.yaml", line 3'),
-        ("model/own", f"{GLOBAL}model: 5", "model=5: must be a group of keys"),
-        ("model/own", "adds: x\nmodel:\n  n: 1", "of this model lacks the line '# @package _global_' at its top"),
-        ("logger/own", "_target_: a.B", "of this logger lacks the line '# @package logger.NAME' at its top"),
-        ("experiment/own", "seed: 5", "of this experiment lacks the line '# @package _global_' at its top"),
-        ("model/v5", "", "model/v5.yaml has the same name as a file in conf/, which would be used instead: rename it"),
-    ],
-)
-def test_what_is_wrong_in_a_folder_of_ones_own_ends_in_one_line(
-    file: str, content: str, message: str, called: Script, tmp_path: Path
-) -> None:
-    group, _, name = file.partition("/")
-    (tmp_path / group).mkdir()
-    (tmp_path / f"{file}.yaml").write_bytes(content.encode(errors="surrogateescape"))
-    refused(called("train.py", "--config-dir=.", f"{group}={name}", cwd=tmp_path), message)
+def test_what_is_wrong_in_a_folder_of_ones_own_ends_in_one_line(called: Script, tmp_path: Path) -> None:
+    for number, (file, content, message) in enumerate(WRONG_FILES):
+        path = tmp_path / str(number) / f"{file}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content.encode(errors="surrogateescape"))
+        chosen = f"{path.parent.name}={path.stem}"
+        refused(called("train.py", f"--config-dir={number}", chosen, cwd=tmp_path), message)
 
 
-def refused(done: subprocess.CompletedProcess, message: str) -> None:
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert done.stderr.startswith("error: ")
-    assert message in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["generate.py", "prompt=é"], "the character 'é' (U+00E9) is not in the vocabulary"),
-        (["generate.py", "prompt="], "the prompt is empty"),
-        (["generate.py", "num_samples=2147483647"], "be at most 100,000,000: generate it in several parts"),
-        (["generate.py", "device=cuda"], "device=cuda is not available here"),
-        (["generate.py", "beam=3"], "beam is for a run that translates, but this one continues a text"),
-        (["play.py", "weights=7000", "open=false"], "the run has no weights after 7000 iterations"),
-    ],
-)
-def test_what_can_be_wrong_once_there_is_a_run(
-    arguments: list[str], message: str, called: Script, trained: Path
-) -> None:
-    if "device=cuda" in arguments and torch.cuda.is_available():
-        arguments, message = ["generate.py", "device=mps"], "device=mps is not available here"
-    refused(called(*arguments, cwd=trained), message)
-
-
-def test_help_imports_no_torch(tmp_path: Path) -> None:
-    """Importing it takes a second, which is long for a Tab, too."""
-    command = [sys.executable, "-X", "importtime", str(REPOSITORY / "train.py"), "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert {"hydra", "torch"} & imported == {"hydra"}
+def test_what_can_be_wrong_once_there_is_a_run(called: Script, trained: Path) -> None:
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    for typed, message in (
+        ("generate.py prompt=é", "the character 'é' (U+00E9) is not in the vocabulary"),
+        ("generate.py prompt=", "the prompt is empty"),
+        ("generate.py num_samples=2147483647", "be at most 100,000,000: generate it in several parts"),
+        (f"generate.py device={absent}", f"device={absent} is not available here"),
+        ("generate.py beam=3", "beam is for a run that translates, but this one continues a text"),
+        ("play.py weights=7000 open=false", "the run has no weights after 7000 iterations"),
+    ):
+        refused(called(*typed.split(), cwd=trained), message)
 
 
 def test_a_sweeper_gets_the_validation_loss_of_each_job(
@@ -271,8 +232,7 @@ def test_a_sweeper_gets_the_validation_loss_of_each_job(
     monkeypatch.setattr(sweeper, "sweep", lambda self, arguments: got.extend(sweep(self, arguments)))
     shutil.copy(corpus_file, tmp_path / "corpus.txt")
     swept = ["-m", "model=v1", "seed=1,2", *SHORT, *TEXT]
-    done = called("train.py", *swept, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("train.py", *swept, cwd=tmp_path))
     assert "job 2 of 2: seed=2" in done.stdout.splitlines()
     losses = [json.loads((run / "summary.json").read_text())["exact"]["nats"] for run in run_folders(tmp_path)]
     assert [job.return_value for batch in got for job in batch] == losses
@@ -310,12 +270,10 @@ def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Pa
 
 def test_a_run_records_how_it_was_started_and_resumed(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     options = ["model=v1", *SHORT, "data=text", f"data.path={corpus_file}", "name=short", "tags=[a,b]"]
-    done = called("train.py", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("train.py", *options, cwd=tmp_path))
     (run,) = run_folders(tmp_path)
     assert re.fullmatch(r"\d\d-\d\d-\d\d_v1_short_seed1337", run.name)
-    done = called("train.py", f"resume={run}", "training.max_iters=8", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("train.py", f"resume={run}", "training.max_iters=8", cwd=tmp_path))
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["name"], summary["tags"]) == ("short", ["a", "b"])
     assert [(c["iteration"], c["command"]) for c in summary["commands"]] == [
@@ -330,8 +288,7 @@ def test_a_run_records_how_it_was_started_and_resumed(called: Script, corpus_fil
 def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path: Path) -> None:
     text = tmp_path / "a text.txt"
     text.write_text("Abc def gha.\nJé abc.\n" * 20)
-    done = called("evaluate.py", f"text={text}", "json=true", cwd=trained)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("evaluate.py", f"text={text}", "json=true", cwd=trained))
     assert done.stderr == "warning: left out 20 characters that the vocabulary lacks: 'é'\n"
     found = json.loads(done.stdout)
     assert found["bits_per_character"] == pytest.approx(found["nats_per_character"] / math.log(2))
@@ -359,8 +316,7 @@ def test_any_split_is_evaluated(stage: str, called: Script, trained_run: Trained
     run = trained_run(stage)
     estimated = json.loads((run / "summary.json").read_text())["estimated"]
     for split in ("train", "val"):
-        done = called("evaluate.py", f"run={run}", f"split={split}", "weights=last", "json=true", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
+        arguments = (f"run={run}", f"split={split}", "weights=last", "json=true")
+        found = json.loads(succeeded(called("evaluate.py", *arguments, cwd=tmp_path)).stdout)
         assert found["nats_per_character"] == pytest.approx(estimated[split]["nats"], abs=0.1)
         assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.15)

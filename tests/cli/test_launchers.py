@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Script
+from tests.conftest import Script, succeeded
 from tests.sweeping import (
     COMMANDS,
     FILES,
@@ -67,8 +67,7 @@ def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(script: Script
     """Slurm sends SIGUSR2 before a time limit, and where it pre-empts, SIGTERM first."""
     sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
     interrupt(sweep, folder / "S", 2, signal.SIGTERM, signal.SIGUSR2)
-    done = finished(sweep)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(finished(sweep))
     assert done.stdout.startswith("2 jobs in S, their logs in S/.submitit\n")
     logs = "".join(path.read_text() for path in folder.glob("S/.submitit/*/*_log.out"))
     for job in range(2):
@@ -120,8 +119,7 @@ def test_a_job_of_two_tasks_is_requeued_as_a_whole(script: Script, folder: Path)
     for number in (signal.SIGTERM, signal.SIGUSR2):
         for task in tasks_of(sweep):
             os.kill(task, number)
-    done = finished(sweep)
-    assert done.returncode == 0, done.stderr
+    succeeded(finished(sweep))
     assert any("resuming S/000_v1_seed1" in path.read_text() for path in folder.glob("S/.submitit/*/*_0_log.out"))
     assert script("train.py", *V1, "seed=1", few, "hydra.sweep.dir=one", cwd=folder).returncode == 0
     assert losses(folder / "S") == pytest.approx(losses(folder / "one"), abs=1e-4)
@@ -161,8 +159,7 @@ QUIET_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # no 
 ])  # fmt: skip
 def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
     """Those for Slurm: tests/slurm/."""
-    done = run_short(command, folder, **QUIET_RAY)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(run_short(command, folder, **QUIET_RAY))
     if "--cfg" in command:
         assert "max_num_timeout: 100" in done.stdout
     else:
@@ -177,8 +174,7 @@ def test_a_sweep_on_ray_is_resumed_and_ends_as_the_unbroken_one(script: Script, 
     wait_until(lambda: len(list(folder.glob("S/0*/checkpoints"))) == 2)
     sweep.send_signal(signal.SIGINT)
     assert finished(sweep).returncode == 130
-    again = run(*ray, cwd=folder, **QUIET_RAY)
-    assert again.returncode == 0, again.stderr
+    again = succeeded(run(*ray, cwd=folder, **QUIET_RAY))
     assert "[1] resuming S/000_v1_seed1 from iteration " in again.stdout
     assert script("train.py", *V1, "seed=1,2", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
     assert contents(folder / "S") == contents(folder / "whole")

@@ -3,14 +3,12 @@
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from gpt.runs.finding import finished_runs
-from tests.conftest import REPOSITORY, Script, shell_commands
+from tests.conftest import REPOSITORY, Script, shell_commands, succeeded
 
 COMMANDS = shell_commands("lab/sweeps.md")
 SHOWN = re.findall(r"experiment=(\w+)", " ".join(COMMANDS))
@@ -18,31 +16,14 @@ SHORT = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iter
 
 TINY = """# @package _global_
 adds: nothing
-defaults:
-  - override /data: text
-data:
-  path: corpus.txt
-model:
-  _target_: gpt.models.v3_attention_heads.GPT
-  block_size: 4
-  n_embd: 8
-  n_head: 2
-training:
-  max_iters: 2
-  eval_iters: 1
-documented:
-  train: null
-  val: 1.5
-  kind: estimated
+defaults: [override /data: text]
+data: {path: corpus.txt}
+model: {_target_: gpt.models.v3_attention_heads.GPT, block_size: 4, n_embd: 8, n_head: 2}
+training: {max_iters: 2, eval_iters: 1}
+documented: {train: null, val: 1.5, kind: estimated}
 """
 HEADS = """# @package _global_
-hydra:
-  mode: MULTIRUN
-  sweeper:
-    params:
-      model: tiny,v2
-      model.n_head: 1,2
-      seed: 1,2,3
+hydra: {mode: MULTIRUN, sweeper: {params: {model: "tiny,v2", model.n_head: "1,2", seed: "1,2,3"}}}
 """
 
 
@@ -58,11 +39,8 @@ def folder(corpus_file: Path, tmp_path: Path) -> Path:
 
 
 def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(called: Script, folder: Path) -> None:
-    done = called(
-        "train.py", "--config-dir=mine", "experiment=two_heads", "model=tiny", "seed=1", "hydra.sweep.dir=sweep",
-        cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    typed = ["--config-dir=mine", "experiment=two_heads", "model=tiny", "seed=1", "hydra.sweep.dir=sweep"]
+    done = succeeded(called("train.py", *typed, cwd=folder))
     assert re.findall(r"job .*", done.stdout + done.stderr) == ["job 1 of 2: n_head=1", "job 2 of 2: n_head=2"]
     # The command of a job repeats where its configuration is, so that it can be pasted.
     assert f"--config-dir={folder / 'mine'}" in next(folder.glob("sweep/000*/commands.jsonl")).read_text()
@@ -70,8 +48,7 @@ def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(
 
 def test_a_sweep_counts_its_jobs_and_ends_with_its_documented_runs_and_a_ranking(called: Script, folder: Path) -> None:
     swept = ["-m", "model=glob(tin*)", "model.n_head=1,2", "seed=1,2"]
-    done = called("train.py", "--config-dir=mine", *swept, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("train.py", "--config-dir=mine", *swept, cwd=folder))
     assert "job 4 of 4: model=tiny n_head=2 seed=2" in done.stdout + done.stderr
     documented, ranking = re.findall(r"^tiny .*|^\d .*", done.stdout, re.MULTILINE)[0], done.stdout
     assert re.match(r"tiny +val +1\.5000 +\S+ ± \S+ +2 .* differs by more than 0\.03", documented)
@@ -98,8 +75,7 @@ def test_a_sweep_replaces_no_file_but_the_record_of_another_sweep(called: Script
     victim.write_text("hydra:\n  run:\n")  # of a sweep that was killed while Hydra wrote it
     record.hardlink_to(victim)
     for _ in range(2):
-        done = called("train.py", *sweep, "resume=auto", cwd=folder)
-        assert done.returncode == 0, done.stderr
+        succeeded(called("train.py", *sweep, "resume=auto", cwd=folder))
     assert victim.read_text() == "hydra:\n  run:\n"
 
 
@@ -114,18 +90,14 @@ def test_every_sweep_of_the_project_is_on_the_page() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_page_run(corpus_file: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     shutil.copy(corpus_file, tmp_path / "corpus.txt")
     for command in COMMANDS:
         program, name, *arguments = shlex.split(command)
         assert program == "python"
         if name == "train.py":
             arguments += SHORT if "records/" in command else [*SHORT, "data=text", "data.path=corpus.txt"]
-        done = subprocess.run(
-            [sys.executable, REPOSITORY / name, *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in succeeded(script(name, *arguments, cwd=tmp_path)).stderr
     runs = {path.name: len(finished_runs(path)) for path in (tmp_path / "runs").iterdir() if path.is_dir()}
     assert runs == {
         "ladder": 21, "lr_range": 18, "depth_without_residuals": 20, "context_length": 6, "heads": 18, "vocabulary": 18,

@@ -25,7 +25,7 @@ from docs.quoting import PAGES, PICTURES, filled
 from gpt.base.errors import RequestError
 from gpt.base.ladder import LADDER, SMALL
 from gpt.runs.folder import RunFolder
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import REPOSITORY, Script, succeeded
 from tests.playground.browsing import chromium, violations
 
 DOCS = REPOSITORY / "docs"
@@ -165,11 +165,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(file, copy)
     (copy / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
     built = copy / "docs" / "_build" / "html"
-    done = subprocess.run(
+    succeeded(subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "-n", "-q", "docs", built], cwd=copy, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(copy)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    ))  # fmt: skip
     return built
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import gpt
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, succeeded
 from tests.playground.browsing import chromium_path
 
 _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_iters=1", "device=cpu")
@@ -30,11 +30,10 @@ def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> No
     for stage in ("v3", "v5"):
         folder = tmp_path / "docs" / "_generated" / "screenshots" / stage
         gpt.train(f"model={stage}", *_SHORT, folder=folder)
-    done = subprocess.run(
+    succeeded(subprocess.run(
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    ))  # fmt: skip
     sizes = {path.name: Image.open(path).size for path in images.iterdir()}
     assert sizes == {
         "playground.png": (1280, 1640), "playground_attention.png": (1280, 1760), "playground.webp": (720, 1300),

@@ -12,7 +12,7 @@ import pytest
 from gpt.base.errors import RequestError
 from gpt.reports import comparison
 from gpt.reports.comparison import ComparisonReport
-from tests.conftest import Script, TrainedOnce, compare_config
+from tests.conftest import Script, TrainedOnce, compare_config, succeeded
 from tests.faults.trials import tree
 from tests.reports.test_ranking import RUN, copies
 
@@ -77,16 +77,14 @@ def test_compare_writes_tables_and_pictures(called: Script, trained_run: Trained
     for name in ("compare.png", "compare_by.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     assert "| v5 " in (tmp_path / "out" / "compare.md").read_text()
-    again = called("compare.py", "runs=other", "out=out", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+    succeeded(called("compare.py", "runs=other", "out=out", cwd=tmp_path))
     assert not (tmp_path / "out" / "compare_by.png").exists()  # it would be beside the tables of other runs
 
 
 def test_a_slide_is_one_file(called: Script, tmp_path: Path) -> None:
     shutil.copytree(RUN, tmp_path / "runs" / "a")
     for name, beginning in (("s.svg", b"<?xml"), ("s.PNG", b"\x89PNG"), ("s.pdf", b"%PDF")):
-        done = called("compare.py", f"out=slides/{name}", "title=What is it worth?", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(called("compare.py", f"out=slides/{name}", "title=What is it worth?", cwd=tmp_path))
         assert done.stdout.endswith(f"written: slides/{name}\n")
         assert (tmp_path / "slides" / name).read_bytes().startswith(beginning)
     assert len([*(tmp_path / "slides").iterdir()]) == 3
@@ -111,10 +109,8 @@ def test_the_loss_is_drawn_against_a_key_of_the_corpus(called: Script, tmp_path:
     """In one picture of all runs, although losses over different texts are in tables of their own."""
     swept = ["-m", "model=v1", "data=recall", "data.distance=0,3", "data.size=100", "model.block_size=16"]
     short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1", "hydra.sweep.dir=runs"]
-    done = called("train.py", *swept, *short, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    done = called("compare.py", "by=distance", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("train.py", *swept, *short, cwd=tmp_path))
+    done = succeeded(called("compare.py", "by=distance", cwd=tmp_path))
     assert sorted(path.name for path in (tmp_path / "runs").glob("compare*.png")) == ["compare.png", "compare_by.png"]
     assert done.stdout.count("1 run on recall, pairs=4, distance=") == 2
     done = called("compare.py", "by=learning_rate", cwd=tmp_path)

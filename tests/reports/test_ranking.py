@@ -16,7 +16,7 @@ from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun, finished_runs, roots, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Metric, Parent
-from tests.conftest import REPOSITORY, Script, TrainedOnce
+from tests.conftest import REPOSITORY, Script, TrainedOnce, succeeded
 from tests.losses import exact
 
 RUN = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"
@@ -177,8 +177,7 @@ def test_runs_that_have_no_result_are_told(
         (run.path / "summary.json").unlink()
     found[2].folder.write_ending("diverged")
     found[3].folder.write_ending("failed")
-    done = called("compare.py", "by=learning_rate", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("compare.py", "by=learning_rate", cwd=tmp_path))
     told = [f"{how} at iteration 40 of 40" for how in ("killed", "diverged", "failed")]
     assert all(standing in done.stdout for standing in told)
     assert all(standing in (tmp_path / "runs" / "compare.md").read_text() for standing in told)
