@@ -1,17 +1,20 @@
 """The report of compare.py, as tables for people and programs and as pictures; and that at the end of a sweep."""
 
+import contextlib
+import hashlib
 import json
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
-from gpt.base.errors import RequestError
-from gpt.base.files import write_atomically
+from gpt.base.errors import RequestError, UserError
+from gpt.base.files import PLACE, read_text_file, sealed, unseal, write_atomically
 from gpt.base.keys import declared
-from gpt.base.pictures import write_picture
+from gpt.base.pictures import check_replaceable, write_picture
 from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
@@ -23,7 +26,9 @@ from gpt.runs.records import LOSSES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_TABLES = ("compare.json", "compare.md", "compare.csv")  # the first is written first, and says that the others are ours
+WRITER = "compare.py"
+_RECORD = "compare.json"  # has its checksum and those of the tables, which have none of their own
+_TABLES = ("compare.md", "compare.csv")
 _PICTURES = ("compare.png", "compare_by.png", "compare_by_[0-9]*.png")
 
 
@@ -62,36 +67,34 @@ class ComparisonReport:
     def write(self, out: Path) -> list[Path]:
         """Write the tables and the pictures to a folder, and return their paths.
 
-        Raises RequestError, before anything is written, for a key of `by` that does not vary, and if the folder has a
-        file of such a name that is not from an earlier comparison.
+        Raises RequestError, before anything is written, for a key of `by` that does not vary, and if the folder has
+        something under such a name that is not as an earlier comparison wrote it.
         """
-        earlier = [path for pattern in (*_TABLES, *_PICTURES) for path in sorted(out.glob(pattern))]
-        if earlier and not _is_record(out / _TABLES[0]):  # which a comparison that was cut off has, too
-            raise RequestError(
-                f"{earlier[0]} is not from a comparison, which writes {', '.join(_TABLES)} together: "
-                "move it, or choose another folder with out=FOLDER"
-            )
+        pictures, digests = self._pictures(), _digests(out / _RECORD)
+        earlier = sorted(path.name for name in _PICTURES for path in out.glob(name))
+        names = list(dict.fromkeys([_RECORD, *_TABLES, *pictures, *earlier]))
+        for name in names:
+            check_replaceable(out / name, WRITER, digests.get(name))
+        texts = dict(zip(_TABLES, (self.text("github") + "\n", tables.as_csv(self.rankings)), strict=True))
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
-        texts = (json.dumps(record, indent=2) + "\n", self.text("github") + "\n", tables.as_csv(self.rankings))
-        pictures = self._pictures()
+        record["tables"] = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
         out.mkdir(parents=True, exist_ok=True)
-        for path in earlier:
-            if path.suffix == ".png":  # which this comparison may not have
-                path.unlink()
-        for name, text in zip(_TABLES, texts, strict=True):
+        for name in names[1:]:  # which this comparison may not have, or which its record would not know
+            (out / name).unlink(missing_ok=True)
+        record_text = sealed(json.dumps({**record, "checksum": PLACE}, indent=2)) + "\n"
+        for name, text in {_RECORD: record_text, **texts}.items():
             write_atomically(out / name, text)
         for name, figure in pictures.items():
-            write_picture(out / name, figure)
-        return [out / name for name in (*_TABLES, *pictures)]
+            write_picture(out / name, figure, WRITER)
+        return [out / name for name in (_RECORD, *texts, *pictures)]
 
     def write_picture(self, path: Path) -> list[Path]:
-        """Write the picture of the curves alone. Raises RequestError if there are none, or if `path` is a folder."""
-        if path.is_dir():
-            raise RequestError(f"out={path} is a folder, but its name is one of a picture: choose another")
+        """Write the picture of the curves alone. Raises RequestError if there are none, and as `check_replaceable`."""
+        check_replaceable(path, WRITER)
         if (figure := self._curves()) is None:
             raise RequestError("none of these runs has a curve to draw")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, figure)
+        write_picture(path, figure, WRITER)
         return [path]
 
     def _curves(self) -> "Figure | None":
@@ -139,9 +142,9 @@ def print_comparison(folder: Path) -> None:
     print(f"\nfull report, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")
 
 
-def _is_record(path: Path) -> bool:
-    """Whether a comparison has written this file."""
-    try:
-        return "rankings" in json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
+def _digests(record: Path) -> dict[str, str]:
+    """The SHA-256 of the record of an earlier comparison and of its tables; {} if it is none, or was changed."""
+    with contextlib.suppress(UserError, TypeError, AttributeError):
+        text = read_text_file(record, largest=sys.maxsize)
+        return {record.name: hashlib.sha256(text.encode()).hexdigest(), **unseal(text, record)["tables"]}
+    return {}

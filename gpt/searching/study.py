@@ -36,6 +36,7 @@ from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserE
 from gpt.base.files import own_file
 from gpt.base.keys import differences
 from gpt.base.losses import Loss
+from gpt.base.pictures import check_replaceable
 from gpt.base.schema import TrainConfig
 from gpt.base.seeding import generator
 from gpt.runs.folder import RunFolder, RunState
@@ -48,6 +49,7 @@ from gpt.training.watchers import Phase, Watcher
 
 _SPREAD = 10  # the first trials, which cover the space evenly
 _DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
+WRITER = "search.py"  # of a study's picture
 _SETTINGS = "settings"  # what a study stores of the search that made it
 _PATIENCE = 60.0  # seconds to wait for another worker's transaction
 _ERRORS = (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError)  # of the libraries that use a study
@@ -108,8 +110,7 @@ class Search:
         self.picture = folder / "search.png"
         with self._lock, _usable(self._file, (Exception,)):  # whatever the libraries make of a damaged file
             self._lock_id = lock_in(folder)
-            if not os.path.lexists(self._file):
-                _check_free(self.picture)
+            check_replaceable(self.picture, WRITER)
             self.study = _opened(self._file, MedianPruner() if prune else NopPruner(), goal)
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
             self._check_trials()

@@ -1,16 +1,22 @@
 """compare.py's files: they replace those of an earlier comparison and nothing else, and show what was asked for."""
 
+import contextlib
 import csv
 import dataclasses
 import errno
+import itertools
 import json
+import os
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from gpt.base.errors import RequestError
-from gpt.reports import comparison
+from gpt.base.pictures import FORMATS, picture, write_picture
+from gpt.reports import comparison, plots
 from gpt.reports.comparison import ComparisonReport
 from tests.conftest import Script, TrainedOnce, compare_config, succeeded
 from tests.faults.trials import tree
@@ -24,32 +30,83 @@ def report(tmp_path: Path) -> ComparisonReport:
     return dataclasses.replace(report, ranked=[*report.rankings, *report.rankings])
 
 
-@pytest.mark.parametrize("name", ["compare.csv", "compare.json", "compare_by_2.png"])
+OWN = ["compare.csv", "compare.json", "compare.md", "compare.png", "compare_by_1.png", "compare_by_9.png"]
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("beside", [False, True])
 def test_a_picture_or_table_of_the_users_own_is_not_replaced(
-    name: str, report: ComparisonReport, tmp_path: Path
+    name: str, beside: bool, report: ComparisonReport, tmp_path: Path
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / name).write_text("precious")
-    with pytest.raises(RequestError, match="is not from a comparison"):
-        report.write(tmp_path / "out")
-    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["precious"]
+    """Nor beside the files of a comparison, nor if a comparison wrote it and the user has edited it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for content in (b"precious", b"edited"):
+        if beside:
+            report.write(out)
+        own = (out / name).read_bytes() + b"!" if content == b"edited" and (out / name).exists() else content
+        (out / name).write_bytes(own)
+        before = tree(out)
+        with pytest.raises(RequestError, match=f"{name} is not as compare.py has written it, and is not replaced"):
+            report.write(out)
+        assert tree(out) == before
+        shutil.rmtree(out)
+        out.mkdir()
 
 
-@pytest.mark.parametrize("whole", [0, 1, 2])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_slide_replaces_only_a_slide_that_nobody_has_changed(
+    kind: str, report: ComparisonReport, tmp_path: Path
+) -> None:
+    path = tmp_path / f"thesis.{kind}"
+    report.write_picture(path)
+    report.write_picture(path)
+    ours = path.read_bytes()
+    figure = plots.draw(report.comparison, report.rankings, "iterations")
+    assert figure is not None
+    for own in (b"", b"precious", picture(figure, kind), ours + b"\n", ours.replace(b"e", b"a", 1)):
+        path.write_bytes(own)
+        with pytest.raises(RequestError, match=r"is not as compare\.py has written it"):
+            report.write_picture(path)
+        assert path.read_bytes() == own
+    path.write_bytes(ours)
+    with pytest.raises(RequestError, match=r"is not as search\.py has written it"):
+        write_picture(path, figure, "search.py")
+    (tmp_path / "own").write_bytes(ours)
+    for make in (lambda: path.symlink_to(tmp_path / "own"), path.mkdir, lambda: os.mkfifo(path)):
+        path.rmdir() if path.is_dir() else path.unlink()
+        make()
+        with pytest.raises(RequestError, match=r"is not as compare\.py has written it"):
+            report.write_picture(path)
+
+
+def test_a_sealed_picture_is_still_a_picture(report: ComparisonReport, tmp_path: Path) -> None:
+    for kind in FORMATS:
+        report.write_picture(tmp_path / f"slide.{kind}")
+    with Image.open(tmp_path / "slide.png") as image:
+        image.load()
+        assert image.text["Comment"].startswith("written by compare.py of gpt-ladder")
+    ElementTree.parse(tmp_path / "slide.svg")
+    assert b"%%EOF" in (tmp_path / "slide.pdf").read_bytes()[-1024:]
+
+
+@pytest.mark.parametrize("whole", [0, 1, 2, 3])
 def test_a_comparison_that_a_full_disk_cut_off_is_replaced(
     whole: int, report: ComparisonReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out, count = tmp_path / "out", itertools.count()
 
     def write(path: Path, content: str) -> None:
-        if len(list(out.iterdir())) == whole:
+        if next(count) == whole:
             raise OSError(errno.ENOSPC, "No space left on device")
-        path.write_text(content)
+        path.write_bytes(content.encode())
 
+    report.write(out)
+    other = dataclasses.replace(report, ranked=report.rankings)  # with other tables
     with monkeypatch.context() as full:
         full.setattr(comparison, "write_atomically", write)
-        with pytest.raises(OSError, match="No space"):
-            report.write(out)
+        with pytest.raises(OSError, match="No space") if whole < 3 else contextlib.nullcontext():
+            other.write(out)
     written = report.write(out)
     assert written == [out / f"compare{end}" for end in (".json", ".md", ".csv", ".png", "_by_1.png", "_by_2.png")]
     assert {*out.iterdir()} == {*written}
@@ -91,7 +148,7 @@ def test_a_slide_is_one_file(called: Script, tmp_path: Path) -> None:
     (tmp_path / "x.png").mkdir()
     done = called("compare.py", "out=x.png", cwd=tmp_path)
     assert done.returncode == 2
-    assert "out=x.png is a folder" in done.stderr
+    assert "x.png is not as compare.py has written it" in done.stderr
 
 
 def test_stages_are_chosen_together_and_damaged_runs_alone_are_an_error(called: Script, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
     for value, loss in zip(values, (2.5, 2.1), strict=True):
         found.add_trial(create_trial(params={key: value}, distributions={key: where}, value=loss))
     drawn: list[Figure] = []
-    monkeypatch.setattr(report, "write_picture", lambda path, figure: drawn.append(figure))
+    monkeypatch.setattr(report, "write_picture", lambda path, figure, writer: drawn.append(figure))
     report.draw(found, tmp_path / "search.png")
     _, right = drawn[0].axes
     assert (right.get_xlabel(), right.get_xscale()) == ("learning_rate", scale)
@@ -349,11 +349,13 @@ def test_a_folder_of_another_search_or_without_its_study_or_with_a_damaged_one_i
     assert refused(RATE, "seed=2").startswith(f"{other}seed=2: give it a new folder with stud")
     assert refused(RATE.replace("1e-4", "1e-5")).startswith(f"{other}space.training.learning")
     assert tree(tmp_path) == before
+    drawn = (tmp_path / "S" / "search.png").read_bytes()
+    (tmp_path / "S" / "search.png").write_bytes(b"my own picture")
+    assert refused(RATE).startswith("error: S/search.png is not as search.py has written it, and is not replaced: move")
+    (tmp_path / "S" / "search.png").write_bytes(drawn)
     (tmp_path / "S" / "study.db").write_bytes(b"not a database" * 100)
     assert refused(RATE, code=1) == "error: cannot use S/study.db: file is not a database\n"
     (tmp_path / "S" / "study.db").unlink()
-    assert refused(RATE).startswith("error: S/search.png already exists and is not part of this search: move it")
-    (tmp_path / "S" / "search.png").unlink()
     assert refused(RATE).startswith("error: S/trial_000 already exists and is not part of this search: move it")
 
 
