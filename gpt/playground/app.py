@@ -109,9 +109,8 @@ class _Playground:
 
     @asynccontextmanager
     async def open(self, _: Starlette) -> AsyncIterator[None]:
-        """Stop the trainings and the worker threads when the server stops."""
+        """Stop the worker threads when the server stops."""
         yield
-        self._trainings.close()
         self._workshop.close()
 
     async def file(self, request: Request) -> Response:
@@ -182,7 +181,7 @@ class _Playground:
 
     async def _events(self) -> AsyncIterator[str]:
         ends, told = time.monotonic() + _LONGEST, None
-        while time.monotonic() < ends:
+        while time.monotonic() < ends and not self._trainings.is_closed:
             found = json.dumps(await self._workshop.compute(self._trainings.listed))
             yield ": still here\n\n" if found == told else f"data: {found}\n\n"
             told = found

@@ -38,7 +38,7 @@ class Catalogue:
         A damaged run is left out, with a warning. Raises RequestError if no run remains.
         """
         found = finished_runs(*self._roots, self._chosen.path, is_required=False)
-        self._found = {_id(run.folder): run for run in found}
+        self._found = {id_of(run.folder): run for run in found}
         listed = []
         for name, run in reversed(self._found.items()):
             with skipping_damaged():
@@ -46,7 +46,7 @@ class Catalogue:
         if not listed:
             raise RequestError("no finished runs remain")
         ids = [run["id"] for run in listed]
-        chosen = _id(self._chosen)
+        chosen = id_of(self._chosen)
         return {"chosen": chosen if chosen in ids else ids[0], "runs": listed}
 
     def full(self, id: str) -> dict[str, Any]:
@@ -79,5 +79,6 @@ class Catalogue:
         return self._found[id]
 
 
-def _id(run: RunFolder) -> str:
+def id_of(run: RunFolder) -> str:
+    """The id of a folder, whose name another folder may have, too."""
     return hashlib.sha256(bytes(run.path.absolute())).hexdigest()[:12]

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 import threading
 import webbrowser
 from collections.abc import Collection
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -52,21 +54,38 @@ def serve(
     if own not in LOCAL:
         log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no messages about malformed requests
-    config = configured(catalogue, trainings, [*LOCAL, own, *names])
+    server = Server(catalogue, trainings, [*LOCAL, own, *names])
+    for name in ("SIGHUP", "SIGUSR1"):  # a closed terminal; what schedulers send before preemption
+        number = getattr(signal, name, None)  # Windows lacks them
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
     print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
         # In the background, because a browser in the terminal runs until its user closes it.
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with bound, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
 
 
-def configured(catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> uvicorn.Config:
-    """How the playground is served, under these host names alone."""
-    return uvicorn.Config(
-        _Guard(application(catalogue, trainings), names), http=_Connection, log_config=None, access_log=False,
-        server_header=False, ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
-    )  # fmt: skip
+class Server(uvicorn.Server):
+    """Serves the playground, under these host names alone. When it stops, the trainings are paused first."""
+
+    def __init__(self, catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> None:
+        self._trainings = trainings
+        super().__init__(uvicorn.Config(
+            _Guard(application(catalogue, trainings), names), http=_Connection, log_config=None, access_log=False,
+            server_header=False, ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
+        ))  # fmt: skip
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at the first signal. Each step has a limit in time, and uvicorn would skip some at the second one."""
+        if not self.should_exit:
+            super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Pause the trainings, which ends the streams about them, and then stop as uvicorn does."""
+        self._trainings.close()
+        await super().shutdown(sockets)
 
 
 class _Guard:

@@ -21,6 +21,7 @@ from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
 from gpt.cli.requesting import changed, of_python
+from gpt.playground.catalogue import id_of
 from gpt.playground.describing import curve_of
 from gpt.playground.writing import BusyError
 from gpt.runs.finding import started_runs
@@ -46,21 +47,22 @@ class Training:
     arguments: list[str] = field(default_factory=list)
     is_waiting: bool = False
     process: subprocess.Popen[str] | None = None
+    is_stopping: bool = False  # its process was asked to end
     failure: str = ""
     is_changed: bool = False  # from the documented run of its stage
 
     @property
     def id(self) -> str:
-        """The name of its folder."""
-        return self.run.path.name
+        """That of its folder."""
+        return id_of(self.run)
 
     @property
     def state(self) -> RunStateName | Literal["queued"]:
         """That of the run, once it has started. Raises UserError as `RunState.of` does."""
-        if self.process is not None:
-            return "training"
         if self.is_waiting:
             return "queued"
+        if self.process is not None:
+            return "training"
         return RunState.of(self.run).name if self.run.is_started() else "failed" if self.failure else "paused"
 
 
@@ -72,6 +74,7 @@ class Trainings:
     data_dir: Path
     _own: dict[str, Training] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    is_closed: bool = False
 
     @staticmethod
     def stages() -> list[str]:
@@ -85,18 +88,17 @@ class Trainings:
         """
         overrides = [f"model={stage}", *_words(settings)]
         with self._lock:
-            if sum(training.is_waiting or training.process is not None for training in self._own.values()) >= _MOST:
-                raise BusyError(f"{_MOST} trainings are waiting already: stop one of them, or wait")
+            self._check_room()
             if text is not None:
                 overrides += ["data=text", f"data.path={self._saved(text)}"]
             config, request = of_python(overrides)
             path = self.root / f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{config.stage}_seed{config.seed}"
             numbered = (path.with_name(f"{path.name}_{number}") for number in itertools.count(2))
-            path = next(p for p in itertools.chain([path], numbered) if not p.exists() and p.name not in self._own)
+            taken = {training.run.path for training in self._own.values()}
+            path = next(p for p in itertools.chain([path], numbered) if not p.exists() and p not in taken)
             arguments, is_changed = [*overrides, f"hydra.run.dir={path}"], bool(changed(config, request))
-            training = Training(RunFolder(path), config.stage, arguments, is_waiting=True, is_changed=is_changed)
-            self._own[training.id] = training
-            self._next()
+            training = Training(RunFolder(path), config.stage, arguments, is_changed=is_changed)
+            self._queue(training)
             return training.id
 
     def pause(self, id: str) -> None:
@@ -106,20 +108,21 @@ class Trainings:
                 raise RequestError("this server does not train such a run")
             training = self._own[id]
             training.is_waiting = False
-            if training.process is not None:
+            if training.process is not None and not training.is_stopping:  # a second signal would not let it save
+                training.is_stopping = True
                 training.process.send_signal(signal.SIGTERM)
 
     def resume(self, id: str) -> None:
-        """Queue a training that was paused, by this server or an earlier one. Raises RequestError, BusyError."""
+        """Queue a training that was paused, by this server or an earlier one, or that is about to be.
+
+        Raises RequestError, BusyError.
+        """
         with self._lock:
             training = self._own.get(id) or self._found(id)
-            if training.state in ("queued", "training"):
+            if training.is_waiting or (training.state == "training" and not training.is_stopping):
                 return
-            if training.run.is_started():
-                training.arguments = [f"resume={training.run.path}"]
-            training.is_waiting, training.failure = True, ""
-            self._own[id] = training
-            self._next()
+            self._check_room(training)
+            self._queue(training)
 
     def listed(self) -> list[dict[str, Any]]:
         """All of them and those of other processes, as the page shows them, the newest first."""
@@ -134,11 +137,12 @@ class Trainings:
         return sorted(found, key=lambda row: str(row["folder"]), reverse=True)
 
     def close(self) -> None:
-        """Stop all, each with a checkpoint: they can be resumed."""
+        """Stop all, each with a checkpoint, and begin no other: they can be resumed."""
         with self._lock:
+            self.is_closed = True
             processes = [training.process for training in self._own.values() if training.process is not None]
-            for name in self._own:
-                self.pause(name)
+            for training in self._own.values():
+                self.pause(training.id)
         ends = time.monotonic() + _GRACE
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -147,7 +151,7 @@ class Trainings:
     def _found(self, id: str) -> Training:
         """A run that was begun earlier."""
         for run in started_runs(self.root, is_finished=False):
-            if run.path.name == id:
+            if id_of(run) == id:
                 return Training(run, run.config().stage)
         raise RequestError("there is no such run to resume")
 
@@ -160,6 +164,20 @@ class Trainings:
             write_atomically(path, content)
         return path.absolute()
 
+    def _check_room(self, training: Training | None = None) -> None:
+        """Raise BusyError unless a training, which may be among them already, can wait for its turn."""
+        if self.is_closed:
+            raise BusyError("this server is stopping: start it again")
+        others = [other for other in self._own.values() if other is not training]
+        if sum(other.is_waiting or other.process is not None for other in others) >= _MOST:
+            raise BusyError(f"{_MOST} trainings are waiting already: stop one of them, or wait")
+
+    def _queue(self, training: Training) -> None:
+        training.is_waiting, training.failure = True, ""
+        self._own.pop(training.id, None)  # its turn is the last one
+        self._own[training.id] = training
+        self._next()
+
     def _next(self) -> None:
         """Begin the first training that waits, unless one is going on."""
         if any(training.process is not None for training in self._own.values()):
@@ -167,7 +185,8 @@ class Trainings:
         waiting = next((training for training in self._own.values() if training.is_waiting), None)
         if waiting is None:
             return
-        command = [sys.executable, "-c", "from gpt.__main__ import train; train()", *waiting.arguments]
+        arguments = [f"resume={waiting.run.path}"] if waiting.run.is_started() else waiting.arguments
+        command = [sys.executable, "-c", "from gpt.__main__ import train; train()", *arguments]
         waiting.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True,  # Ctrl-C is the server's, which then stops it
@@ -181,9 +200,14 @@ class Trainings:
         lines = [line for line in errors.splitlines() if line.strip()]
         with self._lock:
             training.process = None
-            if process.returncode not in (0, _STOPPED):
+            if process.returncode == 0:
+                training.is_waiting = False  # there is nothing left to resume
+            # It may be asked to end before it can answer a signal.
+            paused = (_STOPPED, -signal.SIGTERM) if training.is_stopping else (_STOPPED,)
+            if process.returncode not in (0, *paused):
                 is_told = process.returncode > 0 and lines
                 training.failure = printable(lines[-1].removeprefix("error: ")) if is_told else "it was killed"
+            training.is_stopping = False
             self._next()
 
 

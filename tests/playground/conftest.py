@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 import gpt
 from gpt.base.schema import Weights
 from gpt.playground.catalogue import Catalogue
-from gpt.playground.server import LOCAL, configured
+from gpt.playground.server import LOCAL, Server
 from gpt.playground.trainings import Trainings
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.session.trained import TrainedRun
@@ -167,9 +166,8 @@ class Served:
 def serving(runs: Path) -> Iterator[Served]:
     """The playground of some runs, in a thread of this process."""
     catalogue = Catalogue([runs], chosen_run(None, str(runs)), device="cpu")
-    config = configured(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
+    server = Server(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
     with socket.create_server(("127.0.0.1", 0)) as bound:
-        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         try:

@@ -1,5 +1,8 @@
 """Training with play.py's server: train.py's own runs, started, paused, resumed and queued from the page."""
 
+import contextlib
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +16,7 @@ import gpt
 from gpt.base.errors import RequestError, UserError, report
 from gpt.playground.trainings import Trainings
 from tests.playground.browsing import visit
-from tests.playground.conftest import serving
+from tests.playground.conftest import serving, started
 
 SHORT = "training.max_iters=40 training.eval_interval=20 training.eval_iters=2 training.batch_size=8"
 LONG = SHORT.replace("max_iters=40", "max_iters=100000") + " training.log_interval=20"
@@ -74,6 +77,9 @@ def test_one_trains_at_a_time_and_a_paused_one_goes_on_where_it_was(trainings: T
         ("v1", "data.path=/etc/passwd", "'data.path=/etc/passwd' cannot be set here"),
         ("v1", "name='${oc.env:HOME}'", "cannot be set here"),
         ("v1", "model._target_=os.system", "cannot be set here"),
+        ("v1", "hydra.run.dir=/tmp/x", "cannot be set here"),
+        ("v1", "init=/tmp/x", "cannot be set here"),
+        ("v1", "training.lerning_rate=1", "training.learning_rate"),
         ("v1", "name='", "the settings cannot be read"),
     ],
 )
@@ -114,16 +120,67 @@ def test_no_more_than_eight_wait(trainings: Trainings) -> None:
     waiting(lambda: all(row(trainings, name)["state"] == "paused" for name in names))
 
 
-def test_after_a_restart_a_run_is_found_and_resumed(trainings: Trainings) -> None:
+def test_pause_and_resume_count_while_the_training_still_stops(trainings: Trainings) -> None:
+    name, other = (trainings.start("v1", f"{LONG} seed={seed}", ABC) for seed in (1, 2))
+    waiting(lambda: row(trainings, name)["iteration"] > 0)
+    trainings.pause(other)
+    for change in (trainings.pause, trainings.resume, trainings.pause, trainings.resume):
+        change(name)
+    reached = row(trainings, name)["iteration"]
+    waiting(lambda: row(trainings, name)["iteration"] > reached + 1000)
+    assert row(trainings, name)["failure"] == ""
+    for change in (trainings.pause, trainings.resume, trainings.pause):
+        change(name)
+    waiting(lambda: row(trainings, name)["state"] == "paused")
+    time.sleep(0.5)
+    assert {found["state"] for found in trainings.listed()} == {"paused"}
+
+
+def test_after_a_restart_a_run_is_found_and_resumed_by_its_folder_whose_name_another_may_have(
+    trainings: Trainings,
+) -> None:
     name = trainings.start("v1", LONG, ABC)
     waiting(lambda: row(trainings, name)["iteration"] > 0)
     trainings.close()
+    for change in (lambda: trainings.resume(name), lambda: trainings.start("v1", LONG, ABC)):
+        with pytest.raises(UserError, match="this server is stopping"):
+            change()
+    run = Path(row(trainings, name)["folder"])
+    sweeps = [trainings.root / sweep / "000_v1_seed1337" for sweep in ("a", "b", "c")]
+    for copy in sweeps:
+        shutil.copytree(run, copy)
+    shutil.rmtree(run)
     again = Trainings(trainings.root, trainings.data_dir)
-    found = row(again, name)
-    assert (found["state"], found["is_own"]) == ("paused", False)
-    again.resume(name)
-    waiting(lambda: row(again, name)["state"] == "training")
+    assert [(found["state"], found["is_own"]) for found in again.listed()] == 3 * [("paused", False)]
+    chosen = next(found["id"] for found in again.listed() if found["folder"] == str(sweeps[1]))
+    again.resume(chosen)
+    waiting(lambda: row(again, chosen)["state"] == "training")
+    waiting(lambda: (sweeps[1] / "commands.jsonl").read_text().count("\n") == 2)
     again.close()
+    assert [(copy / "commands.jsonl").read_text().count("\n") for copy in sweeps] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("sent", [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGHUP,)])
+def test_a_stopped_server_pauses_its_training_and_begins_no_other(
+    trained: Path, tmp_path: Path, sent: tuple[signal.Signals, ...]
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(next((trained / "runs").glob("*/*")), runs / "finished")
+    with started(tmp_path, f"runs={runs}", f"data.dir={tmp_path}") as (served, process):
+        for seed in (1, 2, 3):
+            asked = {"stage": "v1", "settings": f"{LONG} seed={seed}", "text": ABC}
+            assert served.post("/api/trainings", asked)[0] == 200
+        with contextlib.closing(served.connection()) as connection:
+            connection.request("GET", "/api/trainings")  # as an open page does
+            answer = connection.getresponse()
+            while b'"iteration": 20' not in answer.fp.readline():
+                pass
+            for number in sent:
+                process.send_signal(number)
+                time.sleep(0.2)
+            process.wait(timeout=60)
+    assert [found["state"] for found in Trainings(runs, tmp_path).listed()] == ["paused"]
+    assert "Traceback" not in (tmp_path / "errors.txt").read_text()
 
 
 def test_only_the_page_itself_may_begin_a_training(trained: Path) -> None:
@@ -146,7 +203,7 @@ def test_in_a_browser_trainings_begin_pause_resume_wait_fail_and_survive_the_tab
             page.get_by_label("Iterations").first.fill("100000")
             page.get_by_label("Batch size").fill("8")
             page.get_by_label("More settings").fill("training.eval_interval=50 training.eval_iters=2")
-            page.get_by_role("button", name="Train").click()
+            page.get_by_role("button", name="Train", exact=True).click()
             page.wait_for_selector("li[data-state=training] figure svg")
         with visit(browser, served.address, width=390) as visited:
             page = visited.page
@@ -155,14 +212,14 @@ def test_in_a_browser_trainings_begin_pause_resume_wait_fail_and_survive_the_tab
             page.get_by_role("button", name="Resume").click()
             page.wait_for_selector("li[data-state=training]")
             page.get_by_label("More settings").fill("training.eval_interval=50 training.eval_iters=2")
-            page.get_by_role("button", name="Train").click()
+            page.get_by_role("button", name="Train", exact=True).click()
             page.wait_for_selector("li[data-state=queued]")
             subprocess.run(["pkill", "-KILL", "-f", rf"train\(\).*{tmp_path}"], check=True)
             # It is still paused if it was killed before it went on.
             page.wait_for_selector("li:is([data-state=killed], [data-state=paused]) .failure:has-text('it was killed')")
             page.wait_for_selector("li[data-state=training]")  # it was the next one's turn
             page.get_by_label("More settings").fill("training.dropout=1")
-            page.get_by_role("button", name="Train").click()
+            page.get_by_role("button", name="Train", exact=True).click()
             page.wait_for_selector("#training .failure:has-text('training.dropout')")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             visited.errors.clear()  # the browser's own about the refused request

@@ -81,7 +81,7 @@
  * @property {(base: Run, text: Text, chosen: Chosen, progressed: (progress: Progress) => void) =>
  *   Promise<InTraining>} [train] Prepare a training of a run's stage.
  *
- * A training of train.py, by the name of its folder.
+ * A training of train.py, in its folder.
  * @typedef {{
  *   id: string, stage: string, failure: string,
  *   state: "queued" | "training" | "paused" | "killed" | "diverged" | "pruned" | "failed" | "finished",

@@ -17,7 +17,7 @@ const SAID = {
 
 export class ServedTrainings {
   /**
-   * `finished` is called with the folder's name of a run that has just finished.
+   * `finished` is called with a run that has just finished.
    * @param {Element} root
    * @param {Engine} engine
    */
@@ -85,7 +85,7 @@ export class ServedTrainings {
 
   /** @param {Served} row */
   #item(row) {
-    const { id, stage, state, iteration, iterations, sample, failure } = row;
+    const { id, folder, stage, state, iteration, iterations, sample, failure } = row;
     const isOn = state === "training" || state === "queued";
     const far = iterations === null ? "" : `, iteration ${count(iteration)} of ${count(iterations)}`;
     const change = (name, to) =>
@@ -95,7 +95,7 @@ export class ServedTrainings {
           type: "button",
           class: "quiet",
           "data-change": `${to} ${id}`,
-          "aria-label": `${name} ${id}`,
+          "aria-label": `${name} ${folder}`,
           onclick: () => this.#guarded(() => this.engine.change(id, to)),
         },
         name,
@@ -107,9 +107,9 @@ export class ServedTrainings {
     return element(
       "li",
       { "data-state": state },
-      element("p", {}, element("b", {}, id), ` ${SAID[state]}${whose}${far}`),
+      element("p", {}, element("b", {}, folder), ` ${SAID[state]}${whose}${far}`),
       iterations
-        ? element("progress", { value: iteration, max: iterations, "aria-label": `Iterations of ${id}` })
+        ? element("progress", { value: iteration, max: iterations, "aria-label": `Iterations of ${folder}` })
         : null,
       failure ? element("p", { class: "failure" }, failure) : null,
       isOn && row.curve.length ? curve(pictured(row), { colour: "var(--a)", width: 360 }) : null,
