@@ -27,8 +27,6 @@ VOCAB_SIZE = len(set(small_corpus()))
 LEARNING_RATE = 1e-3
 MAX_ITERS = 20
 
-Watchers = Callable[[TrainingState, Schedule], Sequence[Watcher]]
-
 
 def choice(group: str, name: str, **changes: Any) -> Choice:
     """conf/GROUP/NAME.yaml, but for `changes`."""
@@ -95,15 +93,13 @@ def train_small(
     *,
     optimizer: str = "adamw",
     learning_rate: float = LEARNING_RATE,
-    schedule: str | Schedule = "constant",
-    watchers: Watchers = lambda state, schedule: (),
+    schedule: Schedule | None = None,
     **changes: Any,
 ) -> TrainingState:
-    """A stage trained over 20 iterations; `watchers` makes them from the state and the schedule."""
+    """A stage trained over 20 iterations."""
     own = {key: changes[key] for key in ("seed", "runtime") if key in changes}
     state = small_state(stage, optimizer=optimizer, learning_rate=learning_rate, **own)
-    rates = small_schedule(schedule) if isinstance(schedule, str) else schedule
-    train_state(state, data, schedule=rates, watchers=watchers(state, rates), **changes)
+    train_state(state, data, schedule=schedule, **changes)
     return state
 
 

@@ -20,13 +20,12 @@ from gpt.training.averaging import WeightAverage
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import mean_loss, tokens_per_pass
 from gpt.training.objectives import Objective
-from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, StepLog
 from gpt.watching.terminal import ConsoleLog, ProgressBar
 from tests.conftest import CPU, build_small, empty_run
-from tests.training.helpers import VOCAB_SIZE, small_recipe, small_state, train_small, train_state
+from tests.training.helpers import VOCAB_SIZE, small_recipe, small_schedule, small_state, train_small, train_state
 
 
 class Count(TorchDispatchMode):
@@ -96,50 +95,36 @@ def test_a_batch_is_one_draw_and_one_lookup_and_an_evaluation_joins_its_batches(
     assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
 
 
+def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, max_iters: int) -> list[Watcher]:
+    guard = NonFiniteGuard(state, "stop", small_schedule(), max_iters)
+    checkpoints = CheckpointWriter(state, Checkpoints(run, 2), guard, interval=max_iters // 4, min_seconds=0.0)
+    console = ConsoleLog(small_recipe(data, max_iters=max_iters), lambda: [], 512)
+    average = WeightAverage(state, small_recipe(data), 0)
+    saving = [StepLog(max_iters // 4), BestWeights(run), RunWriter(run), checkpoints]
+    return [guard, console, *saving, ProgressBar(state, max_iters), average]
+
+
 @pytest.mark.parametrize(
-    ("stage", "optimizer", "changes"),
-    [("v1", "sgd", {}), ("v7", "adamw", {"grad_clip": 1.0}), ("v7", "muon", {"grad_accumulation": 4})],
-)
-def test_a_step_reads_no_number_from_the_device(data: TextData, stage: str, optimizer: str, changes: dict) -> None:
-    """Reading a number makes the program wait for the device, step after step."""
-    state, counts = small_state(stage, optimizer=optimizer), []
-
-    class ReadsOfSteps(Watcher):
-        """The numbers that have been read when a step begins, after evaluations, and when it ends."""
-
-        def between_steps(self, state: TrainingState, is_last: bool) -> None:
-            counts.append(reads.count)
-
-        def stepped(self, state: TrainingState) -> None:
-            counts.append(reads.count)
-
-    with Reads() as reads:
-        train_state(state, data, watchers=[ReadsOfSteps()], max_iters=6, eval_interval=3, **changes)
-    assert counts[:-1:2] == counts[1::2]
-    assert reads.count == 3  # both losses of an evaluation are read together
-
-
-def test_a_whole_run_reads_numbers_only_where_it_evaluates_records_or_saves(data: TextData, tmp_path: Path) -> None:
-    """With every watcher of train.py; steps in between add none."""
+    ("stage", "optimizer", "is_watched", "changes"),
+    [
+        ("v1", "sgd", False, {}), ("v7", "adamw", False, {"grad_clip": 1.0}),
+        ("v7", "muon", False, {"grad_accumulation": 4}), ("v5", "adamw", True, {}),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_from_the_device_only_where_a_run_evaluates_records_or_saves(
+    stage: str, optimizer: str, is_watched: bool, changes: dict, data: TextData, tmp_path: Path
+) -> None:
+    """Reading a number makes the program wait for the device; twice as many steps in between read no more."""
     counts = []
     for max_iters in (20, 40):
-        run = empty_run(tmp_path / str(max_iters))
-
-        def watchers(
-            state: TrainingState, schedule: Schedule, run: RunFolder = run, max_iters: int = max_iters
-        ) -> list[Watcher]:
-            guard = NonFiniteGuard(state, "stop", schedule, max_iters)
-            checkpoints = CheckpointWriter(state, Checkpoints(run, 2), guard, interval=max_iters // 4, min_seconds=0.0)
-            console = ConsoleLog(small_recipe(data, max_iters=max_iters), lambda: [], 512)
-            average = WeightAverage(state, small_recipe(data), 0)
-            saving = [StepLog(max_iters // 4), BestWeights(run), RunWriter(run), checkpoints]
-            return [guard, console, *saving, ProgressBar(state, max_iters), average]
-
+        state, run = small_state(stage, optimizer=optimizer), empty_run(tmp_path / str(max_iters))
+        watchers = watchers_of_train_py(state, data, run, max_iters) if is_watched else []
+        intervals = {"eval_interval": max_iters // 2, "log_interval": max_iters // 4 if is_watched else None}
         with Reads() as reads:
-            intervals = {"eval_interval": max_iters // 2, "log_interval": max_iters // 4}
-            train_small("v5", data, watchers=watchers, max_iters=max_iters, **intervals)
+            train_state(state, data, watchers=watchers, max_iters=max_iters, **intervals, **changes)
         counts.append(reads.count)
     assert counts[0] == counts[1]
+    assert is_watched or counts[0] == 3  # both losses of an evaluation are read together
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from tests.training.helpers import (
     VOCAB_SIZE,
     exploding_loss,
     losses,
+    small_schedule,
     small_state,
     train_small,
     train_state,
@@ -109,10 +110,10 @@ def test_a_loss_of_nan_or_inf_ends_the_run_and_says_what_to_do(
 ) -> None:
     run = empty_run(tmp_path / "run")
     message = rf"not finite .* first after 1 iterations, .*: try again with a smaller .* or training\.{advice}$"
+    state = small_state("v5", learning_rate=1e38)
+    guard = NonFiniteGuard(state, "stop", small_schedule(), MAX_ITERS)
     with pytest.raises(UserError, match=message), explaining_how_to_resume(run, lambda: False, clip):
-        train_small(
-            "v5", data, learning_rate=1e38, watchers=lambda *of: [NonFiniteGuard(of[0], "stop", of[1], MAX_ITERS)]
-        )
+        train_state(state, data, watchers=[guard])
 
 
 def test_the_bigram_table_approaches_the_entropy_of_the_corpus(data: TextData, text: str) -> None:
@@ -123,7 +124,8 @@ def test_the_bigram_table_approaches_the_entropy_of_the_corpus(data: TextData, t
     counts.index_put_((ids[:-1], ids[1:]), torch.ones(len(ids) - 1, dtype=torch.float64), accumulate=True)
     conditional = counts / counts.sum(dim=1, keepdim=True)
     entropy = -(counts * conditional.clamp(min=1e-300).log()).sum().item() / (len(ids) - 1)
-    state = train_small("v1", data, max_iters=1500, learning_rate=0.03, eval_interval=1500, schedule="linear")
+    schedule = small_schedule("linear")
+    state = train_small("v1", data, max_iters=1500, learning_rate=0.03, eval_interval=1500, schedule=schedule)
     loss = exact_loss(state.model, data, "train", runtime=CPU).nats
     assert entropy - 1e-6 < loss < entropy + 0.01
 

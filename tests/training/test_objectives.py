@@ -49,6 +49,9 @@ def test_the_token_after_the_next_is_learned_in_training_only(stage: str, data: 
     text = torch.cat([idx, batch.targets[:, -1:]], dim=1)  # (B, T + 1)
     second = cross_entropy(model.second_head(read[0])[:, :-1].flatten(0, 1), text[:, 2:].flatten())
     assert trained.item() == pytest.approx((first + 0.3 * second).item(), abs=1e-6)
+    if stage == "v9":  # no graph break
+        compiled = torch.compile(objective.__call__, backend="eager", fullgraph=True, dynamic=False)
+        torch.testing.assert_close(compiled(model, batch), trained)
     trained.backward()
     assert model.second_head.weight.grad.abs().sum() > 0
     assert objective(model.eval(), batch).item() == pytest.approx(first.item(), abs=1e-6)
@@ -86,13 +89,6 @@ def test_a_copy_of_a_model_reads_with_its_own_second_output_layer(data: TextData
 def test_a_stage_that_lacks_what_it_needs_is_refused(stage: str, changes: dict, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Objective(multi_token=0.3).prepare(build_small(stage, **changes))
-
-
-def test_the_second_output_layer_compiles_without_a_graph_break(data: TextData) -> None:
-    objective = Objective(multi_token=0.3)
-    model, batch = prepared("v9", objective), data.training_batch(seed=0, iteration=0, batch_size=4)
-    compiled = torch.compile(objective.__call__, backend="eager", fullgraph=True, dynamic=False)
-    torch.testing.assert_close(compiled(model, batch), objective(model, batch))
 
 
 def test_windows_of_one_token_have_no_second_target() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import UserError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.training.processes import World
@@ -116,22 +116,18 @@ def test_two_processes_have_the_losses_of_one(arguments: list[str], parts: int, 
     assert two == pytest.approx(one, abs=1e-4)
 
 
-def test_a_run_resumes_with_a_different_number_of_processes(folder: Path) -> None:
-    run(1, *TRANSFORMER, "runs=whole", cwd=folder)
-    run(2, *TRANSFORMER, "runs=parts", "training.max_iters=20", cwd=folder)
+@pytest.mark.parametrize(("dropout", "numbers", "rounding"), [(0.0, (2, 1, 2), 1e-4), (0.2, (2, 2), 0.0)])
+def test_a_run_resumes_with_any_number_of_processes_and_with_the_same_to_the_bit(
+    dropout: float, numbers: tuple[int, ...], rounding: float, folder: Path
+) -> None:
+    settings = [*TRANSFORMER, f"model.dropout={dropout}", "schedule.warmup_iters=5"]
+    lengths = [f"training.max_iters={10 * part}" for part in range(1, len(numbers) + 1)]
+    run(2 if dropout else 1, *settings, lengths[-1], "runs=whole", cwd=folder)
+    run(numbers[0], *settings, lengths[0], "runs=parts", cwd=folder)
     (path,) = (folder / "parts").glob("*/*")
-    run(1, f"resume={path}", "training.max_iters=40", cwd=folder)
-    run(2, f"resume={path}", "training.max_iters=50", cwd=folder)
-    assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), abs=1e-4)
-
-
-def test_processes_with_dropout_resume_to_the_bit(folder: Path) -> None:
-    dropping = [*TRANSFORMER, "model.dropout=0.2", "schedule.warmup_iters=5", "training.max_iters=20"]
-    run(2, *dropping, "runs=whole", cwd=folder)
-    run(2, *dropping, "runs=parts", "training.max_iters=10", cwd=folder)
-    (path,) = (folder / "parts").glob("*/*")
-    run(2, f"resume={path}", "training.max_iters=20", cwd=folder)
-    assert losses(folder / "parts") == losses(folder / "whole")
+    for processes, length in zip(numbers[1:], lengths[1:], strict=True):
+        run(processes, f"resume={path}", length, cwd=folder)
+    assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), rel=0, abs=rounding)
 
 
 def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None:
@@ -184,30 +180,16 @@ PEER = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT
         ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 is set, but RANK is not: start several processes with torchrun"),
         (PEER | {"WORLD_SIZE": "0"}, "WORLD_SIZE=0 is set, but it is not a number of processes: start several "),
         (PEER | {"WORLD_SIZE": "2", "RANK": "x"}, "cannot join the other processes: [^\n]+$"),
+        (PEER | {"WORLD_SIZE": "2"}, "[^\n]*add device=cpu"),  # they do not share the device of a Mac
     ],
     ids=str,
 )
 def test_an_environment_that_is_not_of_torchrun_is_one_line(
     world: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if message.endswith("device=cpu"):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for name, value in world.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=f"^{message}"), World.joined("cpu"):
+    with pytest.raises(UserError, match=f"^{message}"), World.joined("auto" if "device" in message else "cpu"):
         pass
-
-
-def test_several_processes_do_not_share_the_device_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    for name, value in (PEER | {"WORLD_SIZE": "2"}).items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(RequestError, match="add device=cpu"), World.joined("auto"):
-        pass
-
-
-def test_keys_that_sentence_pairs_have_no_use_for_are_refused_by_all_processes(folder: Path) -> None:
-    for process in start_all(2, *TRANSFORMER, ESTIMATED, cwd=folder):
-        done = process.finished()
-        assert done.returncode == 2
-        refusal = "error: training.eval_iters is for a run that continues a text, but this one translates"
-        assert refusal in done.stderr.splitlines(), done.stderr
-    assert not list(folder.glob("runs/*/*"))

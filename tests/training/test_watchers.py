@@ -22,10 +22,9 @@ from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_weights
 from gpt.training.averaging import MovingAverage, WeightAverage
-from gpt.training.schedules import Schedule
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
-from gpt.watching.loggers import LOGGER, Csv
+from gpt.watching.loggers import LOGGER
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from gpt.watching.terminal import ConsoleLog, ProgressBar
 from tests.conftest import build_small, empty_run
@@ -169,12 +168,9 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations_and_changes_n
     data: TextData, run: RunFolder, start: float, averaged: list[int]
 ) -> None:
     settings: dict[str, Any] = {"learning_rate": 0.01, "eval_interval": 5}
-    plain, snapshots = train_small("v5", data, **settings), Weights()
-
-    def watchers(state: TrainingState, _: Schedule) -> list[Watcher]:
-        return [snapshots, RunWriter(run), WeightAverage(state, small_recipe(data, eval_interval=5), start)]
-
-    state = train_small("v5", data, watchers=watchers, **settings)
+    plain, state, snapshots = train_small("v5", data, **settings), small_state("v5", learning_rate=0.01), Weights()
+    average = WeightAverage(state, small_recipe(data, eval_interval=5), start)
+    train_state(state, data, watchers=[snapshots, RunWriter(run), average], eval_interval=5)
     assert state.progress.averaged == averaged
     last, saved = (build_small("v5", vocab_size=VOCAB_SIZE) for _ in range(2))
     load_weights(run, last, "last")
@@ -282,15 +278,10 @@ def test_checkpoints_have_an_interval_a_minimum_of_seconds_and_take_at_most_a_fi
     assert run.checkpoints() == expected[-2:]
     assert state.progress.seconds == pytest.approx(20)  # of the steps alone
     assert Checkpoint.read(checkpoints.folder / "00000020").progress.seconds == pytest.approx(20)
-
-
-def test_a_resumed_run_does_not_save_again_where_it_starts(data: TextData, run: RunFolder, clock: Clock) -> None:
-    state, checkpoints = small_state("v1"), Slow(run, clock)
-    train_state(state, data, max_iters=6)
-    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
-    assert writer.is_saved(state)
-    train_state(state, data, watchers=[writer], max_iters=12)
-    assert checkpoints.saved == [12]
+    resumed = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=20, min_seconds=0)
+    assert resumed.is_saved(state)
+    train_state(state, data, watchers=[resumed], max_iters=30)
+    assert checkpoints.saved == [*expected, 30]  # and not again where it starts
 
 
 @pytest.mark.parametrize("signal_at", [8, 7])
@@ -325,7 +316,7 @@ def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
 
     state, checkpoints = small_state("v1", learning_rate=0.03), Slow(run, clock)
     writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
-    watchers = [BestWeights(run), RunWriter(run), writer]
+    watchers = [BestWeights(run), RunWriter(run), SnapshotWriter(run, 2, 20), writer]
     train_state(state, data, watchers=watchers, max_iters=6)
     best, before = state.progress.best, on_disk()
     monkeypatch.setattr(os, "fsync", fail)
@@ -337,7 +328,7 @@ def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
     assert on_disk() == before
     told = warnings_of(caplog)
     assert all("No space left on device" in line and "\n" not in line for line in told)
-    for what in ("the best weights", "the metrics", "a checkpoint"):
+    for what in ("the best weights", "the metrics", "the snapshot of iteration 20", "a checkpoint"):
         assert any(f"{what} could not be written; the run continues without it: " in line for line in told), told
 
 
@@ -350,7 +341,7 @@ def test_the_console_says_how_training_goes_and_how_long_it_will_take(
     """With a clock on which each look takes a minute: the first of 20 iterations is over after two of them."""
     clock = itertools.count(step=60.0)
     monkeypatch.setattr("gpt.watching.terminal.time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(data, "epoch", lambda tokens: tokens // (7 * 32 * 8))
+    monkeypatch.setattr(data, "epoch_tokens", 7 * 32 * 8)
     console = ConsoleLog(small_recipe(data), lambda: ["an example"], 512, "experiment=v7_cpu")
     with caplog.at_level(logging.INFO, "gpt"):
         train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
@@ -383,30 +374,22 @@ def test_an_early_end_and_a_loss_that_rises_are_told(data: TextData, caplog: pyt
 # Loggers
 
 
-def rows(run: RunFolder) -> list[dict[str, str]]:
-    with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def test_the_csv_logger_has_a_row_for_each_evaluation_after_a_resume_and_only_warns_if_it_cannot_write(
+def test_the_csv_logger_has_a_row_for_each_evaluation_and_only_warns_if_it_cannot_write(
     data: TextData, run: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = small_state("v1", optimizer="muon")  # with two learning rates
-    train_state(state, data, watchers=[Csv(run)], max_iters=10)
-    progress, tensors = state.progress.model_copy(deep=True), {k: t.clone() for k, t in state.tensors().items()}
-    train_state(state, data, watchers=[Csv(run)], max_iters=20)
-    assert [row["iteration"] for row in rows(run)] == ["0", "10", "20"]
-    state.restore(progress, tensors)
-    train_state(state, data, watchers=[LOGGER.build(choice("logger", "csv"), run=run)], max_iters=15)
-    assert [row["iteration"] for row in rows(run)] == ["0", "10", "15"]
-    for row, found in zip(rows(run), state.progress.evaluations, strict=True):
-        assert (float(row["train"]), float(row["val"])) == (found.train.nats, found.val.nats)
+    logger = LOGGER.build(choice("logger", "csv"), run=run)
+    train_state(state, data, watchers=[StepLog(5), logger], log_interval=5)
+    with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row, found in zip(rows, state.progress.evaluations, strict=True):
+        assert (row["iteration"], float(row["val"])) == (str(found.iteration), found.val.nats)
         rates = {name.removeprefix("learning_rate_"): float(rate) for name, rate in row.items() if "rate" in name}
         assert rates == found.learning_rates
     (run.path / "metrics.csv").unlink()
     (run.path / "metrics.csv").mkdir()
-    train_state(state, data, watchers=[Csv(run)], max_iters=20)
-    assert state.progress.iteration == 20
+    train_state(state, data, watchers=[logger], max_iters=30)
+    assert state.progress.iteration == 30
     assert any("metrics.csv could not be written" in line for line in warnings_of(caplog))
 
 

@@ -1,5 +1,6 @@
 """Trackers record what a run records, each value once, and cost the run nothing when they fail; docs/tracking.md."""
 
+import csv
 import json
 import os
 import re
@@ -9,20 +10,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from gpt.base.errors import RequestError
+from gpt.base.schema import Documented
 from gpt.base.stopping import Stop, Stopped
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
 from gpt.training.watchers import Watcher
 from gpt.watching import trackers
-from gpt.watching.loggers import chosen_loggers, rows
+from gpt.watching.loggers import Csv, chosen_loggers, rows
 from gpt.watching.recorders import StepLog
 from gpt.watching.tensorboard import TensorBoard
 from gpt.watching.trackers import Tracker
@@ -84,15 +84,16 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last_point(
     name: str, data: TextData, run: RunFolder, tmp_path: Path
 ) -> None:
+    """So has metrics.csv."""
     state, first = small_state("v1"), tracker(name, run)
     train_state(state, data, watchers=[StepLog(5), first], log_interval=5, max_iters=10)
     progress, tensors = state.progress.model_copy(deep=True), {k: t.clone() for k, t in state.tensors().items()}
     train_state(state, data, watchers=[StepLog(5), first], log_interval=5, max_iters=20)
-    first.close()  # as its process does when that of the training was killed
+    first._messages.put(None)  # as of a training that was killed: its process may not be done yet
 
     resumed, second = small_state("v1", learning_rate=1e-2), tracker(name, run)
     resumed.restore(progress, tensors)
-    train_state(resumed, data, watchers=[StepLog(5), second], log_interval=5, max_iters=15)
+    train_state(resumed, data, watchers=[StepLog(5), second, Csv(run, steps=True)], log_interval=5, max_iters=15)
     end(second, run)
 
     points, texts = records.recorded(name, run.path, tmp_path / "trackers")
@@ -105,6 +106,12 @@ def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last
     found = rows(resumed.progress)
     for column in ("loss/train", "loss/val", "loss/batch", "gradient_norm", "tokens_per_second", "tokens"):
         assert points[column] == [(i, pytest.approx(row[column])) for i, row in found.items() if column in row]
+    with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        table = {int(row.pop("iteration")): {k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)}
+    assert table == {
+        i: {name.removeprefix("loss/").replace("/", "_"): value for name, value in row.items()}
+        for i, row in found.items()
+    }
     assert (run.path / "sample.txt").read_text().splitlines()[0] in texts["sample"]
     assert all(line in texts["report"] for line in REPORT)
 
@@ -188,6 +195,8 @@ def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
     data: TextData, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(trackers, "_PATIENCE", 0.1)
+    documented = Documented(train=2.5, val=None, kind="mini-batch")
+    monkeypatch.setattr(RunFolder, "documented", lambda run: documented)
     caplog.set_level("INFO")
     watcher = tracker("tensorboard", run)
     train(data, watcher, max_iters=10)
@@ -199,6 +208,7 @@ def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
     assert process_of(watcher).wait(60) == 0
     points, texts = records.recorded("tensorboard", run.path, tmp_path)
     assert len(points["loss/exact_val"]) == 1
+    assert {value for _, value in points["loss/documented_batch"]} == {2.5}
     assert "sample" in texts
 
 
@@ -262,13 +272,6 @@ def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code
     assert done.returncode == code, done.stderr
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def wait_for_trackers(folder: Path) -> None:
     """Until the trackers of every run below `folder` have released their locks."""
     for lock in folder.rglob(".*.lock"):
@@ -291,35 +294,3 @@ def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("offline-run-*/*.wandb"))) == 1
     assert len(list(tmp_path.rglob("metrics.csv"))) == 2
     assert (tmp_path / "trackers" / "gpt-ladder.db").exists()
-
-
-@pytest.mark.slow
-def test_a_run_that_was_killed_and_resumed_from_a_checkpoint_long_before_has_every_point_once(tmp_path: Path) -> None:
-    run, script = tmp_path / "run", str(REPOSITORY / "train.py")
-    settings = (
-        "model=v1 logger=[csv,tensorboard,trackio,wandb] logger.wandb.mode=offline logger.csv.steps=true "
-        "training.max_iters=100000 training.eval_interval=50 training.eval_iters=1 training.log_interval=10 device=cpu "
-        "checkpoint.interval=50 checkpoint.min_seconds=0 checkpoint.keep=1000 hydra.run.dir=run"
-    )
-    process = Forked([script, *settings.split()], tmp_path)
-    try:
-        wait_for(lambda: all((run / f".{name}.lock").exists() for name in records.NAMES))
-        before = len(list(run.glob("checkpoints/*")))  # none yet, if the trackers were quicker
-        wait_for(lambda: len(list(run.glob("checkpoints/*"))) > before + 5)
-    finally:
-        process.send_signal(9)
-    assert process.finished().returncode == -9
-    resume = ["resume=run/checkpoints/00000050", "training.max_iters=100"]
-    done = Forked([script, *resume], tmp_path).finished()
-    assert done.returncode == 0, done.stderr
-    wait_for_trackers(tmp_path)
-    table = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
-    assert [row[0] for row in table] == ["iteration", *map(str, range(0, 101, 10))]
-    batch = [float(row[table[0].index("batch")]) for row in table[2:]]
-    for name in records.NAMES:
-        points, texts = records.recorded(name, run, tmp_path / "trackers")
-        assert [i for i, _ in points["loss/val"]] == [0, 50, 100]
-        assert points["loss/batch"] == [(10 * n, pytest.approx(loss)) for n, loss in enumerate(batch, start=1)]
-        assert [i for i, _ in points["loss/documented_batch"]] == [0, 50, 100]
-        assert len(points["loss/exact_val"]) == 1
-        assert {"report", "sample"} <= texts.keys()
