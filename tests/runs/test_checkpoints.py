@@ -50,10 +50,13 @@ def newest(checkpoints: Checkpoints) -> Checkpoint:
     return found
 
 
-def with_checkpoints(run: RunFolder, *iterations: int, keep: int = 2) -> Checkpoints:
+def with_checkpoints(run: RunFolder, *iterations: int, keep: int = 2, best: float | None = None) -> Checkpoints:
+    """With the best weights of `EVALUATION` in each of them, if there is a value for these."""
+    if best is not None:
+        save_best(run, best)
     checkpoints = Checkpoints(run, keep)
     for iteration in iterations:
-        checkpoints.save(progress(iteration), tensors(iteration))
+        checkpoints.save(progress(iteration, None if best is None else EVALUATION), tensors(iteration))
     return checkpoints
 
 
@@ -112,10 +115,7 @@ def test_a_state_with_inf_is_refused_and_the_one_before_stays(run: RunFolder) ->
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     run: RunFolder, name: str, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save_best(run, 1.0)
-    checkpoints = Checkpoints(run, 2)
-    for iteration in (10, 20):
-        checkpoints.save(progress(iteration, EVALUATION), tensors(iteration))
+    checkpoints = with_checkpoints(run, 10, 20, best=1.0)
     file = checkpoints.folder / "00000020" / name
     content = bytearray(file.read_bytes())
     file.unlink()  # the best weights are linked
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
         other = empty_run(run.path.parent / "other")
         save_best(other, 2.0)
         Checkpoints(other, 2).save(progress(20, EVALUATION), tensors(21))
-        shutil.copy(other.path / "checkpoints" / "00000020" / name, file)
+        shutil.copy(other.checkpoint(20) / name, file)
     assert newest(checkpoints).progress.iteration == 10
     (message,) = caplog.messages
     assert message.startswith("checkpoint 00000020 is not used: ")
@@ -142,10 +142,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(
     run: RunFolder, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run would remove it as it continues from an older one; the next attempt may read it."""
-    save_best(run, 1.0)
-    checkpoints = Checkpoints(run, 2)
-    for iteration in (10, 20):
-        checkpoints.save(progress(iteration, EVALUATION), tensors(iteration))
+    checkpoints = with_checkpoints(run, 10, 20, best=1.0)
     original = Path.open
 
     def broken(path: Path, *arguments: Any, **given: Any) -> Any:
@@ -171,11 +168,10 @@ def test_a_record_that_names_other_files_is_refused(run: RunFolder) -> None:
 
 
 def test_a_checkpoint_keeps_the_best_weights_of_its_moment_if_there_were_any(run: RunFolder) -> None:
-    checkpoints, best = with_checkpoints(run, 5), run.weights("best")
-    checkpoints = Checkpoints(run, 3)
+    best = run.weights("best")
+    with_checkpoints(run, 5)
     for iteration, value in ((10, 1.0), (20, 2.0)):
-        save_best(run, value)
-        checkpoints.save(progress(iteration, EVALUATION), tensors(iteration))
+        with_checkpoints(run, iteration, keep=3, best=value)
     for iteration, value in ((10, 1.0), (20, 2.0)):
         Checkpoint.read(run.checkpoint(iteration)).restore_best(best)
         assert read(best)["x"].item() == value
@@ -183,15 +179,14 @@ def test_a_checkpoint_keeps_the_best_weights_of_its_moment_if_there_were_any(run
     assert [path.name for path in run.path.iterdir()] == ["checkpoints"]
 
 
-def test_what_a_killed_process_left_behind_is_removed_by_the_next_checkpoint(run: RunFolder) -> None:
-    checkpoints = with_checkpoints(run, 10)
-    shutil.copytree(run.checkpoint(10), checkpoints.folder / ".new-dead")
-    assert run.checkpoints() == [10]
-    checkpoints.save(progress(20), tensors(20))
-    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["00000010", "00000020"]
+def copy_of_another(path: Path) -> None:
+    """What a killed process may have left behind."""
+    shutil.copytree(path.parent / "00000010", path)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, Path.touch, lambda path: path.symlink_to(path.parent.parent)])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, Path.touch, lambda path: path.symlink_to(path.parent.parent), copy_of_another]
+)
 @pytest.mark.parametrize("name", ["00000020", ".new-0"])
 def test_whatever_has_the_name_of_a_checkpoint_gives_way(
     run: RunFolder, name: str, make: Callable[[Path], None]
@@ -216,9 +211,7 @@ def test_a_file_system_without_links_has_copies(run: RunFolder, monkeypatch: pyt
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("os.link", refuse)
-    save_best(run, 1.0)
-    checkpoints = Checkpoints(run, 2)
-    checkpoints.save(progress(10, EVALUATION), tensors(10))
+    checkpoints = with_checkpoints(run, 10, best=1.0)
     copy = checkpoints.folder / "00000010" / "best.safetensors"
     assert copy.read_bytes() == run.weights("best").read_bytes()
     assert copy.stat().st_nlink == 1

@@ -45,14 +45,6 @@ def test_a_folder_whose_run_never_started_is_taken_over_and_nothing_else_is(tmp_
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_folder_that_holds_a_run_is_not_reused(tmp_path: Path) -> None:
-    for name in ("config.yaml", "tokenizer.json"):
-        (tmp_path / name).touch()
-    message = f"^{re.escape(str(tmp_path))} already holds a run: resume=auto continues it$"
-    with pytest.raises(RequestError, match=message), created_at(tmp_path):
-        pass
-
-
 @pytest.mark.parametrize("name", ["summary.json", "checkpoints", ".lock"])
 def test_nothing_that_has_the_name_of_a_runs_file_is_written_over(name: str, tmp_path: Path) -> None:
     place = tmp_path / "mine"
@@ -79,18 +71,12 @@ def test_a_folder_is_not_taken_over_once_its_run_has_started(tmp_path: Path) -> 
 
 
 def test_a_given_folder_is_used_under_its_own_name_whether_it_exists_or_not(tmp_path: Path) -> None:
+    """What a killed run was about to write is removed from it, and nothing else."""
     (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "notes.txt").write_text("mine")
-    for name in ("there", "new/and/deep"):
+    kept = {"notes.txt", ".notes.0123abcd", ".worker"}  # one looks temporary, and one is of a search's trial
+    for file in (".config.yaml.0123abcd", *kept):
+        (tmp_path / "there" / file).touch()
+    for name, files in (("there", kept), ("new/and/deep", set())):
         with created_at(tmp_path / name) as created:
             assert created.path == tmp_path / name
-            assert created.path.is_dir()
-    assert (tmp_path / "there" / "notes.txt").read_text() == "mine"
-
-
-def test_what_a_killed_run_was_about_to_write_is_removed_from_a_given_folder_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".config.yaml.0123abcd").touch()
-    (tmp_path / ".notes.0123abcd").touch()  # which looks temporary, but is no run's
-    (tmp_path / ".worker").touch()  # of a search's trial
-    with created_at(tmp_path):
-        assert {file.name for file in tmp_path.iterdir()} == {".lock", "state.json", ".worker", ".notes.0123abcd"}
+            assert {file.name for file in created.path.iterdir()} == {".lock", "state.json", *files}

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from gpt.base import files
 from gpt.base.errors import RequestError, UnreadableError, UserError
 from gpt.base.files import PLACE, sealed, write_atomically
 from gpt.runs.checkpoints import Checkpoints
-from gpt.runs.finding import chosen_run, finished_runs
+from gpt.runs.finding import chosen_run, finished_runs, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import to_json
 from gpt.runs.records import Labels, now
@@ -195,6 +196,17 @@ def test_the_newest_run_is_the_last_finished_one_of_any_stage_or_of_one(run: Run
         chosen_run(None, str(root), "v4")
     with pytest.raises(RequestError, match=r"is a run of v7, not of v4: give run= or model=, not both"):
         chosen_run(str(run.path), str(root), "v4")
+
+
+def test_a_run_is_found_however_deep_its_folder_is(run: RunFolder, tmp_path: Path) -> None:
+    """In more folders, one in the other, than Python can call functions."""
+    deep = tmp_path / "runs" / "/".join("a" * 1500)
+    subprocess.run(["mkdir", "-p", deep], check=True)
+    for name in ("config.yaml", "tokenizer.json", "summary.json", "metrics.jsonl"):
+        (deep / name).write_bytes((run.path / name).read_bytes())
+    assert [run.path for run, _ in finished_runs(tmp_path / "runs")] == [deep]
+    assert [run.path for run in started_runs(tmp_path / "runs")] == [deep]
+    subprocess.run(["rm", "-r", tmp_path / "runs"], check=True)  # pytest would remove them recursively
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,9 @@ def test_a_checkpoint_of_an_earlier_format_gets_what_the_state_has_gained(
     streak = torch.zeros(())
     monkeypatch.setattr(TrainingState, "_tensors", lambda self: own(self) | {"streak": streak})
     checkpoint = Checkpoint.read(old.path / "checkpoints" / "00000040")
-    state = training_state(old, load_model(old, "best"))
+    model = load_model(old, "best")
+    optimizer = OPTIMIZER.build(old.config().optimizer, model=model, learning_rate=0.001)
+    state = TrainingState(model, optimizer, CPU)
     with pytest.raises(UserError, match=r"^the checkpoint belongs to another model or optimizer$"):
         state.restore(checkpoint.progress, checkpoint.tensors())
 
@@ -166,16 +168,8 @@ def test_a_checkpoint_of_an_earlier_format_gets_what_the_state_has_gained(
     assert state.progress.iteration == 40
     assert {int(tensor) for name, tensor in state.optimizer.state.items() if "steps" in name} == {40}
     checkpoint.check_model(state.model)
-    foreign = training_state(old, build_small("v5", vocab_size=17))
-    with pytest.raises(UserError, match=r"^the checkpoint belongs to another model or optimizer$"):
-        foreign.restore(checkpoint.progress, checkpoint.tensors())
     with pytest.raises(UserError, match="belongs to another model: its tensors have other shapes"):
-        checkpoint.check_model(foreign.model)
-
-
-def training_state(run: RunFolder, model: torch.nn.Module) -> TrainingState:
-    optimizer = OPTIMIZER.build(run.config().optimizer, model=model, learning_rate=0.001)
-    return TrainingState(model, optimizer, CPU)
+        checkpoint.check_model(build_small("v5", vocab_size=17))
 
 
 def test_a_configuration_and_a_record_of_an_earlier_format_are_converted(

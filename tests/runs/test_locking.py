@@ -1,6 +1,5 @@
 """A run writes to the folder that it locked, or not at all."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,15 +8,11 @@ import torch
 
 from gpt.base.errors import LostFolderError, UnavailableError
 from gpt.base.files import attempt
-from gpt.cli.requesting import of_python
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.creation import created_at
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
-from gpt.session.train import main
 from gpt.training.progress import Progress
-from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
 from tests.conftest import empty_run
 
 PROGRESS = Progress(iteration=5)
@@ -32,18 +27,6 @@ WRITERS: dict[str, Callable[[RunFolder], None]] = {
     "fewer checkpoints": lambda run: Checkpoints(run, 1).remove_after(2),
     "what resuming removes": lambda run: run.mark_training(),
 }
-
-
-class AnotherRun(Watcher):
-    """After some iterations, moves the run elsewhere and puts another at its place."""
-
-    def __init__(self, folder: Path, other: Path) -> None:
-        self._folder, self._other = folder, other
-
-    def evaluated(self, state: TrainingState) -> None:
-        if state.progress.iteration == 20:
-            self._folder.rename(self._folder.with_name("moved"))
-            shutil.copytree(self._other, self._folder)
 
 
 def content(folder: Path) -> dict[str, bytes | None]:
@@ -70,14 +53,16 @@ def test_nothing_is_written_where_the_folder_is_another_or_gone(what: str, tmp_p
         check_nothing_is_written()
 
 
-def test_a_copy_of_hard_links_takes_no_lock_away(tmp_path: Path) -> None:
-    """Such as one that `cp -al` makes of a run that is being written."""
-    run = empty_run(tmp_path / "run")
+def test_a_lock_holds_beside_a_copy_of_hard_links_and_after_the_folder_was_moved_there_and_back(tmp_path: Path) -> None:
+    """The copy is one that `cp -al` makes of a run that is being written."""
+    run, copy = empty_run(tmp_path / "run"), tmp_path / "copy"
     with run.locked():
-        (tmp_path / "copy").mkdir()
-        (tmp_path / "copy" / ".lock").hardlink_to(run.path / ".lock")
-        for folder in (run.path, tmp_path / "copy"):
-            with pytest.raises(UnavailableError), RunFolder(folder).locked():
+        copy.mkdir()
+        (copy / ".lock").hardlink_to(run.path / ".lock")
+        run.path.rename(tmp_path / "moved")
+        (tmp_path / "moved").rename(run.path)
+        for folder in (run.path, copy):
+            with pytest.raises(UnavailableError, match="another process"), RunFolder(folder).locked():
                 pass
         run.write("sample.txt", "To be")
 
@@ -99,31 +84,3 @@ def test_a_file_does_not_get_its_name_if_the_folder_is_moved_while_it_is_written
         save_weights(run, TENSORS, "last", 5)
     assert content(run.path) == {}
     assert not (tmp_path / "moved" / "last.safetensors").exists()
-
-
-def test_the_lock_of_a_folder_that_was_moved_there_and_back_still_holds(tmp_path: Path) -> None:
-    run = empty_run(tmp_path / "run")
-    with run.locked():
-        run.path.rename(tmp_path / "moved")
-        (tmp_path / "moved").rename(run.path)
-        run.write("sample.txt", "To be")
-        with pytest.raises(UnavailableError, match="another process"), RunFolder(run.path).locked():
-            pass
-
-
-def test_two_runs_never_mix_in_one_folder_even_if_that_of_one_is_moved_away(corpus_file: Path, tmp_path: Path) -> None:
-    def train(folder: Path, *others: str, watchers: tuple[Watcher, ...] = ()) -> None:
-        settings = ("training.max_iters=40", "training.eval_interval=10", "training.eval_iters=2")
-        data = ("data=text", f"data.path='{corpus_file}'", "checkpoint.interval=10", "checkpoint.min_seconds=0")
-        main(*of_python(["model=v1", *settings, *data, *others, f"hydra.run.dir={folder}"]), watchers)
-
-    folder, other = tmp_path / "run", tmp_path / "other"
-    train(other, "seed=2")
-    with pytest.raises(LostFolderError):
-        train(folder, "logger=csv", watchers=(AnotherRun(folder, other),))
-    assert content(folder) == content(other)
-    moved = RunFolder(tmp_path / "moved")
-    assert [evaluation.iteration for evaluation in moved.evaluations()] in ([0, 10], [0, 10, 20])
-    main(*of_python([f"resume={moved.path}"]))
-    train(tmp_path / "unbroken", "logger=csv")
-    assert moved.weights("last").read_bytes() == RunFolder(tmp_path / "unbroken").weights("last").read_bytes()

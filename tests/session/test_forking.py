@@ -11,13 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-import gpt
 from gpt.base.choices import Choice
 from gpt.base.files import sha256
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.folder import RunFolder
-from gpt.runs.weights import save_weights
-from gpt.session.forking import Fork, is_same_function
+from gpt.session.forking import is_same_function
 from tests.conftest import Script, empty_run, stage_config
 
 _SMALL = {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2}
@@ -86,16 +84,6 @@ def test_a_fork_says_wherever_it_has_a_result_what_it_left_out_because_its_vocab
     assert "400 of 2,800 characters left out" in (tmp_path / "compare.md").read_text()
     (row,) = csv.DictReader((tmp_path / "compare.csv").open())
     assert row["left_out"] == "400"
-
-
-def test_a_fork_says_after_how_many_iterations_its_parent_had_the_weights_that_it_took(
-    called: Script, parent: RunFolder, tmp_path: Path
-) -> None:
-    model = gpt.load(parent.path).model.state_dict()
-    save_weights(parent, model, "best", 40)
-    assert Fork.of(parent.path).parent.iterations == 40
-    save_weights(parent, model, "averaged", 50)
-    assert Fork.of(parent.path).parent.iterations == 50
 
 
 def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(

@@ -269,8 +269,8 @@ def test_an_extension_that_dies_leaves_no_average_to_be_taken_for_its_own(
     options = [*at(corpus_file), "training.average_last=0.5"]
     train.main(*of_python(options))
     run, average = RunFolder(Path("DIR")), tree(tmp_path)["DIR/averaged.safetensors"]
-    assert Fork.of(run.path).parent.weights == "averaged"
-    assert iteration_of(run, "averaged") == 60
+    record = Fork.of(run.path).parent
+    assert (record.weights, record.iterations) == ("averaged", 60)
     with pytest.raises(InterruptedError):
         train.main(*of_python(["resume=DIR", "training.max_iters=1000"]), [Dying(85)])
     record = Fork.of(run.path).parent
@@ -418,12 +418,7 @@ def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
     sweep = ["-m", *SHORT, "training.max_iters=4", "data=text", f"data.path='{corpus_file}'", "resume=auto",
              "hydra.sweep.dir=S"]  # fmt: skip
     trained(called, tmp_path, *sweep, "training.learning_rate=1e-3,3e-3")
-    broken = Path(shutil.copytree(tmp_path / "S" / "000_v1_seed1337", tmp_path / "S" / "zz_damaged"))
-    (broken / "config.yaml").write_text("stage: v1\n")
-    done = called("train.py", *sweep, "training.learning_rate=1e-4,1e-3,3e-3", cwd=tmp_path)
-    assert done.stdout.count(" is finished; ") == 2, done.stderr
-    assert "zz_damaged" in done.stderr
-    shutil.rmtree(broken)
+    assert trained(called, tmp_path, *sweep, "training.learning_rate=1e-4,1e-3,3e-3").count(" is finished; ") == 2
     rates = [RunFolder(path.parent).config().training.learning_rate for path in tmp_path.rglob("summary.json")]
     assert sorted(rates) == [1e-4, 1e-3, 3e-3]
     for finished in (1, 2):  # also by what a search ignores, if the jobs differ in it
