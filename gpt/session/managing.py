@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import roots, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import Labels, now
+from gpt.runs.removing import remove
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def clean(config: CleanConfig, request: Request) -> None:
     if not config.yes:
         if not sys.stdin.isatty():
             raise RequestError("nothing was removed: add yes=true to remove these runs")
-        print(f"\nremove these {len(lines)} run folders for good? [y/N] ", end="", flush=True)
+        print(f"\nremove these {len(lines)} runs for good? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             print("nothing was removed")
             return
@@ -74,8 +74,10 @@ def clean(config: CleanConfig, request: Request) -> None:
             with line.run.locked():
                 if (state := RunState.of(line.run)) != line.state:
                     raise UserError(f"it is {state} now")
-                shutil.rmtree(line.run.path)
-                removed += 1
+                kept = remove(line.run)
+            removed += 1
+            if kept:
+                print(printable(f"{line.run.path} keeps what no run wrote: {', '.join(kept)}"))
         except UserError as error:  # among them that it trains again
             log.warning(f"{line.run.path} was not removed: {error}")
     print(f"removed {removed}")
