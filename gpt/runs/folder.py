@@ -152,15 +152,25 @@ class RunFolder:
         return sorted(int(name) for name in names if re.fullmatch("[0-9]{8}|[1-9][0-9]{8,17}", name))
 
     def write_config(self, config: TrainConfig) -> None:
-        """Save the resolved configuration, whose name and tags are the run's from now on."""
+        """Save the resolved configuration, whose name and tags are the run's from now on.
+
+        A label that was changed before, and is the same now, stays what it was in config.yaml: see `first_config`.
+        """
+        if before := self._labels():
+            first, labels = self.first_config(), {key: getattr(config, key) for key in before}
+            self.write_labels(Labels(**labels))
+            unchanged = [key for key in before if before[key] == labels[key]]
+            config = config.model_copy(update={key: getattr(first, key) for key in unchanged})
         self.write("config.yaml", formats.to_yaml(config))
-        (self.path / "labels.json").unlink(missing_ok=True)
 
     def config(self) -> TrainConfig:
         """The run's configuration."""
+        return self.first_config().model_copy(update=self._labels())
+
+    def first_config(self) -> TrainConfig:
+        """The same with the name and tags that training commands gave, before they were changed by others."""
         path = self.path / "config.yaml"
-        config = formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
-        return config.model_copy(update=self._labels())
+        return formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
 
     def write_labels(self, labels: Labels) -> None:
         """Replace the run's name and tags."""

@@ -38,7 +38,7 @@ def remove(run: RunFolder) -> list[str]:
 
 
 def _removed(run: RunFolder, folder: str) -> Iterator[str]:
-    """Remove what a run writes in this folder of its own, except the last files; yield what stays. No link is followed."""
+    """Remove what a run writes in one of its folders, except the last files, and yield what stays; follow no link."""
     with os.scandir(run.path / folder) as entries:
         found = list(entries)
     for entry in found:

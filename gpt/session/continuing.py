@@ -133,7 +133,7 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
     """
     before = run.config()
-    config, edited = _with_changes(before, wanted, request.given if new is None else None)
+    config, edited = _with_changes(before, wanted, request.given if new is None else _found_with(run, wanted, request))
     checkpoint = _checkpoint(request, config.checkpoint.keep, run)
     is_finished = run.is_finished() and not any(
         getattr(before.training, key) != getattr(config.training, key) for key in ("max_iters", "epochs", "patience")
@@ -141,8 +141,11 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     if is_finished or new is not None:
         _check_settings(run, before, config, is_finished=is_finished)
     if is_finished:
-        if new is None and (labels := {*keys.having("is_label")} & {*request.given}):
-            raise RequestError(f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it")
+        if labels := [key for key in keys.having("is_label") if getattr(config, key) != getattr(before, key)]:
+            advice = f"{run.path} is finished: {command('tag' if 'tags' in labels else 'name')} labels it"
+            if new is None:
+                raise RequestError(advice)
+            log.warning(advice)
         summary = run.summary()
         iteration_of(run, summary.exact.weights)  # raises UserError if its results are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
@@ -184,12 +187,28 @@ def _is_checkpoint(path: Path) -> bool:
     return path.parent.name == "checkpoints" and not (path / "config.yaml").exists()
 
 
-def _with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str] | None) -> tuple[TrainConfig, list[str]]:
-    """The configuration of a run with the `given` keys replaced, or all that may change, and the resulting changes.
+def _found_with(run: RunFolder, wanted: TrainConfig, request: Request) -> list[str]:
+    """The keys that count when resume=auto has found a run; of labels, those given that differ from its first ones.
+
+    So a command that is repeated as it was does not undo what `python -m gpt tag` or `name` did since.
+    """
+    first = run.first_config()
+
+    def counts(key: str) -> bool:
+        if not keys.declared(key).is_label:
+            return True
+        value = getattr(wanted, key)
+        return value != getattr(first, key) and bool(value or key in request.given)
+
+    return list(filter(counts, _all_keys(wanted)))
+
+
+def _with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) -> tuple[TrainConfig, list[str]]:
+    """The configuration of a run with the `given` keys replaced, and the resulting changes.
 
     Raises RequestError for a change that a resumed run does not allow.
     """
-    given = _all_keys(wanted) if given is None else list(given)
+    given = list(given)
     for group in SETTING_FILES.keys() & {*given}:
         raise RequestError(f"{group}= is for new runs; to resume one, give the values that should change")
     before, other, merged = keys.completed(kept.content()), wanted.content(), kept.content()
