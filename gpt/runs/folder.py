@@ -5,6 +5,7 @@ commands.jsonl     the command lines that started and resumed the run
 tokenizer.json     the vocabulary, and the digest of the corpus it is from
 parent.json        the run whose weights it started from, if any
 labels.json        its name and tags, if they were changed after its configuration was written
+tracked.json       what trackers know it by, if it has any
 metrics.jsonl      one line per evaluation and one every log_interval iterations; `kind` says which it is
 clock.jsonl        the training time at these lines, which differs between two runs of the same configuration
 last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
@@ -28,6 +29,7 @@ import logging
 import logging.handlers
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +44,7 @@ from gpt.base.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
 from gpt.runs.locking import FolderLock
-from gpt.runs.records import AnyRecord, Command, Ended, Labels, Parent, Summary, now, parse_record, read_record
+from gpt.runs.records import AnyRecord, Command, Ended, Labels, Parent, Summary, Tracked, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 
 if TYPE_CHECKING:
@@ -51,8 +53,9 @@ if TYPE_CHECKING:
 # All that a run writes; a new run is not created where one of these is.
 NAMES = frozenset([
     "config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl", "labels.json",
-    "state.json", "last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json", "checkpoints",
-    "snapshots", "loss.png", "sample.txt", "train.log", "metrics.csv", "tensorboard", "operators.txt", "trace.json.gz",
+    "tracked.json", "state.json", "last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json",
+    "checkpoints", "snapshots", "loss.png", "sample.txt", "train.log", "metrics.csv", "tensorboard", "operators.txt",
+    "trace.json.gz",
 ])  # fmt: skip
 
 _KINDS: dict[str, type[Step | Evaluation]] = {"step": Step, "evaluation": Evaluation}  # of a line of metrics.jsonl
@@ -208,6 +211,19 @@ class RunFolder:
     def parent(self) -> Parent | None:
         """The run whose weights this one started from; None if it started from random weights."""
         return self._record("parent.json", Parent) if os.path.lexists(self.path / "parent.json") else None
+
+    def tracking_id(self) -> str:
+        """What trackers know the run by, also after its folder was moved or renamed; a copy is a run of its own."""
+        place, earlier = self.path.stat(), None
+        here = Tracked(
+            id=secrets.token_hex(4), folder=str(self.path.resolve()), device=place.st_dev, inode=place.st_ino
+        )
+        if os.path.lexists(self.path / "tracked.json"):
+            earlier = self._record("tracked.json", Tracked)
+            here = here if earlier.is_of_copy(here) else here.model_copy(update={"id": earlier.id})
+        if here != earlier:
+            self._write_record("tracked.json", here)
+        return here.id
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Save the vocabulary that the tokenizer is built from."""

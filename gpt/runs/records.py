@@ -1,6 +1,8 @@
 """The records of a run folder, strictly typed."""
 
+import contextlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -8,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AwareDatetime, Field
 
 from gpt.base.choices import NonNegative
-from gpt.base.errors import Ending
+from gpt.base.errors import Ending, UserError
 from gpt.base.files import parsing, read_text_file
 from gpt.base.keys import declared
 from gpt.base.losses import Loss, Seen
@@ -50,6 +52,33 @@ class Labels(Record):
 
     name: Label | None
     tags: list[Label]
+
+
+class Tracked(Record):
+    """tracked.json: what trackers know the run by, and where its folder was then."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    folder: str
+    device: int
+    inode: int
+
+    def is_of_copy(self, here: "Tracked") -> bool:
+        """Whether the folder `here`, which has this record, is a copy of the one that got it.
+
+        A folder that is moved keeps its inode, or is on another disk and no longer where it was. A folder that has been
+        restored in its place has another inode.
+        """
+        if (self.device, self.inode) == (here.device, here.inode):
+            return False
+        if self.folder == here.folder:
+            with os.scandir(Path(self.folder).parent) as beside:
+                return any(entry.inode() == self.inode for entry in beside)
+        return self.device == here.device or self._is_still_there()
+
+    def _is_still_there(self) -> bool:
+        with contextlib.suppress(UserError, OSError):
+            return read_record(Path(self.folder) / "tracked.json", Tracked).id == self.id
+        return False
 
 
 class Parent(Record):

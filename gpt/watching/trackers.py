@@ -5,7 +5,6 @@ the tracker replaces its copies: nothing is missing, and nothing from after the 
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -111,22 +110,21 @@ class Tracker(RunWatcher):
         self._started = time.monotonic()
         path = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         try:
-            config, commands, losses = self._run.config(), self._run.commands(), self._run.documented()
+            config, losses, tracking_id = self._run.config(), self._run.documented(), self._run.tracking_id()
             kind = type(self)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gpt.watching.tracker_process", kind.__module__, kind.__name__],
                 env=os.environ | {"PYTHONPATH": path}, start_new_session=True,  # Ctrl-C is meant for the training
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
             )  # fmt: skip
-        except (OSError, UserError) as error:
+        except (OSError, ValueError, UserError) as error:  # ValueError: of a path that is not UTF-8
             self._warn(str(error))
             return
         of_batch = {"batch": losses.train}
         documented = of_batch if losses.kind == "mini-batch" else {"train": losses.train, "val": losses.val}
         self._documented = {f"loss/documented_{of}": loss for of, loss in documented.items() if loss is not None}
-        begun = "".join(f"{command.started} {command.command}" for command in commands[:1])
         self._messages.put({
-            "id": hashlib.sha256(f"{begun} {self._run.path.name}".encode()).hexdigest()[:8],
+            "id": tracking_id,
             "name": self._run.path.name,
             "folder": str(self._run.path),
             "lock": self._run.lock.id,

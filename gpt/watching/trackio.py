@@ -19,13 +19,12 @@ class Database:
         warnings.showwarning = self._note  # trackio reports its failures as warnings, and continues
         project = run.options["project"]
         self.address = f"trackio show --project {project}"
-        name = f"{run.name} {run.id}"
         with contextlib.suppress(ValueError):  # of a new project
             for earlier in trackio.Api().runs(project):
-                if earlier.name == name:
+                if earlier.name.rpartition(" ")[2] == run.id:  # whatever the folder was called then
                     earlier.delete()  # this process logs all of it again
         self._run = trackio.init(
-            project, name=name, config=run.config, embed=False, auto_log_cpu=False, auto_log_gpu=False
+            project, name=f"{run.name} {run.id}", config=run.config, embed=False, auto_log_cpu=False, auto_log_gpu=False
         )
         self._check()
 

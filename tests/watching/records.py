@@ -23,11 +23,19 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def recorded(name: str, run: Path, folder: Path) -> tuple[Points, dict[str, str]]:
-    """The points of a run and its texts; `folder` is that of `environment`."""
-    return {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}[name](run, folder)
+    """The points of a run and its texts; `folder`, that of `environment`, has no other run."""
+    (found,) = [_tensorboard(run)] if name == "tensorboard" else all_recorded(name, folder)
+    return found
 
 
-def _tensorboard(run: Path, _: Path) -> tuple[Points, dict[str, str]]:
+def all_recorded(name: str, folder: Path) -> list[tuple[Points, dict[str, str]]]:
+    """The same of every run that wandb or trackio has."""
+    if name == "trackio":
+        return _trackio(folder / "gpt-ladder.db")
+    return [_wandb(path) for path in folder.glob("wandb/offline-run-*/*.wandb")]  # `wandb sync` would send every one
+
+
+def _tensorboard(run: Path) -> tuple[Points, dict[str, str]]:
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0}).Reload()
     points = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     texts = {
@@ -38,8 +46,7 @@ def _tensorboard(run: Path, _: Path) -> tuple[Points, dict[str, str]]:
     return points, texts
 
 
-def _wandb(_: Path, folder: Path) -> tuple[Points, dict[str, str]]:
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")  # `wandb sync` would send every one
+def _wandb(path: Path) -> tuple[Points, dict[str, str]]:
     points: Points = defaultdict(list)
     texts = {}
     for record in _wandb_records(path.read_bytes()):
@@ -75,17 +82,18 @@ def _wandb_records(content: bytes) -> Iterator[Record]:
             payload = b""
 
 
-def _trackio(_: Path, folder: Path) -> tuple[Points, dict[str, str]]:
-    points: Points = defaultdict(list)
-    texts: dict[str, str] = {}
-    with sqlite3.connect(folder / "gpt-ladder.db") as database:
-        rows: list[tuple[int, str]] = database.execute("SELECT step, metrics FROM metrics ORDER BY id").fetchall()
-        assert len(set(database.execute("SELECT run_name FROM metrics"))) == 1
-    for step, content in rows:
+def _trackio(path: Path) -> list[tuple[Points, dict[str, str]]]:
+    found: dict[str, tuple[Points, dict[str, str]]] = defaultdict(lambda: (defaultdict(list), {}))
+    with sqlite3.connect(path) as database:
+        rows: list[tuple[str, int, str]] = database.execute(
+            "SELECT run_name, step, metrics FROM metrics ORDER BY id"
+        ).fetchall()
+    for run, step, content in rows:
+        points, texts = found[run]
         values: dict[str, Any] = json.loads(content)
         for name, value in values.items():
             if isinstance(value, dict):
                 texts[name] = value["_value"]
             else:
                 points[name].append((step, value))
-    return points, texts
+    return list(found.values())

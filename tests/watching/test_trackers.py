@@ -20,6 +20,7 @@ from gpt.base.schema import Documented
 from gpt.base.stopping import Stop, Stopped
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
+from gpt.runs.records import Tracked
 from gpt.training.watchers import Watcher
 from gpt.watching import trackers
 from gpt.watching.loggers import Csv, chosen_loggers, rows
@@ -114,6 +115,63 @@ def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last
     }
     assert (run.path / "sample.txt").read_text().splitlines()[0] in texts["sample"]
     assert all(line in texts["report"] for line in REPORT)
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_renamed_run_continues_its_curve_and_a_copy_of_the_same_name_has_its_own(
+    name: str, data: TextData, run: RunFolder, tmp_path: Path
+) -> None:
+    def goes_on(run: RunFolder, max_iters: int) -> None:
+        watcher = tracker(name, run)
+        train(data, watcher, max_iters)
+        end(watcher, run)
+
+    goes_on(run, 10)
+    copy = RunFolder(Path(shutil.copytree(run.path, tmp_path / "elsewhere" / "run")))
+    renamed = RunFolder(Path(shutil.move(run.path, tmp_path / "renamed")))
+    for one, ends in ((renamed, [15]), (copy, [15, 20])):
+        goes_on(one, ends[-1])
+        curves = records.all_recorded(name, tmp_path / "trackers")
+        assert sorted(points["loss/val"][-1][0] for points, _ in curves) == ends
+
+
+def test_what_trackers_know_a_run_by_moves_with_its_folder_and_is_not_copied(run: RunFolder, tmp_path: Path) -> None:
+    def copied(source: Path, name: str) -> Path:
+        return Path(shutil.copytree(source, tmp_path / name))
+
+    def known(path: Path) -> str:
+        assert RunFolder(path).tracking_id() == RunFolder(path).tracking_id()
+        return RunFolder(path).tracking_id()
+
+    untracked = copied(run.path, "untracked/run")
+    first = known(run.path)
+    early, late = copied(run.path, "a/run"), copied(run.path, "b/run")
+    found = [first, known(untracked), known(early), known(copied(early, "c"))]
+    moved = run.path.rename(tmp_path / "a" / "moved")
+    assert known(moved) == first
+    (tmp_path / "a").rename(tmp_path / "sweep")  # with what is in it
+    moved = tmp_path / "sweep" / "moved"
+    assert (known(moved), known(tmp_path / "sweep" / "run")) == (first, found[2])
+    found.append(known(late))  # whose original is no longer where it was
+    old = moved.rename(tmp_path / "sweep" / "old")
+    found.append(known(copied(old, "sweep/moved")))  # in the place of the original
+    assert known(old) == first
+    assert len({*found}) == len(found)
+    restored = copied(old, "kept")
+    shutil.rmtree(old)
+    assert known(Path(shutil.move(restored, old))) == first
+
+
+@pytest.mark.parametrize(("remains", "is_same"), [(False, True), (True, False)])
+def test_a_run_that_is_moved_to_another_disk_is_told_from_a_copy_there(
+    remains: bool, is_same: bool, run: RunFolder, tmp_path: Path
+) -> None:
+    first, there = run.tracking_id(), RunFolder(Path(shutil.copytree(run.path, tmp_path / "there")))
+    record = Tracked.model_validate({**vars(there._record("tracked.json", Tracked)), "device": -1})
+    there._write_record("tracked.json", record)
+    if not remains:
+        shutil.rmtree(run.path)
+    assert (there.tracking_id() == first) == is_same
 
 
 def test_a_resumed_run_starts_nothing_before_it_has_changed_and_is_reported_if_nothing_is_left_to_train(
