@@ -517,9 +517,13 @@ def test_a_corpus_is_known_by_its_content_and_elsewhere_it_has_to_be_named(
 def test_naming_the_corpus_of_a_run_of_subwords_keeps_its_subwords(
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
-    trained(called, tmp_path, *at(corpus_file, "data.tokenizer=subwords", "data.vocab_size=300"))
+    subwords = at(corpus_file, "data.tokenizer=subwords", "data.vocab_size=300")
+    trained(called, tmp_path, *subwords)
     shutil.copy(corpus_file, tmp_path / "copy.txt")
     trained(called, tmp_path, "resume=DIR", "data=text", "data.path=copy.txt", "training.max_iters=80")
+    trained(called, tmp_path, *subwords, "training.max_iters=80", "hydra.run.dir=whole")
+    summaries = [RunFolder(tmp_path / name).summary() for name in ("DIR", "whole")]
+    assert summaries[0].exact == summaries[1].exact
 
 
 def test_nothing_is_downloaded_to_a_folder_that_only_the_run_names(

@@ -1,4 +1,4 @@
-"""What makes the loop fast cannot be lost unseen: these tests count operations, they do not clock."""
+"""What makes the loop fast and small cannot be lost unseen: these tests count operations, they do not clock."""
 
 import shutil
 from collections import Counter
@@ -10,6 +10,7 @@ import torch._dynamo.utils
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.text import TextData
 from gpt.runs.checkpoints import Checkpoints
@@ -19,13 +20,23 @@ from gpt.training import compilation
 from gpt.training.averaging import WeightAverage
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import mean_loss, tokens_per_pass
+from gpt.training.memory import recompute_blocks
 from gpt.training.objectives import Objective
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, StepLog
 from gpt.watching.terminal import ConsoleLog, ProgressBar
 from tests.conftest import CPU, build_small, empty_run
-from tests.training.helpers import VOCAB_SIZE, small_recipe, small_schedule, small_state, train_small, train_state
+from tests.training.helpers import (
+    VOCAB_SIZE,
+    losses,
+    small_recipe,
+    small_schedule,
+    small_state,
+    train_small,
+    train_state,
+    weights,
+)
 
 
 class Count(TorchDispatchMode):
@@ -155,3 +166,34 @@ def test_decoding_with_a_cache_never_grows_a_tensor() -> None:
                       seed=0))  # fmt: skip
     assert count.calls["cat"] == 0
     assert count.calls["embedding"] == 40  # one pass a character, also where a full window is read again
+
+
+@pytest.mark.parametrize("stage", ["v7", "v9"])
+def test_recomputed_activations_leave_the_losses_and_weights_as_they_are_to_the_bit(stage: str, data: TextData) -> None:
+    state = small_state(stage)
+    recompute_blocks(state.model)
+    torch.manual_seed(1)
+    train_state(state, data)
+    expected = train_small(stage, data)
+    assert losses(state) == losses(expected)
+    assert weights(state) == weights(expected)
+
+
+def test_only_the_input_of_each_recomputed_block_is_kept() -> None:
+    kept: list[int] = []
+
+    def size(recompute: bool) -> int:
+        model = build_small("v7", n_layer=4).train()
+        if recompute:
+            recompute_blocks(model)
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+            model(torch.zeros(8, 16, dtype=torch.int64))
+        return sum(kept)
+
+    assert size(recompute=True) < size(recompute=False) / 3
+
+
+def test_a_stage_without_blocks_to_recompute_is_refused() -> None:
+    with pytest.raises(RequestError, match="for stages with a stack of blocks"):
+        recompute_blocks(build_small("v3"))

@@ -72,7 +72,7 @@ def test_muon_is_that_of_pytorch_for_matrices_and_adamw_for_the_rest(monkeypatch
     ours, theirs = build_small("v6"), build_small("v6")
     own = {"matrix_weight_decay": 0.2, "momentum": 0.5}
     optimizer = small_optimizer(ours, "muon", **own, weight_decay=0.1, beta1=0.8, beta2=0.95)
-    names = muon_matrices(optimizer)
+    names = {name.removeprefix("momentum.") for name in optimizer.state if name.startswith("momentum.")}
     matrices = [p for name, p in theirs.named_parameters() if name in names]
     others = [p for name, p in theirs.named_parameters() if name not in names]
     assert {p.shape[0] > p.shape[1] for p in matrices} == {True, False}  # tall and wide ones
@@ -149,11 +149,6 @@ def test_only_matrices_decay_by_muon_inside_the_model_and_by_adamw_elsewhere(sta
     of_muon = {name for name in matrices if not any(part in name for part in outside)}
     assert decayed(stage, "muon", weight_decay=0.0, matrix_weight_decay=0.5) == of_muon
     assert decayed(stage, "muon", weight_decay=0.5, matrix_weight_decay=0.0) == matrices - of_muon
-
-
-def muon_matrices(optimizer: Optimizer) -> set[str]:
-    """The parameters that have a momentum."""
-    return {name.removeprefix("momentum.") for name in optimizer.state if name.startswith("momentum.")}
 
 
 def test_the_public_adamw_agrees_with_the_private_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

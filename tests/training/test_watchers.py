@@ -248,7 +248,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Slow(Checkpoints):
     """Checkpoints that take so long to save; it remembers which were."""
 
-    def __init__(self, run: RunFolder, clock: Clock, seconds: float = 0.0) -> None:
+    def __init__(self, run: RunFolder, clock: Clock, seconds: float) -> None:
         super().__init__(run, keep=2)
         self.clock, self.seconds, self.saved = clock, seconds, []
 
@@ -286,12 +286,12 @@ def test_checkpoints_have_an_interval_a_minimum_of_seconds_and_take_at_most_a_fi
 
 @pytest.mark.parametrize("signal_at", [8, 7])
 def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
-    data: TextData, run: RunFolder, clock: Clock, signal_at: int
+    data: TextData, run: RunFolder, signal_at: int
 ) -> None:
     """When one is due, and when one is made because of a signal."""
-    state, checkpoints, stop = small_state("v1"), Slow(run, clock), Stop()
+    state, stop = small_state("v1"), Stop()
     checking = guard(state, "stop")
-    writer = CheckpointWriter(state, checkpoints, checking, interval=4, min_seconds=0)
+    writer = CheckpointWriter(state, Checkpoints(run, 2), checking, interval=4, min_seconds=0)
 
     class Signal(Watcher):
         def stepped(self, state: TrainingState) -> None:
@@ -300,11 +300,11 @@ def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
     with pytest.raises(DivergedError, match="first after 5 iterations"):
         train_state(state, data, watchers=[checking, writer, Signal()], loss=exploding_loss(math.nan, 5), stop=stop)
     assert state.progress.iteration == signal_at
-    assert checkpoints.saved == [4]
+    assert run.checkpoints() == [4]
 
 
 def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
-    data: TextData, run: RunFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    data: TextData, run: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A run whose last weights are lost has not succeeded."""
 
@@ -314,8 +314,8 @@ def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
     def on_disk() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 
-    state, checkpoints = small_state("v1", learning_rate=0.03), Slow(run, clock)
-    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=0)
+    state = small_state("v1", learning_rate=0.03)
+    writer = CheckpointWriter(state, Checkpoints(run, 2), guard(state, "stop"), interval=6, min_seconds=0)
     watchers = [BestWeights(run), RunWriter(run), SnapshotWriter(run, 2, 20), writer]
     train_state(state, data, watchers=watchers, max_iters=6)
     best, before = state.progress.best, on_disk()
