@@ -78,13 +78,13 @@ def test_the_exercises_are_listed_with_their_states_and_checked(command: Exercis
     (folder / "v5.py").write_text(solution("v5").replace("attended = x + ", "attended = "))
     code, said = command()
     states = {line[:10].strip(): line[10:32].strip() for line in said.splitlines()}
-    assert code == 0
-    assert states == dict.fromkeys(EXERCISES, "blanks left") | {"v2": "right", "v5": "not right yet"}
-    code, said = command("v2")
-    assert (code, said.splitlines()[0]) == (0, "Head: all right")
-    code, said = command("v9")
-    assert code == 2
-    assert said.startswith("there is no exercise v9: choose v1, softmax, v2")
+    assert (code, states) == (0, dict.fromkeys(EXERCISES, "blanks left") | {"v2": "right", "v5": "not right yet"})
+    for name, expected, beginning in (
+        ("v2", 0, "Head: all right\n"),
+        ("v9", 2, "there is no exercise v9: choose v1,"),
+    ):
+        code, said = command(name)
+        assert (code, said[: len(beginning)]) == (expected, beginning)
 
 
 def test_each_hint_says_more_than_the_one_before_and_is_for_the_first_step_that_is_not_right(
@@ -109,9 +109,7 @@ def test_a_file_that_does_not_run_gets_one_line(command: Exercises, folder: Path
     }.items():
         (folder / "v1.py").write_text(source)
         code, answer = command("v1")
-        assert code == 1
-        assert said in answer
-        assert "Traceback" not in answer
+        assert (code, said in answer, "Traceback" in answer) == (1, True, False), answer
         assert len(answer.splitlines()) <= 5
         assert command()[0] == 0  # the list still works
 
@@ -133,17 +131,14 @@ def test_no_mistake_ends_the_list(command: Exercises, folder: Path) -> None:
     assert (code, len(said.splitlines())) == (0, len(EXERCISES))
     for name in MISTAKES:
         code, said = command(name)
-        assert code == 1
-        assert "Traceback" not in said
+        assert (code, "Traceback" in said) == (1, False), said
 
 
-def test_it_is_a_command(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "exercises", "softmax"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert done.returncode == 1
+def test_it_is_a_command() -> None:
+    command = [sys.executable, "-m", "exercises", "softmax"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("softmax: lines 14, 15, 16 still to fill in\ncross_entropy: lines 21, 22, 23 still")
-    assert done.stderr == ""
 
 
 def test_a_notebook_checks_what_it_defines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +182,8 @@ def test_a_solved_stage_learns_like_the_project_s(
         assert one == pytest.approx(other, abs=1e-5)
     found = re.search(r"per character: ([\d.]+)   \(documented: (.+)\)\n.*exact: ([\d.]+)\n", said)
     assert found is not None
-    assert [float(found[1]), float(found[3])] == pytest.approx(
-        [own.summary.estimated.val.nats, own.summary.exact.nats], abs=2e-4
-    )
+    reached = [own.summary.estimated.val.nats, own.summary.exact.nats]
+    assert [float(found[1]), float(found[3])] == pytest.approx(reached, abs=2e-4)
     assert found[2] == f"{own.documented.val or 'none'}"
     if name != "v7":  # which rounds differently on some processors, and a text takes another turn
         assert own.generate(tokens=200) in said
@@ -197,9 +191,6 @@ def test_a_solved_stage_learns_like_the_project_s(
 
 def test_only_a_solved_stage_can_be_trained(command: Exercises, folder: Path) -> None:
     (folder / "softmax.py").write_text(solution("softmax"))
-    code, said = command("softmax", "--train")
-    assert code == 2
-    assert "softmax is not a model of its own" in said
-    code, said = command("v2", "--train")
-    assert code == 1
-    assert "still to fill in" in said
+    for name, expected, why in (("softmax", 2, "softmax is not a model of its own"), ("v2", 1, "still to fill in")):
+        code, said = command(name, "--train")
+        assert (code, why in said) == (expected, True)

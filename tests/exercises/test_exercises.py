@@ -5,6 +5,7 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +59,11 @@ def module_of(source: str, folder: Path) -> ModuleType:
     return module
 
 
+def answer(name: str, part: str, folder: Path, *changes: tuple[str, str]) -> Any:
+    """A part of an exercise's solution, with other code in some places."""
+    return getattr(module_of(changed(solved(name), *changes), folder), part)
+
+
 def checked(name: str, source: str, folder: Path) -> Report:
     module = module_of(source, folder)
     return check(name, *(getattr(module, part.name) for part in EXERCISES[name].parts))
@@ -66,15 +72,16 @@ def checked(name: str, source: str, folder: Path) -> Report:
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_deepest_hints_solve_an_exercise(name: str, tmp_path: Path) -> None:
     report = checked(name, solved(name), tmp_path)
-    assert report.state == "right", report
-    assert report.hint(1) == "Nothing is missing."
+    assert (report.state, report.hint(1)) == ("right", "Nothing is missing."), report
 
 
-# Other right ways than that of the hints: exercise, changes of the solution.
 SCORES = "scores = q @ k.transpose(-2, -1) / D**0.5"
 MASK = """future = torch.ones(T, T, dtype=torch.bool).triu(diagonal=1)
         masked = scores.masked_fill(future, float("-inf"))"""
 SOFTMAX = "weights = masked.softmax(dim=-1)"
+KEEP = "keep = torch.rand_like(x) >= self.p"
+BUILT_IN = ("return weights @ v", "return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)")
+# Other right ways than that of the hints: exercise, changes of the solution.
 RIGHT = {
     "a mask of zeros and ones": ("v2", (MASK, 'masked = scores.masked_fill(torch.tril(torch.ones(T, T)) == 0, -1e9)')),
     "the division in the softmax": ("v2", (" / D**0.5", ""), (SOFTMAX, "weights = (masked / D**0.5).softmax(dim=-1)")),
@@ -82,13 +89,9 @@ RIGHT = {
         "v2", (MASK, "masked = scores"),
         (SOFTMAX, "w = masked.softmax(-1).tril()\n        weights = w / w.sum(-1, keepdim=True)"),
     ),
-    "PyTorch's attention": (
-        "v2", (SCORES, ""), (MASK, ""), (SOFTMAX, ""),
-        ("return weights @ v", "return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
-    ),
+    "PyTorch's attention": ("v2", (SCORES, ""), (MASK, ""), (SOFTMAX, ""), BUILT_IN),
     "blanks that are left, beside a result that is right": (
-        "v2", (SCORES, "scores = BLANK"), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"),
-        ("return weights @ v", "return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)"),
+        "v2", (SCORES, "scores = BLANK"), (MASK, "masked = BLANK"), (SOFTMAX, "weights = BLANK"), BUILT_IN,
     ),
     "layers with other names, and a mask in a buffer": (
         "v2", ("self.query", "self.w1"), ("self.key", "self.w0"), ("self.value = ", 'self.register_buffer("seen", '
@@ -108,12 +111,9 @@ RIGHT = {
         ("hidden = self.linear(x)", "return self.net(x)"),
     ),
     "a closure": (
-        "training", ("loss.backward()\n",
-                     "loss.backward()\n    optimizer.step(lambda: loss)\n    return loss.item()\n"),
+        "training", ("loss.backward()", "loss.backward()\n    optimizer.step(lambda: loss)\n    return loss.item()"),
     ),
-    "a mask from bernoulli": (
-        "v7", ("keep = torch.rand_like(x) >= self.p", "keep = torch.bernoulli(torch.full_like(x, 1 - self.p))"),
-    ),
+    "a mask from bernoulli": ("v7", (KEEP, "keep = torch.bernoulli(torch.full_like(x, 1 - self.p))")),
     "zero_grad at the end": (
         "training", ("optimizer.zero_grad()\n    loss.backward()", "loss.backward()"),
         ("optimizer.step()", "optimizer.step()\n    optimizer.zero_grad()"),
@@ -134,7 +134,6 @@ def test_every_right_way_passes(way: str, tmp_path: Path) -> None:
     assert report.is_right, report
 
 
-KEEP = "keep = torch.rand_like(x) >= self.p"
 LOSS = "cross_entropy(model(idx).flatten(0, 1), targets.flatten())"
 QUERY = "self.query = nn.Linear(n_embd, head_size, bias=False)"
 STEP = "optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()"
@@ -194,7 +193,7 @@ WRONG = [
 def test_a_wrong_solution_is_named(
     name: str, part: str, changes: list[tuple[str, str]], said: str, tmp_path: Path
 ) -> None:
-    report = check(name, getattr(module_of(changed(solved(name), *changes), tmp_path), part))
+    report = check(name, answer(name, part, tmp_path, *changes))
     assert report.state == "not right yet"
     assert said in str(report)
 
@@ -211,32 +210,26 @@ HIDDEN = {
 def test_a_mistake_in_a_step_is_told_as_that_mistake(place: str, tmp_path: Path) -> None:
     """All of them, computed as the exercise knows them: none looks like another, or like the right way."""
     name, part = PARTS[place]
-    answer = getattr(module_of(solved(name), tmp_path), part.name)
+    given = answer(name, part.name, tmp_path)
     ways, last = [step.right for step in part.steps], part.steps[-1].name
     for i, step in enumerate(part.steps):
         for mistake, way in step.wrong.items():
             mistaken = [*ways[:i], way, *ways[i + 1 :]]
             observe = lambda _, s, mistaken=mistaken: getattr(follow(part.steps, mistaken, readings(s)[0]), last)  # noqa: E731
-            verdict = judge(replace(part, observe=observe), answer)
+            verdict = judge(replace(part, observe=observe), given)
             assert mistake in verdict.message or mistake in HIDDEN
 
 
-@pytest.mark.parametrize(
-    ("place", "stage"),
-    [
-        ("v2-Head", v2_attention_head.Head(15, 7)),
-        ("v3-MultiHeadAttention", v3_attention_heads.MultiHeadAttention(21, 3)),
-        ("v4-Block", v4_blocks.Block(8, 2)),
-        ("v5-Block", v5_residual.Block(8, 2)),
-        ("v6-LayerNorm", nn.LayerNorm(8)),
-        ("v6-Block", v6_pre_norm.Block(8, 2)),
-    ],
-)
-def test_what_is_called_right_is_what_the_stage_computes(place: str, stage: nn.Module, tmp_path: Path) -> None:
-    name, part = PARTS[place]
-    done = attempt(part, getattr(module_of(solved(name), tmp_path), part.name))
-    stage.load_state_dict(done.given.module.state_dict())
-    torch.testing.assert_close(right(part, done.given), stage(done.given.x))
+def test_what_is_called_right_is_what_the_stage_computes(tmp_path: Path) -> None:
+    for place, stage in {
+        "v2-Head": v2_attention_head.Head(15, 7), "v3-MultiHeadAttention": v3_attention_heads.MultiHeadAttention(21, 3),
+        "v4-Block": v4_blocks.Block(8, 2), "v5-Block": v5_residual.Block(8, 2), "v6-LayerNorm": nn.LayerNorm(8),
+        "v6-Block": v6_pre_norm.Block(8, 2),
+    }.items():  # fmt: skip
+        name, part = PARTS[place]
+        given = attempt(part, answer(name, part.name, tmp_path)).given
+        stage.load_state_dict(given.module.state_dict())
+        torch.testing.assert_close(right(part, given), stage(given.x))
 
 
 def right(part: Part, given: SimpleNamespace) -> Tensor:
@@ -307,7 +300,7 @@ TOLD = [
 def test_an_attempt_is_told_how_far_it_gets(
     name: str, part: str, changes: list[tuple[str, str]], said: str, tmp_path: Path
 ) -> None:
-    report = check(name, getattr(module_of(changed(solved(name), *changes), tmp_path), part))
+    report = check(name, answer(name, part, tmp_path, *changes))
     assert str(report) == f"{part}: {said}"
     is_unfinished = any("BLANK" in after for _, after in changes)
     assert report.state == ("blanks left" if is_unfinished else "not right yet")

@@ -32,9 +32,7 @@ def test_attention_in_bfloat16_is_close_to_that_in_float32(T: int) -> None:
         torch.testing.assert_close(found, expected, atol=0.1, rtol=0.05)
 
 
-@pytest.mark.parametrize(
-    ("p", "dtype"), [(0.1, torch.float32), (0.5, torch.float32), (0.2, torch.bfloat16), (0.2, torch.float16)]
-)
+@pytest.mark.parametrize(("p", "dtype"), [(0.1, torch.float32), (0.2, torch.bfloat16), (0.5, torch.float16)])
 def test_dropout_drops_a_share_p_and_scales_the_rest(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     x = torch.ones(1001, 999, dtype=dtype, requires_grad=True)  # not a multiple of four numbers
@@ -47,12 +45,11 @@ def test_dropout_drops_a_share_p_and_scales_the_rest(p: float, dtype: torch.dtyp
 
 
 def test_dropout_drops_the_same_numbers_in_every_precision_and_none_in_evaluation() -> None:
-    kept = []
+    kept = set()
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         torch.manual_seed(0)
-        kept.append(Dropout(0.2)(torch.ones(999, dtype=dtype)) != 0)
-    assert torch.equal(kept[0], kept[1])
-    assert torch.equal(kept[0], kept[2])
+        kept.add(tuple((Dropout(0.2)(torch.ones(999, dtype=dtype)) != 0).tolist()))
+    assert len(kept) == 1
     x = torch.randn(1000)
     assert torch.equal(Dropout(0.5).eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x)

@@ -11,6 +11,7 @@ from gpt.base.errors import RequestError, UserError
 from gpt.models.kv_cache import KVCache
 from gpt.models.ngrams import NGrams
 from tests.conftest import build_small
+from tests.models.test_kv_cache import read_in_parts
 
 DISCOUNT, PARTS, RECENT = 0.85, 10, 6
 
@@ -65,9 +66,9 @@ def test_probabilities_are_those_of_counting_by_hand(data: st.DataObject, V: int
 
 def test_of_a_long_text_the_beginning_is_remembered() -> None:
     short, long = NGrams(3, 2, window=8, size=6), NGrams(3, 2, window=8, size=6)
-    short.remember(torch.tensor([0, 1, 2, 0, 1, 1]))
-    long.remember(torch.tensor([0, 1, 2, 0, 1, 1, 2, 2, 2, 2]))
-    context = torch.tensor([[0, 1]])
+    text, context = torch.tensor([0, 1, 2, 0, 1, 1, 2, 2, 2, 2]), torch.tensor([[0, 1]])
+    short.remember(text[:6])
+    long.remember(text)
     assert torch.equal(short(context)[0], long(context)[0])
     beyond, _ = long(context, torch.tensor([8]))  # a window from what is not remembered leaves nothing out
     assert torch.equal(beyond, long(context)[0])
@@ -110,12 +111,12 @@ def test_windows_whose_counts_alone_would_fill_the_memory_are_refused() -> None:
         NGrams(65, 3, window=2**20, size=100)
 
 
-@pytest.mark.parametrize("token", [65, -2])
-def test_what_is_remembered_must_be_in_the_vocabulary(token: int) -> None:
+def test_what_is_remembered_must_be_in_the_vocabulary() -> None:
     model = build_small("v9", ngrams=3, memory=50)
-    state = model.state_dict() | {"ngrams.memory": torch.full((50,), token, dtype=torch.int16)}
-    with pytest.raises(UserError, match="they remember tokens beyond a vocabulary of 65"):
-        model.load_state_dict(state)
+    for token in (65, -2):
+        state = model.state_dict() | {"ngrams.memory": torch.full((50,), token, dtype=torch.int16)}
+        with pytest.raises(UserError, match="they remember tokens beyond a vocabulary of 65"):
+            model.load_state_dict(state)
 
 
 @torch.no_grad()
@@ -123,9 +124,5 @@ def test_with_a_cache_the_context_reaches_back_beyond_the_new_tokens() -> None:
     model = build_small("v9", ngrams=4, memory=200)
     model.remember(torch.arange(200) % 7)
     idx = torch.arange(12)[None] % 7
-    cache = KVCache(model.block_size, slides=True)
-    logits = []
-    for part in (idx[:, :5], *idx[:, 5:].split(1, dim=1)):
-        with cache.active():
-            logits.append(model(part))
-    torch.testing.assert_close(torch.cat(logits, dim=1), model(idx), atol=1e-4, rtol=1e-5)
+    logits = read_in_parts(model, idx, 5, KVCache(model.block_size, slides=True))
+    torch.testing.assert_close(logits, model(idx), atol=1e-4, rtol=1e-5)

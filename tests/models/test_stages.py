@@ -11,21 +11,13 @@ from torch.nn.functional import cross_entropy
 
 from gpt import models
 from gpt.base.ladder import LADDER, OTHERS
+from gpt.models import v4_blocks, v5_residual, v6_pre_norm, v7_dropout
 from gpt.models.v2_attention_head import Head
 from gpt.models.v3_attention_heads import MultiHeadAttention
-from gpt.models.v4_blocks import Block as BlockV4
-from gpt.models.v5_residual import Block as BlockV5
-from gpt.models.v6_pre_norm import Block as BlockV6
-from gpt.models.v7_dropout import Block as BlockV7
 from tests.conftest import build, build_small, small_size, stage_config
 
 C, H, T = 32, 4, 8
-
-
-def causal_mask(size: int) -> torch.Tensor:
-    return nn.Transformer.generate_square_subsequent_mask(size)
-
-
+CAUSAL = nn.Transformer.generate_square_subsequent_mask(T)
 PARAMETERS = {
     "v1": 4_225, "v2": 4_977, "v3": 7_553, "v3_ffn": 8_609, "v4": 16_865, "v5": 41_921, "v6": 42_369, "v7": 10_788_929,
 }  # fmt: skip
@@ -73,23 +65,23 @@ def test_a_stage_begins_with_the_loss_of_guessing_and_memorises_a_batch(stage: s
 @torch.no_grad()
 def test_attention_and_a_block_without_residuals_equal_the_layers_of_pytorch() -> None:
     torch.manual_seed(0)
-    one, several, block, x = Head(C, C), MultiHeadAttention(C, H), BlockV4(C, H), torch.randn(2, T, C)
+    one, several, block, x = Head(C, C), MultiHeadAttention(C, H), v4_blocks.Block(C, H), torch.randn(2, T, C)
     qkv = [torch.cat([one.query.weight, one.key.weight, one.value.weight])]
     qkv += [several.qkv.weight, block.attention.qkv.weight]
     for module, heads, weights in zip((one, several, block), (1, H, H), qkv, strict=True):
         reference = nn.MultiheadAttention(C, heads, bias=False, batch_first=True)
         reference.in_proj_weight.copy_(weights)
         reference.out_proj.weight.copy_(torch.eye(C))
-        expected, _ = reference(x, x, x, attn_mask=causal_mask(T), need_weights=False)
+        expected, _ = reference(x, x, x, attn_mask=CAUSAL, need_weights=False)
         torch.testing.assert_close(module(x), block.feed_forward[0](expected).relu() if module is block else expected)
 
 
-@pytest.mark.parametrize("block_class", [BlockV5, BlockV6, BlockV7])
+@pytest.mark.parametrize("block_class", [v5_residual.Block, v6_pre_norm.Block, v7_dropout.Block])
 def test_residual_block_equals_pytorch_encoder_layer(block_class: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    block = block_class(C, H, 0.2).eval() if block_class is BlockV7 else block_class(C, H)
+    block = block_class(C, H, 0.2).eval() if block_class is v7_dropout.Block else block_class(C, H)
     layer = nn.TransformerEncoderLayer(C, H, 4 * C, dropout=0.0, batch_first=True, norm_first=True)
-    if block_class is BlockV5:
+    if block_class is v5_residual.Block:
         layer.norm1 = layer.norm2 = nn.Identity()
     else:
         for norm in (block.attention_norm, block.feed_forward_norm):
@@ -102,13 +94,13 @@ def test_residual_block_equals_pytorch_encoder_layer(block_class: type[nn.Module
     layer.self_attn.out_proj.load_state_dict(block.attention.projection.state_dict())
     layer.linear1, layer.linear2 = block.feed_forward[0], block.feed_forward[2]
     x = torch.randn(2, T, C)
-    torch.testing.assert_close(block(x), layer(x, src_mask=causal_mask(T)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(block(x), layer(x, src_mask=CAUSAL), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_v7_drops_attention_weights_and_the_output_of_both_branches() -> None:
     torch.manual_seed(0)
-    block = BlockV7(C, H, 0.5)  # in training mode
+    block = v7_dropout.Block(C, H, 0.5)  # in training mode
     attention, feed_forward = block.attention, block.feed_forward
     x = torch.randn(1000, 1, C)  # a token by itself: the weight of each head is 1, and dropped or not
     attention.projection.weight.copy_(torch.eye(C))

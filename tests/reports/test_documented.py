@@ -31,18 +31,12 @@ def losses(train: float, val: float, of_split: float = 2.0) -> dict:
 
 
 def test_mean_and_deviation_over_seeds() -> None:
-    stage = {"stage": "v5", **documented(2.0808)}
-    given = runs(
-        {"seed": 1, **stage, **losses(1.9, 2.05, 2.06)},
-        {"seed": 2, **stage, **losses(1.9, 2.07, 2.08)},
-        {"seed": 3, **stage, **losses(1.9, 2.09, 2.10)},
-    )
+    by_seed = {1: losses(1.9, 2.05, 2.06), 2: losses(1.9, 2.07, 2.08), 3: losses(1.9, 2.09, 2.10)}
+    given = runs(*({"stage": "v5", "seed": seed, **documented(2.0808), **by_seed[seed]} for seed in by_seed))
     (row,) = compare(given, tolerance=0.03).rows
     assert (row.stage, row.seeds, row.documented) == ("v5", [1, 2, 3], 2.0808)
-    assert row.measured == pytest.approx(2.07)
-    assert row.deviation == pytest.approx(0.02)
-    assert row.exact == pytest.approx(2.08)
-    assert row.difference == pytest.approx(-0.0108)
+    figures = (row.measured, row.deviation, row.exact, row.difference)
+    assert figures == pytest.approx((2.07, 0.02, 2.08, -0.0108))
     assert row.verdict == "agrees within 0.03"
     (strict,) = compare(given, tolerance=0.01).rows
     assert strict.verdict == "differs by more than 0.01"
@@ -51,14 +45,12 @@ def test_mean_and_deviation_over_seeds() -> None:
 def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target() -> None:
     whole, sample = exact(2.0), exact(2.0, 80)
     for losses, text in (
-        ([whole, whole], "exact: every target of the validation"),
-        ([sample, sample], "exact: 80 of 900 targets of the validation"),
-        ([whole, sample], "exact: 80 of 900 targets or every target of the validation"),
-    ):
-        stage = {"stage": "v5", **documented(2.0808)}
-        given = runs(*({"seed": seed, "exact": exact, **stage} for seed, exact in enumerate(losses)))
+        ([whole, whole], "every target"), ([sample, sample], "80 of 900 targets"),
+        ([whole, sample], "80 of 900 targets or every target"),
+    ):  # fmt: skip
+        given = runs(*({"seed": seed, "exact": exact, **documented(2.0808)} for seed, exact in enumerate(losses)))
         comparison = compare(given, tolerance=0.03)
-        assert text in table(comparison, "simple")
+        assert f"exact: {text} of the validation" in table(comparison, "simple")
         assert comparison.rows[0].exact == (2.0 if losses[0] == losses[1] else None)
 
 
@@ -80,18 +72,13 @@ def test_a_missing_figure_is_filled_in_and_a_documented_train_loss_has_its_own_r
 
 
 def test_changed_and_repeated_runs_are_shown_but_not_counted() -> None:
-    stage = {"stage": "v5", "seed": 1, **documented(2.0808)}
-    given = runs(
-        {**stage, **losses(1.9, 2.5)},
-        {**stage, **losses(1.9, 2.08)},
-        {**stage, **losses(1.9, 1.7), "changed": ["model.n_layer=9"]},
-    )
+    changed = {**losses(1.9, 1.7), "changed": ["model.n_layer=9"]}
+    found = (losses(1.9, 2.5), losses(1.9, 2.08), changed)
+    given = runs(*({"stage": "v5", "seed": 1, **documented(2.0808), **each} for each in found))
     comparison = compare(given, tolerance=0.03)
     assert [row.measured for row in comparison.rows] == [2.08]
-    assert [reason for _, reason in comparison.not_counted] == [
-        "there is a newer run of this seed",
-        "changed: model.n_layer=9",
-    ]
+    reasons = [reason for _, reason in comparison.not_counted]
+    assert reasons == ["there is a newer run of this seed", "changed: model.n_layer=9"]
     assert "| v5" in table(comparison, "github")
 
 

@@ -41,12 +41,9 @@ def with_curve(run: FinishedRun, points: list[tuple[int, float]], flops: float) 
 @pytest.fixture
 def of_two_rates(tmp_path: Path) -> list[FinishedRun]:
     """Two seeds of 0.1, and 0.2, whose updates take twice as many operations each."""
-    one, two, dear = copies(tmp_path, {"0.1": [2.0, 2.0], "0.2": [1.5]})
-    return [
-        with_curve(one, [(0, 4.0), (10, 3.0), (20, 2.0)], 2000),
-        with_curve(two, [(0, 4.0), (10, 3.2), (20, 2.2)], 2000),
-        with_curve(dear, [(0, 4.0), (5, 2.8), (15, 1.5)], 3000),
-    ]
+    curves = ([(0, 4.0), (10, 3.0), (20, 2.0)], [(0, 4.0), (10, 3.2), (20, 2.2)], [(0, 4.0), (5, 2.8), (15, 1.5)])
+    found = copies(tmp_path, {"0.1": [2.0, 2.0], "0.2": [1.5]})
+    return [with_curve(*each) for each in zip(found, curves, (2000, 2000, 3000), strict=True)]
 
 
 def ranked(runs: list[FinishedRun]) -> Ranking:
@@ -90,9 +87,8 @@ def test_each_line_has_its_name_and_last_loss_at_its_end_from_iteration_0_unless
     assert figure is not None
     (axes,) = figure.axes
     last = found[0].folder.evaluations()[-1].val.nats
-    assert sorted(text.get_text() for text in axes.texts) == [
-        f"learning_rate={rate}  {last:.4f}" for rate in (0.1, 0.2, 0.4)
-    ]
+    names = sorted(text.get_text() for text in axes.texts)
+    assert names == [f"learning_rate={rate}  {last:.4f}" for rate in (0.1, 0.2, 0.4)]
     assert {line.get_xdata()[0] for line in axes.lines} == {0}
     assert figure.get_suptitle() == "A title"
     assert f"no curve: {path}" in caplog.text
@@ -117,10 +113,8 @@ def test_losses_of_other_tokens_are_compared_by_character(tmp_path: Path) -> Non
     text = equal_table(ranked(found), "tokens", "simple")
     assert text is not None
     assert "nats per character:" in text
-    assert [line.split() for line in text.splitlines()[-2:]] == [
-        ["learning_rate=0.2", "2.1000"],
-        ["learning_rate=0.1", "2.2500"],
-    ]
+    rows = [line.split() for line in text.splitlines()[-2:]]
+    assert rows == [["learning_rate=0.2", "2.1000"], ["learning_rate=0.1", "2.2500"]]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +134,8 @@ def test_the_order_depends_on_what_is_equal(
     assert found == pytest.approx(expected)
     assert list(found.values()) == sorted(found.values())
     tables = [ComparisonReport.of(of_two_rates, [], compare_config(x=of)).text("github") for of in ("iterations", x)]
-    title = (
-        f"After {amount:.3g} {plots.XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
-    )
-    assert [f"{title}nats per character:" in text for text in tables] == [False, True]
+    title = f"After {amount:.3g} {plots.XLABELS[x]}, which all of these runs reached, interpolated between"
+    assert [f"{title} evaluations, nats per character:" in text for text in tables] == [False, True]
     assert f"| learning\\_rate=0.2 | {expected[0.2]:.4f} " in tables[1]
     assert f"| learning\\_rate=0.1 | {expected[0.1]:.4f} ± 0.1414 |" in tables[1]
 
@@ -192,15 +184,14 @@ def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With a line for each setting that does not set the size, in the order of its values."""
-    settings = [(1.8, 16, 4), (1.2, 16, 16), (2.0, 8, 4), (1.5, 8, 16)]
-    found = of_sizes(tmp_path, [(loss, {"n_embd": width}, n) for loss, width, n in settings])
+    sizes = [(16, 4), (16, 16), (8, 4), (8, 16)]
+    losses = dict(zip(sizes, (1.8, 1.2, 2.0, 1.5), strict=True))
+    found = of_sizes(tmp_path, [(losses[width, n], {"n_embd": width}, n) for width, n in sizes])
     ranking = ranked(found)
-    assert of_two_sizes(ranking, "parameters") == {
-        (("training.max_iters", n), ("parameters", p)) for n in (4, 16) for p in (800, 1600)
-    }
-    assert of_two_sizes(ranking, "compute") == {
-        (("model.n_embd", width), ("compute", 600.0 * width * n)) for width in (8, 16) for n in (4, 16)
-    }
+    by_parameters = {(("training.max_iters", n), ("parameters", 100 * width)) for width, n in sizes}
+    by_compute = {(("model.n_embd", width), ("compute", 600.0 * width * n)) for width, n in sizes}
+    assert of_two_sizes(ranking, "parameters") == by_parameters
+    assert of_two_sizes(ranking, "compute") == by_compute
     (axes,) = against.draw(ranking, ["parameters"], "exact").axes
     assert axes.get_legend_handles_labels()[1] == ["max_iters=4", "max_iters=16"]
     uncounted = [FinishedRun(run, summary.model_copy(update={"flops": None})) for run, summary in found]
