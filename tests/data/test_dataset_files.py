@@ -23,10 +23,8 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loaded(name: str, files: Any, **changes: Any) -> Text:
-    given = {
-        "subset": None, "split": "train", "field": "text", "separator": "\n", "tokenizer": "bytes", "vocab_size": 1000
-    }  # fmt: skip
-    return huggingface(name, files=files, **(given | changes))
+    given = {"subset": None, "split": "train", "field": "text", "separator": "\n", "tokenizer": "bytes"}
+    return huggingface(name, files=files, **(given | {"vocab_size": 1000} | changes))
 
 
 def write(path: Path, rows: list[Any]) -> str:

@@ -24,9 +24,8 @@ def test_each_target_is_the_successor_of_its_input_in_the_split() -> None:
         assert torch.equal(batch.targets, inputs + 1)
         assert torch.equal(inputs[:, 1:], batch.targets[:, :-1])
         assert (inputs.min(), batch.targets.max()) == (first, last)  # windows start everywhere
-    served = [
-        data.training_batch(seed, i, 32).targets.tolist() for seed, i in ((1, 7), (1, 7), (2, 7), (1, 8), (11, 7))
-    ]
+    drawn = ((1, 7), (1, 7), (2, 7), (1, 8), (11, 7))
+    served = [data.training_batch(seed, iteration, 32).targets.tolist() for seed, iteration in drawn]
     assert served[0] == served[1] not in served[2:]
 
 

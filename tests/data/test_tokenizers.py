@@ -76,18 +76,15 @@ def test_a_vocabulary_may_have_many_short_subwords_but_no_other_large_field(tmp_
             read_record(path, Vocabulary)
 
 
-@pytest.mark.parametrize(
-    ("kind", "vocabulary", "merges"),
-    [
+def test_a_damaged_vocabulary_is_one_line() -> None:
+    for kind, vocabulary, merges in (
         ("subwords", SUBWORDS.vocabulary[1:], SUBWORDS.merges),  # a byte is missing
         ("subwords", [*SUBWORDS.vocabulary, "東"], SUBWORDS.merges),
         ("subwords", SUBWORDS.vocabulary, [("nowhere", "else")]),
         ("characters", "ba", None),  # not in order: the model's rows would belong to other characters
-    ],
-)
-def test_a_damaged_vocabulary_is_one_line(kind: str, vocabulary: list[str] | str, merges: list | None) -> None:
-    with pytest.raises(UserError, match=r"^the vocabulary of this run is damaged: [^\n]+\Z"):
-        tokenizers.restored(Vocabulary(kind=kind, vocabulary=vocabulary, merges=merges, corpus=""))
+    ):
+        with pytest.raises(UserError, match=r"^the vocabulary of this run is damaged: [^\n]+\Z"):
+            tokenizers.restored(Vocabulary(kind=kind, vocabulary=vocabulary, merges=merges, corpus=""))
 
 
 def test_subwords_are_learned_from_the_training_split_alone_and_restored_from_a_runs_vocabulary() -> None:
@@ -115,7 +112,6 @@ def test_subwords_are_learned_from_the_words_of_gpt2(words: list[str], space: st
 
 @pytest.mark.parametrize("alphabet", ["ACGT", " "])
 def test_subwords_of_a_text_that_is_one_long_word_are_learned_in_linear_time(alphabet: str) -> None:
-    """A word of 100,000 characters took some 20 seconds."""
     text = "".join(random.Random(1).choices(alphabet, k=100_000))
     begun = time.process_time()
     tokenizer = BytePairs.trained_on([text], 1000)
@@ -128,9 +124,8 @@ def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
     tiktoken = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
     ranks = {bytes(SUBWORDS._bytes[i]): i for i in range(len(SUBWORDS))}
     pattern = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-    encoding = tiktoken.Encoding(
-        "small", pat_str=pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": len(ranks)}
-    )
+    special = {"<|endoftext|>": len(ranks)}
+    encoding = tiktoken.Encoding("small", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
     tokenizer = GPT2Subwords.of_tiktoken(encoding)
     assert len(tokenizer) == encoding.n_vocab
     assert tokenizer.encode(CONTENT).tolist() == encoding.encode(CONTENT)

@@ -33,18 +33,13 @@ COURSE = sorted((DOCS / "course").glob("*.md"))
 WITH_EXAMPLES = [*COURSE, DOCS / "lab" / "architectures.md"]
 GLOSSARY = DOCS / "course" / "glossary.md"
 STAGES = [*SMALL, "v7"]
-QUOTED = re.compile(
-    r"^<!-- (?P<kind>\w+):? ?(?P<what>.*) -->\n(?P<shown>(?:.*\n)*?)^<!-- end -->$", re.MULTILINE
-)  # docs/quoting.py
-FIGURE = re.compile(
-    r'<figure class="picture.*?src="(?P<src>[^"]*-light\.svg)".*?<figcaption>(?P<caption>.*?)</figcaption>', re.DOTALL
-)
+# As in docs/quoting.py.
+QUOTED = re.compile(r"^<!-- (?P<kind>\w+):? ?(?P<what>.*) -->\n(?P<shown>(?:.*\n)*?)^<!-- end -->$", re.MULTILINE)
+FIGURE = re.compile(r'<figure class="picture.*?src="([^"]*)-light\.svg".*?<figcaption>(.*?)</figcaption>', re.DOTALL)
 LIVE = {  # the notes of live stages, in docs/captions.py, and their pages
-    "live-recall": "recall",
-    "live-recall-gru_recall": "architectures",
-    "live-reverse": "sequences",
+    "live-recall": "recall", "live-recall-gru_recall": "architectures", "live-reverse": "sequences",
     **{f"live-{stage}": stage for stage in ("v3", "v5", "v6", "v7")},
-}
+}  # fmt: skip
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -101,14 +96,12 @@ def test_the_glossary_leads_to_the_page_that_introduces_a_term() -> None:
 
 def test_every_picture_is_on_a_page_and_every_page_finds_its_pictures() -> None:
     code = (DOCS / "pictures" / "__init__.py").read_text()
-    drawn = set(re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE)) | {
-        f"flow-{s}" for s in LADDER if DOCS / "course" / f"{s}.md" in COURSE
-    }
+    drawn = {*re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE)}
+    drawn |= {f"flow-{stage}" for stage in LADDER if DOCS / "course" / f"{stage}.md" in COURSE}
     shown = [found for page in [*COURSE, DOCS / "index.md"] for found in quoted(page, "picture")]
     assert {name for name, _ in shown} == drawn
-    assert {path.name for path in PICTURES.iterdir()} == {
-        f"{name}-{t}.svg" for name in drawn for t in ("dark", "light")
-    }
+    files = {f"{name}-{theme}.svg" for name in drawn for theme in ("dark", "light")}
+    assert {path.name for path in PICTURES.iterdir()} == files
     for name, text in shown:
         dark, alt, light = re.findall(r'<source .*srcset="(\S+)"><img alt="(.*?)" src="(\S+)"></picture>', text)[0]
         assert (Path(dark).name, Path(light).name) == (f"{name}-dark.svg", f"{name}-light.svg")
@@ -165,10 +158,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(file, copy)
     (copy / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
     built = copy / "docs" / "_build" / "html"
-    succeeded(subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "-n", "-q", "docs", built], cwd=copy, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(copy)},
-    ))  # fmt: skip
+    command, environment = ["-m", "sphinx", "-W", "-n", "-q", "docs", built], os.environ | {"PYTHONPATH": str(copy)}
+    done = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
+    succeeded(done)
     return built
 
 
@@ -188,13 +180,10 @@ def test_every_link_of_the_site_leads_somewhere_and_nothing_is_fetched_from_else
             if re.match(r"[a-z]+:", target) or "_static/live" in path:
                 continue
             file = (page.parent / path).resolve() if path else page
-            if not file.exists():
+            if file.suffix == ".html" and file.exists() and file not in anchors:
+                anchors[file] = {"", *re.findall(r'\bid="([^"]+)"', file.read_text())}
+            if not file.exists() or anchor not in anchors.get(file, {anchor}):
                 wrong.append((page.name, target))
-            elif anchor and file.suffix == ".html":
-                if file not in anchors:
-                    anchors[file] = set(re.findall(r'\bid="([^"]+)"', file.read_text()))
-                if anchor not in anchors[file]:
-                    wrong.append((page.name, target))
     assert len(list(site.rglob("*.html"))) > 40
     assert wrong == []
     text = (site / "course" / "v6.html").read_text()
@@ -256,22 +245,16 @@ def test_a_stage_that_cannot_be_live_is_a_warning_which_fails_a_strict_build(
 @pytest.mark.slow
 def test_captions_state_what_their_pictures_show(site: Path) -> None:
     """With the stages as the site has trained them: exactly on the site, and nearly in the Markdown."""
-    done = subprocess.run([sys.executable, "docs/captions.py"], cwd=site.parents[2], capture_output=True, text=True,
-                          env=os.environ | {"PYTHONPATH": str(site.parents[2])})  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    shown = [line.split(": ", 1) for line in done.stdout.splitlines()]
+    clone, environment = site.parents[2], os.environ | {"PYTHONPATH": str(site.parents[2])}
+    said = subprocess.check_output([sys.executable, "docs/captions.py"], cwd=clone, env=environment, text=True)
+    shown = [line.split(": ", 1) for line in said.splitlines()]
     assert len(shown) > 20
-    figures = {
-        Path(found["src"]).name.removesuffix("-light.svg"): plain(found["caption"])
-        for page in (site / "course").glob("*.html")
-        for found in FIGURE.finditer(page.read_text())
-    }
+    course = "".join(page.read_text() for page in (site / "course").glob("*.html"))
+    figures = {Path(source).name: plain(caption) for source, caption in FIGURE.findall(course)}
     figures |= {name: plain((site / "course" / f"{page}.html").read_text()) for name, page in LIVE.items()}
     assert [(picture, phrase) for picture, phrase in shown if phrase.replace("`", "") not in figures[picture]] == []
     stated = {name: text for page in [*COURSE, DOCS / "index.md"] for name, text in quoted(page, "picture")}
-    stated |= {
-        name: "\n\n" + (REPOSITORY / "docs" / "course" / f"{page}.md").read_text() for name, page in LIVE.items()
-    }
+    stated |= {name: "\n\n" + (DOCS / "course" / f"{page}.md").read_text() for name, page in LIVE.items()}
     varying = {*LIVE, "induction"}  # shares of answers: another processor rounds differently, and a run ends elsewhere
     for picture in {picture for picture, _ in shown}:
         phrases = [phrase for name, phrase in shown if name == picture]

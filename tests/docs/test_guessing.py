@@ -28,10 +28,8 @@ INDEX = """<!doctype html><html lang="en"><title>Index</title><body><main><artic
 
 def write(folder: Path, **pages: str) -> dict[str, str]:
     """Write pages with the site's scripts and styles; return their addresses."""
-    scripts = re.findall(
-        r'"(\w+\.js)"', re.findall("^html_js_files.*", (DOCS / "conf.py").read_text(), re.MULTILINE)[0]
-    )
-    static = DOCS / "_static"
+    (listed,) = re.findall("^html_js_files.*", (DOCS / "conf.py").read_text(), re.MULTILINE)
+    scripts, static = re.findall(r'"(\w+\.js)"', listed), DOCS / "_static"
     head = f"<style>{(static / 'course.css').read_text()}</style>"
     head += "".join(f"<script>{(static / name).read_text()}</script>" for name in scripts)
     for name, page in pages.items():
@@ -51,7 +49,7 @@ def test_a_question_comes_before_every_measured_loss_and_the_index_covers_those(
     assert asked == sorted(SMALL)
 
 
-def test_a_result_is_shown_after_a_guess(tmp_path: Path) -> None:
+def test_a_result_is_shown_after_a_guess_or_without_a_script(tmp_path: Path) -> None:
     addresses = write(tmp_path, v2=PAGE)
     with chromium() as browser:
         page = browser.new_page()
@@ -73,6 +71,9 @@ def test_a_result_is_shown_after_a_guess(tmp_path: Path) -> None:
         page.reload()  # the guess stays
         assert page.locator(".guess").first.inner_text() == "You guessed 2.30, and it is 2.41: 0.11 higher."
         assert shown() == {"result": True, "after": True, "next": True, "plain": False}
+        page = browser.new_context(java_script_enabled=False).new_page()
+        page.goto(addresses["v2"])
+        assert page.locator("#result").is_visible()
 
 
 DISABLED = "Object.defineProperty(globalThis, 'localStorage', {get() { throw new DOMException('disabled'); }})"
@@ -123,12 +124,3 @@ def test_a_live_stage_hears_whether_its_loss_has_been_guessed(tmp_path: Path) ->
         live.get_by_text("true", exact=True).wait_for()
         page.get_by_role("button", name="Show the loss").click()
         live.get_by_text("true false", exact=True).wait_for()
-
-
-def test_without_a_script_a_result_is_there(tmp_path: Path) -> None:
-    page_file = tmp_path / "page.html"
-    page_file.write_text(PAGE)
-    with chromium() as browser:
-        page = browser.new_context(java_script_enabled=False).new_page()
-        page.goto(page_file.as_uri())
-        assert page.locator("#result").is_visible()

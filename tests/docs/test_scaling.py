@@ -55,9 +55,8 @@ def test_shorter_runs_predict_the_longer_ones(
     monkeypatch.setattr(sys, "argv", ["scaling.py", str(tmp_path), "--tokens", "1.1e6"])
     scaling.main()
     shown = capsys.readouterr().out
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "e+" in line and "|" in line
-    ]
+    lines = [line for line in shown.splitlines() if "e+" in line and "|" in line]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert [row[-1] for row in rows] == ["fitted", "fitted", "fitted", "predicted"] * 8
     assert all(float(row[3]) == pytest.approx(float(row[4]), abs=0.002) for row in rows)
     best = [line.split("|") for line in shown.splitlines() if " *" in line]  # at three times the compute

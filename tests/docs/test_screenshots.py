@@ -30,10 +30,8 @@ def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> No
     for stage in ("v3", "v5"):
         folder = tmp_path / "docs" / "_generated" / "screenshots" / stage
         gpt.train(f"model={stage}", *_SHORT, folder=folder)
-    succeeded(subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-    ))  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    succeeded(subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True))
     sizes = {path.name: Image.open(path).size for path in images.iterdir()}
     assert sizes == {
         "playground.png": (1280, 1640), "playground_attention.png": (1280, 1760), "playground.webp": (720, 1300),
