@@ -78,6 +78,13 @@ def superseded(given: Collection[str]) -> list[str]:
     return [name for name in having("decides") if declared(name).decides in given and name not in given]
 
 
+def check_decided(given: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Raise RequestError if a given key has no effect, because another one decides what it would."""
+    for name in having("decides"):
+        if (decided := declared(name).decides) in given and settings.get(name) is not None:
+            raise RequestError(f"{decided}= has no effect with {name}=: give only one of them, or {name}=null")
+
+
 def _holds(condition: Mapping[str, tuple[Any, ...]], settings: Mapping[str, Any] | None) -> bool:
     """Whether there is a condition, and these settings meet it."""
     return bool(condition) and all((settings or {}).get(other) in values for other, values in condition.items())

@@ -25,6 +25,11 @@ def expanded(path: str) -> str:
     return os.path.expanduser(path)  # noqa: PTH111  # Path.expanduser raises an error for an unknown user
 
 
+def is_file(path: str) -> bool:
+    """Whether a path that was typed leads to a file; a text that is too long for a path does not."""
+    return os.path.isfile(expanded(path))  # noqa: PTH113  # Path.is_file raises an error for it
+
+
 def listed(text: str) -> list[str]:
     """The items of a list that was typed as [a,b] or a,b; an item may have quotes."""
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text

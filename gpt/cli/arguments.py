@@ -91,7 +91,7 @@ def _sweeps(experiment: Path) -> bool:
 def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list[str]]:
     """Split the arguments: Hydra's options and a script's own keys, and the rest, for train.py."""
     completion = ("install", "uninstall", "query")  # what Hydra's --shell-completion takes
-    named = [(a, a.partition("=")[0]) for a in arguments if "=" in a and not a.startswith("-")]
+    named = [(a, a.partition("=")[0].lstrip("~")) for a in arguments if ("=" in a or "~" in a[:1]) and "-" not in a[:1]]
     theirs = [argument for argument, key in named if key not in keys and key not in completion]
     return [a for a in arguments if a not in theirs], theirs
 

@@ -1,6 +1,7 @@
 """Words without a key, as in `train.py v5` or `train.py mine.yaml`: their keys, where the meaning is clear."""
 
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
@@ -12,15 +13,22 @@ from pydantic import BaseModel
 from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import superseded
-from gpt.base.typed import expanded
+from gpt.base.keys import declared, superseded
+from gpt.base.typed import expanded, is_file
 from gpt.cli import own_files
 from gpt.cli.explanations import explain_option, explain_word
 
 _KEYED = re.compile(r"~(?!/)|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
 
 
-def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folders: Iterable[Path] = ()) -> list[str]:
+def keyed(
+    words: Sequence[str],
+    config_name: str,
+    schema: type[BaseModel],
+    folders: Iterable[Path] = (),
+    *,
+    has_escapes: bool = True,
+) -> list[str]:
     """These arguments of a script, each as key=value; `folders` are those of --config-dir, which have stages too.
 
     What is typed replaces what a file of settings among the words says, and a later file an earlier one.
@@ -46,10 +54,17 @@ def keyed(words: Sequence[str], config_name: str, schema: type[BaseModel], folde
             quoted = f": quote it as a whole, {key}={shlex.quote(' '.join(values))}" if key == "prompt" else ""
             raise RequestError(f"{key} has several values, {' and '.join(map(repr, values))}{quoted}")
         found = [*(word for word in found if not word.startswith(f"{key}=")), f"{key}={','.join(values)}"]
-    typed = {word.partition("=")[0].lstrip("+~") for word in found}
-    from_files = {word.partition("=")[0]: word for file in files for word in own_files.overrides(file)}
-    replaced = {*typed, *superseded(typed)}
-    return [*(word for key, word in from_files.items() if key not in replaced), *found]
+    settings: list[str] = []
+    for words_of_file in [*(own_files.overrides(file, has_escapes=has_escapes) for file in files), found]:
+        replaced = _replaced(words_of_file)
+        settings = [*(word for word in settings if word.partition("=")[0] not in replaced), *words_of_file]
+    return settings
+
+
+def _replaced(words: Sequence[str]) -> set[str]:
+    """The keys whose earlier values no longer count, once these words are given."""
+    given = {word.partition("=")[0].lstrip("+~"): word.partition("=")[2] for word in words}
+    return {*given, *superseded(given), *(declared(key).decides for key, value in given.items() if value != "null")}
 
 
 def _joined(words: Sequence[str]) -> list[str]:
@@ -80,18 +95,18 @@ def _names(schema: type[BaseModel], key: str) -> list[str]:
 
 
 def _fits(word: str, key: str, choices: Collection[str]) -> bool:
-    path = Path(expanded(word))
+    path = expanded(word)
     match key:
         case "model":
             return all(name in choices for name in word.split(","))
         case "run":
-            return (path / "config.yaml").is_file()
+            return is_file(f"{word}/config.yaml")
         case "runs":
-            return "/" in word or path.is_dir()
+            return "/" in word or os.path.isdir(path)  # noqa: PTH112  # as is_file
         case "text":
-            return path.is_file()
+            return is_file(word)
         case "prompt":
-            return not path.exists() and ("/" not in word or " " in word)
+            return not os.path.exists(path) and ("/" not in word or " " in word)  # noqa: PTH110
         case "tags" | "name":
             return True
     return word in choices

@@ -1,15 +1,19 @@
 """What Hydra calls in a sweep: all jobs are checked before the first one trains."""
 
+import contextlib
 import itertools
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gpt.base.errors import report
+from gpt.base.schema import SETTING_FILES
 from gpt.cli import requesting, sweeps
+from gpt.cli.composing import has_sweep
 
 _MOST = 100  # jobs that are checked: each takes a twentieth of a second
 
@@ -27,7 +31,11 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Before the first job."""
-        given = sweeps.begin(config.hydra)
+        given = sweeps.begin(config.hydra, as_json=config.get("json") is True)
+        for choice in [choice for each in given if each.key_or_group in SETTING_FILES for choice in _swept(each)]:
+            with contextlib.suppress(HydraException, ValueError):  # the job will say more
+                if has_sweep(choice):
+                    raise sweeps.Refusal(f"{choice} is a sweep itself: start it alone")
         for job in itertools.islice(itertools.product(*map(_values, given)), _MOST):
             try:
                 requesting.of_overrides(job)
@@ -46,6 +54,11 @@ class SweepCallback(Callback):
 
 def _values(override: Override) -> list[str]:
     """The override with each of its values."""
+    return _swept(override) or [str(override.input_line)]
+
+
+def _swept(override: Override) -> list[str]:
+    """The override with each value that is swept over."""
     if not override.is_discrete_sweep():
-        return [str(override.input_line)]
+        return []
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

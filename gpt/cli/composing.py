@@ -1,17 +1,21 @@
 """What conf/ has: its groups, their choices, what a stage sets, and configurations composed without running a job."""
 
+import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from gpt.base.installation import CONF
@@ -24,13 +28,43 @@ _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files 
 
 
 def parsed(overrides: list[str]) -> list[Override]:
-    """Parse overrides with the grammar of the running Hydra, which resolves glob()."""
-    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    """Parse overrides with the grammar of the running Hydra, which resolves glob(), and with exact ranges.
+
+    Hydra's own sort() of a range yields other numbers, and its decimals are sums of binary fractions.
+    """
+    functions = create_functions()
+    functions.functions |= {"range": _range, "sort": partial(_sort, functions.functions["sort"])}
+    return OverridesParser(functions, GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+
+
+def _range(start: float, stop: float | None = None, step: float = 1) -> RangeSweep | ChoiceSweep:
+    start, stop = (0, start) if stop is None else (start, stop)
+    if not all(map(math.isfinite, (start, stop, step))) or not step:
+        raise ValueError("a range has finite numbers, and a step other than 0")
+    if all(isinstance(number, int) for number in (start, stop, step)):
+        return RangeSweep(start=start, stop=stop, step=step)
+    first, end, by = (Decimal(str(number)) for number in (start, stop, step))  # as typed
+    count = max(0, math.ceil((end - first) / by))
+    return ChoiceSweep(list=[float(first + i * by) for i in range(count)])
+
+
+def _sort(hydras: Callable[..., Any], *args: Any, sweep: Any = None, list: Any = None, reverse: bool = False) -> Any:
+    value = args[0] if len(args) == 1 else sweep
+    if isinstance(value, RangeSweep):
+        value = ChoiceSweep(list=[*value.range()], tags=value.tags)
+        args, sweep = (value,), None
+    return hydras(*args, sweep=sweep, list=list, reverse=reverse)
 
 
 def sweeper_params(settings: Any) -> list[str]:
     """An experiment's sweep or search ranges as overrides, from Hydra's settings."""
     return [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
+
+
+def has_sweep(choice: str) -> bool:
+    """Whether this choice, such as experiment=heads, brings a sweep or ranges. Raises HydraException."""
+    settings = hydra.compose("train", [choice], return_hydra_config=True).hydra
+    return settings.mode == RunMode.MULTIRUN or bool(settings.sweeper.params)
 
 
 def groups(config_name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What is wrong with a command line, in one line: in Hydra's words, or with what to type instead."""
 
 import difflib
+import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
@@ -12,16 +13,22 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from gpt.base.console import command
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import rank
-from gpt.base.typed import as_typed, expanded
+from gpt.base.typed import as_typed, expanded, is_file
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
 from gpt.cli.synonyms import by_name, meaning
 
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
+_LONGEST = 60  # characters of a word that are shown
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+
+
+# How Hydra says that a key or a group that ~KEY should delete has no value.
+_NOT_DELETED = re.compile(r"Could not delete (?:from config\. )?'([^']+)'(?: does not exist|\. No match)")
 
 
 def one_line(error: BaseException) -> str:
@@ -40,14 +47,21 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
             return f"hydra/launcher={name} is not installed: {installing(_EXTRA_OF_LAUNCHER[name])}"
         if error.options or group.startswith("data/"):
             return _no_such_choice(group, name, error.options or ())
+    cause, deleted = error.__cause__, _NOT_DELETED.match(str(error))
     if isinstance(error, OverrideParseException):
+        if isinstance(cause, ValueError):  # of a function of the grammar
+            return f"cannot read {error.override!r}: {one_line(cause)}"
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
-    cause = error.__cause__
-    if not isinstance(cause, ConfigAttributeError | ConfigKeyError):
+    if not deleted and not isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        if "interval(" in str(error) and "requires --multirun" in str(error):
+            return f"an interval is for {command('search')}: {one_line(error).partition(' requires')[0]}"
         return one_line(error) + (f": {cause}".partition("\n")[0] if cause else "")
-    given = {word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in typed}
-    key = next((key for key in given if f"{key}.".startswith(f"{cause.full_key}.")), str(cause.full_key))
+    given = {word.partition("=")[0].lstrip("+~"): word.partition("=")[2] for word in typed}
+    named = deleted[1] if deleted else str(getattr(cause, "full_key", ""))
+    key = next((key for key in given if f"{key}.".startswith(f"{named}.")), named)
     values, choices = _values_and_choices(config_name, typed)
+    if deleted and key in values:
+        return f"there is nothing to delete: {key} has no value"
     group, _, name = key.rpartition(".")
     if having := _having(group, name) if group in choices else []:
         return f"{group}={choices[group]} has no key {name}; it is a key of {group}={', '.join(having)}"
@@ -61,9 +75,9 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
 
     `named` are the keys that a word may stand for, each with its values if they have names.
     """
-    values, path = _for_users(config_name), Path(expanded(word))
+    values, said = _for_users(config_name), repr(word if len(word) <= _LONGEST else f"{word[:_LONGEST]}...")
     if config_name in ("train", "search"):
-        if path.is_file():
+        if is_file(word):
             return (
                 f"for a file of text, type data=text data.path={shlex.quote(word)}; for one of settings, call it .yaml"
             )
@@ -74,14 +88,14 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
     likely = [f"{key}={near[0]}" for key in named if near and near[0] in named[key]]
     if f"--{word}" in OPTIONS:
         likely = [f"--{word}"]
-    elif "resume" in values and (path / "config.yaml").is_file():
+    elif "resume" in values and is_file(f"{word}/config.yaml"):
         likely = [f"resume={shlex.quote(word)}", f"{shlex.quote(f'{word}/config.yaml')} to repeat that run"]
     elif not likely and (key := _meant(word, values)):
         likely = [key if "=" in key else _example(key, values)]
     likely = likely or [f"{key}={shlex.quote(word)}" for key, names in named.items() if not names]
     if not likely:
-        return f"cannot read {word!r} as key=value; model can be {', '.join(sorted(named['model'], key=rank))}"
-    return f"cannot read {word!r} as key=value; did you mean {' or '.join(likely)}?"
+        return f"cannot read {said} as key=value; model can be {', '.join(sorted(named['model'], key=rank))}"
+    return f"cannot read {said} as key=value; did you mean {' or '.join(likely)}?"
 
 
 def explain_option(option: str, value: str, config_name: str) -> str:

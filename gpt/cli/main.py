@@ -62,7 +62,7 @@ def main(
         with worker, one_line_errors(), stopping.requeued():
             side_by_side = launcher in ("joblib", "ray")
             console.show_log(f"[{HydraConfig.get().job.num + 1}] " if side_by_side else "")
-            if is_sweep():
+            if is_sweep() and config.get("json") is not True:
                 log.info(job_title())
             values = requesting.resolved(config, texts, escaping(schema) if is_sweep() else ())
             if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line
@@ -79,7 +79,7 @@ def main(
             failed = error
         finally:
             sweeps.remove_empty_folders()
-        if after_sweep is not None and (folder := sweeps.folder()) is not None:
+        if after_sweep is not None and (folder := sweeps.folder()) is not None and not sweeps.is_json():
             after_sweep(folder)
         if failed is not None:
             raise failed

@@ -3,27 +3,34 @@
 Keys are nested or dotted. The config.yaml of a run is such a file, too: it repeats the run.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import choice_groups, flat
-from gpt.base.typed import as_typed, expanded
+from gpt.base.keys import choice_groups, declared, escaping, flat, textual
+from gpt.base.schema import TrainConfig
+from gpt.base.typed import as_typed, expanded, is_file
+from gpt.cli.arguments import in_quotes
 from gpt.cli.composing import choices_of, composed, is_for_users
 from gpt.cli.explanations import one_line
+
+_PLAIN = r"[\w./~@:,+-]+"  # a text that needs no quotes; commas are of a sweep
 
 
 def is_own(word: str) -> bool:
     """Whether a word names a file of settings."""
-    return Path(word).suffix in (".yaml", ".yml") and Path(expanded(word)).is_file()
+    return Path(word).suffix in (".yaml", ".yml") and is_file(word)
 
 
-def overrides(word: str) -> list[str]:
-    """The settings of a file as key=value. Raises RequestError for a file that has none."""
+def overrides(word: str, *, has_escapes: bool = True) -> list[str]:
+    """The settings of a file as key=value, where escapes are replaced or not. Raises RequestError if it has none."""
     path = Path(expanded(word))
     try:
         with path.open(encoding="utf-8") as file:
@@ -40,11 +47,39 @@ def overrides(word: str) -> list[str]:
             f"'# @package _global_' at its top, and add --config-dir=DIR experiment={path.stem}"
         )
     if "stage" in content and isinstance(content.get("model"), dict):
-        return _of_run(content)
-    return [f"{key}={as_typed(value)}" for key, value in flat(content).items()]
+        return _of_run(content, has_escapes=has_escapes)
+    return [_override(key, value, has_escapes=has_escapes) for key, value in flat(content).items()]
 
 
-def _of_run(content: dict[str, Any]) -> list[str]:
+def _override(key: str, value: Any, *, has_escapes: bool) -> str:
+    """A setting as a user would type it: a text in quotes if it would be read as anything else."""
+    is_text = textual(TrainConfig, key)
+
+    def typed(value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{','.join(map(typed, value))}]"
+        if not isinstance(value, str):
+            return as_typed(value)
+        if has_escapes and key in escaping(TrainConfig):
+            value = value.replace("\\", "\\\\")
+        if is_text:
+            quote = next((quote for quote in "'\"" if quote not in value), "")
+            return value if re.fullmatch(_PLAIN, value) and value != "null" else f"{quote}{value}{quote}"
+        return value if _is_readable(value) else in_quotes(value)
+
+    return f"{key}={typed(value)}"
+
+
+def _is_readable(value: str) -> bool:
+    """Whether Hydra can read a value: as text, as a number or as a sweep."""
+    try:
+        OverridesParser.create().parse_override(f"key={value}")
+    except HydraException:
+        return False
+    return True
+
+
+def _of_run(content: dict[str, Any], *, has_escapes: bool) -> list[str]:
     """The settings of a run: its choices by their names in conf/, and what differs from the values of these."""
     chosen: dict[str, Any] = {group: _named(group, content[group]) for group in choice_groups() if group != "model"}
     chosen = {"model": content["stage"]} | chosen
@@ -54,10 +89,11 @@ def _of_run(content: dict[str, Any]) -> list[str]:
     if settings["runtime"]["choices"]["model"] != content["stage"]:
         raise RequestError(f"the run's stage, {content['stage']}, is not in conf/: resume= and init= do without")
     before, after = flat(defaults), flat(content)
+    decided = {declared(key).decides for key, value in after.items() if value is not None}
     return typed + [
-        f"{key}={as_typed(value)}"
+        _override(key, value, has_escapes=has_escapes)
         for key, value in after.items()
-        if key not in ("format", "checksum", "stage")
+        if key not in {"format", "checksum", "stage", *decided}
         and is_for_users(key)
         and (key not in before or before[key] != value)
     ]  # fmt: skip

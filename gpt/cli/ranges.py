@@ -10,9 +10,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gpt.base.command_schemas import StudyConfig
 from gpt.base.errors import RequestError
-from gpt.base.schema import TrainConfig
+from gpt.base.keys import check_decided, flat
+from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.cli import arguments
-from gpt.cli.composing import parsed, sweeper_params
+from gpt.cli.composing import has_sweep, parsed, sweeper_params
 from gpt.cli.requesting import composition, explained
 
 _EXAMPLE = "training.learning_rate='tag(log,interval(1e-4,1e-1))'"
@@ -61,10 +62,15 @@ def divided(training: Sequence[str]) -> Base:
     ranges = {override.key_or_group: override for override in own.values()} | given
     found = {key: _range(override) for key, override in ranges.items() if override.is_sweep_override()}
     fixed = [text for text, x in own.items() if not x.is_sweep_override() and x.key_or_group not in given] + fixed
+    for choice in [f"{key}={value}" for key in found.keys() & SETTING_FILES for value in found[key].values or ()]:
+        with explained([choice]):
+            if has_sweep(choice):
+                raise RequestError(f"{choice} has values to try itself, which a trial cannot have: search it alone")
     if not found:
         raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
     with composition(fixed, StudyConfig.model_fields) as (values, _):
         config = TrainConfig.model_validate(values)
+    check_decided({*given, *found}, flat(config.content()) | found)
     name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
     return Base(fixed, config, found, name)
 

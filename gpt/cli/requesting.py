@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
-from gpt.base.keys import compared, completed, differences, flat
+from gpt.base.keys import check_decided, compared, completed, differences, flat
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, unescaped, unquoted
@@ -74,10 +74,13 @@ def _request(
     config: BaseModel, settings: Any, overrides: Sequence[str], options: Sequence[str], command: str
 ) -> Request:
     """A request whose new run is created below `runs`, unless Hydra's `settings` say where."""
+    given = tuple(map(_key, overrides))
+    if isinstance(config, TrainConfig):
+        check_decided(given, flat(config.content()))
     now, runs = datetime.now(), Path(getattr(config, "runs", "."))
     folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
     return Request(
-        tuple(map(_key, overrides)), command,
+        given, command,
         Destination(runs, runs / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_", folder),
         resume=getattr(config, "resume", None), options=tuple(options), foreign=_foreign(settings),
     )  # fmt: skip
@@ -85,7 +88,7 @@ def _request(
 
 def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process; `values` by the last part of a key."""
-    typed, values = bare_words.keyed(overrides, "train", TrainConfig), values or {}
+    typed, values = bare_words.keyed(overrides, "train", TrainConfig, has_escapes=False), values or {}
     keys = by_name(flat(composed("train", typed)[0])) if values else {}
     typed += [f"{keys.get(name, name)}={as_typed(value)}" for name, value in values.items()]
     with own_configuration():

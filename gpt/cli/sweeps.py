@@ -5,12 +5,14 @@ import math
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, read_write
 
 from gpt.base import stopping
 from gpt.base.console import command
@@ -18,9 +20,11 @@ from gpt.base.errors import UserError, printable
 from gpt.base.files import own_file, parsing, read_text_file
 from gpt.base.typed import expanded, unquoted
 from gpt.cli.composing import parsed, sweeper_params
+from gpt.cli.explanations import explain_composition
 
 # In the environment, which worker processes inherit.
 _JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
+_JSON = "GPT_SWEEP_JSON"
 _LAUNCHERS = ("joblib", "submitit", "ray")
 _COMMAND = "multirun.yaml"  # where Hydra records the sweep
 _OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
@@ -32,30 +36,61 @@ class Refusal(BaseException):
     """A sweep cannot start. Hydra turns any Exception of a callback into a warning."""
 
 
-def begin(settings: Any) -> list[Override]:
+def begin(settings: Any, *, as_json: bool) -> list[Override]:
     """Record the size and the folder of a sweep; return the overrides of its jobs, one a key, swept or not.
 
-    They are [] for a sweeper that chooses each job after the previous one. Raises Refusal.
+    Ranges become lists of their values, because Hydra's are not exact. The overrides are [] for a sweeper that chooses
+    each job after the previous one. Raises Refusal.
     """
     folder = Path(str(settings.sweep.dir))
     os.environ[_FOLDER] = expanded(str(folder))
+    if as_json:
+        os.environ[_JSON] = "1"
     _check_record(folder / _COMMAND)
     _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
     overrides: dict[str, Override] = {}
     if settings.sweeper._target_.endswith("BasicSweeper"):
-        given = parsed([*sweeper_params(settings), *settings.overrides.task])
+        params = sweeper_params(settings)
+        given = _parsed([*params, *settings.overrides.task])
         overrides = {override.key_or_group: override for override in given}  # the command line's, if both have a key
-        counts = {
-            key: len(list(override.sweep_string_iterator()))
-            for key, override in overrides.items()
-            if override.is_discrete_sweep()
-        }
+        counts = {key: _count(override) for key, override in overrides.items() if override.is_sweep_override()}
+        with read_write(settings):
+            settings.sweeper.params = {
+                override.get_key_element(): _listed(overrides[override.key_or_group]).partition("=")[2]
+                for override in given[: len(params)]
+            }
+            settings.overrides.task = [_listed(override) for override in given[len(params) :]]
         os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
     if launcher(settings) == "submitit":
         _announce(settings)
     if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     return list(overrides.values())
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    try:
+        return parsed(overrides)
+    except HydraException as error:
+        raise Refusal(explain_composition(error, "train", overrides)) from None
+
+
+def _count(override: Override) -> int:
+    """The number of values. Raises Refusal if they cannot be counted, or there are none."""
+    key = override.key_or_group
+    if not override.is_discrete_sweep():
+        raise Refusal(f"{key}: a sweep needs values, as in {key}=1,2; an interval is for {command('search')}")
+    if not (count := len(list(override.sweep_string_iterator()))):
+        raise Refusal(f"{key}: the range is empty")
+    return count
+
+
+def _listed(override: Override) -> str:
+    """The override as typed, except for a range, whose values are listed."""
+    typed = str(override.input_line)
+    if not override.is_discrete_sweep() or "range(" not in typed:
+        return typed
+    return f"{override.get_key_element()}=choice({','.join(override.sweep_string_iterator())})"
 
 
 def continued(words: list[str]) -> list[str]:
@@ -93,7 +128,8 @@ def _announce(settings: DictConfig) -> None:
     os.environ[_LOGS] = str(Path(settings.launcher.submitit_folder).parent)
     count = os.environ.get(_JOBS, "")
     jobs = f"{count} {'job' if count == '1' else 'jobs'}".strip()
-    print(printable(f"{jobs} in {folder}, their logs in {os.environ[_LOGS]}"), flush=True)
+    stream = sys.stderr if is_json() else sys.stdout
+    print(printable(f"{jobs} in {folder}, their logs in {os.environ[_LOGS]}"), file=stream, flush=True)
     comparing = f"{command('compare')} runs={shlex.quote(folder)}"
     stopping.start_sweep(printable(f"the jobs continue: squeue lists them, {comparing} compares the finished ones"))
 
@@ -113,6 +149,11 @@ def remove_empty_folders() -> None:
 def launcher(settings: Any) -> str | None:
     """The launcher in Hydra's settings: "joblib", "submitit", "ray", or None for any other one."""
     return next((name for name in _LAUNCHERS if f"hydra_{name}_launcher" in settings.launcher._target_), None)
+
+
+def is_json() -> bool:
+    """Whether the jobs of this sweep print JSON, and so nothing else may be on standard output."""
+    return _JSON in os.environ
 
 
 def swept_keys() -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
 from gpt.base.pictures import write_picture
 from gpt.base.request import Request
-from gpt.base.schema import TrainConfig
 from gpt.cli.composing import composed
 from gpt.cli.ranges import Base, Range
 from gpt.reports.axes import log_axis
@@ -43,7 +42,7 @@ def conclude(search: Search, base: Base, request: Request) -> None:
     log.info(f"picture: {search.picture}")
     for line in edges(best.params, base.ranges):
         log.info(line)
-    full, loss = _full_length(base.config), None if search.goal.metric else search.loss(best.number)
+    full, loss = _full_length(base), None if search.goal.metric else search.loss(best.number)
     measured = f", measured {loss.objection}" if loss and loss.objection else ""
     unit = f" (nats per {loss.unit}{measured})" if loss else ""
     log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{unit}")
@@ -55,8 +54,14 @@ def conclude(search: Search, base: Base, request: Request) -> None:
     print(printable(f"{command('train')} {shlex.join([*request.options, *kept, *values])}"))
 
 
-def _full_length(config: TrainConfig) -> int | None:
-    """The iterations of the documented run of a stage, if those of the search are fewer."""
+def _full_length(base: Base) -> int | None:
+    """The iterations of the documented run of a stage, if those of the search are fewer; None if it has no iterations.
+
+    That is a search in epochs, or over the length.
+    """
+    config, lengths = base.config, {"training.max_iters", "training.epochs"}
+    if config.training.epochs is not None or lengths & base.ranges.keys():
+        return None
     content, settings = composed("train", [f"model={config.stage}"])
     full = int(content["training"]["max_iters"])
     is_known = settings["runtime"]["choices"]["model"] == config.stage
@@ -98,7 +103,7 @@ def edges(params: Mapping[str, Any], ranges: Mapping[str, Range]) -> list[str]:
     """A sentence for each number among the best hyperparameters that is near the end of its interval."""
     found = []
     for key, where in ranges.items():
-        if where.values is None and key in params:
+        if where.values is None and key in params and where.low < where.high:
             ends = (where.low, params[key], where.high)
             low, best, high = map(math.log, ends) if where.is_log else ends
             if best - low <= _NEAR * (high - low):

@@ -219,6 +219,8 @@ def _with_changes(kept: TrainConfig, wanted: TrainConfig, given: Iterable[str]) 
             if old != new:
                 was, is_now = keys.shown(name, old), keys.shown(name, new)
                 raise RequestError(f"a run with {was} cannot be resumed with {is_now}: start a new run for that")
+        if key.partition(".")[0] not in other:
+            continue  # of the command, not of the run, such as quiet
         if keys.declared(key).resumable and key != "data":  # a corpus keeps its own values: give these by name
             _set(merged, key, wants.get(key, other.get(key)))  # of a group, all its keys
     for key in keys.superseded(given):

@@ -42,11 +42,12 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
             keep_freed_memory(job.recipe.runtime.device)
         outcome = run(job, stop, more=more_watchers, is_quiet=is_quiet)
     if is_quiet and world.is_first:
-        _print(outcome, as_json=config.as_json)
+        is_sweep = request.destination is not None and request.destination.sweep is not None
+        _print(outcome, as_json=config.as_json, indent=None if is_sweep else 2)
     return outcome.summary.exact.common
 
 
-def _print(outcome: "Outcome", *, as_json: bool) -> None:
+def _print(outcome: "Outcome", *, as_json: bool, indent: int | None) -> None:
     """Print the results alone: as JSON, or as the last lines of the log."""
     from gpt.base.errors import printable
     from gpt.reports.run import closing_lines
@@ -54,7 +55,7 @@ def _print(outcome: "Outcome", *, as_json: bool) -> None:
     folder = outcome.folder
     if as_json:
         named = {} if folder is None else {"folder": str(folder.path)}
-        print(json.dumps(named | outcome.summary.model_dump(mode="json"), indent=2))
+        print(json.dumps(named | outcome.summary.model_dump(mode="json"), indent=indent))
     elif folder is not None:
         print(*map(printable, closing_lines(outcome.summary, folder)), sep="\n")
 

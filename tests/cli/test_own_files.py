@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 
+from gpt.base.errors import RequestError
+from gpt.base.schema import TrainConfig
+from gpt.cli.bare_words import keyed
+from gpt.cli.composing import own_configuration
+from gpt.cli.requesting import of_overrides, of_python
 from gpt.runs.folder import RunFolder
 from tests.conftest import Script, refused, succeeded
 
@@ -33,6 +39,37 @@ def test_what_is_wrong_with_it_is_one_line(called: Script, tmp_path: Path) -> No
     }.items():
         (tmp_path / "mine.yaml").write_bytes(content.encode(errors="surrogateescape"))
         refused(called("train.py", "mine.yaml", cwd=tmp_path), message)
+
+
+TEXTS = ["\\newpage", "a\\\\n", "\n\n", '"', "'", "'quoted'", "null", 'it\'s, "so"', "[a]", " ${x} ", "\\"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_in_it_is_taken_as_yaml_has_it(text: str, called: Script, tmp_path: Path) -> None:
+    content = {"model": "v1", "data": "documents", "data.path": "my file, 1.txt", "data.separator": text}
+    (tmp_path / "mine.yaml").write_text(yaml.dump(content))
+    config, _ = of_python([str(tmp_path / "mine.yaml")])
+    assert config.data.hyperparameters["separator"] == text
+    with own_configuration():
+        words = keyed([str(tmp_path / "mine.yaml")], "train", TrainConfig)
+        config, _ = of_overrides(words)
+    assert config.data.hyperparameters["separator"] == text
+    assert config.data.hyperparameters["path"] == "my file, 1.txt"
+
+
+def test_a_length_replaces_the_other_kind_of_length(tmp_path: Path) -> None:
+    def lengths(*words: str) -> tuple[float | None, int]:
+        training = of_python([str(tmp_path / word) if ".yaml" in word else word for word in words])[0].training
+        return training.epochs, training.max_iters
+
+    (tmp_path / "epochs.yaml").write_text("training.epochs: 2")
+    (tmp_path / "iterations.yaml").write_text("training.max_iters: 9")
+    (tmp_path / "both.yaml").write_text("training: {max_iters: 9, epochs: 2}")
+    assert lengths("epochs.yaml", "training.max_iters=9") == lengths("epochs.yaml", "iterations.yaml") == (None, 9)
+    assert lengths("iterations.yaml", "epochs.yaml")[0] == lengths("iterations.yaml", "training.epochs=2")[0] == 2
+    assert lengths("iterations.yaml", "training.epochs=null") == (None, 9)
+    with pytest.raises(RequestError, match=r"training\.max_iters= has no effect with training\.epochs="):
+        lengths("both.yaml")
 
 
 def test_the_configuration_of_a_run_repeats_it(called: Script, corpus_file: Path, tmp_path: Path) -> None:

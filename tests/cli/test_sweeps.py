@@ -1,5 +1,6 @@
 """Sweeps: what a terminal shows of them, and the commands of docs/lab/sweeps.md, each in a short form."""
 
+import json
 import re
 import shlex
 import shutil
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gpt.cli.composing import own_configuration, parsed
 from gpt.runs.finding import finished_runs
+from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, shell_commands, succeeded
 
 COMMANDS = shell_commands("lab/sweeps.md")
@@ -53,8 +56,55 @@ def test_a_sweep_counts_its_jobs_and_ends_with_its_documented_runs_and_a_ranking
     documented, ranking = re.findall(r"^tiny .*|^\d .*", done.stdout, re.MULTILINE)[0], done.stdout
     assert re.match(r"tiny +val +1\.5000 +\S+ ± \S+ +2 .* differs by more than 0\.03", documented)
     assert re.search(r"^n_head +seeds +exact val", ranking, re.MULTILINE)
-    done = called("train.py", "-m", "model=v1", "training.learning_rate=interval(1e-4,1e-2)", cwd=folder)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("training.learning_rate=interval(1e-4,1e-2)", "an interval is for python search.py"),
+        ("training.learning_rate=tag(log,interval(1e-4,1e-2))", "an interval is for python search.py"),
+        ("experiment=search_v6 training.learning_rate=1e-3,1e-2 seed=a", "because of the job"),
+        ("experiment=search_v6", "an interval is for python search.py"),
+        ("experiment=heads,lr_range", "experiment=heads is a sweep itself: start it alone"),
+        ("experiment=copy,two_heads", "experiment=two_heads is a sweep itself: start it alone"),
+        ("experiment=copy,search_v6", "experiment=search_v6 is a sweep itself: start it alone"),
+        ("seed=range(5,1)", "seed: the range is empty"),
+        ("seed=range(1,5,0)", "a range has finite numbers, and a step other than 0"),
+        ("training.learning_rate=range(0,inf,0.5)", "a range has finite numbers, and a step other than 0"),
+    ],
+)
+def test_what_cannot_be_swept_over_is_one_line(typed: str, message: str, called: Script, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    done = called("train.py", "--config-dir=mine", "-m", "model=v1", *typed.split(), cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert message in done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_range_has_the_numbers_that_it_says() -> None:
+    with own_configuration():
+        for typed, values in (
+            ("sort(range(1,6,2),reverse=true)", "5 3 1"), ("sort(range(5,0,-2))", "1 3 5"), ("range(3)", "0 1 2"),
+            ("range(0.1,0.5,0.1)", "0.1 0.2 0.3 0.4"), ("range(0.3,0.9,0.3)", "0.3 0.6"),
+            ("range(1,0,-0.25)", "1.0 0.75 0.5 0.25"), ("range(1e-3,4e-3,1e-3)", "0.001 0.002 0.003"),
+            ("tag(a,sort(range(0.1,0.4,0.1),reverse=true))", "0.3 0.2 0.1"), ("float(range(2))", "0.0 1.0"),
+        ):  # fmt: skip
+            (override,) = parsed([f"key={typed}"])
+            assert " ".join(override.sweep_string_iterator()) == values, typed
+
+
+def test_the_jobs_of_a_sweep_have_the_numbers_of_a_range_and_as_json_a_line_each(called: Script, folder: Path) -> None:
+    params = "{training.learning_rate: 'range(0.1,0.4,0.1)'}"
+    (folder / "mine" / "experiment" / "rates.yaml").write_text(
+        f"# @package _global_\nhydra: {{mode: MULTIRUN, sweeper: {{params: {params}}}}}\n"
+    )
+    swept = ["experiment=rates", "seed=sort(range(1,5,3),reverse=true)", "model=tiny", "json=true"]
+    done = succeeded(called("train.py", "--config-dir=mine", *swept, cwd=folder))
+    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    configs = [RunFolder(folder / run["folder"]).config() for run in runs]
+    assert [(config.training.learning_rate, config.seed) for config in configs] == [
+        (0.1, 4), (0.1, 1), (0.2, 4), (0.2, 1), (0.3, 4), (0.3, 1),
+    ]  # fmt: skip
 
 
 def test_a_sweep_replaces_no_file_but_the_record_of_another_sweep(called: Script, folder: Path, tmp_path: Path) -> None:

@@ -72,6 +72,18 @@ WRONG = [
     ("train.py model=[1]", "Hydra cannot compose this command line: "),
     ("train.py seed=[1", "cannot read 'seed=[1' as key=value; quote special characters"),
     ("train.py seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
+    ("train.py training.epochs=2 training.max_iters=9", "training.max_iters= has no effect with training.epochs=: gi"),
+    ("train.py -m training.epochs=null,2 training.max_iters=9", "the job training.epochs=2: training.max_iters= has"),
+    ("search.py training.epochs=1,2 training.max_iters=9", "training.max_iters= has no effect with training.epochs="),
+    ("search.py training.epochs=2 training.max_iters=range(1,9)", "training.max_iters= has no effect with training.ep"),
+    ("train.py training.learning_rate=interval(1e-4,1e-2)", "an interval is for python search.py: Sweep param"),
+    # What is deleted.
+    ("train.py ~training.grad_clip", "there is nothing to delete: training.grad_clip has no value"),
+    ("search.py ~training.grad_clip seed=1,2", "there is nothing to delete: training.grad_clip has no value"),
+    ("generate.py ~top_k", "there is nothing to delete: top_k has no value"),
+    ("train.py ~logger", "there is nothing to delete: logger has no value"),
+    ("train.py ~training.lr", "unknown key training.lr; did you mean training.learning_rate?"),
+    ("train.py ~seed", "seed is required: give it a value instead of deleting it"),
     # What is missing.
     ("train.py data=text", "data.path is required: add data.path=VALUE"),
     ("train.py ~model", "model is required: choose one with model=NAME"),
@@ -85,6 +97,13 @@ WRONG = [
     ("compare.py 'runs=[~/no,\"b, c\"]'", "no finished run in /home of/no, b, c: train one"),
     ("evaluate.py model=v5", "no finished run of v5 in runs: train one with python train.py model=v5"),
     ("train.py data=text data.path=caf\udce9.txt", r"data.path=caf\udce9.txt: is not UTF-8; a file or folder"),
+    # What is long.
+    ("gpt/__main__.py tag 'my runs/a run' " + 500 * "a", "aaa...: has more than 60 characters"),
+    ("train.py tags=[b," + 500 * "a" + "]", "aaa...: has more than 60 characters"),
+    ("train.py " + 500 * "a", f"cannot read '{60 * 'a'}...' as key=value; model can be v1, v2, "),
+    ("train.py " + 500 * "a" + ".yaml", f"cannot read '{60 * 'a'}...' as key=value; model can be v1, v2, "),
+    ("generate.py " + 500 * "a", "no finished run in runs: train one"),
+    ("evaluate.py " + 500 * "a", f"cannot read '{60 * 'a'}...' as key=value; did you mean run=aaa"),
     # Words without a key, other programs' words, and options.
     ("train.py v55", "cannot read 'v55' as key=value; did you mean model=v5?"),
     ("train.py copy", "cannot read 'copy' as key=value; did you mean data=copy or experiment=copy?"),

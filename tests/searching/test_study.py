@@ -148,6 +148,25 @@ def test_a_drawn_number_near_the_end_of_its_interval_is_at_the_edge(
     assert said == ([line] if beyond else [])
 
 
+def test_a_range_of_one_number_has_no_edge() -> None:
+    for only in (Range(low=3, high=3, step=1), Range(low=0.5, high=0.5), Range(low=0.5, high=0.5, is_log=True)):
+        assert report.edges({"key": only.low}, {"key": only}) == []
+
+
+@pytest.mark.parametrize(
+    "lengths", ["training.epochs=0.05,0.1", "training.epochs=0.05 seed=1,2", "training.max_iters=3,4"]
+)
+def test_the_winner_of_a_search_with_a_length_of_its_own_is_trained_for_that(
+    lengths: str, called: Script, corpus: list[str], tmp_path: Path
+) -> None:
+    short = [word for word in SHORT if "max_iters" not in word]
+    done = called("search.py", *short, *corpus, *lengths.split(), "n_trials=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    announced, command = done.stdout.splitlines()[-2:]
+    assert announced == "train the winner:"
+    assert len(re.findall(r"training\.(max_iters|epochs)=", command)) == 1
+
+
 def test_the_first_trials_cover_the_space_evenly() -> None:
     """Of ten trials, each fifth of each interval has some, whatever the seed; random ones often leave one out."""
     space = {
@@ -309,7 +328,8 @@ def test_a_value_beside_the_ranges_of_an_experiment_counts(searched: Searched, t
         (["resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
         (["training.learning_rate=interval(2,1)"], "training.learning_rate: "),
         (["training.learning_rate=interval(-1e308,1e308)"], "must have a finite width"),
-        (["training.learning_rate=range(1,5,0)"], "give a list, a range or an interval"),
+        (["training.learning_rate=range(1,5,0)"], "a range has finite numbers, and a step other than 0"),
+        (["experiment=copy,search_v6"], "experiment=search_v6 has values to try itself, which a trial cannot have"),
         (["experiment=translation_sweep"], "experiment=translation_sweep is a sweep: for a search, omit its"),
         ([RATE, "study=/proc/nowhere"], "/proc/nowhere"),
     ],

@@ -157,6 +157,19 @@ def test_a_run_that_is_a_link_is_not_removed(called: Script, runs: Path) -> None
     assert [path for path in sorted(runs.rglob("*")) if path.name != ".lock"] == before
 
 
+@pytest.mark.parametrize("words", ["quiet=true", "json=true", "quiet=false json=false", "quiet=true resume=auto"])
+def test_a_run_is_resumed_with_less_output(words: str, called: Script, corpus_file: Path, tmp_path: Path) -> None:
+    typed = ["v1", "training.eval_iters=1", "data=text", f"data.path={corpus_file}", "hydra.run.dir=run"]
+    done = called("train.py", *typed, "training.max_iters=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = [*typed, "training.max_iters=2"] if "auto" in words else ["resume=run", "training.max_iters=4"]
+    done = called("train.py", *again, *words.split(), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("iteration 4 " in done.stdout) == ("false" in words)
+    if "json=true" in words:
+        assert json.loads(done.stdout)["iterations"] == 4
+
+
 def test_a_resumed_run_keeps_its_labels_and_takes_new_ones(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     short = ["training.max_iters=2", "training.eval_iters=1", "data=text", f"data.path={corpus_file}"]
     done = called("train.py", "v1", *short, "hydra.run.dir=run", cwd=tmp_path)
