@@ -91,6 +91,11 @@ def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, st
                     button.click()
                 looked(visited)
             visited.check_look()
+            if width > 390:
+                visited.page.set_viewport_size({"width": 1280, "height": 900})
+                visited.settled()
+                assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                assert visited.page.evaluate(CUT_OFF) == 0
 
 
 def test_losses_ranks_and_what_a_prediction_rests_on_are_those_of_the_run(page: Visit, v6: TrainedRun) -> None:

@@ -17,6 +17,7 @@ from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.exporting.training_graphs import export_training
+from gpt.inspection.dataflow import dataflow
 from gpt.playground import looking
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
@@ -188,6 +189,56 @@ def test_a_text_that_does_not_suit_is_refused_in_a_line_and_a_long_one_is_taken(
         page.wait_for_selector("#training .progress:has-text('iteration 10 of 10')")
 
 
+def test_a_dropped_file_keeps_its_line_ends_whatever_its_length(browser: Any, site: str) -> None:
+    drop = """(area, text) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([text], "input.txt"));
+      area.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }"""
+    with visit(browser, f"{site}/#v1") as visited:
+        page = visited.page
+        page.locator("#training select").select_option("own")
+        area = page.get_by_label("Your own text")
+        for number, repeated in enumerate((200, 6000)):
+            area.evaluate(drop, "ab\r\n" * repeated)
+            page.wait_for_selector(f"#training .own:has-text('{4 * repeated:,} characters, ')")
+            assert area.evaluate("area => area.readOnly")
+            page.get_by_label("Iterations").first.fill("1")
+            page.get_by_role("button", name="Start over" if number else "Train", exact=True).click()
+            page.wait_for_selector(f"#first option:has-text('trained here, {number + 1}')", state="attached")
+            visited.settled()
+            assert "· 16 parameters" in f"· {visited.text('.heading .facts')}"
+            page.get_by_role("button", name="Clear").click()
+        area.evaluate(drop, "ab\n" * 200)
+        page.wait_for_selector("#training .own p:text-is('600 characters')")
+        area.press("x")
+        page.wait_for_selector("#training .own p:text-is('601 characters')")
+
+
+ORDERED = """async ([stage, intervals]) => {
+  const { ordered } = await import("./training/order.js");
+  const run = (await (await fetch("runs.json")).json())[stage];
+  const text = { content: "абв", name: "your text", isDocumented: false };
+  const chosen = { learningRate: 1e-3, batchSize: 8, iterations: 20, seed: 1 };
+  return intervals.map((interval) => {
+    const config = { ...run.training.config, training: { ...run.training.config.training, eval_interval: interval } };
+    const made = ordered({ ...run, training: { ...run.training, config } }, text, [..."абв"], chosen, []);
+    return [made.order.interval, made.run.flow.map(({ shape }) => shape)];
+  });
+}"""
+
+
+def test_it_is_evaluated_as_often_as_the_run_and_the_picture_has_the_size_of_its_own_alphabet(
+    browser: Any, site: str, load: Callable[..., TrainedRun]
+) -> None:
+    with visit(browser, f"{site}/#v6") as visited:
+        made = visited.page.evaluate(ORDERED, ["v6", [2, 500, "epoch", "30s"]])
+    assert [interval for interval, _ in made] == [2, 4, 4, 4]
+    V = load("v6").task.vocab_size
+    shapes = [row.shape.replace(f"V={V}", "V=3") for row in dataflow(load("v6").model)]
+    assert [shown for _, shown in made] == 4 * [shapes]
+
+
 def test_nan_stops_with_advice(browser: Any, site: str) -> None:
     with visit(browser, f"{site}/#v2") as visited:
         page = visited.page
@@ -198,6 +249,62 @@ def test_nan_stops_with_advice(browser: Any, site: str) -> None:
         page.get_by_label("Iterations").first.fill("20")
         page.get_by_role("button", name="Start over").click()
         page.wait_for_selector("#training .failure:has-text('lower the learning rate')")
+
+
+ASKS = "() => !dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+FAILING = """name => {
+  const change = IDBObjectStore.prototype[name];
+  IDBObjectStore.prototype[name] = function (...given) {
+    IDBObjectStore.prototype[name] = change;
+    const request = change.apply(this, given);
+    request.addEventListener("success", () => this.transaction.abort());
+    return request;
+  };
+}"""
+
+
+def test_kept_is_what_the_browser_has_stored_and_it_asks_before_an_unsaved_training_is_lost(
+    browser: Any, site: str
+) -> None:
+    with visit(browser, f"{site}/#v6") as visited:
+        page = visited.page
+        assert not page.evaluate(ASKS)
+        begin(visited, iterations=3)
+        page.wait_for_selector("#training .progress:has-text('iteration 3 of 3')")
+        assert page.evaluate(ASKS)
+        keep, kept = page.get_by_role("button", name="Keep in this browser"), page.locator("#training :text('Kept')")
+        storage = visited.context.new_cdp_session(page)
+        storage.send("Storage.overrideQuotaForOrigin", {"origin": site, "quotaSize": 1000})
+        keep.click()
+        page.wait_for_selector("#training .failure:has-text('its storage is full')")
+        storage.send("Storage.overrideQuotaForOrigin", {"origin": site})
+        page.evaluate(FAILING, "put")
+        keep.click()
+        page.wait_for_selector("#training .failure:has-text('it was aborted')")
+        assert page.evaluate(ASKS)
+        assert kept.count() == 0
+        keep.click()
+        kept.wait_for()
+        assert not page.evaluate(ASKS)
+        page.reload()
+        visited.settled()
+        page.locator("#first").select_option(index=page.locator("#first option").count() - 1)
+        visited.settled()
+        page.evaluate(FAILING, "delete")
+        page.get_by_role("button", name="Forget this training").click()
+        page.wait_for_selector("#training .failure:has-text('it was aborted')")
+        begin(visited, iterations=100_000)
+        page.wait_for_selector("#training .progress:has-text('a second')")
+        assert page.evaluate(ASKS)
+        page.get_by_role("button", name="Pause").click()
+        with page.expect_download():
+            page.get_by_role("button", name="Download as a run").click()
+        page.wait_for_selector("#training .note:has-text('Unpack it')")
+        assert not page.evaluate(ASKS)
+        before = page.locator("#training .progress").inner_text()
+        page.get_by_role("button", name="Step", exact=True).click()
+        page.locator(f"#training .progress:not(:text-is('{before}'))").wait_for()
+        assert page.evaluate(ASKS)
 
 
 def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(

@@ -41,7 +41,7 @@
  * How a run's stage is trained in the page if the reader changes nothing; a string says why it cannot be. `trained` is
  * of a run that was: the run whose stage it has, how far it is, its text, and the estimates to compare it with.
  * @typedef {{
- *   config: {training: {learning_rate: number, batch_size: number, max_iters: number, eval_interval: number}},
+ *   config: {training: {learning_rate: number, batch_size: number, max_iters: number, eval_interval: number | string}},
  *   optimizer: string,
  * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
  * @typedef {{iteration: number, train: number, val: number}} Estimate

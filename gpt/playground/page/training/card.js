@@ -36,6 +36,10 @@ export class TrainingCard {
       again: button("Start over", "quiet", () => this.#guarded(() => this.#again())),
     };
     this.background = element("input", { type: "checkbox", checked: true, autocomplete: "off" });
+    this.saved = 0; // the iteration of the weights that the reader has kept or downloaded
+    addEventListener("beforeunload", (event) => {
+      if (this.training && this.training.run.trained.iteration !== this.saved) event.preventDefault();
+    });
     document.addEventListener("visibilitychange", () => this.#guarded(() => this.#turned()));
     this.title = element("h2");
     this.note = element("p", { class: "note" });
@@ -170,6 +174,7 @@ export class TrainingCard {
   #drop() {
     this.training?.pause();
     this.training = null;
+    this.saved = 0;
     this.isGoing = false;
     this.progress.hidden = true;
     this.failure.textContent = "";
@@ -213,8 +218,9 @@ export class TrainingCard {
 
   async #keep() {
     const { run, weights } = this.training;
-    const moments = [run.trained.iteration];
-    await keep({ ...run, moments, trained: { ...run.trained, kept: true } }, await weights(null));
+    const { iteration } = run.trained;
+    await keep({ ...run, moments: [iteration], trained: { ...run.trained, kept: true } }, await weights(null));
+    this.saved = iteration;
     this.kept.textContent = "Kept: it stays in the list of runs when this page is loaded again.";
   }
 
@@ -225,6 +231,7 @@ export class TrainingCard {
 
   async #download() {
     const { run, weights } = this.training;
+    const { iteration } = run.trained;
     const { iteration: bestIteration } = run.curve.reduce((a, b) => (b.val < a.val ? b : a));
     const last = await weights(null);
     const best = (await weights(bestIteration)) ?? last;
@@ -233,6 +240,7 @@ export class TrainingCard {
     const href = URL.createObjectURL(new Blob([made.content]));
     element("a", { href, download: made.name }).click();
     URL.revokeObjectURL(href);
+    this.saved = iteration;
     this.kept.textContent = `Unpack it with tar xf ${made.name}, then: python generate.py run=${run.stage}_trained_here`;
   }
 

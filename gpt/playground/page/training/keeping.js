@@ -18,20 +18,32 @@ export async function forget(id) {
   await changed((store) => store.delete(id));
 }
 
+/** What a change of the store results in, once the browser has stored it: a request may succeed and be undone. */
 async function changed(change) {
   const opening = indexedDB.open(`gpt ${new URL(".", document.baseURI).pathname}`, 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
-  const database = await settled(opening);
+  await ended(opening, "success", "error");
+  const database = opening.result;
   try {
-    return await settled(change(database.transaction(STORE, "readwrite").objectStore(STORE)));
+    const transaction = database.transaction(STORE, "readwrite");
+    const request = change(transaction.objectStore(STORE));
+    await ended(transaction, "complete", "abort");
+    return request.result;
   } finally {
     database.close();
   }
 }
 
-function settled(request) {
+/** @param {IDBRequest | IDBTransaction} work */
+function ended(work, success, failure) {
   return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(new Error(`this browser cannot keep it: ${request.error.message}`));
+    work.addEventListener(success, resolve);
+    work.addEventListener(failure, () => reject(new Error(`this browser has not stored it: ${reason(work.error)}`)));
   });
+}
+
+/** @param {DOMException | null} error */
+function reason(error) {
+  if (error?.name === "QuotaExceededError") return "its storage is full";
+  return error?.message || error?.name || "it was aborted";
 }

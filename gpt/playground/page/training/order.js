@@ -1,5 +1,5 @@
 /** What is to be trained on what, as worker.js takes it, and the run that comes of it, as the page shows it. */
-/** @import { Offered, Run } from "../engines/server.js" */
+/** @import { Offered, Row, Run } from "../engines/server.js" */
 /** @import { Weight } from "./drawing.js" */
 /** @import { Order, Progress } from "./work.js" */
 
@@ -35,7 +35,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
       `a text with ${vocabulary.length.toLocaleString("en")} different characters makes ${base.stage} too large here: ` +
         `${parameters.toLocaleString("en")} parameters`,
     );
-  const { learningRate, batchSize, iterations, seed, variant, interval } = chosen;
+  const { learningRate, batchSize, iterations, seed, variant } = chosen;
   const offered = /** @type {Offered} */ (base.training);
   const isSame =
     !variant && seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
@@ -54,7 +54,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
     vocabularySize: vocabulary.length,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size },
     iterations,
-    interval: interval ?? Math.min(offered.config.training.eval_interval, Math.ceil(iterations / ESTIMATES)),
+    interval: chosen.interval ?? intervalOf(documented.eval_interval, iterations),
   };
   trained += 1;
   /** @type {Run} */
@@ -65,6 +65,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
     seed,
     iterations,
     parameters,
+    flow: base.flow.map((row) => ofAlphabet(row, base.token, vocabulary.length)),
     vocabulary,
     vocabulary_size: vocabulary.length,
     tokenizer: { kind: "characters" },
@@ -93,6 +94,21 @@ export function ordered(base, text, vocabulary, chosen, description) {
     },
   };
   return { run, order };
+}
+
+/** Every how many iterations; a run that counted epochs or seconds says nothing about another text or machine. */
+function intervalOf(asked, iterations) {
+  const most = Math.ceil(iterations / ESTIMATES);
+  return typeof asked === "number" ? Math.min(asked, most) : most;
+}
+
+/**
+ * A row of the picture with the size of another vocabulary, of characters.
+ * @param {Row} row
+ */
+function ofAlphabet(row, token, size) {
+  const renamed = (part) => (part.since === null ? { ...part, label: part.label.replace(token, "character") } : part);
+  return { ...row, shape: row.shape.replace(/V=\d+/, `V=${size}`), parts: row.parts.map(renamed) };
 }
 
 /**

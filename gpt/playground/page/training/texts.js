@@ -24,13 +24,17 @@ async function file(name, label) {
   return { content: await response.text(), name: label, isDocumented: false };
 }
 
-/** The reader's own text, typed, pasted or dropped. A long one is kept apart, and its beginning is shown. */
+/**
+ * The reader's own text, typed, pasted or dropped. One that the area cannot hold as it is, because it is long or because
+ * of a \r, is kept apart: it is shown, but not edited.
+ */
 export class OwnText {
   /** @param {HTMLTextAreaElement} area */
   constructor(area, said) {
     this.area = area;
     this.said = said;
-    this.long = null;
+    /** @type {string | null} */
+    this.apart = null;
     area.addEventListener("input", () => this.#say());
     area.addEventListener("paste", (event) => this.#take(event, event.clipboardData.getData("text/plain")));
     area.addEventListener("dragover", (event) => event.preventDefault());
@@ -49,21 +53,21 @@ export class OwnText {
   }
 
   get content() {
-    return this.long ?? this.area.value;
+    return this.apart ?? this.area.value;
   }
 
-  /** A long text would be slow to edit: it replaces all that is there. */
+  /** A long text would be slow to edit: it replaces all that is there, with the line ends of a shorter one. */
   #take(event, text) {
     if (text.length <= SHOWN) return;
     event.preventDefault();
     if (text.length > LARGEST) this.refuse(text.length);
-    else this.#show(text);
+    else this.#show(text.replace(/\r\n?/g, "\n"));
   }
 
   #show(text) {
-    this.long = text.length > SHOWN ? text : null;
     this.area.value = text.slice(0, SHOWN);
-    this.area.readOnly = this.long !== null;
+    this.apart = this.area.value === text ? null : text;
+    this.area.readOnly = this.apart !== null;
     this.#say();
   }
 
@@ -86,9 +90,9 @@ export class OwnText {
 
   #say() {
     this.said.className = "note";
-    const characters = this.content.length.toLocaleString("en");
-    this.said.textContent = this.long
-      ? `${characters} characters, of which the first ${SHOWN.toLocaleString("en")} are shown`
-      : `${characters} characters`;
+    const parts = [`${this.content.length.toLocaleString("en")} characters`];
+    if (this.apart?.length > SHOWN) parts.push(`of which the first ${SHOWN.toLocaleString("en")} are shown`);
+    else if (this.apart !== null) parts.push("not to be edited here, where their \\r would be lost");
+    this.said.textContent = parts.join(", ");
   }
 }
