@@ -1,6 +1,7 @@
 """The length of a run and how often it is evaluated, in epochs and in seconds: recorded as asked and in iterations."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -41,6 +42,42 @@ def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left_and_never_cut(
     assert "training.epochs=2.0" in gpt.load(tmp_path / "run").summary.changed
     assert train(resume, f"training.max_iters={twice + 3}") == twice + 3
     assert gpt.load(tmp_path / "run").config.training.epochs is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_sequence_of_resumes_trains_what_is_asked_for_or_changes_nothing(
+    seed: int, corpus_file: Path, tmp_path: Path
+) -> None:
+    draw, folder, summary = Random(seed), tmp_path / "run", tmp_path / "run" / "summary.json"
+    text = tmp_path / "text.txt"
+    text.write_text(corpus_file.read_text()[:4000])
+    typed = ["v1", "data=text", f"data.path={text}", "training.eval_iters=1", "training.eval_interval=1000"]
+    typed += ["checkpoint.min_seconds=0"]
+    epoch, targets = 0.9 * len(text.read_text()), 0  # targets trained on
+    run = gpt.train(*typed, "training.epochs=1", folder=folder)
+    for _ in range(8):
+        before = run.config.training
+        targets = targets or before.max_iters * before.batch_size * 8
+        size = draw.choice([before.batch_size, 8, 32, 128])
+        epochs = draw.choice([None, targets / epoch * draw.choice([0.3, 1, 1.5]), before.epochs])
+        length = None if epochs else max(1, before.max_iters + draw.randint(-5, 15))
+        asked = f"training.epochs={epochs}" if epochs else f"training.max_iters={length}"
+        how = draw.choice([[f"resume={folder}"], [*typed, "resume=auto"]])
+        kept = summary.read_bytes()
+        try:
+            run = gpt.train(*how, asked, f"training.batch_size={size}", folder=folder)
+        except RequestError:
+            assert summary.read_bytes() == kept
+            is_shorter = length < before.max_iters if length else epochs * epoch < targets - size * 8 + 50
+            is_same = before.epochs == epochs if epochs else before.epochs is None and length == before.max_iters
+            assert is_shorter or (size != before.batch_size and (is_same or len(how) > 1)), (how, asked, size)
+            continue
+        now = run.config.training
+        assert run.summary.iterations == now.max_iters >= before.max_iters
+        targets += (now.max_iters - before.max_iters) * now.batch_size * 8
+        assert now.batch_size == size
+        assert now.epochs == epochs
+        assert now.max_iters == length if length else -50 < targets - epochs * epoch < max(size, 128) * 8 + 50
 
 
 def test_epochs_of_data_without_them_or_shorter_than_the_warmup_are_refused(
