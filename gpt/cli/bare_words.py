@@ -44,7 +44,7 @@ def keyed(
         option, equals, value = word.partition("=")
         if word.startswith("-") and " " not in option:  # as in a prompt
             raise RequestError(explain_option(option, value if equals else following or "", config_name))
-        if _KEYED.match(word):
+        if _KEYED.match(word) and not _is_path(word, schema):
             found.append(word)
         else:
             bare.setdefault(_key(word, config_name, schema, stages), []).append(word)
@@ -53,6 +53,8 @@ def keyed(
         if len(values) > 1 and key not in ("runs", "tags"):
             quoted = f": quote it as a whole, {key}={shlex.quote(' '.join(values))}" if key == "prompt" else ""
             raise RequestError(f"{key} has several values, {' and '.join(map(repr, values))}{quoted}")
+        if len(values) > 1:  # a folder whose name has commas is one
+            values = [f'"{value}"' if "," in value and Path(expanded(value)).exists() else value for value in values]
         found = [*(word for word in found if not word.startswith(f"{key}=")), f"{key}={','.join(values)}"]
     settings: list[str] = []
     for words_of_file in [*(own_files.overrides(file, has_escapes=has_escapes) for file in files), found]:
@@ -87,6 +89,12 @@ def _key(word: str, config_name: str, schema: type[BaseModel], stages: Collectio
             if _fits(word, key, choices[key]):
                 return key
     raise RequestError(explain_word(word, config_name, choices))
+
+
+def _is_path(word: str, schema: type[BaseModel]) -> bool:
+    """Whether a word with an equals sign is something on disk, such as the folder of a sweep's job, and not a key."""
+    group = word.partition("=")[0].partition(".")[0].lstrip("+~")
+    return group not in {*schema.model_fields, "hydra", "json"} and Path(expanded(word)).exists()
 
 
 def _names(schema: type[BaseModel], key: str) -> list[str]:

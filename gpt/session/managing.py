@@ -12,6 +12,7 @@ from gpt.base.console import command
 from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.request import Request
+from gpt.base.typed import as_typed
 from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import roots, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, RunState
@@ -30,7 +31,10 @@ def runs(config: RunsConfig, request: Request) -> None:
     elif lines:
         print(table(lines))
     else:
-        print(printable(f"no run in {config.runs}: train one with {command('train')} model=v5"))
+        asked = [f"{key}={as_typed(value)}" for key in ("stage", "tags", "since") if (value := getattr(config, key))]
+        others = asked and started_runs(*roots(config.runs))
+        hint = f"{len(others)} others are there" if others else f"train one with {command('train')} model=v5"
+        print(printable(f"no run{' with ' if asked else ''}{' '.join(asked)} in {config.runs}: {hint}"))
 
 
 def tag(config: TagConfig, request: Request) -> None:

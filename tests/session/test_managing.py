@@ -73,6 +73,28 @@ def test_what_is_wrong_is_said(words: str, message: str, called: Script, runs: P
     assert sorted(path.name for path in runs.iterdir()) == ["done", "killed"]
 
 
+def test_an_empty_list_says_whether_other_runs_are_there(called: Script, runs: Path) -> None:
+    done = called(GPT, "runs", "stage=v9", cwd=runs.parent)
+    assert done.stdout == "no run with stage=[v9] in runs: 2 others are there\n"
+    (runs.parent / "empty").mkdir()
+    assert "train one with" in called(GPT, "runs", "stage=v9", "runs=empty", cwd=runs.parent).stdout
+
+
+def test_folders_are_paths_as_a_shell_completes_them_whatever_their_names(called: Script, runs: Path) -> None:
+    (runs / "done").rename(runs / "lr=0.1,0.2")
+    (runs / "killed").rename(runs.parent / "lr=0.3")
+    for words, found in (
+        (["runs/lr=0.1,0.2"], ["runs/lr=0.1,0.2"]), (["lr=0.3/"], ["lr=0.3"]), (["./lr=0.3"], ["lr=0.3"]),
+        (["runs/lr=0.1,0.2/", "lr=0.3"], ["lr=0.3", "runs/lr=0.1,0.2"]),
+    ):  # fmt: skip
+        assert sorted(line["folder"] for line in listed(called, runs, *words)) == found
+    done = called(GPT, "tag", "runs/lr=0.1,0.2/", "./lr=0.3/", "golden", cwd=runs.parent)
+    assert done.returncode == 0, done.stderr
+    assert all("golden" in RunFolder(path).config().tags for path in (runs / "lr=0.1,0.2", runs.parent / "lr=0.3"))
+    done = called(GPT, "runs", "json=[", cwd=runs.parent)
+    assert (done.returncode, done.stderr.count("\n"), done.stderr[:7]) == (2, 1, "error: ")
+
+
 def test_labels_are_changed_after_the_fact_and_found(called: Script, runs: Path) -> None:
     before = {path.name: path.read_bytes() for path in (runs / "done").iterdir() if path.is_file()}
     for words in ("tag runs/done/ golden wide", "untag runs/done wide", "name runs/done best"):
