@@ -153,7 +153,7 @@ class Job:
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
 
         started = time.perf_counter()
-        data = _as_configured(task.data(corpus, model, device), config)
+        data = _as_configured(task.data(corpus, model, device), config, start.done)
         examples = [
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
         ]  # of every shape
@@ -219,11 +219,13 @@ def _check_left_out(task: Task, corpus: Corpus, init: str) -> None:
         )
 
 
-def _as_configured(data: Data, config: TrainConfig) -> Data:
+def _as_configured(data: Data, config: TrainConfig, done: Done | None) -> Data:
     """The windows in random order, shorter at first, or the same batch over and over."""
     settings = config.training
     if settings.windows == "shuffled":
-        data = ShuffledWindows(data)
+        if done is None or config.overfit is not None:  # the batch that is repeated is the first one
+            done = Done(settings)
+        data = ShuffledWindows(data, done.iterations, done.tokens)
     if settings.short_window:
         data = ShortWindows(data, settings.short_window, settings.short_iters)
     return data if config.overfit is None else OneBatch(data)

@@ -4,9 +4,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
+from torch import Tensor
 
 import gpt
 from gpt.base.errors import RequestError
+from gpt.data.text import ShuffledWindows
 from gpt.runs.folder import RunFolder
 from gpt.session import length
 from tests.conftest import Script
@@ -118,3 +121,31 @@ def test_measuring_the_speed_of_a_step_changes_no_bit_of_the_run(
     assert weights[0] == weights[1]
     refused = called("train.py", *small, "training.eval_interval=0s", cwd=tmp_path)
     assert refused.stderr.endswith("must be a whole number or epoch or a duration, as in 30s or 5min\n")
+
+
+def test_every_shuffled_window_is_read_once_an_epoch_whatever_the_batches_of_a_resumed_run(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: dict[tuple[int, int], Tensor] = {}  # the starts of windows, by the iteration and their length
+    texts, starts_of = [], ShuffledWindows._starts
+
+    def starts(data: ShuffledWindows, seed: int, iteration: int, rows: int, T: int) -> Tensor:
+        texts.append(data._text)
+        served[iteration, T] = starts_of(data, seed, iteration, rows, T)
+        return served[iteration, T]
+
+    monkeypatch.setattr(ShuffledWindows, "_starts", starts)
+    typed = ["v1", "data=text", f"data.path={corpus_file}", "training.windows=shuffled", "training.short_window=4"]
+    typed += ["training.short_iters=9", "training.eval_iters=1", "training.eval_interval=1000", "device=cpu"]
+    done, read = 0, {4: [], 8: []}
+    for end, size, parts in [(7, 32, 1), (11, 20, 1), (15, 64, 4), (90, 64, 2)]:
+        changed = [
+            f"training.{key}" for key in (f"max_iters={end}", f"batch_size={size}", f"grad_accumulation={parts}")
+        ]
+        gpt.train(*(typed if not done else [f"resume={tmp_path / 'run'}"]), *changed, folder=tmp_path / "run")
+        for i in range(done, end):
+            read[4 if i < 9 else 8].append(served[i, 4 if i < 9 else 8])
+        done = end
+    for T, before in ((4, 0), (8, 7 * 32 + 2 * 20)):
+        found = torch.cat(read[T])
+        assert torch.equal(found, starts_of(ShuffledWindows(texts[0]), 1337, 0, before + len(found), T)[before:])
