@@ -310,13 +310,19 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
         assert called("evaluate.py", *arguments, cwd=trained).stderr == f"error: {message}\n"
 
 
-@pytest.mark.parametrize("stage", ["v7", "v9"])
-def test_any_split_is_evaluated(stage: str, called: Script, trained_run: TrainedOnce, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stage", "tolerance"), [("v7", 0.1), ("v9", 0.05)])
+def test_any_split_is_evaluated(
+    stage: str, tolerance: float, called: Script, trained_run: TrainedOnce, tmp_path: Path
+) -> None:
     """On the training split, v9 leaves out what it counted around each window, as it does in training."""
     run = trained_run(stage)
     estimated = json.loads((run / "summary.json").read_text())["estimated"]
     for split in ("train", "val"):
         arguments = (f"run={run}", f"split={split}", "weights=last", "json=true")
         found = json.loads(succeeded(called("evaluate.py", *arguments, cwd=tmp_path)).stdout)
-        assert found["nats_per_character"] == pytest.approx(estimated[split]["nats"], abs=0.1)
-        assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.15)
+        exact, sliding = found["nats_per_character"], found["in_sliding_windows"]["value"]
+        assert exact == pytest.approx(estimated[split]["nats"], abs=tolerance)
+        # v9 counts contexts of up to six characters. It has those before a window only in the text that it remembers,
+        # so elsewhere, the first of the 16 targets of an adjacent window have short contexts and higher losses.
+        gain = 0.12 if (stage, split) == ("v9", "val") else 0.0
+        assert sliding == pytest.approx(exact - gain, abs=tolerance)

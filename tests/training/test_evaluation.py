@@ -38,6 +38,18 @@ def test_exact_loss_of_a_hand_computed_case() -> None:
     assert (exact.over.count, exact.over.of, exact.over.characters, exact.over.bytes) == (8, 8, 8, 8)
 
 
+def test_the_exact_loss_of_a_stage_that_looks_back_is_that_of_its_windows_token_by_token(data: TextData) -> None:
+    model = build_small("v5", vocab_size=VOCAB_SIZE).eval()
+    ids = data.ids("val")
+    losses, T = [], model.block_size
+    for start in range(0, len(ids) - 1, T):
+        window = ids[start : start + T + 1]
+        for t in range(1, len(window)):  # each prediction from a pass of its own, over the tokens before it alone
+            losses.append(-model(window[None, :t])[0, -1].double().log_softmax(-1)[window[t]].item())
+    exact = exact_loss(model, data, "val", runtime=CPU)
+    assert (exact.over.count, exact.nats) == (len(losses), pytest.approx(math.fsum(losses) / len(losses), abs=1e-5))
+
+
 def test_a_loss_per_character_counts_the_characters_of_its_targets() -> None:
     corpus = TextCorpus("x" * 20, "aé€" * 40)
     bytes_of = TextData(corpus, ByteTokenizer(), block_size=4)
