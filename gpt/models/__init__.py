@@ -24,9 +24,11 @@ Symbols: B batch, T time, C channels (n_embd), H heads, D head size, V vocabular
 """
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, cast
 
 from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
@@ -39,6 +41,7 @@ def _is_stage(target: Any) -> bool:
 
 
 _CONTRACT = "a torch.nn.Module whose constructor takes vocab_size and block_size"
+_TRUSTED = {"gpt", "torch", "builtins", "collections", "typing", "types"}
 STAGE = Registry("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size", "padding_idx"))
 
 
@@ -61,3 +64,29 @@ def check(model: nn.Module, name: str) -> None:
 def block_size_of(model: nn.Module) -> int:
     """The longest window that a stage takes."""
     return cast(int, model.block_size)
+
+
+def is_own(model: nn.Module) -> bool:
+    """Whether a pass through a module, forward or backward, runs only the code of this package and of PyTorch.
+
+    Then no part of it has a class, a hook or a replaced method of the caller's.
+    """
+    modules, tensors = [*model.modules()], [*model.parameters(), *model.buffers()]
+    if _has_any_global_hook() or any(x._backward_hooks or x._post_accumulate_grad_hooks for x in tensors):
+        return False
+    classes = {own for part in (*modules, *tensors) for own in type(part).__mro__}
+    return all(_package(x) in _TRUSTED for x in (*modules, *tensors, *_functions(*classes, *modules)))
+
+
+def _functions(*holders: type | nn.Module) -> Iterator[Any]:
+    """The functions that are attributes of classes and modules, or in a dictionary there, as hooks are."""
+    for holder in holders:
+        for value in vars(holder).values():
+            yield from filter(callable, value.values() if isinstance(value, dict) else [value])
+
+
+def _package(value: Any) -> str:
+    """The package that a function is from, or an object's class."""
+    function = getattr(value, "__func__", value)  # of a method
+    module: str = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
+    return module.partition(".")[0]

@@ -63,7 +63,8 @@ def training_losses(
         return objective, batch_loss
     examples = [batch.part(0, parts) for batch in batches]
     with _explained():
-        if runtime.device.type == "cpu" and not is_large(model) and len(examples[0].inputs) == 1:
+        is_small = runtime.device.type == "cpu" and not is_large(model)
+        if is_small and len(examples[0].inputs) == 1 and gpt.models.is_own(model):
             with contextlib.suppress(RandomNumbersError):
                 return _prepared(PrecompiledLoss(model, objective, runtime), model, examples, runtime), batch_loss
         log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk

@@ -7,7 +7,6 @@ same order. PyTorch has deprecated TorchScript, whose successors compile for hal
 
 import logging
 import math
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gpt.data.batch import Batch
+from gpt.models import is_own
 from gpt.training.objectives import Autograd
 
 log = logging.getLogger(__name__)
@@ -31,12 +31,13 @@ _STAYING = (_aten.empty.memory_format, _aten.lift_fresh.default)  # their result
 class RecordedGradient:
     """The gradient of a model's loss, as `autograd` computes it.
 
-    The second batch of a shape is recorded, because a model may do more in its first pass. The recording is used if
-    another one is the same and if it repeats the loss and the gradient bit for bit.
+    The second batch of a shape is recorded, because a stage may do more in its first pass. The recording is used if it
+    repeats the loss and the gradient of the third one bit for bit. Only the code of this package is recorded: another
+    module may read the tokens, count its calls or have hooks, and a few batches need not show it.
     """
 
     def __init__(self, model: nn.Module, autograd: Autograd) -> None:
-        self._model, self._autograd = model, autograd
+        self._autograd = autograd
         self._parameters = [*model.parameters()]
         self._batches: Counter[tuple[Any, ...]] = Counter()
         self._recordings: dict[tuple[Any, ...], _Recording | None] = {}
@@ -46,18 +47,27 @@ class RecordedGradient:
         # The memory of the weights is a part of a recording.
         key = (batch.targets.shape, *map(Tensor.data_ptr, self._parameters))
         self._batches[key] += 1
-        if self._batches[key] == 2 and len(self._recordings) < _MOST:
-            self._recordings[key] = _confirmed(self._model, self._autograd, batch)
+        if self._batches[key] == 2 and len(self._recordings) < _MOST and is_own(model):
+            self._recordings[key] = recording = _recorded(model, self._autograd, batch, weight)
+            if recording is not None:
+                return recording.accumulate(recording.first)
         recording = self._recordings.get(key)
-        return self._autograd(model, batch, weight) if recording is None else recording(batch, weight)
+        if recording is None:
+            return self._autograd(model, batch, weight)
+        if self._batches[key] == 3:
+            loss, is_same = recording.compared(model, self._autograd, batch, weight)
+            if not is_same:
+                self._recordings[key] = None
+            return loss
+        return recording.accumulate(recording.run(batch, weight))
 
 
 class _Recording:
-    """The loss of a batch and its gradient, recorded from an example, of which they are `expected`."""
+    """The loss of a batch and its gradient, recorded from an example, of which they are the `first`."""
 
-    def __init__(self, model: nn.Module, autograd: Autograd, example: Batch) -> None:
+    def __init__(self, model: nn.Module, autograd: Autograd, example: Batch, weight: float) -> None:
         self._inputs, self._targets = tuple(x.clone() for x in example.inputs), example.targets.clone()
-        self._weight = torch.ones(())
+        self._weight = torch.full((), weight)
         parameters = [p for p in model.parameters() if p.requires_grad]
         unregistered = [x for module in model.modules() for x in vars(module).values() if isinstance(x, Tensor)]
         given = [*model.parameters(), *model.buffers(), *unregistered, *self._inputs, self._targets, self._weight]
@@ -68,53 +78,48 @@ class _Recording:
             given += [call.result for call in tape.calls if call.operation in _STAYING]
             self._trained = [p for p, gradient in zip(parameters, found, strict=True) if gradient is not None]
             gradients = _as_accumulated(self._trained, [x for x in found if x is not None], given)
-        self.expected = [x.detach() for x in (weighted, *gradients)]
-        self.program = Program(tape.calls, given, [weighted, *gradients])
-
-    def __call__(self, batch: Batch, weight: float) -> Tensor:
-        """As of `Autograd`."""
-        loss, *found = self.run(batch, weight)
-        for p, gradient in zip(self._trained, found, strict=True):
-            p.grad = gradient if p.grad is None else p.grad.add_(gradient)
-        return loss
+        self.first = [x.detach() for x in (weighted, *gradients)]
+        self._program = Program(tape.calls, given, [weighted, *gradients])
 
     def run(self, batch: Batch, weight: float) -> list[Tensor]:
         """The weighted loss and its gradient for each trained parameter."""
         for own, x in zip((*self._inputs, self._targets), (*batch.inputs, batch.targets), strict=True):
             own.copy_(x)
         self._weight.fill_(weight)
-        return self.program.run()
+        return self._program.run()
 
+    def accumulate(self, found: Sequence[Tensor]) -> Tensor:
+        """Add the gradients to those of the parameters; returns the loss."""
+        loss, *gradients = found
+        for p, gradient in zip(self._trained, gradients, strict=True):
+            p.grad = gradient if p.grad is None else p.grad.add_(gradient)
+        return loss
 
-def _confirmed(model: nn.Module, autograd: Autograd, batch: Batch) -> _Recording | None:
-    """A recording of a batch, if there is one that repeats it; the model and the random numbers stay as they are."""
-    if any(_has_hooks(module) for module in model.modules()):
-        return None
-    buffers, drawn, from_python = [x.clone() for x in model.buffers()], torch.get_rng_state(), random.getstate()
-    try:
-        recordings = []
-        for _ in range(2):
-            torch.set_rng_state(drawn)
-            recordings.append(_Recording(model, autograd, batch))
-        first, second = recordings
+    def compared(self, model: nn.Module, autograd: Autograd, batch: Batch, weight: float) -> tuple[Tensor, bool]:
+        """As of `Autograd`, and whether the recording gives the same loss, gradient and random numbers."""
+        drawn, buffers = torch.get_rng_state(), [x.clone() for x in model.buffers()]
+        expected, *gradients = self.run(batch, weight)
+        ends = torch.get_rng_state()
         torch.set_rng_state(drawn)
-        is_same = first.program.text == second.program.text and random.getstate() == from_python
-        repeated = zip(first.run(batch, 1.0), second.expected, strict=True)
-        return first if is_same and all(torch.equal(x, y) for x, y in repeated) else None
-    except Exception as error:  # of the model, which autograd raises again, or of an operation that TorchScript lacks
-        log.debug(f"not recorded: {error}")
-        return None
-    finally:
-        torch.set_rng_state(drawn)
-        random.setstate(from_python)
         for own, before in zip(model.buffers(), buffers, strict=True):
             own.copy_(before)
+        sums = {p: p.grad.clone() for p in model.parameters() if p.grad is not None}
+        sums |= {p: sums[p] + x if p in sums else x for p, x in zip(self._trained, gradients, strict=True)}
+        loss = autograd(model, batch, weight)
+        found = {p: p.grad for p in model.parameters() if p.grad is not None}
+        pairs = [(expected, loss), (ends, torch.get_rng_state()), *((sums[p], found[p]) for p in sums.keys() & found)]
+        return loss, len(sums) == len(found) == len(pairs) - 2 and all(torch.equal(x, y) for x, y in pairs)
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    """Whether a module calls functions that are not its own, apart from the objective's."""
-    before = [hook for hook in module._forward_pre_hooks.values() if not hook.__module__.startswith("gpt.")]
-    return bool(before or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks)
+def _recorded(model: nn.Module, autograd: Autograd, batch: Batch, weight: float) -> _Recording | None:
+    """A recording of a batch, or None if there can be none."""
+    drawn = torch.get_rng_state()
+    try:
+        return _Recording(model, autograd, batch, weight)
+    except Exception as error:  # of the model, which autograd raises again, or of an operation that TorchScript lacks
+        log.debug(f"not recorded: {error}")
+        torch.set_rng_state(drawn)
+        return None
 
 
 def _as_accumulated(parameters: Sequence[Tensor], gradients: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from gpt.base.command_schemas import SamplingConfig
 from gpt.base.errors import UserError
 from gpt.base.seeding import generator
 from gpt.data.tokenizer import TextTokenizer
-from gpt.models import block_size_of
+from gpt.models import block_size_of, is_own
 from gpt.models.kv_cache import Cached, KVCache
 from gpt.tasks.decoding.recorded_step import captured, traced
 
@@ -172,7 +172,8 @@ class _CachedDecoder:
     again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window. The cache
     of a stage whose positions are relative slides instead, and the state of a recurrent stage continues.
 
-    The pass over one token is recorded if there are many: the same operations without the Python between them.
+    The pass over one token is recorded if there are many, and only this package's code runs in it: the same operations
+    without the Python between them.
     """
 
     def __init__(self, model: Cached, cache: KVCache, tokens: int) -> None:
@@ -180,7 +181,7 @@ class _CachedDecoder:
         self._step: Callable[[Tensor], Tensor] | None = None
         device = next(model.parameters()).device.type
         self._record = captured if device == "cuda" else traced
-        self._is_worth_recording = tokens >= _MANY.get(device, math.inf)
+        self._is_worth_recording = tokens >= _MANY.get(device, math.inf) and is_own(model)
 
     def __call__(self, context: Tensor) -> Tensor:
         """context: (N, T), one token longer than in the previous call -> logits of the next token: (N, V)."""
