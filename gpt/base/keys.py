@@ -98,12 +98,12 @@ def completed(content: Mapping[str, Any], like: Mapping[str, Any] | None = None)
     found = dict(content)
     for group in choice_groups():
         target = (content if like is None else like)[group]["_target_"]
-        found[group] = _defaults(group, target) | found[group]
+        found[group] = defaults(group, target) | found[group]
     return found
 
 
 @cache
-def _defaults(group: str, target: str) -> dict[str, Any]:
+def defaults(group: str, target: str) -> dict[str, Any]:
     """The defaults of a choice of this package; {} for anything else, such as a module of the calling program."""
     package = _declared(TrainConfig)[group].package
     registry = Registry(group, "a choice", package, "defined there", callable)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from gpt.base.choices import Choice
 from gpt.base.installation import CONF
-from gpt.base.keys import declared, flat
+from gpt.base.keys import declared, defaults, flat
 from gpt.base.ladder import rank
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
@@ -77,6 +78,19 @@ def choices_of(group: str) -> list[str]:
     """The choices of a group: stages in the order of the ladder, others by name."""
     names = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
     return sorted(names, key=rank if group == "model" else None)
+
+
+def unusual(group: str, choice: Choice) -> dict[str, Any]:
+    """The hyperparameters of a choice whose values are neither those of a file in conf/ nor their defaults."""
+    usual = _usual(group, choice.target)
+    return {key: value for key, value in choice.hyperparameters.items() if (key, value) not in usual}
+
+
+@cache
+def _usual(group: str, target: str) -> list[tuple[str, Any]]:
+    files = [yaml.load(path.read_text(encoding="utf-8"), _Yaml) for path in (CONF / group).rglob("*.yaml")]
+    settings: list[dict[str, Any]] = [content for content in files if content.get("_target_") == target] or [{}]
+    return [pair for content in settings for pair in (defaults(group, target) | content).items()]
 
 
 def is_for_users(key: str) -> bool:

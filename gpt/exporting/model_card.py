@@ -8,6 +8,7 @@ from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.keys import compared, declared, flat
 from gpt.base.runtime import size_of
+from gpt.cli.composing import unusual
 from gpt.models.ngrams import Remembering
 from gpt.reports.escaping import markdown
 from gpt.reports.run import loss_rows
@@ -40,8 +41,12 @@ def body(trained: TrainedRun) -> str:
     summary, config, token = trained.summary, trained.config, trained.task.token
     parent, changed = summary.parent, markdown(", ".join(without_paths(summary.changes)))
     losses = [(*row[:-1], markdown(row.note)) for row in loss_rows(summary)]
-    settings = flat(config.content())
-    source = [f"{k}={v}" for k, v in config.data.hyperparameters.items() if compared(f"data.{k}", settings)]
+    settings, said = flat(config.content()), unusual("data", config.data)
+    source = [
+        f"{name}={value}"
+        for name, value in config.data.hyperparameters.items()
+        if compared(key := f"data.{name}", settings) and (name in said or declared(key).names_corpus)
+    ]
     return _TEXT.format(
         stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
         parameters=size_of(trained.model), does=trained.task.does,

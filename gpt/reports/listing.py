@@ -12,12 +12,12 @@ from gpt.base.durations import spoken
 from gpt.base.errors import printable
 from gpt.base.keys import declared
 from gpt.base.losses import Loss
+from gpt.cli.composing import unusual
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import now
 
 _LONGEST = 48  # characters of what differs
 _SAID = {"shakespeare": "tiny Shakespeare", "multi30k": "Multi30k"}  # corpora as people call them, by their loader
-_USUAL_SPLIT = ("train_fraction", 0.9)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def differing(changed: Sequence[str]) -> str:
 
 
 def corpus_name(run: RunFolder) -> str:
-    """The corpus as people say it, with the values of its loader that are not the usual ones."""
+    """The corpus as people say it, with the values of its loader that are not the defaults."""
     data = run.config().data
     loader, values = data.target.rpartition(".")[2], data.hyperparameters
     keys = {name: declared(f"data.{name}") for name in values}
@@ -111,5 +111,5 @@ def corpus_name(run: RunFolder) -> str:
     paths = [path for place in places for path in (place if isinstance(place, list) else [place])]
     name = " and ".join(Path(str(path)).name or str(path) for path in paths) or _SAID.get(loader, loader)
     aside = {name for name, key in keys.items() if key.names_corpus or key.splits_tokens or not key.is_said}
-    rest = [f"{key}={value}" for key, value in values.items() if key not in aside and (key, value) != _USUAL_SPLIT]
+    rest = [f"{key}={value}" for key, value in unusual("data", data).items() if key not in aside]
     return ", ".join([name, *rest])

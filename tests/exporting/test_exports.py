@@ -106,6 +106,7 @@ def test_a_card_says_which_weights_it_has_what_its_loss_is_over_and_names_no_oth
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert "every target of the validation split once" in body(run)
+    assert not re.search(r"separator|split=|encoding|newlines|train.*fraction", body(run))  # which are the defaults
     monkeypatch.setattr(run, "which", "averaged")
     assert "are an average over the last evaluations" in body(run)
     settings = run.config.training.model_copy(update={"ema": 0.9})

@@ -11,6 +11,7 @@ import pytest
 
 from gpt.base.choices import Choice
 from gpt.base.files import read_text_file
+from gpt.reports.listing import corpus_name
 from gpt.reports.ranking import Group, edges, label, names, p_value, rankings
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun, finished_runs, roots, started_runs
@@ -239,3 +240,31 @@ def test_keys_and_groups_are_named_as_shortly_as_they_can_be() -> None:
 def test_a_comma_in_the_name_of_a_folder_is_no_separator(tmp_path: Path) -> None:
     (tmp_path / "a,b").mkdir()
     assert roots(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"_target_": "gpt.data.corpora.text", "path": "a/small.txt", "separator": "\n", "train_fraction": 0.9,
+          "split": "place", "encoding": "utf-8", "newlines": "kept", "tokenizer": "characters", "vocab_size": 1000},
+         "small.txt"),
+        ({"_target_": "gpt.data.corpora.text", "path": "small.txt", "train_fraction": 0.9}, "small.txt"),
+        ({"_target_": "gpt.data.corpora.text", "path": "small.txt", "train_fraction": 0.8, "newlines": "unix",
+          "encoding": "latin-1"}, "small.txt, train_fraction=0.8, newlines=unix, encoding=latin-1"),
+        ({"_target_": "gpt.data.lines.recall", "pairs": 4, "distance": 3, "size": 20000}, "recall, distance=3"),
+        ({"_target_": "gpt.data.lines.documents", "path": ["a", "b"], "separator": "\n", "train_fraction": 0.9},
+         "a and b"),
+        ({"_target_": "gpt.data.corpora.parallel", "source": "a", "target": "b", "held_out": 0.05, "vocab_size": 4000},
+         "a and b"),
+        ({"_target_": "gpt.data.corpora.huggingface", "name": "roneneldan/TinyStories", "subset": None, "files": None,
+          "split": "train", "field": "text", "separator": "\n", "tokenizer": "characters", "vocab_size": 1000},
+         "TinyStories"),
+        ({"_target_": "gpt.data.corpora.shakespeare", "train_fraction": 0.5}, "tiny Shakespeare, train_fraction=0.5"),
+    ],
+)  # fmt: skip
+def test_a_corpus_is_named_without_the_values_that_are_the_defaults(
+    data: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(RUN, tmp_path / "run")))
+    configure(run, data=Choice.model_validate(data))
+    assert corpus_name(run) == name
