@@ -14,6 +14,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
 from gpt.training.progress import Progress
 from tests.conftest import empty_run
+from tests.faults.trials import tree
 
 PROGRESS = Progress(iteration=5)
 TENSORS = {"x": torch.ones(3)}
@@ -29,19 +30,15 @@ WRITERS: dict[str, Callable[[RunFolder], None]] = {
 }
 
 
-def content(folder: Path) -> dict[str, bytes | None]:
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
 @pytest.mark.parametrize("what", WRITERS)
 def test_nothing_is_written_where_the_folder_is_another_or_gone(what: str, tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
 
     def check_nothing_is_written() -> None:
-        before = content(tmp_path)
+        before = tree(tmp_path)
         with pytest.raises(LostFolderError, match="run was moved, replaced or removed"):
             attempt(what, lambda: WRITERS[what](run))
-        assert content(tmp_path) == before
+        assert tree(tmp_path) == before
 
     with run.locked():
         run.path.rename(tmp_path / "moved")
@@ -82,5 +79,5 @@ def test_a_file_does_not_get_its_name_if_the_folder_is_moved_while_it_is_written
     monkeypatch.setattr(run.lock, "check", moved_before_the_check)
     with run.locked(), pytest.raises(LostFolderError):
         save_weights(run, TENSORS, "last", 5)
-    assert content(run.path) == {}
+    assert tree(run.path) == {}
     assert not (tmp_path / "moved" / "last.safetensors").exists()

@@ -170,7 +170,7 @@ def test_copying_is_learned_measured_and_done_line_by_line(script: Script, trans
 
 REFUSED = {
     "data=copy does not fit a stage that continues a text: it needs a text": ["train.py", "model=v5", "data=copy"],
-    "training.eval_iters is for a run that continues": ["train.py", "model=transformer", "training.eval_iters=4"],
+    "training.eval_iters is for a run that": ["train.py", "model=transformer", "data=copy", "training.eval_iters=4"],
     "the prompt is empty": ["generate.py", "prompt=" + "a " * 5000],
     "temperature is for a run that continues a text, but this one translates": ["generate.py", "temperature=0.5"],
     "characters '日' (U+65E5) and '本' (U+672C) are not in the vocabulary": ["generate.py", "prompt=日本"],
