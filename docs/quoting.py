@@ -161,10 +161,9 @@ def _text(page: Path, path: str, *limits: str) -> str:
     return re.sub(r"\]\((?![a-z]+:|#)([^)#]+)", moved, text).strip() + "\n"
 
 
-def _diff(_page: Path, *names: str) -> str:
-    paths = [_REPOSITORY / name for name in names]
-    below, above = map(_without_docstring, paths)
-    lines = difflib.unified_diff(below, above, *names, n=1, lineterm="")
+def _diff(_page: Path, before: str, after: str) -> str:
+    texts = [_without_docstring(_REPOSITORY / name) for name in (before, after)]
+    lines = difflib.unified_diff(*texts, before, after, n=1, lineterm="")
     return "\n".join(["```diff", *lines, "```", ""])
 
 

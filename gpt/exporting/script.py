@@ -45,16 +45,16 @@ def export(trained: "TrainedRun", folder: Path) -> str:
     if schedule not in ("constant", "cosine") or (schedule == "constant" and settings["schedule.warmup_iters"]):
         unsaid.append(f"schedule={schedule} with schedule.warmup_iters={settings['schedule.warmup_iters']}")
     corpus = next((c for c in summary.changed if c.partition("=")[0] == "data"), "data=shakespeare")
-    if not isinstance(text := texts.get(corpus), str):
+    text = texts.get(corpus)
+    if not isinstance(text, str):
         unsaid.append(f"{corpus} of several files" if corpus in texts else corpus)
     if unsaid:
         raise RequestError(f"format=script cannot say {', '.join(unsaid)}")
-    if not Path(text).is_file():
+    path = Path(str(text)).absolute()
+    if not path.is_file():
         raise RequestError(f"the text of the run is not at {text}, which is not a file")
     values = {name: settings[key] for key, name in CONSTANTS.items() if key in settings}
-    source = with_constants(
-        page.read_text(encoding="utf-8"), values | {"TEXT": f"Path({str(Path(text).absolute())!r})"}
-    )
+    source = with_constants(page.read_text(encoding="utf-8"), values | {"TEXT": f"Path({str(path)!r})"})
     if schedule == "cosine":
         source = _with_cosine(source, settings)
     file = folder / page.name
@@ -66,7 +66,8 @@ def with_constants(source: str, values: dict[str, object]) -> str:
     """A page with other values of its constants."""
     for name, value in values.items():
         pattern = rf"^({name} = (?:int\(.* else )?)(?:Path\(.*|[^ \n]+)"
-        source = re.sub(pattern, lambda found, value=value: f"{found[1]}{value}", source, count=1, flags=re.MULTILINE)
+        if found := re.search(pattern, source, re.MULTILINE):
+            source = f"{source[: found.end(1)]}{value}{source[found.end() :]}"
     return source
 
 
