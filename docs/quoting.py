@@ -162,8 +162,8 @@ def _text(page: Path, path: str, *limits: str) -> str:
 
 
 def _diff(_page: Path, before: str, after: str) -> str:
-    texts = [_without_docstring(_REPOSITORY / name) for name in (before, after)]
-    lines = difflib.unified_diff(*texts, before, after, n=1, lineterm="")
+    old, new = (_without_docstring(_REPOSITORY / name) for name in (before, after))
+    lines = difflib.unified_diff(old, new, before, after, n=1, lineterm="")
     return "\n".join(["```diff", *lines, "```", ""])
 
 
