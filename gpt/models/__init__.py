@@ -81,8 +81,10 @@ def is_own(model: nn.Module) -> bool:
 def _functions(*holders: type | nn.Module) -> Iterator[Any]:
     """The functions that are attributes of classes and modules, or in a dictionary there, as hooks are."""
     for holder in holders:
-        for value in vars(holder).values():
-            yield from filter(callable, value.values() if isinstance(value, dict) else [value])
+        for name, value in vars(holder).items():
+            # A pass calls no other public method of every module; transformers adds one, `smart_apply`.
+            if holder is not nn.Module or name.startswith("_") or name == "forward":
+                yield from filter(callable, value.values() if isinstance(value, dict) else [value])
 
 
 def _package(value: Any) -> str:
