@@ -14,6 +14,7 @@ import pickle
 import random
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -157,7 +158,10 @@ def _prepare(whole: Path, folder: Path) -> None:
 def _write_config(run: RunFolder, content: str | dict[str, Any]) -> None:
     """Another configuration, sealed."""
     if isinstance(content, dict):
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(10 * limit)  # to write values that are nested hundreds deep
         content = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        sys.setrecursionlimit(limit)
     content = f"format: {formats.FORMAT}\n{content}checksum: '{PLACE}'\n"  # without a format, nothing else is read
     (run.path / "config.yaml").write_bytes(sealed(content).encode(errors="surrogatepass"))
 
