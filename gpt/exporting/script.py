@@ -26,7 +26,8 @@ CONSTANTS = {
 _SAID = {*CONSTANTS, "data", "data.path", "schedule", "schedule.warmup_iters", "schedule.final"}
 
 _RATES = """\
-        low, share = FINAL * LEARNING_RATE, (1 + math.cos(math.pi * (iteration - WARMUP) / (ITERATIONS - WARMUP))) / 2
+        progress = (iteration - WARMUP) / max(1, ITERATIONS - WARMUP)
+        low, share = FINAL * LEARNING_RATE, (1 + math.cos(math.pi * progress)) / 2
         rate = LEARNING_RATE * (iteration + 1) / WARMUP if iteration < WARMUP else low + share * (LEARNING_RATE - low)
         for group in optimizer.param_groups:
             group["lr"] = rate
