@@ -114,11 +114,13 @@ def questions(
     found: dict[str, None] = {}  # each once
     for file in files_of(path):
         for number, line in enumerate(lines_in(_read(file, encoding)), start=1):
-            if line.strip() and separator not in line:
+            if not line.strip():
+                continue
+            if separator not in line:
                 raise RequestError(
                     f"line {number} of {file} has no {separator!r} between question and answer: {line[:40]!r}"
                 )
-            found |= {line: None} if line.strip() else {}
+            found[line] = None
     return Lines(*divided(list(found), train_fraction), separator=separator)
 
 
