@@ -256,7 +256,7 @@ def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator
     if (share := sum(len(line) for line in lines_in(val) if line in known) / len(val)) > _MUCH:
         log.warning(
             f"{share:.0%} of the characters to validate on are in lines of {_SHORT_LINE} or more that stand in the "
-            "training split, too: a model may know them by heart"
+            "training split, too: a model may have memorised them"
         )
     return train, val
 

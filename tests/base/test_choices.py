@@ -95,7 +95,7 @@ def test_what_is_not_of_the_package_or_not_of_the_type_is_refused_by_every_kind(
 # What the packages define besides choices: parts of them, private helpers, abstract classes, imports.
 UNSUITABLE = {
     "model": ["models.v6_pre_norm.Block", "models.v6_pre_norm.MultiHeadAttention"],  # no stage; defined elsewhere
-    "data": ["data.corpora.TextCorpus", "data.corpora._made_up", "data.byte_level.library_tokenizer"],
+    "data": ["data.corpora.TextCorpus", "data.corpora._made_up", "data.byte_level.written"],
     "optimizer": ["training.optimizers.Optimizer", "training.optimizers.orthogonalised"],  # abstract; no class
     "schedule": ["training.schedules._warmup"],
     "logger": ["watching.recorders.RunWriter", "watching.trackers.Tracker"],  # made by train.py itself; a base

@@ -67,7 +67,7 @@ def beam_search(
 def candidates(
     model: Any, source: Tensor, *, beam: int, length_penalty: float, cached: bool = True
 ) -> list[list[Candidate]]:
-    """Up to `beam` targets of an encoder-decoder for every row of source, (B, S) token ids, the best first.
+    """The best targets, up to `beam` of them, for each row of source, (B, S) token ids; the best comes first.
 
     Each row keeps `beam` candidates until that many have ended. They are ranked by log probability / ((5 + length) / 6)
     ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14). Without the cache
