@@ -152,7 +152,7 @@ def test_the_commands_of_the_course_are_ones_that_the_scripts_accept(script: Scr
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built from a copy of the repository."""
     copy = tmp_path_factory.mktemp("clone")
-    for part in ("gpt", "conf", "docs", "tests", "benchmarks", "exercises", ".github"):  # pages link to all of them
+    for part in ("gpt", "conf", "docs", "tests", "benchmarks", "exercises", "plain", ".github"):  # pages link to all
         shutil.copytree(REPOSITORY / part, copy / part, ignore=shutil.ignore_patterns("_build", "_generated"))
     for file in filter(Path.is_file, REPOSITORY.iterdir()):
         shutil.copy(file, copy)
