@@ -190,7 +190,7 @@ def test_every_link_of_the_site_leads_somewhere_and_nothing_is_fetched_from_else
     for query in ("embed", "embed&amp;train"):
         frame = f'<iframe class="live" src="../_static/live/index.html?{query}#v6"'
         assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
-    assert "attention_norm" in text[text.index("v5_residual.py") :]
+    assert "attention_norm" in text[text.index("+++ plain/v6.py") :]
     assert all(shown in text for shown in ("2.0607", "layer-norm-light.svg", "layer-norm-dark.svg"))
 
 
