@@ -11,7 +11,8 @@ from omegaconf import MISSING
 from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
-from gpt.base.keys import escaping, literal, textual
+from gpt.base.keys import choice_groups, escaping, literal, textual
+from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.base.typed import expanded, unescaped, unquoted, whole
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
@@ -26,6 +27,7 @@ OPTIONS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 _FOLDERS = ("runs", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _GRAMMAR = re.compile(r"""[(){}$]|\\[^ntr\\\w.]""")  # of Hydra's, besides lists and quotes
+_NULL = re.compile(r"""(?<![\w./'"-])null(?![\w./'"-])""")
 _ITEM = re.compile(r"""("[^"]*"|'[^']*')|[^\[\],]+""")
 
 
@@ -102,9 +104,12 @@ def quoted(
     """Quote the values of keys that take text for Hydra; return the new arguments, and the values of literal keys.
 
     A sweep has no literal keys. Escapes are replaced unless this is a sweep, whose jobs do that, or Python, which has
-    its own. In the values of other keys, 1e3 becomes 1000: Hydra reads 1e3 as a float. Raises RequestError for an empty
-    folder, which Hydra would take for the current one, and for ???, which it would take for none.
+    its own. In the values of other keys, 1e3 becomes 1000: Hydra reads 1e3 as a float. No choice of a group is [] there,
+    and null an error of its own. Raises RequestError for an empty folder, which Hydra would take for the current one,
+    and for ???, which it would take for none.
     """
+    optional = [*SETTING_FILES, *choice_groups(several=True)]
+    nulls = dict.fromkeys(choice_groups(), "'null'") | dict.fromkeys(optional, "[]") if schema is TrainConfig else {}
     quoted, texts = [], {}
     for argument in arguments:
         typed, equals, value = argument.partition("=")
@@ -117,6 +122,8 @@ def quoted(
             argument = f"{typed}={in_quotes(texts[key])}"
         elif equals and (key in _FOLDERS or textual(schema, key)):
             argument = f"{typed}={_texts(value, is_folder=key in _FOLDERS)}"
+        elif equals and key in nulls:
+            argument = f"{typed}={_NULL.sub(nulls[key], value)}"
         elif equals:
             argument = f"{typed}={','.join(map(whole, value.split(',')))}"
         quoted.append(argument)

@@ -84,7 +84,7 @@ def _key(word: str, config_name: str, schema: type[BaseModel], stages: Collectio
     """The first key of the script that this word clearly is a value of."""
     keys = COMMANDS[config_name].words
     choices = {key: stages if key == "model" else _names(schema, key) for key in keys}
-    if word not in schema.model_fields:
+    if word not in schema.model_fields or Path(word).exists():  # such as a folder that is called run
         for key in keys:
             if _fits(word, key, choices[key]):
                 return key

@@ -68,6 +68,7 @@ def test_a_sweep_counts_its_jobs_and_ends_with_its_documented_runs_and_a_ranking
         ("experiment=heads,lr_range", "experiment=heads is a sweep itself: start it alone"),
         ("experiment=copy,two_heads", "experiment=two_heads is a sweep itself: start it alone"),
         ("experiment=copy,search_v6", "experiment=search_v6 is a sweep itself: start it alone"),
+        ("experiment=null,two_heads", "experiment=two_heads is a sweep itself: start it alone"),
         ("seed=range(5,1)", "seed: the range is empty"),
         ("seed=range(1,5,0)", "a range has finite numbers, and a step other than 0"),
         ("training.learning_rate=range(0,inf,0.5)", "a range has finite numbers, and a step other than 0"),
@@ -79,6 +80,17 @@ def test_what_cannot_be_swept_over_is_one_line(typed: str, message: str, called:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert message in done.stderr
     assert sorted(folder.rglob("*")) == before
+
+
+def test_no_experiment_and_no_debugging_are_values_of_a_sweep(called: Script, folder: Path) -> None:
+    swept = ["-m", "experiment=null,fast", "debug=choice(null,fast)", "model=tiny", *SHORT]
+    (folder / "mine" / "experiment" / "fast.yaml").write_text("# @package _global_\nseed: 5\n")
+    done = succeeded(called("train.py", "--config-dir=mine", *swept, cwd=folder))
+    assert "job 4 of 4: experiment=fast debug=fast" in done.stdout
+    assert sorted(run.folder.config().seed for run in finished_runs(folder)) == [5, 5, 1337, 1337]
+    tried = [*swept[1:2], *swept[3:], "n_trials=2"]
+    done = succeeded(called("search.py", "--config-dir=mine", *tried, cwd=folder))
+    assert "2 trials: 2 complete" in done.stdout
 
 
 def test_a_range_has_the_numbers_that_it_says() -> None:

@@ -27,11 +27,13 @@ from tests.conftest import REPOSITORY, Script, refused, succeeded
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with a run, whose name has a space, in a folder of runs; a text; and a stage of the user's own."""
+    """A folder with a run, whose name has a space, in a folder of runs; others; a text; and a stage of the user's own."""
     run = tmp_path / "my runs" / "a run"
     run.mkdir(parents=True)
     (run / "config.yaml").touch()
     (tmp_path / "text.txt").write_text("a text")
+    for name in ("run", "tags", "stage"):  # as keys are called
+        shutil.copytree(run, tmp_path / name)
     (tmp_path / "own" / "model").mkdir(parents=True)
     shutil.copy(REPOSITORY / "conf" / "model" / "v2.yaml", tmp_path / "own" / "model" / "mine.yaml")
     return tmp_path
@@ -46,6 +48,9 @@ PLAIN = [
     ("search.py n_trials=1e1", "n_trials", 10), ("train.py name=1e-3", "name", "1e-3"),
     ("train.py name=true", "name", "true"), ("train.py name=null", "name", None),
     (r"generate.py prompt='a\tb\\nc\d'", "prompt", "a\tb\\nc\\d"),
+    ("generate.py run", "run", "run"), ("gpt/__main__.py name run y", "run", "run"),
+    ("gpt/__main__.py tag tags golden", "runs", "tags"), ("compare.py stage", "runs", "stage"),
+    ("train.py logger=null experiment=null debug=null metrics=null v5", "metrics", {}),
 ]  # fmt: skip
 
 
@@ -69,6 +74,8 @@ WRONG = [
     ("generate.py stage=../v6", "stage=../v6: may have letters, digits and _ - only"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
     ("train.py seed=1,2", "Ambiguous value for argument 'seed=1,2' 1. To use it as a list, use key=[value1,value2]"),
+    ("train.py model=null", "model=null does not exist; model can be v1, v2, "),
+    ("train.py -m data=null,copy", "nothing was trained, because of the job data='null': data=null does not exist; "),
     ("train.py model=[1]", "Hydra cannot compose this command line: "),
     ("train.py seed=[1", "cannot read 'seed=[1' as key=value; quote special characters"),
     ("train.py seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
