@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from gpt.base.errors import LostFolderError, UnreadableError, UserError, explain, report
+from gpt.base.errors import LostFolderError, RequestError, UnreadableError, UserError, explain, report
 
 PLACE = "0" * 64  # stands for a checksum until the content is known
 _CHECKSUM = re.compile(r"""checksum["']?: ["']([0-9a-f]{64})["']\s*}?\s*""")
@@ -113,6 +113,13 @@ def flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def check_below_folder(path: Path) -> None:
+    """Raise RequestError unless this is a folder, or one can be made there: no file is in its way."""
+    nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise RequestError(f"{nearest} is not a folder: choose another place")
 
 
 def checked_file(path: Path, largest: int) -> Path:

@@ -26,6 +26,11 @@ _MOST_NAMED = 10  # characters in a warning
 log = logging.getLogger(__name__)
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a path ends as a picture does."""
+    return path.suffix[1:].lower() in FORMATS
+
+
 def picture(figure: "Figure", kind: str = "png") -> bytes:
     """A picture as the content of a file of one of the FORMATS.
 
@@ -122,7 +127,7 @@ def check_replaceable(path: Path, writer: str, digest: str | None = None) -> Non
     with contextlib.suppress(UserError, OSError):
         content = checked_file(path, sys.maxsize).read_bytes()
         kind = path.suffix[1:].lower()
-        if digest == hashlib.sha256(content).hexdigest() or (kind in FORMATS and _is_sealed(content, kind, writer)):
+        if digest == hashlib.sha256(content).hexdigest() or (is_picture(path) and _is_sealed(content, kind, writer)):
             return
     raise RequestError(
         f"{path} is not as {writer} has written it, and is not replaced: move it, or choose another place"

@@ -88,11 +88,11 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
     downloaded to `data_dir`, once. Returns a description of what was checked. Raises RequestError if no run remains,
     UserError if the download fails.
     """
-    runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
-    runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
-    wasm = runtime.pop("ort/ort-wasm-simd-threaded.wasm")
-    runtime["ort/ort-wasm-simd-threaded.wasm.gz"] = gzip.compress(wasm, mtime=0)  # few file servers compress it
     with staged(out) as folder:
+        runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
+        runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
+        wasm = runtime.pop("ort/ort-wasm-simd-threaded.wasm")
+        runtime["ort/ort-wasm-simd-threaded.wasm.gz"] = gzip.compress(wasm, mtime=0)  # few file servers compress it
         described, checked = {}, []
         for name, run in runs.items():
             graph = folder / "graphs" / name

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.files import PLACE, read_text_file, sealed, unseal, write_atomically
+from gpt.base.files import PLACE, check_below_folder, read_text_file, sealed, unseal, write_atomically
 from gpt.base.keys import declared
-from gpt.base.pictures import check_replaceable, write_picture
+from gpt.base.pictures import check_replaceable, is_picture, write_picture
 from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WRITER = "compare.py"
 _RECORD = "compare.json"  # has its checksum and those of the tables, which have none of their own
 _TABLES = ("compare.md", "compare.csv")
-_PICTURES = ("compare.png", "compare_by.png", "compare_by_[0-9]*.png")
+_PICTURES = ("compare.png", "compare_by.png")
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,16 @@ class ComparisonReport:
     def write(self, out: Path) -> list[Path]:
         """Write the tables and the pictures to a folder, and return their paths.
 
-        Raises RequestError, before anything is written, for a key of `by` that does not vary, and if the folder has
-        something under such a name that is not as an earlier comparison wrote it.
+        Raises RequestError, before anything is written, for a key of `by` that does not vary, and as `replaced_by`.
         """
-        pictures, digests = self._pictures(), _digests(out / _RECORD)
-        earlier = sorted(path.name for name in _PICTURES for path in out.glob(name))
-        names = list(dict.fromkeys([_RECORD, *_TABLES, *pictures, *earlier]))
-        for name in names:
-            check_replaceable(out / name, WRITER, digests.get(name))
+        pictures, replaced = self._pictures(), replaced_by(out)
         texts = dict(zip(_TABLES, (self.text("github") + "\n", tables.as_csv(self.rankings)), strict=True))
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
         record["tables"] = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
         out.mkdir(parents=True, exist_ok=True)
-        for name in names[1:]:  # which this comparison may not have, or which its record would not know
-            (out / name).unlink(missing_ok=True)
         record_text = sealed(json.dumps({**record, "checksum": PLACE}, indent=2)) + "\n"
+        for path in replaced[1:]:  # which this comparison may not have, or which its record would not know
+            path.unlink(missing_ok=True)
         for name, text in {_RECORD: record_text, **texts}.items():
             write_atomically(out / name, text)
         for name, figure in pictures.items():
@@ -89,8 +84,8 @@ class ComparisonReport:
         return [out / name for name in (_RECORD, *texts, *pictures)]
 
     def write_picture(self, path: Path) -> list[Path]:
-        """Write the picture of the curves alone. Raises RequestError if there are none, and as `check_replaceable`."""
-        check_replaceable(path, WRITER)
+        """Write the picture of the curves alone. Raises RequestError if there are none, and as `replaced_by` does."""
+        replaced_by(path)
         if (figure := self._curves()) is None:
             raise RequestError("none of these runs has a curve to draw")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +122,23 @@ class ComparisonReport:
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
         return varying or self.ranked
+
+
+def replaced_by(out: Path) -> list[Path]:
+    """What a comparison replaces that is written to this folder, the record first, or to this picture, if it is there.
+
+    Raises RequestError if any of it is not as an earlier comparison wrote it, or if `out` is inside or is a file.
+    """
+    if is_picture(out):
+        check_below_folder(out.parent)
+        check_replaceable(out, WRITER)
+        return [out]
+    check_below_folder(out)
+    digests = _digests(out / _RECORD)
+    found = [*(out / name for name in (_RECORD, *_TABLES, *_PICTURES)), *sorted(out.glob("compare_by_[0-9]*.png"))]
+    for path in found:
+        check_replaceable(path, WRITER, digests.get(path.name))
+    return found
 
 
 def print_comparison(folder: Path) -> None:

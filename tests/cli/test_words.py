@@ -27,7 +27,7 @@ from tests.conftest import REPOSITORY, Script, refused, succeeded
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with a run, whose name has a space, in a folder of runs; others; a text; and a stage of the user's own."""
+    """A folder with a run, whose name has a space, in a folder of runs; others; a text; and a stage of one's own."""
     run = tmp_path / "my runs" / "a run"
     run.mkdir(parents=True)
     (run / "config.yaml").touch()

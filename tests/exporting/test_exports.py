@@ -310,6 +310,7 @@ def test_every_stage_runs_without_this_package_by_the_code_of_its_export(
         ("v6", ["model.n_embd=16"], ["format=transformers"], "GPT-2 has no bias in its output layer, and that of this"),
         ("v9", [], ["format=onnx"], "format=onnx cannot export counts of the training text: train v8, which has none"),
         ("v5", [], ["format=pickle"], "format=pickle: must be hub, transformers, transformers_code, onnx or script"),
+        ("v5", [], ["out=/proc/version/x"], "/proc/version is not a folder: choose another place"),
         ("v5", [], ["out=/proc"], "/proc already exists: remove it, or choose another folder with out=FOLDER"),
         ("v5", [], ["out=/proc/nowhere"], "/proc"),
         ("v5", [], ["weights=averaged"], "the run has no averaged weights"),

@@ -286,7 +286,8 @@ def test_without_a_graph_a_free_folder_or_the_engine_nothing_is_written(
     with pytest.raises(RequestError, match="none of these runs"):
         static.write({"v9": RunFolder(counting)}, tmp_path / "site", downloads())
     with pytest.raises(RequestError, match="already exists"):
-        static.write(runs, published, downloads())
+        static.write(runs, published, tmp_path / "data")
+    assert not (tmp_path / "data").exists()  # nor is the engine downloaded
     monkeypatch.setenv("PATH", str(tmp_path))  # without npm
     with pytest.raises(UserError, match=r"download it yourself and save it as .*onnxruntime-web-.*\.tgz"):
         static.write(runs, tmp_path / "site", tmp_path / "data")

@@ -18,7 +18,7 @@ from gpt.base.errors import RequestError
 from gpt.base.pictures import FORMATS, picture, write_picture
 from gpt.reports import comparison, plots
 from gpt.reports.comparison import ComparisonReport
-from tests.conftest import Script, TrainedOnce, compare_config, succeeded
+from tests.conftest import Script, TrainedOnce, compare_config, refused, succeeded
 from tests.faults.trials import tree
 from tests.reports.test_ranking import RUN, copies
 
@@ -145,10 +145,19 @@ def test_a_slide_is_one_file(called: Script, tmp_path: Path) -> None:
         assert done.stdout.endswith(f"written: slides/{name}\n")
         assert (tmp_path / "slides" / name).read_bytes().startswith(beginning)
     assert len([*(tmp_path / "slides").iterdir()]) == 3
+
+
+def test_what_is_not_replaced_is_refused_before_the_tables_are_printed(called: Script, tmp_path: Path) -> None:
+    shutil.copytree(RUN, tmp_path / "runs" / "a")
     (tmp_path / "x.png").mkdir()
-    done = called("compare.py", "out=x.png", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "x.png is not as compare.py has written it" in done.stderr
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "compare.md").touch()
+    for out, message in (
+        ("x.png", "x.png is not as compare.py has written it"), ("notes.txt/x.png", "notes.txt is not a folder"),
+        ("out", "out/compare.md is not as compare.py has"), ("notes.txt/out", "notes.txt is not a folder"),
+    ):  # fmt: skip
+        refused(called("compare.py", f"out={out}", cwd=tmp_path), f"error: {message}")
 
 
 def test_stages_are_chosen_together_and_damaged_runs_alone_are_an_error(called: Script, tmp_path: Path) -> None:
