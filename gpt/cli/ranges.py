@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from omegaconf.errors import OmegaConfBaseException
 
 from gpt.base.command_schemas import StudyConfig
 from gpt.base.errors import RequestError
-from gpt.base.keys import check_decided, flat
+from gpt.base.keys import check_decided, checked_values, flat
 from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.cli import arguments
 from gpt.cli.composing import has_sweep, parsed, sweeper_params
@@ -37,6 +37,7 @@ class Base:
     overrides: list[str]  # of every trial, as typed
     config: TrainConfig  # with these
     ranges: dict[str, Range]  # of each key to search over
+    seeds: list[int]  # of each trial, whose results are averaged; [] if all have that of `config`
     name: str  # of the experiment or else of the stage, for a folder: search_v6
 
 
@@ -66,13 +67,24 @@ def divided(training: Sequence[str]) -> Base:
         with explained([choice]):
             if has_sweep(choice):
                 raise RequestError(f"{choice} has values to try itself, which a trial cannot have: search it alone")
+    seeds = _seeds(ranges["seed"]) if found.pop("seed", None) else []
+    if len(seeds) == 1:
+        fixed, seeds = [*fixed, f"seed={seeds[0]}"], []
     if not found:
         raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
     with composition(fixed, StudyConfig.model_fields) as (values, _):
         config = TrainConfig.model_validate(values)
     check_decided({*given, *found}, flat(config.content()) | found)
     name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
-    return Base(fixed, config, found, name)
+    return Base(fixed, config, found, seeds, name)
+
+
+def _seeds(override: Override) -> list[int]:
+    """The seeds of each trial, in one order however they are given."""
+    typed = list(override.sweep_iterator(Transformer.encode)) if override.is_discrete_sweep() else []
+    if not typed:
+        raise RequestError("seed: list the seeds of each trial, as in seed=1,2,3")
+    return sorted({checked_values(TrainConfig, {"seed": seed})["seed"] for seed in typed})
 
 
 def _range(override: Override) -> Range:

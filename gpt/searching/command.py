@@ -2,6 +2,7 @@
 
 import logging
 import os
+import statistics
 import time
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gpt.base.command_schemas import StudyConfig
 from gpt.base.console import reports_hidden
-from gpt.base.errors import DivergedError, RequestError, requiring
+from gpt.base.errors import RequestError, requiring
 from gpt.base.files import attempt
 from gpt.base.keys import declared
 from gpt.base.request import Request
@@ -29,7 +30,7 @@ log = logging.getLogger("gpt")
 
 
 def main(config: StudyConfig, request: Request) -> None:
-    """Run trials until the study has n_trials of them; each is a run of train.py."""
+    """Run trials until the study has n_trials of them; each is a run of train.py, or one for each seed."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError("torchrun is for train.py: to search with several processes, start search.py several times")
     with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
@@ -44,7 +45,7 @@ def main(config: StudyConfig, request: Request) -> None:
     if prune and (other := [key for key in space if declared(key.partition(".")[0]).changes_targets]):
         log.info(f"no trial is pruned: with another {other[0]}, estimated losses per token cannot be compared")
         prune = False
-    goal = Goal.of(config.metric, base.config)
+    goal = Goal.of(config.metric, base.config, base.seeds)
     search = Search(folder, space, base.config.content(), seed=config.sampling_seed, prune=prune, goal=goal)
     begun = time.monotonic()
     for trial in search.trials(config.n_trials):
@@ -62,7 +63,7 @@ def main(config: StudyConfig, request: Request) -> None:
 def _try(search: "Search", trial: "Trial", base: Base, request: Request) -> None:
     """Run a trial, whose reports are in its own log."""
     values = [f"{key}={value}" for key, value in trial.params.items()]
-    overrides = [*base.overrides, *values, "resume=auto", f"hydra.run.dir={search.run_folder(trial.number)}"]
+    overrides = [*base.overrides, *values, "resume=auto"]
     try:
         with reports_hidden():
             search.run(trial, partial(_train, overrides, request, search, trial.number))
@@ -71,15 +72,14 @@ def _try(search: "Search", trial: "Trial", base: Base, request: Request) -> None
 
 
 def _train(overrides: list[str], request: Request, search: "Search", number: int, watcher: "Watcher") -> float:
-    """Do what `python train.py OVERRIDES` does, with one more watcher, and return what is searched for.
+    """Do what `python train.py OVERRIDES` does, for each seed, and return the mean of what is searched for.
 
-    Raises UserError as `check_comparable` does, DivergedError for a metric of NaN or Inf.
+    The watcher is for the first of them. Raises UserError as `check_comparable` does, DivergedError as `Goal.of_run`.
     """
-    loss = train.main(*of_overrides(overrides, request.options), [watcher])
-    search.check_comparable(number)
-    if (metric := search.goal.metric) is None:
-        return loss
-    metrics = RunFolder(search.run_folder(number)).summary().metrics
-    if metric not in metrics:
-        raise DivergedError(f"the metric {metric} is NaN or Inf")
-    return metrics[metric]
+    values, watchers = [], [watcher]
+    for folder, own in search.runs(number).items():
+        train.main(*of_overrides([*overrides, *own, f"hydra.run.dir={folder}"], request.options), watchers)
+        search.check_comparable(number)
+        values.append(search.goal.of_run(RunFolder(folder).summary()))
+        watchers = []
+    return statistics.fmean(values)

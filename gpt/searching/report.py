@@ -18,6 +18,8 @@ from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
 from gpt.base.pictures import write_picture
 from gpt.base.request import Request
+from gpt.base.schema import TrainConfig
+from gpt.cli.arguments import for_sweep
 from gpt.cli.composing import composed
 from gpt.cli.ranges import Base, Range
 from gpt.reports.axes import log_axis
@@ -42,16 +44,21 @@ def conclude(search: Search, base: Base, request: Request) -> None:
     log.info(f"picture: {search.picture}")
     for line in edges(best.params, base.ranges):
         log.info(line)
-    full, loss = _full_length(base), None if search.goal.metric else search.loss(best.number)
+    full, finished = _full_length(base), search.finished(best.number)
+    loss = finished[0].summary.exact if finished and not search.goal.metric else None
     measured = f", measured {loss.objection}" if loss and loss.objection else ""
     unit = f" (nats per {loss.unit}{measured})" if loss else ""
-    log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{unit}")
-    log.info(f"use it: {command('generate')} run={shlex.quote(str(search.run_folder(best.number)))}")
-    log.info(f"train the winner{f' in full, for {full:,} iterations' if full else ''}:")
+    log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{search.goal.mean}{unit}")
+    if finished:
+        log.info(f"use it: {command('generate')} run={shlex.quote(str(finished[0].folder.path))}")
+    length = f" in full, for {full:,} iterations" if full else ""
+    log.info(f"train the winner{length}{', with each seed' if base.seeds else ''}:")
     values = [f"{key}={value}" for key, value in best.params.items()]
     values += [f"training.max_iters={full}"] if full else []
-    kept = [word for word in base.overrides if not (full and word.startswith("training.max_iters="))]
-    print(printable(f"{command('train')} {shlex.join([*request.options, *kept, *values])}"))
+    words = [word for word in base.overrides if not (full and word.startswith("training.max_iters="))] + values
+    if base.seeds:
+        words = ["-m", *(for_sweep(word, TrainConfig) for word in words), f"seed={','.join(map(str, base.seeds))}"]
+    print(printable(f"{command('train')} {shlex.join([*request.options, *words])}"))
 
 
 def _full_length(base: Base) -> int | None:
@@ -151,5 +158,5 @@ def _draw_trials(
     height = axes.get_xaxis_transform()
     axes.plot([*map(place, pruned)], [0.97] * len(pruned), "x", color="grey", label="pruned", transform=height)
     axes.margins(y=0.1)
-    axes.set(xlabel=name, ylabel=goal.metric or f"{goal.noun} (nats)")
+    axes.set(xlabel=name, ylabel=(goal.metric or f"{goal.noun} (nats)") + goal.mean)
     axes.grid(alpha=0.3)

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,12 +35,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.base.files import own_file
 from gpt.base.keys import differences
-from gpt.base.losses import Loss
 from gpt.base.pictures import check_replaceable
 from gpt.base.schema import TrainConfig
 from gpt.base.seeding import generator
+from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.locking import check_same, lock_file, lock_in
+from gpt.runs.records import Summary
 from gpt.searching.space import combinations, contains, rounded, spread
 from gpt.training.metrics import is_higher_better
 from gpt.training.progress import Evaluation
@@ -63,16 +64,32 @@ class Goal:
 
     metric: str | None = None  # the best value of this metric instead, estimated on the validation split
     is_higher: bool = False  # whether a higher value is better
+    seeds: Sequence[int] = ()  # over which it is averaged; (): a trial is one run
 
     @classmethod
-    def of(cls, metric: str, config: TrainConfig) -> Self:
+    def of(cls, metric: str, config: TrainConfig, seeds: Sequence[int]) -> Self:
         """The goal that conf/search.yaml names. Raises RequestError as `is_higher_better` does."""
-        return cls() if metric == "exact" else cls(metric, is_higher_better(config.metrics, metric))
+        if metric == "exact":
+            return cls(seeds=seeds)
+        return cls(metric, is_higher_better(config.metrics, metric), seeds)
 
     @property
     def noun(self) -> str:
         """What trials are compared by."""
         return self.metric or "exact validation loss"
+
+    @property
+    def mean(self) -> str:
+        """Over how many seeds its value is averaged, to follow its name or its value."""
+        return f", mean of {len(self.seeds)} seeds" if self.seeds else ""
+
+    def of_run(self, summary: Summary) -> float:
+        """What trials are compared by, of one run. Raises DivergedError for a metric of NaN or Inf."""
+        if self.metric is None:
+            return summary.exact.common
+        if self.metric not in summary.metrics:
+            raise DivergedError(f"the metric {self.metric} is NaN or Inf")
+        return summary.metrics[self.metric]
 
     def of_evaluation(self, evaluation: Evaluation) -> float | None:
         """What trials are compared by before they end; None if it is NaN or Inf."""
@@ -103,6 +120,7 @@ class Search:
     ) -> None:
         self.folder, self._space, self._seed, self.goal = folder, space, seed, goal
         settings = settings | ({"metric": goal.metric} if goal.metric else {})
+        settings |= {"seed": goal.seeds} if goal.seeds else {}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(lock_file(folder / ".lock"))
         self._file = folder / "study.db"
@@ -158,20 +176,26 @@ class Search:
             return f"{trial.value:.4f}{'  best so far' if trial.value == self.study.best_value else ''}"
         return trial.state.name.lower()
 
-    def run_folder(self, number: int) -> Path:
-        """The run folder of a trial."""
+    def trial_folder(self, number: int) -> Path:
+        """The folder of a trial, which is its run folder if it has no seeds of its own."""
         return self.folder / f"trial_{number:03d}"
 
-    def loss(self, number: int) -> Loss | None:
-        """The exact loss of a trial; None if it has not finished, or somebody has removed its run."""
-        run = RunFolder(self.run_folder(number))
-        return run.summary().exact if run.is_finished() else None
+    def runs(self, number: int) -> dict[Path, list[str]]:
+        """The run folders of a trial, each with the overrides that are its own."""
+        folder = self.trial_folder(number)
+        return {folder / f"seed_{seed}": [f"seed={seed}"] for seed in self.goal.seeds} or {folder: []}
+
+    def finished(self, number: int) -> list[FinishedRun]:
+        """The finished runs of a trial, the best first; somebody may have removed some."""
+        runs = [RunFolder(path) for path in self.runs(number)]
+        finished = [FinishedRun(run, run.summary()) for run in runs if run.is_finished()]
+        return sorted(finished, key=lambda run: self.goal.of_run(run.summary), reverse=self.goal.is_higher)
 
     def check_comparable(self, *new: int) -> None:
         """Raise UserError if the losses of all complete trials and of `new` ones are over different targets."""
         complete = [trial.number for trial in self._trials(TrialState.COMPLETE)]
         numbers = [*complete[:1], *new] if new else complete  # which have been compared when they were new
-        losses = {self.run_folder(number): loss for number in numbers if (loss := self.loss(number))}
+        losses = {run.folder.path: run.summary.exact for number in numbers for run in self.finished(number)}
         for (first, of_first), (folder, of_folder) in itertools.pairwise(losses.items()):
             if of_first.key != of_folder.key:
                 raise UserError(
@@ -202,8 +226,8 @@ class Search:
     def _abandoned(self, locks: ExitStack) -> Trial | None:
         """A trial whose worker died, locked."""
         for frozen in self._trials(TrialState.RUNNING):
-            run = RunFolder(self.run_folder(frozen.number))
-            if run.is_started() and RunState.of(run).name == "training":  # somebody has resumed it by hand
+            started = [run for path in self.runs(frozen.number) if (run := RunFolder(path)).is_started()]
+            if any(RunState.of(run).name == "training" for run in started):  # somebody has resumed it by hand
                 continue
             if self._acquired(frozen, locks):
                 if self._trials()[frozen.number].state is TrialState.RUNNING:  # not told since
@@ -223,7 +247,7 @@ class Search:
         if params is None:
             log.info("every combination has been tried")
             return None
-        _check_free(self.run_folder(len(earlier)))
+        _check_free(self.trial_folder(len(earlier)))
         self.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=self._space))
         frozen = self._trials()[-1]
         self._acquired(frozen, locks)
@@ -255,9 +279,9 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def _acquired(self, trial: FrozenTrial, locks: ExitStack) -> bool:
-        folder = self.run_folder(trial.number)
-        if folder.is_symlink():
-            raise UserError(f"{folder} is a link: a trial's run must be in the folder of its study")
+        folder = self.trial_folder(trial.number)
+        if link := next((path for path in (folder, *self.runs(trial.number)) if path.is_symlink()), None):
+            raise UserError(f"{link} is a link: a trial's run must be in the folder of its study")
         folder.mkdir(exist_ok=True)
         try:
             locks.enter_context(FileLock(lock_file(folder / ".worker"), blocking=False))

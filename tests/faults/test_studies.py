@@ -96,8 +96,8 @@ def _search_on(study: Path) -> list[str]:
         if params.keys() != SPACE.keys() or not all(SPACE[key]._contains(SPACE[key].to_internal_repr(params[key]))
                                                     for key in SPACE):  # fmt: skip
             wrong.append(f"values of another search: {params!r:.80}")
-        if search.run_folder(trial.number).parent != study:
-            wrong.append(f"another folder: {search.run_folder(trial.number)}")
+        if search.trial_folder(trial.number).parent != study:
+            wrong.append(f"another folder: {search.trial_folder(trial.number)}")
         search.run(trial, lambda _: 1.5)
     winner(search.study)
     importances(search.study)

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -24,12 +25,14 @@ from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from gpt.base.errors import LostFolderError, RequestError, UserError
+from gpt.base.errors import DivergedError, LostFolderError, RequestError, UserError
+from gpt.base.schema import TrainConfig
 from gpt.cli.ranges import Range
 from gpt.data.sources import read_text
 from gpt.searching import report
 from gpt.searching.space import contains, spread
-from gpt.searching.study import Search
+from gpt.searching.study import Goal, Search
+from gpt.session import train
 from gpt.training.progress import Progress
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script
@@ -117,6 +120,41 @@ def test_a_metric_that_says_which_is_better_is_searched_for(searched: Searched, 
     assert "this configuration has no metric entropy" in searched(*arguments, "metric=entropy", code=2).stderr
 
 
+def test_a_trial_of_several_seeds_has_their_mean_so_that_a_lucky_one_does_not_win(
+    searched: Searched, called: Script, tmp_path: Path
+) -> None:
+    done = searched(RATE, "seed=choice(3,1,2)", "n_trials=2", "study=S")
+    trials = trials_in(tmp_path / "S")
+    assert [{*trial.params} for trial in trials] == [{"training.learning_rate"}] * 2
+    summaries = [
+        [
+            json.loads((tmp_path / "S" / f"trial_00{i}" / f"seed_{seed}" / "summary.json").read_text())
+            for seed in (1, 2, 3)
+        ]
+        for i in range(2)
+    ]
+    assert [[summary["seed"] for summary in of_trial] for of_trial in summaries] == [[1, 2, 3]] * 2
+    losses = [[summary["exact"]["nats"] for summary in of_trial] for of_trial in summaries]
+    assert all(len({*of_trial}) == 3 for of_trial in losses)
+    assert [trial.value for trial in trials] == pytest.approx([sum(of_trial) / 3 for of_trial in losses])
+    *_, best, use, announced, command = done.stdout.splitlines()
+    number = min((0, 1), key=lambda i: sum(losses[i]))
+    said = (
+        f"best: trial_00{number}, exact validation loss {sum(losses[number]) / 3:.4f}, mean of 3 seeds (nats per char"
+    )
+    assert best.startswith(said)
+    luckiest = losses[number].index(min(losses[number])) + 1
+    assert use == f"use it: python generate.py run=S/trial_00{number}/seed_{luckiest}"
+    assert announced == "train the winner in full, for 16,000 iterations, with each seed:"
+    _, *arguments = shlex.split(command)
+    trained = called(*arguments, "training.max_iters=12", "hydra.sweep.dir=swept", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    again = [json.loads(path.read_text())["exact"]["nats"] for path in sorted(tmp_path.glob("swept/*/summary.json"))]
+    assert again == losses[number]
+    assert "has seed=[1, 2]" in searched(RATE, "seed=1,2", "n_trials=2", "study=S", code=2).stderr
+    assert "2 trials: 2 complete" in searched(RATE, "seed=range(1,4)", "n_trials=2", "study=S").stdout  # the same
+
+
 @pytest.mark.parametrize("scale", ["log", "linear"])
 def test_the_picture_of_one_hyperparameter_shows_the_loss_against_its_values(
     scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,7 +192,7 @@ def test_a_range_of_one_number_has_no_edge() -> None:
 
 
 @pytest.mark.parametrize(
-    "lengths", ["training.epochs=0.05,0.1", "training.epochs=0.05 seed=1,2", "training.max_iters=3,4"]
+    "lengths", ["training.epochs=0.05,0.1", "training.epochs=0.05 optimizer=adamw,sgd", "training.max_iters=3,4"]
 )
 def test_the_winner_of_a_search_with_a_length_of_its_own_is_trained_for_that(
     lengths: str, called: Script, corpus: list[str], tmp_path: Path
@@ -227,12 +265,13 @@ def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seeds", [[], ["seed=1,2,3"]])
 def test_a_search_that_is_killed_finds_what_an_unbroken_one_finds(
-    called: Script, corpus: list[str], tmp_path: Path
+    seeds: list[str], called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
     """However often, at any moment of its work; only the time that it takes is another."""
     kills, draw = 6, random.Random(0)
-    options = ["search.py", *SHORT, *corpus, RATE, "optimizer=adamw,sgd", f"n_trials={4 + kills}"]
+    options = ["search.py", *SHORT, *corpus, RATE, "optimizer=adamw,sgd", f"n_trials={4 + kills}", *seeds]
     options += ["checkpoint.interval=4", "checkpoint.min_seconds=0"]
     assert called(*options, "study=whole", cwd=tmp_path).returncode == 0
     command = [sys.executable, str(REPOSITORY / options[0]), *options[1:], "study=parts"]
@@ -276,6 +315,34 @@ def test_a_trial_that_diverges_or_cannot_be_is_no_end_of_the_search(searched: Se
         ("5", "1e+30"): TrialState.FAIL, ("5", "0.001"): TrialState.FAIL,
         ("4", "1e+30"): TrialState.PRUNED, ("4", "0.001"): TrialState.COMPLETE,
     }  # fmt: skip
+
+
+def test_a_trial_of_several_seeds_is_pruned_by_the_first(searched: Searched, tmp_path: Path) -> None:
+    out = searched("training.learning_rate=range(0.1,0.01,-0.01)", "seed=1,2", "n_trials=9", "study=S").stdout
+    assert re.search(r"\d complete, \d pruned, in S", out)
+    for trial in trials_in(tmp_path / "S"):
+        folder = tmp_path / "S" / f"trial_{trial.number:03d}"
+        expected = ["seed_1", "seed_2"] if trial.state is TrialState.COMPLETE else ["seed_1"]
+        assert sorted(path.name for path in folder.glob("seed_*")) == expected
+        assert list(trial.intermediate_values) == [4, 8, 12][: len(trial.intermediate_values)]
+
+
+def test_a_trial_of_which_one_seed_diverges_has_no_mean(
+    searched: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(config: TrainConfig, *arguments: Any) -> float:
+        if config.seed == 2 and config.optimizer.target.endswith("SGD"):
+            raise DivergedError("the loss is NaN")
+        return trained(config, *arguments)
+
+    trained = train.main
+    monkeypatch.setattr(train, "main", diverging)
+    searched("optimizer=sgd,adamw", "seed=1,2,3", "study=S")
+    states = {trial.params["optimizer"]: (trial.state, trial.number) for trial in trials_in(tmp_path / "S")}
+    assert states["adamw"][0] is TrialState.COMPLETE
+    state, number = states["sgd"]
+    assert state is TrialState.PRUNED
+    assert not (tmp_path / "S" / f"trial_{number:03d}" / "seed_3").exists()
 
 
 def test_every_combination_of_a_finite_space_is_tried(tmp_path: Path) -> None:
@@ -324,6 +391,10 @@ def test_a_value_beside_the_ranges_of_an_experiment_counts(searched: Searched, t
     ("arguments", "message"),
     [
         ([], "there is nothing to search over: give a key a range, as in training.learning_rate='tag(log,"),
+        (["seed=1,2,3"], "there is nothing to search over: give a key a range, as in training.learning_rate='tag(log,"),
+        (["seed=1,a", RATE], "seed=a: must be a whole number"),
+        (["seed=range(3,3)", RATE], "seed: the range is empty"),
+        (["seed=interval(1,3)", RATE], "seed: list the seeds of each trial, as in seed=1,2,3"),
         (["n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
         (["resume=auto", RATE], "resume= is for train.py: to continue a search, repeat its command"),
         (["training.learning_rate=interval(2,1)"], "training.learning_rate: "),
@@ -407,7 +478,7 @@ def abandoned(tmp_path: Path) -> Path:
 
 
 def reopened(folder: Path) -> Search:
-    return Search(folder, RATES, {}, seed=1, prune=False)
+    return Search(folder, RATES, {}, seed=1, prune=False, goal=Goal(seeds=(1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -445,6 +516,12 @@ def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: 
     with contextlib.suppress(UserError):  # a lock that is a hard link is replaced
         next(reopened(abandoned).trials(1))
     assert tree(tmp_path / "outside") == before
+
+
+def test_no_seed_of_a_trial_is_trained_through_a_link(abandoned: Path, tmp_path: Path) -> None:
+    (abandoned / "trial_000" / "seed_2").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="trial_000/seed_2 is a link: a trial's run must be in the folder of its study"):
+        next(reopened(abandoned).trials(1))
 
 
 @pytest.mark.slow
