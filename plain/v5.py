@@ -1,6 +1,6 @@
 """v5 on one page: residual connections. Each branch adds to its input.
 
-python plain/v5.py [ITERATIONS] trains the same weights as python train.py model=v5, to the last bit.
+python plain/v5.py [ITERATIONS] trains the weights of python train.py model=v5 device=cpu, bit for bit.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ EVAL_INTERVAL = 500  # iterations between estimates
 EVAL_ITERS = 200  # batches in an estimate
 TEXT = Path(__file__).parent.parent / "data" / "tinyshakespeare.txt"
 
-# The text: its characters are the tokens, numbered in order; its last tenth is never trained on.
-text = TEXT.read_text()
+# The text. Its characters, numbered in order, are the tokens; its last tenth is for validation.
+text = TEXT.read_bytes().decode()
 vocabulary = sorted(set(text))
 V = len(vocabulary)
 ids = torch.tensor([vocabulary.index(character) for character in text])  # (N,)
@@ -39,8 +39,9 @@ class Attention(nn.Module):
         self.projection = nn.Linear(C, C)
 
     def forward(self, x):  # (B, T, C)
-        q, k, v = self.qkv(x).unflatten(-1, (3, H, -1)).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each, D = C / H
-        y = scaled_dot_product_attention(q, k, v, is_causal=True)  # softmax(q k^T / sqrt(D)) v, nothing later seen
+        qkv = self.qkv(x).unflatten(-1, (3, H, C // H))  # (B, T, 3, H, D), where D = C / H
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        y = scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, D): v2's four lines
         return self.projection(y.transpose(1, 2).flatten(-2))  # (B, T, H, D) -> (B, T, C)
 
 
@@ -69,47 +70,48 @@ class GPT(nn.Module):
         return self.lm_head(x)  # (B, T, V)
 
 
-def generator(*purpose):
+def generator(purpose):
     """Random numbers that depend on the seed and on what they are for, not on what was drawn before."""
-    name = "/".join(map(str, (SEED, *purpose))).encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big"))
+    digest = hashlib.blake2b(f"{SEED}/{purpose}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 def batch_loss(split, random):
-    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1)
+    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where its windows begin
     windows = splits[split][starts + torch.arange(T + 1)]  # (B, T + 1)
-    logits = model(windows[:, :-1])  # (B, T, V): of the token after each
+    logits = model(windows[:, :-1])  # (B, T, V): for the token after each
     return cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())  # (B T, V) and (B T,)
 
 
 @torch.no_grad()
-def estimate(split):
-    random = generator("evaluation", split, iteration)
+def estimate(split, iteration):
+    random = generator(f"evaluation/{split}/{iteration}")
     return sum(batch_loss(split, random).item() for _ in range(EVAL_ITERS)) / EVAL_ITERS
 
 
 torch.manual_seed(SEED)
 model = GPT()
-decayed = [p for p in model.parameters() if p.dim() >= 2]  # matrices, not biases
-others = [p for p in model.parameters() if p.dim() < 2]
-groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
-optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
+matrices = [p for p in model.parameters() if p.dim() == 2]
+vectors = [p for p in model.parameters() if p.dim() == 1]
+groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0}]
+optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
 
 for iteration in range(ITERATIONS + 1):
     if iteration % EVAL_INTERVAL == 0 or iteration == ITERATIONS:
-        print(f"iteration {iteration:5}   train {estimate('train'):.4f}   val {estimate('val'):.4f}", flush=True)
+        train, val = estimate("train", iteration), estimate("val", iteration)
+        print(f"iteration {iteration:5}   train {train:.4f}   val {val:.4f}", flush=True)
     if iteration < ITERATIONS:
-        loss = batch_loss("train", generator("train", iteration))
+        loss = batch_loss("train", generator(f"train/{iteration}"))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-# A text of 500 characters that starts after a newline, each drawn from what the model predicts: the first, in the order
-# of likelihood, at which the sum of the probabilities exceeds a random number.
-idx = torch.zeros((1, 1), dtype=torch.long)
-for number in torch.rand(500, generator=generator("sample", 0)):
+# A text of 500 characters. For each, add up the probabilities, the largest first, until they exceed a random number.
+window = [vocabulary.index("\n")]
+for number in torch.rand(500, generator=generator("sample/0")):
     with torch.no_grad():
-        p, order = model(idx[:, -T:])[:, -1].softmax(-1).sort(descending=True)  # (1, V) both
-    choice = (p.cumsum(-1) <= number).sum(-1, keepdim=True)  # (1, 1)
-    idx = torch.cat([idx, order.gather(-1, choice)], dim=1)  # (1, 1 + t)
-print("".join(vocabulary[i] for i in idx[0, 1:]))
+        p, order = model(torch.tensor([window]))[0, -1].softmax(-1).sort(descending=True)  # (V,) each
+    token = order[(p.cumsum(-1) <= number).sum()].item()
+    print(vocabulary[token], end="", flush=True)
+    window = [*window, token][-T:]
+print()

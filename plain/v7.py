@@ -1,6 +1,6 @@
 """v7 on one page: dropout, and a larger model, which could otherwise memorise the text.
 
-python plain/v7.py [ITERATIONS] trains the same weights as python train.py model=v7, to the last bit.
+python plain/v7.py [ITERATIONS] trains the weights of python train.py model=v7 device=cpu dtype=float32, bit for bit.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ EVAL_INTERVAL = 500  # iterations between estimates
 EVAL_ITERS = 200  # batches in an estimate
 TEXT = Path(__file__).parent.parent / "data" / "tinyshakespeare.txt"
 
-# The text: its characters are the tokens, numbered in order; its last tenth is never trained on.
-text = TEXT.read_text()
+# The text. Its characters, numbered in order, are the tokens; its last tenth is for validation.
+text = TEXT.read_bytes().decode()
 vocabulary = sorted(set(text))
 V = len(vocabulary)
 ids = torch.tensor([vocabulary.index(character) for character in text])  # (N,)
@@ -34,12 +34,13 @@ splits = {"train": ids[:cut], "val": ids[cut:]}
 
 
 def dropout(x):
-    if not torch.is_grad_enabled():  # in estimates and samples
+    if not torch.is_grad_enabled():  # nothing is dropped in estimates and in the text
         return x
-    dropped = round(P * 2**16)  # of the values that 16 random bits can have
-    bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    kept = bits[: x.numel()].view(x.shape) >= dropped - 2**15
-    return x * kept * (1 / (1 - dropped / 2**16))  # scaled up, so that the mean stays
+    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)  # 64 random bits each
+    numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)  # 16 of them for each value: -2^15 ... 2^15 - 1
+    dropped = round(P * 2**16)  # how many of these 2^16 numbers drop a value: the lowest
+    kept = numbers >= dropped - 2**15
+    return x * kept * (1 / (1 - dropped / 2**16))  # larger, so that the mean stays
 
 
 class Attention(nn.Module):
@@ -49,10 +50,12 @@ class Attention(nn.Module):
         self.projection = nn.Linear(C, C)
 
     def forward(self, x):  # (B, T, C)
-        q, k, v = self.qkv(x).unflatten(-1, (3, H, -1)).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each, D = C / H
-        scores = q * (C // H) ** -0.5 @ k.transpose(-2, -1)  # (B, H, T, T): how well each query fits each key
-        later = torch.full(scores.shape[-2:], float("-inf")).triu(diagonal=1)  # (T, T): the key comes after the query
-        y = dropout((scores + later).softmax(-1)) @ v  # (B, H, T, D)
+        qkv = self.qkv(x).unflatten(-1, (3, H, C // H))  # (B, T, 3, H, D), where D = C / H
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        scores = (q * (C // H) ** -0.5) @ k.transpose(-2, -1)  # (B, H, T, T): how well each query fits each key
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(diagonal=1)  # (T, T): the key is after the query
+        weights = scores.masked_fill(later, float("-inf")).softmax(-1)  # (B, H, T, T): no token looks at a later one
+        y = dropout(weights) @ v  # (B, H, T, D)
         return self.projection(y.transpose(1, 2).flatten(-2))  # (B, T, H, D) -> (B, T, C)
 
 
@@ -81,53 +84,51 @@ class GPT(nn.Module):
     def forward(self, idx):  # (B, T)
         x = self.token(idx) + self.position.weight[: idx.shape[1]]  # (B, T, C) + (T, C)
         x = self.blocks(x)  # (B, T, C)
-        x = self.norm(x)  # (B, T, C)
-        return self.lm_head(x)  # (B, T, V)
+        return self.lm_head(self.norm(x))  # (B, T, V)
 
 
-def generator(*purpose):
+def generator(purpose):
     """Random numbers that depend on the seed and on what they are for, not on what was drawn before."""
-    name = "/".join(map(str, (SEED, *purpose))).encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big"))
+    digest = hashlib.blake2b(f"{SEED}/{purpose}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 def batch_loss(split, random):
-    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1)
+    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where its windows begin
     windows = splits[split][starts + torch.arange(T + 1)]  # (B, T + 1)
-    logits = model(windows[:, :-1])  # (B, T, V): of the token after each
+    logits = model(windows[:, :-1])  # (B, T, V): for the token after each
     return cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())  # (B T, V) and (B T,)
 
 
 @torch.no_grad()
-def estimate(split):
-    random = generator("evaluation", split, iteration)
+def estimate(split, iteration):
+    random = generator(f"evaluation/{split}/{iteration}")
     return sum(batch_loss(split, random).item() for _ in range(EVAL_ITERS)) / EVAL_ITERS
 
 
 torch.manual_seed(SEED)
 model = GPT()
-decayed = [p for p in model.parameters() if p.dim() >= 2]  # matrices, not biases
-others = [p for p in model.parameters() if p.dim() < 2]
-groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
-optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
+matrices = [p for p in model.parameters() if p.dim() == 2]
+vectors = [p for p in model.parameters() if p.dim() == 1]
+groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0}]
+optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
 
 for iteration in range(ITERATIONS + 1):
     if iteration % EVAL_INTERVAL == 0 or iteration == ITERATIONS:
-        print(f"iteration {iteration:5}   train {estimate('train'):.4f}   val {estimate('val'):.4f}", flush=True)
+        train, val = estimate("train", iteration), estimate("val", iteration)
+        print(f"iteration {iteration:5}   train {train:.4f}   val {val:.4f}", flush=True)
     if iteration < ITERATIONS:
-        loss = batch_loss("train", generator("train", iteration))
+        loss = batch_loss("train", generator(f"train/{iteration}"))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-# A text of 500 characters that starts after a newline, each drawn from what the model predicts: the first, in the order
-# of likelihood, at which the sum of the probabilities exceeds a random number.
-idx, start = torch.zeros((1, 1), dtype=torch.long), 0
-for number in torch.rand(500, generator=generator("sample", 0)):
-    if idx.shape[1] - start > T:  # the window is full: go on with its newer half
-        start = idx.shape[1] - T // 2
+# A text of 500 characters. For each, add up the probabilities, the largest first, until they exceed a random number.
+window = [vocabulary.index("\n")]
+for number in torch.rand(500, generator=generator("sample/0")):
     with torch.no_grad():
-        p, order = model(idx[:, start:])[:, -1].softmax(-1).sort(descending=True)  # (1, V) both
-    choice = (p.cumsum(-1) <= number).sum(-1, keepdim=True)  # (1, 1)
-    idx = torch.cat([idx, order.gather(-1, choice)], dim=1)  # (1, 1 + t)
-print("".join(vocabulary[i] for i in idx[0, 1:]))
+        p, order = model(torch.tensor([window]))[0, -1].softmax(-1).sort(descending=True)  # (V,) each
+    token = order[(p.cumsum(-1) <= number).sum()].item()
+    print(vocabulary[token], end="", flush=True)
+    window = [*window, token] if len(window) < T else [*window, token][-(T // 2) :]  # of a full one, the newer half
+print()

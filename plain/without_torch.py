@@ -8,15 +8,15 @@ T, C = 8, 16  # tokens in a window, channels of a token; one head and one block
 ITERATIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 random.seed(1337)
 
-with open(f"{sys.path[0]}/../data/tinyshakespeare.txt") as file:
+with open(f"{sys.path[0]}/../data/tinyshakespeare.txt") as file:  # sys.path[0]: the folder of this file
     text = file.read()
 vocabulary = sorted(set(text))
 V = len(vocabulary)
-ids = list(map({character: i for i, character in enumerate(vocabulary)}.get, text))
+ids = [vocabulary.index(character) for character in text]
 train, val = ids[:1_000_000], ids[1_000_000:]
 pairs = list(zip(val, val[1:]))
 
-# 1. Counts: how often b came after a is how likely it is after the next a. One is added to each, so that none is 0.
+# 1. Counts: b is as likely after a as it was in the text. Each count starts at 1, so that nothing is impossible.
 counts = [[1] * V for _ in range(V)]
 for a, b in zip(train, train[1:]):
     counts[a][b] += 1
@@ -24,8 +24,8 @@ losses = [[-math.log(count / sum(row)) for count in row] for row in counts]
 print(f"1. counts: {sum(losses[a][b] for a, b in pairs) / len(pairs):.3f}")
 
 
-# 2. The same table by descent. The loss of b after a is -log p[b], where p = softmax(table[a]); its derivative with
-# respect to table[a][j] is p[j], less 1 for j = b.
+# 2. The same table by gradient descent. The loss of b after a is -log p[b], where p = softmax(table[a]). Its derivative
+# with respect to table[a][j] is p[j], less 1 for j = b.
 table = [[0.0] * V for _ in range(V)]
 for _ in range(100_000):
     i = random.randrange(len(train) - 1)
@@ -62,8 +62,8 @@ class Value:
         return Value(max(0.0, self.data), (self,), (float(self.data > 0),))
 
     def backward(self):
-        """Give every number that this one depends on its derivative, the chain rule from the end to the beginning."""
-        order, seen = [], set()  # each after its inputs
+        """Set the grad of every Value that this one depends on, by the chain rule, from the last to the first."""
+        order, seen = [], set()  # the order in which they were computed: each after its inputs
 
         def visit(value):
             if value not in seen:
@@ -79,7 +79,7 @@ class Value:
                 number.grad += slope * value.grad
 
 
-def dot(x, y):
+def dot(x, y):  # one Value instead of one for each product and sum, which would be slow
     return Value(sum(a.data * b.data for a, b in zip(x, y)), (*x, *y), [value.data for value in (*y, *x)])
 
 
@@ -122,13 +122,13 @@ def predictions(window):
 
 def loss_of(window):
     logs = [p[target].log() for p, target in zip(predictions(window[:-1]), window[1:])]
-    return dot(logs, [Value(-1 / len(logs))] * len(logs))
+    return dot(logs, [Value(-1 / len(logs))] * len(logs))  # minus their mean
 
 
 # 5. Adam: a step of a parameter is the mean of its last gradients, divided by the root of the mean of their squares.
 parameters = [parameter for rows in weights.values() for row in rows for parameter in row]
 means, squares = [0.0] * len(parameters), [0.0] * len(parameters)
-recent = 0.0  # the mean of the last losses
+history = []  # the losses
 for iteration in range(1, ITERATIONS + 1):
     start = random.randrange(len(train) - T)
     loss = loss_of(train[start : start + T + 1])
@@ -139,13 +139,12 @@ for iteration in range(1, ITERATIONS + 1):
         size = (squares[i] / (1 - 0.99**iteration)) ** 0.5  # both means begin at 0, which the divisors make up for
         parameter.data -= 0.005 * means[i] / (1 - 0.9**iteration) / (size + 1e-8)
         parameter.grad = 0.0
-    recent += loss.data / 200
+    history.append(loss.data)
     if iteration % 200 == 0:
-        print(f"3. iteration {iteration}: {recent:.3f}, the mean of 200 windows", flush=True)
-        recent = 0.0
+        print(f"5. iteration {iteration}: {sum(history[-200:]) / 200:.3f}, the mean of 200 windows", flush=True)
 
 window = [0]
 for _ in range(200):
-    *_, p = predictions(window[-T:])
+    p = list(predictions(window[-T:]))[-1]
     window += random.choices(range(V), [value.data for value in p])
 print("".join(vocabulary[i] for i in window))
