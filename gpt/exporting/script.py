@@ -10,9 +10,11 @@ from torch import nn
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.installation import PLAIN, TINY_SHAKESPEARE
-from gpt.base.keys import flat
+from gpt.base.keys import flat, shown
+from gpt.data.corpus import TextCorpus
 from gpt.exporting.verification import check
 from gpt.models import block_size_of
+from gpt.tasks.decoding.sampling import default_prompt
 
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
@@ -23,8 +25,12 @@ CONSTANTS = {
     "model.n_head": "H", "model.n_layer": "L", "model.dropout": "P", "training.learning_rate": "LEARNING_RATE",
     "training.max_iters": "ITERATIONS", "training.eval_interval": "EVAL_INTERVAL", "training.eval_iters": "EVAL_ITERS",
 }  # fmt: skip
-_SAID = {*CONSTANTS, "data", "data.path", "schedule", "schedule.warmup_iters", "schedule.final"}
+_SAID = {*CONSTANTS, "training.epochs", "data", "data.path", "schedule", "schedule.warmup_iters", "schedule.final"}
+# A page has the bits of a run with these values of keys that runs are not compared by, and without those.
+_NEEDED = {"training.grad_accumulation": 1, "compile": False, "device": "cpu", "dtype": "float32"}
+_EXCLUDED = {"training.eval_interval": "epoch", "model.dropout": 0}
 
+_TRAINS = "python {} [ITERATIONS] trains the weights of the run that it was exported from, bit for bit."
 _RATES = """\
         progress = (iteration - WARMUP) / max(1, ITERATIONS - WARMUP)
         low, share = FINAL * LEARNING_RATE, (1 + math.cos(math.pi * progress)) / 2
@@ -39,25 +45,32 @@ def export(trained: "TrainedRun", folder: Path) -> str:
     config, page = trained.config, PLAIN / f"{trained.config.stage}.py"
     if not page.is_file():
         raise RequestError(f"format=script is for the stages with a page in plain/, and {config.stage} has none")
-    settings, summary = flat(config.content()), trained.summary
+    summary = trained.summary
+    settings = flat(config.content()) | {"device": summary.device, "dtype": summary.dtype}
     texts = {"data=text": settings.get("data.path"), "data=shakespeare": str(TINY_SHAKESPEARE)}
     schedule = config.schedule.target.rpartition(".")[2]
     unsaid = [c for c in summary.changes if c not in summary.changed or c.partition("=")[0] not in _SAID]
     if schedule not in ("constant", "cosine") or (schedule == "constant" and settings["schedule.warmup_iters"]):
         unsaid.append(f"schedule={schedule} with schedule.warmup_iters={settings['schedule.warmup_iters']}")
+    if summary.skipped:
+        unsaid.append(f"{summary.skipped} skipped updates")
+    unsaid += [shown(key, settings[key]) for key, value in _NEEDED.items() if settings[key] != value]
+    unsaid += [shown(key, value) for key, value in _EXCLUDED.items() if settings.get(key) == value]
     corpus = next((c for c in summary.changed if c.partition("=")[0] == "data"), "data=shakespeare")
     text = texts.get(corpus)
     if not isinstance(text, str):
         unsaid.append(f"{corpus} of several files" if corpus in texts else corpus)
     if unsaid:
-        raise RequestError(f"format=script cannot say {', '.join(unsaid)}")
+        raise RequestError(f"format=script cannot say {', '.join(dict.fromkeys(unsaid))}")
     path = Path(str(text)).absolute()
     if not path.is_file():
-        raise RequestError(f"the text of the run is not at {text}, which is not a file")
+        raise RequestError(f"format=script needs the text of the run in one file, which {text} is not")
     values = {name: settings[key] for key, name in CONSTANTS.items() if key in settings}
     source = with_constants(page.read_text(encoding="utf-8"), values | {"TEXT": f"Path({str(path)!r})"})
     if schedule == "cosine":
         source = _with_cosine(source, settings)
+    source = source.replace('index("\\n")', f"index({default_prompt(trained.tokenizer)!r})")
+    source = re.sub(r"^python plain/.*", _TRAINS.format(page.name), source, flags=re.MULTILINE)
     file = folder / page.name
     file.write_text(source, encoding="utf-8")
     return _checked(trained, source, file)
@@ -81,14 +94,15 @@ def _with_cosine(source: str, settings: dict[str, object]) -> str:
 
 def _checked(trained: "TrainedRun", source: str, file: Path) -> str:
     """Compare the model of the file, with the weights of the run, with the run's."""
-    names: dict[str, Any] = {"__file__": str(file)}
+    names: dict[str, Any] = {"__file__": str(file), "__name__": file.stem}
     given, sys.argv = sys.argv, [str(file)]  # which the file reads
     try:
         exec(compile(source.partition("torch.manual_seed(SEED)")[0], file, "exec"), names)
     finally:
         sys.argv = given
-    if names["vocabulary"] != [*trained.run.vocabulary().vocabulary]:
-        raise UserError(f"{names['TEXT']} has other characters than when the run was trained")
+    text, cut = names["text"], names["cut"]
+    if TextCorpus(text[:cut], text[cut:]).digest != trained.run.vocabulary().corpus:
+        raise UserError(f"{names['TEXT']} is not the text that the run was trained on, or has a byte order mark")
     *_, kind = (found for found in names.values() if isinstance(found, type) and issubclass(found, nn.Module))
     model = kind()
     with torch.no_grad():
