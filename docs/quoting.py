@@ -14,6 +14,7 @@ the Markdown is whole wherever it is read:
     <!-- seeds: v7 -->                                           those of its seeds
     <!-- ladder -->                                              those of all stages
     <!-- live: v2 train -->                                      a line in place of the stage that the site shows here
+    <!-- graph -->                                               the steps of the graph that the site shows here
 
 Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
 makes more of pictures, results, seeds and live stages on the site.
@@ -43,7 +44,7 @@ PAGES = sorted([*_HERE.glob("*.md"), *_HERE.glob("[a-z]*/*.md")])
 PICTURES = _HERE / "images" / "course"
 RESULTS = _HERE / "lab" / "results.md"
 _QUOTATION = re.compile(
-    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
+    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live|graph):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
     r"^(?P<end><!-- end -->)$",
     re.MULTILINE | re.DOTALL,
 )
@@ -203,8 +204,16 @@ def _live(page: Path, stages: str, *words: str) -> str:
     return f"*On [the site]({site}), {' and '.join(names)} {does} here, in your browser.*\n"
 
 
+def _graph(page: Path) -> str:
+    from value_graph import in_words
+
+    site = os.path.relpath(_HERE / "site.md", page.parent)
+    return f"*On [the site]({site}), you step through a graph here.*\n\n{in_words()}"
+
+
 _KINDS: dict[str, Callable[..., str]] = {
     "code": _code, "text": _text, "diff": _diff, "results": _results, "seeds": _seeds, "ladder": _ladder, "live": _live,
+    "graph": _graph,
 }  # fmt: skip
 
 

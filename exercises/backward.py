@@ -1,6 +1,7 @@
 """Backpropagation through attention, by hand. Replace each BLANK, then run `python -m exercises backward`.
 
-The forward pass is that of docs/course/v2.md. For Y = A B, the gradients are dA = dY B^T and dB = A^T dY.
+The forward pass is that of docs/course/v2.md, and docs/course/without_torch.md explains the way back. For Y = A B, the
+gradients are dA = dY B^T and dB = A^T dY.
 """
 
 import torch

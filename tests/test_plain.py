@@ -134,10 +134,15 @@ def test_what_a_page_cannot_say_is_refused(
 
 
 def test_without_torch_has_the_loss_and_every_gradient_of_the_package(
-    ran: Run, monkeypatch: pytest.MonkeyPatch
+    ran: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(PLAIN)  # where Python looks first for a script's imports
     names = ran(PLAIN / "without_torch.py", "0")
+    page = (REPOSITORY / "docs" / "course" / "without_torch.md").read_text()
+    printed = re.findall(r"^(\d\. \w+): (\S+)$", capsys.readouterr().out, re.MULTILINE)
+    assert len(printed) == 2
+    for row, loss in printed:
+        assert re.search(rf"^\| {row} \|.*\| {loss} \|$", page, re.MULTILINE), row
     T, C, weights = names["T"], names["C"], names["weights"]
     for seed in (1, 2, 3):
         draw = random.Random(seed)

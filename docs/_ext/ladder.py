@@ -18,12 +18,13 @@ from quoting import RESULTS, results
 from seeds import Seeds, figure
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from value_graph import figure as value_graph
 
 from gpt.base.files import write_atomically
 
 # Parts of the Markdown that are more on the site; docs/quoting.py says how they are written.
 _PART = re.compile(
-    r"^<!-- (?P<name>picture|results|seeds|live|ladder)(?:: (?P<argument>\S+)(?P<options>.*))? -->\n"
+    r"^<!-- (?P<name>picture|results|seeds|live|ladder|graph)(?:: (?P<argument>\S+)(?P<options>.*))? -->\n"
     r"(?P<first>.*\n)(?P<rest>(?:.*\n)*?)<!-- end -->$",
     re.MULTILINE,
 )
@@ -128,6 +129,8 @@ def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
 def _directive(part: re.Match[str]) -> str:
     if part["name"] == "ladder":  # progress.js makes it the reader's record
         return f"::::{{container}} ladder\n\n{part['first']}{part['rest']}::::"
+    if part["name"] == "graph":
+        return value_graph()
     words = (word.partition("=") for word in shlex.split(part["options"] or ""))
     lines = [f"::::{{{part['name']}}} {part['argument']}", *(f":{name}: {value}" for name, _, value in words)]
     if part["name"] == "picture":

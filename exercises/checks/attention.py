@@ -573,4 +573,4 @@ EXERCISES = (
     Exercise("v2", "one attention head", "v2", (HEAD,), stage="v2"),
     Exercise("v3", "several heads in one tensor", "v3", (HEADS,), stage="v3"),
 )
-BACKWARD_EXERCISE = Exercise("backward", "backpropagation through attention, by hand", "backpropagation", (BACKWARD,))
+BACKWARD_EXERCISE = Exercise("backward", "backpropagation through attention, by hand", "without_torch", (BACKWARD,))
