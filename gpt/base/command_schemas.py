@@ -52,6 +52,7 @@ class TextField:
 
 
 _Positive = Annotated[float, Field(gt=0, le=1)]
+_Stop = Annotated[str, Field(min_length=1)]
 
 
 class SamplingConfig(Schema):
@@ -70,7 +71,10 @@ class SamplingConfig(Schema):
     repetition_penalty: Annotated[
         Annotated[float, Field(ge=0.1, le=100)] | None, Slider("Repetition penalty", 1, 2, 0.05, 1)
     ] = None
-    stop: Annotated[Annotated[str, Field(min_length=1)] | None, _TEXT, TextField("Stop before")] = None
+    stop: Annotated[
+        _Stop | Annotated[list[_Stop], Field(min_length=1, max_length=100)] | None,
+        replace(_TEXT, listed=True), TextField("Stop before"),
+    ] = None  # fmt: skip
 
     def sampling(self) -> dict[str, Any]:
         """These settings by name, without those that a command adds."""

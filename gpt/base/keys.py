@@ -145,6 +145,12 @@ def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
     return tuple(key for key, declared in _declared(schema).items() if declared.escapes)
 
 
+def takes_list(schema: type[BaseModel], name: str) -> bool:
+    """Whether a list in the value of a literal key is one, rather than text."""
+    keys = _declared(schema)
+    return name in keys and keys[name].listed
+
+
 def textual(schema: type[BaseModel], name: str) -> bool:
     """Whether the value of a key is text, or a list of texts, even if it looks like a number."""
 

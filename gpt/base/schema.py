@@ -65,6 +65,7 @@ class Key:
     # On the command line:
     literal: bool = False  # Hydra's grammar does not apply to its value
     escapes: bool = False  # \n, \t, \r and \\ in its value stand for these characters
+    listed: bool = False  # [a,b] without quotes around it is a list of texts, though it is literal
     package: str = ""  # of a group: where its choices are defined, as of their Registry
     if_path: "Key | None" = None  # what is said of each hyperparameter that is annotated as a path
     within: Mapping[str, "Key"] = field(default_factory=dict)  # exceptions among the hyperparameters of a choice

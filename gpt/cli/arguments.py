@@ -11,9 +11,9 @@ from omegaconf import MISSING
 from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
-from gpt.base.keys import choice_groups, escaping, literal, textual
+from gpt.base.keys import choice_groups, escaping, literal, takes_list, textual
 from gpt.base.schema import SETTING_FILES, TrainConfig
-from gpt.base.typed import expanded, unescaped, unquoted, whole
+from gpt.base.typed import expanded, listed, unescaped, unquoted, whole
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
 # Hydra's options, with the values that may follow them; None: anything.
@@ -100,7 +100,7 @@ def divided(arguments: list[str], keys: Container[str]) -> tuple[list[str], list
 
 def quoted(
     arguments: list[str], schema: type[BaseModel], *, is_sweep: bool = False, has_escapes: bool = True
-) -> tuple[list[str], dict[str, str]]:
+) -> tuple[list[str], dict[str, str | list[str]]]:
     """Quote the values of keys that take text for Hydra; return the new arguments, and the values of literal keys.
 
     A sweep has no literal keys. Escapes are replaced unless this is a sweep, whose jobs do that, or Python, which has
@@ -110,16 +110,21 @@ def quoted(
     """
     optional = [*SETTING_FILES, *choice_groups(several=True)]
     nulls = dict.fromkeys(choice_groups(), "'null'") | dict.fromkeys(optional, "[]") if schema is TrainConfig else {}
-    quoted, texts = [], {}
+    quoted: list[str] = []
+    texts: dict[str, str | list[str]] = {}
     for argument in arguments:
         typed, equals, value = argument.partition("=")
         key = typed.lstrip("+")
         if equals and key in _FOLDERS and unquoted(value) in ("", MISSING):
             raise RequestError(f"{key}= is empty: name a folder")
         if equals and not is_sweep and value != "null" and literal(schema, key):
-            text = unquoted(value)
-            texts[key] = unescaped(text) if has_escapes and key in escaping(schema) else text
-            argument = f"{typed}={in_quotes(texts[key])}"
+            read = unescaped if has_escapes and key in escaping(schema) else str
+            if value[:1] + value[-1:] == "[]" and takes_list(schema, key):
+                items = texts[key] = [*map(read, listed(value))]
+                argument = f"{typed}=[{','.join(map(in_quotes, items))}]"
+            else:
+                text = texts[key] = read(unquoted(value))
+                argument = f"{typed}={in_quotes(text)}"
         elif equals and (key in _FOLDERS or textual(schema, key)):
             argument = f"{typed}={_texts(value, is_folder=key in _FOLDERS)}"
         elif equals and key in nulls:

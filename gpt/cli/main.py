@@ -85,7 +85,7 @@ def main(
             raise failed
 
 
-def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[str, str], list[str]]:
+def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[str, str | list[str]], list[str]]:
     """Rewrite sys.argv for Hydra; return the literal values, and search.py's arguments for train.py."""
     if _sweeps(sys.argv) and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
         raise RequestError("--cfg and --info show a single job: remove -m and give each key one value")

@@ -125,7 +125,7 @@ def explained(overrides: list[str], more_keys: Iterable[str] = ()) -> Iterator[N
         raise RequestError(explain_composition(error, "train", overrides, more_keys)) from error
 
 
-def resolved(config: DictConfig, texts: Mapping[str, str], escaped: Iterable[str] = ()) -> Any:
+def resolved(config: DictConfig, texts: Mapping[str, str | list[str]], escaped: Iterable[str] = ()) -> Any:
     """The configuration as plain dictionaries, with references resolved and the literal texts inserted.
 
     In the keys `escaped` that this job of a sweep was given, escapes are replaced.
@@ -147,8 +147,8 @@ def resolved(config: DictConfig, texts: Mapping[str, str], escaped: Iterable[str
         content = functools.reduce(operator.getitem, groups, resolved)
         if key in texts:
             content[name] = texts[key]
-        elif isinstance(content.get(name), str):
-            content[name] = unescaped(content[name])
+        elif isinstance(found := content.get(name), str | list):
+            content[name] = unescaped(found) if isinstance(found, str) else [*map(unescaped, found)]
     return resolved
 
 

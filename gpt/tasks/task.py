@@ -159,7 +159,7 @@ class Task(ABC):
 
 
 def checked_options(schema: type[Options], prompt: str | None, num_samples: int, options: Mapping[str, Any]) -> Options:
-    """The options of a decoder; scalars of NumPy and PyTorch become Python's.
+    """The options of a decoder; scalars of NumPy and PyTorch become Python's, and tuples lists.
 
     Raises RequestError unless all of these have the names and ranges that they have in generate.py.
     """
@@ -171,7 +171,7 @@ def checked_options(schema: type[Options], prompt: str | None, num_samples: int,
 
 def _plain(value: Any) -> Any:
     is_scalar = isinstance(value, np.generic) or (isinstance(value, Tensor) and value.numel() == 1)
-    return value.item() if is_scalar else value
+    return value.item() if is_scalar else list(value) if isinstance(value, tuple) else value
 
 
 @functools.cache

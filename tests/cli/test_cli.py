@@ -94,6 +94,25 @@ def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:
     assert len(called("generate.py", "prompt=null", "tokens=1", cwd=trained).stdout) == len("x\n")
 
 
+def test_a_text_may_have_several_strings_that_end_it(called: Script, trained: Path) -> None:
+    for typed, meant in (
+        (r"[\n\n,E\\nD,' a, b']", ["\n\n", "E\\nD", " a, b"]), ("[$1]", ["$1"]), ("[", "["), ("'[a,b]'", "[a,b]"),
+        ("a,b", "a,b"), ("[null,1e3]", ["null", "1e3"]), ("null", None), (r"\n", "\n"),
+    ):  # fmt: skip
+        done = succeeded(called("generate.py", f"stop={typed}", "--cfg", "job", "--resolve", cwd=trained))
+        assert yaml.safe_load(done.stdout)["stop"] == meant
+    arguments = ["prompt=Abc", "tokens=30", "seed=5"]
+    text = succeeded(called("generate.py", *arguments, cwd=trained)).stdout
+    first, last = text[9:11], text[20:22]
+    for mode in ([], ["-m"]):
+        done = succeeded(called("generate.py", *arguments, f"stop=['{last}','{first}',\\n\\n\\n]", *mode, cwd=trained))
+        assert done.stdout.endswith(text.partition(first)[0] + "\n")
+    for wrong in ("", "[]", "['',a]"):
+        refused = called("generate.py", f"stop={wrong}", cwd=trained)
+        assert refused.stderr.startswith("error: stop")
+        assert refused.stderr.count("\n") == 1
+
+
 def test_what_cannot_be_printed_ends_in_at_most_one_line(trained: Path) -> None:
     """With Python's usual buffers, whose content would otherwise fail once nothing can be said of it."""
     usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

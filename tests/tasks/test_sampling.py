@@ -76,10 +76,22 @@ def test_a_penalty_makes_a_model_say_other_things() -> None:
     assert len(other.unique()) > len(plain.unique())
 
 
-@given(st.lists(st.text("abc", max_size=3), max_size=12), st.text("abc", min_size=1, max_size=3))
-def test_a_text_ends_before_the_string_that_stops_it(pieces: list[str], stop: str) -> None:
-    assert "".join(until(stop, pieces)) == "".join(pieces).partition(stop)[0]
-    assert "".join(until(None, pieces)) == "".join(pieces)
+STOP = st.text("abc", min_size=1, max_size=4)
+
+
+@given(st.lists(st.text("abc", max_size=3), max_size=12), STOP | st.lists(STOP, min_size=1, max_size=3))
+def test_a_text_ends_before_the_first_string_that_stops_it(pieces: list[str], stop: str | list[str]) -> None:
+    text, stops = "".join(pieces), [stop] if isinstance(stop, str) else stop
+    ended = min((text.partition(each)[0] for each in stops), key=len)
+    said = ""
+    for count, piece in enumerate(until(stop, pieces), start=1):
+        said += piece
+        assert ended.startswith(said)
+        so_far = "".join(pieces[:count])
+        waiting = so_far.removeprefix(said)  # no longer than necessary
+        assert not waiting or any(each.startswith(waiting) or waiting.startswith(each) for each in stops)
+    assert said == ended
+    assert "".join(until(None, pieces)) == text
 
 
 SHARE = st.none() | st.floats(0, 1, exclude_min=True)

@@ -140,6 +140,13 @@ def test_a_prompt_is_continued_character_by_character(
     (before,) = task.outputs(model, "Abc", 1, tokens=20, seed=1, stop=stop)
     assert before == expected.partition(stop)[0]
     assert "".join(task.respond(model, "Abc", asked(stop=stop))) == f"Abc{before}\n"
+    several = ("not in it", expected[12:14], stop)
+    assert task.outputs(model, "Abc", 1, tokens=20, seed=1, stop=several) == [before]
+    assert task.outputs(model, "Abc", 3, tokens=20, seed=1, stop=[*several])[0] == before
+    for wrong in ("", [], ["a", ""], 5, ["a", 5], {"a": 1}, [["a"]]):
+        with pytest.raises(RequestError, match=r"^stop") as error:
+            task.outputs(model, "Abc", 1, stop=wrong)
+        assert "\n" not in str(error.value)
 
     pieces = list(task.respond(model, "Abc", asked(num_samples=3)))
     assert len(set(pieces)) == 3

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -56,20 +56,24 @@ def written(model: nn.Module, tokenizer: TextTokenizer, prompt: Tensor, config: 
     return until(config.stop, tokenizer.pieces(int(step) for step in steps))
 
 
-def until(stop: str | None, pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces of a text up to the string that ends it; a piece waits as long as that string may begin in it."""
-    if stop is None:
-        yield from pieces
-        return
+def until(stop: str | Sequence[str] | None, pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces of a text up to the first of the strings that end it; what may be the beginning of one waits."""
+    stops = [stop] if isinstance(stop, str) else stop or []
+
+    def end(text: str) -> int:
+        return min((place for each in stops if (place := text.find(each)) >= 0), default=len(text))
+
     waiting = ""
     for piece in pieces:
-        before, found, _ = (waiting + piece).partition(stop)
-        kept = 0 if found else max(n for n in range(min(len(stop), len(before) + 1)) if before.endswith(stop[:n]))
-        yield before[: len(before) - kept]
-        if found:
+        waiting += piece
+        ended = end(waiting)
+        begun = next((i for i in range(ended) if any(each.startswith(waiting[i:]) for each in stops)), ended)
+        yield waiting[:begun]
+        waiting = waiting[begun:]
+        if waiting and begun == ended:
             return
-        waiting = before[len(before) - kept :]
-    yield waiting
+    if waiting:
+        yield waiting[: end(waiting)]
 
 
 def penalised(logits: Tensor, context: Tensor, penalty: float) -> Tensor:
