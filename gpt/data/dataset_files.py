@@ -5,6 +5,7 @@ The rows of a dataset are written once, and are then read like any other text.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,8 @@ from gpt.data.sources import paths_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+_TSV = re.compile(r"\.tsv(\.\w+)?$", re.IGNORECASE)  # compressed or not
 
 
 def written(
@@ -52,12 +55,15 @@ def written(
 def _loaded(name: str, subset: str | None, files: str | list[str] | None, split: str, field: str) -> "Dataset":
     with requiring("datasets"):
         import datasets
-    if files is None and name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}"):
+    paths = [] if files is None else paths_of(files)
+    has_tabs = name == "tsv" or (name == "csv" and bool(paths) and all(map(_TSV.search, paths)))
+    reader, options = ("csv", {"sep": "\t"}) if has_tabs else (name, {})
+    if files is None and reader.isidentifier() and find_spec(f"datasets.packaged_modules.{reader}"):
         raise RequestError(f"data.name={name} is a format: name the files to read with data.files=")  # else: all here
     datasets.disable_progress_bars()
-    data_files = None if files is None else [str(Path(path).absolute()) for path in paths_of(files)]
+    data_files = [str(Path(path).absolute()) for path in paths] or None
     try:
-        part = datasets.load_dataset(name, subset, data_files=data_files, split=split)
+        part = datasets.load_dataset(reader, subset, data_files=data_files, split=split, **options)
     except MemoryError:
         raise
     except Exception as error:  # the library's many readers raise their own

@@ -1,5 +1,6 @@
 """Datasets that the library `datasets` reads, here from local files: the hub may be out of reach."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_two_splits_are_to_train_and_to_validate_on_without_empty_rows_or_a_byte
     assert list(corpus.parts()) == ["<|endoftext|>".join(["first", *ROWS]), "b<|endoftext|>c"]
 
 
+@pytest.mark.parametrize(("name", "file"), [("tsv", "a.tsv"), ("csv", "a.tsv"), ("csv", "A.TSV.gz"), ("tsv", "a.txt")])
+def test_the_columns_of_a_tsv_file_are_separated_by_tabs(name: str, file: str, tmp_path: Path) -> None:
+    texts = [*(f'{row}, said "x"' for row in ROWS), '"two words", with a\ttab', "and\nlines"]
+    path = tmp_path / file
+    with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="") as lines:
+        csv.writer(lines, "excel-tab").writerows([("n", "text"), *enumerate(texts)])
+    for files in (str(path), [str(path)], str(path.with_stem(f"*{path.stem[1:]}"))):
+        assert "|".join(loaded(name, files, separator="|").parts()) == "|".join(texts)
+
+
 REFUSED = [
     ("json", {"files": "nowhere.jsonl"}, r"cannot load split train\[:90%\] of data\.name=json: .*nowhere"),
     ("json", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
@@ -59,6 +70,7 @@ REFUSED = [
     ("parquet", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
     # The library would read what is here, and a stranger's run folder could name it:
     ("folder", {"files": None}, r"is a folder here: name its files with data\.files="),
+    ("tsv", {"files": None}, r"data\.name=tsv is a format: name the files to read with data\.files="),
     ("json", {"files": None}, r"data\.name=json is a format: name the files to read with data\.files="),
 ]
 
