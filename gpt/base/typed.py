@@ -4,15 +4,25 @@ import os
 import re
 
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
-_ITEM = re.compile(r""" *("[^"]*"|'[^']*') *(?=,|$)|[^,]+""")
+_ESCAPED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)  # has its own quote, after a backslash
+_ITEM = re.compile(r""" *("[^"]*"|'[^']*'|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*') *(?=,|$)|[^,]+""", re.DOTALL)
 _LARGEST = 2**53  # above it, a float is not exact
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 def unquoted(text: str) -> str:
-    """A text without the quotes around the whole of it, if there are any."""
-    match = _QUOTED.fullmatch(text)
-    return match[2] if match else text
+    """A text without the quotes around the whole of it, if there are any; see `in_quotes`."""
+    if match := _QUOTED.fullmatch(text):
+        return match[2]
+    if match := _ESCAPED.fullmatch(text):
+        return re.sub(rf"(\\+)(\$\{{|{match[1]}|$)", lambda found: found[1][: len(found[1]) // 2] + found[2], match[2])
+    return text
+
+
+def in_quotes(text: str) -> str:
+    """A text for Hydra's grammar, which requires escaped backslashes only before a quote or a reference."""
+    escaped = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), text)
+    return f"'{escaped}'"
 
 
 def unescaped(text: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from gpt.base.errors import RequestError
 from gpt.base.keys import choice_groups, escaping, literal, takes_list, textual
 from gpt.base.schema import SETTING_FILES, TrainConfig
-from gpt.base.typed import expanded, listed, unescaped, unquoted, whole
+from gpt.base.typed import expanded, in_quotes, listed, unescaped, unquoted, whole
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
 # Hydra's options, with the values that may follow them; None: anything.
@@ -161,9 +161,3 @@ def _is_plain(text: str) -> bool:
         return OverridesParser.create().parse_override(f"key={text}").value() in (text, None)
     except HydraException:
         return False
-
-
-def in_quotes(text: str) -> str:
-    """A text for Hydra's grammar, which requires escaped backslashes only before a quote or a reference."""
-    escaped = re.sub(r"(\\*)(\$\{|'|$)", lambda match: 2 * match[1] + (match[2] and "\\" + match[2]), text)
-    return f"'{escaped}'"

@@ -28,6 +28,7 @@ def keyed(
     folders: Iterable[Path] = (),
     *,
     has_escapes: bool = True,
+    is_sweep: bool = False,
 ) -> list[str]:
     """These arguments of a script, each as key=value; `folders` are those of --config-dir, which have stages too.
 
@@ -57,7 +58,8 @@ def keyed(
             values = [f'"{value}"' if "," in value and Path(expanded(value)).exists() else value for value in values]
         found = [*(word for word in found if not word.startswith(f"{key}=")), f"{key}={','.join(values)}"]
     settings: list[str] = []
-    for words_of_file in [*(own_files.overrides(file, has_escapes=has_escapes) for file in files), found]:
+    own = [own_files.overrides(file, has_escapes=has_escapes, is_sweep=is_sweep) for file in files]
+    for words_of_file in [*own, found]:
         replaced = _replaced(words_of_file)
         settings = [*(word for word in settings if word.partition("=")[0] not in replaced), *words_of_file]
     return settings

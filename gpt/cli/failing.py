@@ -7,12 +7,13 @@ import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from gpt.base import console
 from gpt.base.errors import RequestError, UserError, printable, report
@@ -30,9 +31,15 @@ def is_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def job_overrides() -> list[str]:
+    """The overrides of the current job; a reference in one, which may be meant as text, is not resolved."""
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    return overrides
+
+
 def job_title() -> str:
     """The line that names the current job of a sweep."""
-    return sweeps.title(HydraConfig.get().job.num, list(HydraConfig.get().overrides.task))
+    return sweeps.title(HydraConfig.get().job.num, job_overrides())
 
 
 @contextmanager

@@ -16,8 +16,7 @@ from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.keys import choice_groups, declared, escaping, flat, textual
 from gpt.base.schema import TrainConfig
-from gpt.base.typed import as_typed, expanded, is_file
-from gpt.cli.arguments import in_quotes
+from gpt.base.typed import as_typed, expanded, in_quotes, is_file
 from gpt.cli.composing import choices_of, composed, is_for_users
 from gpt.cli.explanations import one_line
 
@@ -29,8 +28,11 @@ def is_own(word: str) -> bool:
     return Path(word).suffix in (".yaml", ".yml") and is_file(word)
 
 
-def overrides(word: str, *, has_escapes: bool = True) -> list[str]:
-    """The settings of a file as key=value, where escapes are replaced or not. Raises RequestError if it has none."""
+def overrides(word: str, *, has_escapes: bool = True, is_sweep: bool = False) -> list[str]:
+    """The settings of a file as key=value, to be read with escapes or without, and by Hydra's grammar in a sweep.
+
+    Raises RequestError if it has none.
+    """
     path = Path(expanded(word))
     try:
         with path.open(encoding="utf-8") as file:
@@ -47,11 +49,11 @@ def overrides(word: str, *, has_escapes: bool = True) -> list[str]:
             f"'# @package _global_' at its top, and add --config-dir=DIR experiment={path.stem}"
         )
     if "stage" in content and isinstance(content.get("model"), dict):
-        return _of_run(content, has_escapes=has_escapes)
-    return [_override(key, value, has_escapes=has_escapes) for key, value in flat(content).items()]
+        return _of_run(content, has_escapes=has_escapes, is_sweep=is_sweep)
+    return [_override(key, value, has_escapes=has_escapes, is_sweep=is_sweep) for key, value in flat(content).items()]
 
 
-def _override(key: str, value: Any, *, has_escapes: bool) -> str:
+def _override(key: str, value: Any, *, has_escapes: bool, is_sweep: bool) -> str:
     """A setting as a user would type it: a text in quotes if it would be read as anything else."""
     is_text = textual(TrainConfig, key)
 
@@ -63,8 +65,10 @@ def _override(key: str, value: Any, *, has_escapes: bool) -> str:
         if has_escapes and key in escaping(TrainConfig):
             value = value.replace("\\", "\\\\")
         if is_text:
-            quote = next((quote for quote in "'\"" if quote not in value), "")
-            return value if re.fullmatch(_PLAIN, value) and value != "null" else f"{quote}{value}{quote}"
+            if re.fullmatch(_PLAIN, value) and value != "null":
+                return value
+            quote = next((quote for quote in "'\"" if quote not in value and not is_sweep), "")
+            return f"{quote}{value}{quote}" if quote else in_quotes(value)
         return value if _is_readable(value) else in_quotes(value)
 
     return f"{key}={typed(value)}"
@@ -79,7 +83,7 @@ def _is_readable(value: str) -> bool:
     return True
 
 
-def _of_run(content: dict[str, Any], *, has_escapes: bool) -> list[str]:
+def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> list[str]:
     """The settings of a run: its choices by their names in conf/, and what differs from the values of these."""
     chosen: dict[str, Any] = {group: _named(group, content[group]) for group in choice_groups() if group != "model"}
     chosen = {"model": content["stage"]} | chosen
@@ -91,7 +95,7 @@ def _of_run(content: dict[str, Any], *, has_escapes: bool) -> list[str]:
     before, after = flat(defaults), flat(content)
     decided = {declared(key).decides for key, value in after.items() if value is not None}
     return typed + [
-        _override(key, value, has_escapes=has_escapes)
+        _override(key, value, has_escapes=has_escapes, is_sweep=is_sweep)
         for key, value in after.items()
         if key not in {"format", "checksum", "stage", *decided}
         and is_for_users(key)

@@ -23,11 +23,11 @@ from gpt.base.installation import CONF
 from gpt.base.keys import check_decided, compared, completed, differences, flat
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
-from gpt.base.typed import as_typed, expanded, unescaped, unquoted
+from gpt.base.typed import as_typed, expanded, in_quotes, unescaped, unquoted
 from gpt.cli import arguments, bare_words, sweeps
 from gpt.cli.composing import composed, own_configuration
 from gpt.cli.explanations import explain_composition
-from gpt.cli.failing import is_sweep
+from gpt.cli.failing import is_sweep, job_overrides
 from gpt.cli.synonyms import by_name
 
 # A key that is in a group itself if a file of it lacks its package line (None: any), and where its keys belong.
@@ -43,7 +43,7 @@ def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequ
     A new run goes to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time.
     """
     settings = HydraConfig.get()
-    overrides, options = list(settings.overrides.task), _options(settings)
+    overrides, options = job_overrides(), _options(settings)
     said = [*options, *overrides] if is_sweep() else typed  # of a sweep, the job's own
     request = replace(_request(config, settings, overrides, options, _command(config_name, said)), rest=tuple(rest))
     if isinstance(config, TrainConfig) and "stage" in request.given:
@@ -141,7 +141,7 @@ def resolved(config: DictConfig, texts: Mapping[str, str | list[str]], escaped: 
         raise RequestError(f"{error.full_key} is required: add {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise RequestError(f"{error.full_key}: {str(error).partition(chr(10))[0]}") from error
-    given = {_key(override) for override in HydraConfig.get().overrides.task} if escaped else set()
+    given = {_key(override) for override in job_overrides()} if escaped else set()
     for key in {*texts, *given.intersection(escaped)}:
         *groups, name = key.split(".")
         content = functools.reduce(operator.getitem, groups, resolved)
@@ -177,7 +177,7 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
 @functools.cache
 def _documented(stage: str, folders: tuple[str, ...]) -> dict[str, Any]:
     """Composed once a process, because that takes as long as a short training."""
-    sources = ",".join(arguments.in_quotes(f"file://{folder}") for folder in folders)
+    sources = ",".join(in_quotes(f"file://{folder}") for folder in folders)
     path = [f"hydra.searchpath=[{sources}]"] if folders else []
     try:
         with own_configuration(), composition([f"model={stage}", *path]) as (values, _):
@@ -206,7 +206,7 @@ def _command(script: str, typed: Sequence[str]) -> str:
 def _with_literal_folder(override: str) -> str:
     """The override; if it names the run folder, the name is quoted: that of a search's trial may be any."""
     key, _, value = override.partition("=")
-    return f"{key}={arguments.in_quotes(unquoted(value))}" if key == "hydra.run.dir" and value else override
+    return f"{key}={in_quotes(unquoted(value))}" if key == "hydra.run.dir" and value else override
 
 
 def _key(override: str) -> str:

@@ -1,12 +1,25 @@
 """Values as they are typed: quotes, lists and whole numbers."""
 
-from gpt.base.typed import listed, unescaped, unquoted, whole
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from gpt.base.typed import in_quotes, listed, unescaped, unquoted, whole
 
 
 def test_quotes_around_a_whole_value_are_no_part_of_it() -> None:
     whole_values, others = ('"To be, or"', '"it\'s"', "''"), ("'tis", '"a" and "b"')
     assert [*map(unquoted, whole_values)] == ["To be, or", "it's", ""]
     assert tuple(map(unquoted, others)) == others
+
+
+@pytest.mark.parametrize(
+    "text", ['it\'s "x"', '"a\' b"', "'a\" b'", "\\'\\\\\"\\", "${x}'\"\\${y}", "'it\\'s \"x\"'", "a'\n\"b"]
+)
+def test_a_text_with_both_kinds_of_quotes_is_quoted_as_hydra_does(text: str) -> None:
+    (parsed,) = OverridesParser.create().parse_overrides([f"key={in_quotes(text)}"])
+    assert OmegaConf.create({"key": parsed.value()}).key == unquoted(in_quotes(text)) == text
+    assert listed(f"[a, {in_quotes(text)},b]") == ["a", text, "b"]
 
 
 def test_four_escapes_are_characters_and_every_other_backslash_is_itself() -> None:

@@ -41,7 +41,8 @@ def test_what_is_wrong_with_it_is_one_line(called: Script, tmp_path: Path) -> No
         refused(called("train.py", "mine.yaml", cwd=tmp_path), message)
 
 
-TEXTS = ["\\newpage", "a\\\\n", "\n\n", '"', "'", "'quoted'", "null", 'it\'s, "so"', "[a]", " ${x} ", "\\"]
+TEXTS = ["\\newpage", "a\\\\n", "\n\n", '"', "'", "'quoted'", "null", 'it\'s, "so"', "[a]", " ${x} ", "\\",
+         "\"a' b\"", "'a\" b'", "${x}'\"", "it\\'s \"", "a'\n\"[1], 2"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -55,6 +56,14 @@ def test_a_text_in_it_is_taken_as_yaml_has_it(text: str, called: Script, tmp_pat
         config, _ = of_overrides(words)
     assert config.data.hyperparameters["separator"] == text
     assert config.data.hyperparameters["path"] == "my file, 1.txt"
+    content["data.path"] = text
+    (tmp_path / "mine.yaml").write_text(yaml.dump(content))
+    done = called("train.py", "-m", "mine.yaml", "seed=1", cwd=tmp_path)  # and by the grammar of a sweep
+    assert done.returncode != 0
+    assert "nothing was trained" not in done.stderr
+    assert (
+        "Interpolation key 'x' not found" if "${" in text else "there is no file"
+    ) in done.stderr  # Hydra's own fault
 
 
 def test_a_length_replaces_the_other_kind_of_length(tmp_path: Path) -> None:
