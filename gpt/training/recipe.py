@@ -103,7 +103,12 @@ class Recipe:
         return progress.iteration >= self.settings.max_iters or self.early_end(progress) is not None
 
     def early_end(self, progress: Progress) -> str | None:
-        """Why the training ends before its last iteration, in words; None if nothing asks for it."""
+        """Why the training ends before its last iteration, in words; None if nothing asks for it.
+
+        It ends at an evaluation only: a run can be resumed between two.
+        """
+        if not progress.evaluations or progress.evaluations[-1].iteration != progress.iteration:
+            return None
         if self.stop_below is not None and any(e.train.nats < self.stop_below for e in self.counted(progress)[-1:]):
             return f"the training loss is below {self.stop_below:g}"
         if self.has_stalled(progress):

@@ -415,6 +415,21 @@ def test_an_extension_that_would_not_equal_one_long_run_is_refused(
     assert not run.weights("averaged").exists()
 
 
+@pytest.mark.parametrize("patience", [1, 2])
+def test_a_run_that_goes_on_between_two_evaluations_ends_early_at_an_evaluation_only(
+    called: Script, trained_run: TrainedOnce, tmp_path: Path, patience: int
+) -> None:
+    run = RunFolder(shutil.copytree(trained_run("v1", *LONGER, "training.learning_rate=100"), tmp_path / "R"))
+    (run.path / "summary.json").unlink()
+    shutil.rmtree(run.path / "checkpoints" / "00000060")
+    losses = [evaluation.val.nats for evaluation in run.evaluations()[:3]]
+    assert min(losses) == losses[0]  # no patience is left at iteration 40; the checkpoint is of iteration 50
+    longer = ["training.max_iters=100", f"training.patience={patience}"]
+    assert "ended early, after 60 of 100 iterations" in trained(called, tmp_path, "resume=R", *longer)
+    assert run.summary().iterations == run.evaluations()[-1].iteration == 60
+    assert "is finished" in trained(called, tmp_path, "resume=R")
+
+
 def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
