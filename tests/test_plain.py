@@ -59,6 +59,8 @@ def test_a_page_ends_with_the_weights_and_the_text_of_the_package(
     config, page = stage_config(stage), (PLAIN / f"{stage}.py").read_text()
     documented = {key: value for key in CONSTANTS if (value := OmegaConf.select(config, key)) is not None}
     assert {key: constant(page, CONSTANTS[key]) for key in documented} == documented
+    training = config.training
+    assert (training.patience, training.ema, training.average_last) == (None, 0, 0)  # no other end, no other weights
     changed = SHORTER | ({"training.max_iters": 20} | SMALL_V7 if stage == "v7" else {})
     settings = [f"{key}={value}" for key, value in (documented | changed).items()]
     run = gpt.load(trained_run(stage, "data=shakespeare", *settings), weights="last", device="cpu")
@@ -133,42 +135,65 @@ def test_what_a_page_cannot_say_is_refused(
     assert done.stderr.startswith(f"error: {message}")
 
 
-def test_without_torch_has_the_loss_and_every_gradient_of_the_package(
+def test_without_torch_has_the_loss_and_every_gradient_of_the_package_and_the_steps_of_adam(
     ran: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    drawn, starts, gauss, randrange = [], [], random.gauss, random.randrange
+    monkeypatch.setattr(random, "gauss", lambda *given: drawn.append(gauss(*given)) or drawn[-1])
+    monkeypatch.setattr(random, "randrange", lambda end: starts.append(randrange(end)) or starts[-1])
     monkeypatch.syspath_prepend(PLAIN)  # where Python looks first for a script's imports
-    names = ran(PLAIN / "without_torch.py", "0")
+    names = ran(PLAIN / "without_torch.py", "3")
+    monkeypatch.undo()
     page = (REPOSITORY / "docs" / "course" / "without_torch.md").read_text()
     printed = re.findall(r"^(\d\. \w+): (\S+)$", capsys.readouterr().out, re.MULTILINE)
     assert len(printed) == 2
     for row, loss in printed:
         assert re.search(rf"^\| {row} \|.*\| {loss} \|$", page, re.MULTILINE), row
-    T, C, weights = names["T"], names["C"], names["weights"]
+    T, C, weights, train = names["T"], names["C"], names["weights"], names["train"]
+    model = build("v5", names["V"], block_size=T, n_embd=C, n_head=1, n_layer=1).double()
+
+    def loss_of(window: list[int]) -> torch.Tensor:
+        return cross_entropy(model(torch.tensor([window[:-1]]))[0], torch.tensor(window[1:]))
+
+    numbers = iter(drawn)
+    first = {name: [[next(numbers) for _ in row] for row in rows] for name, rows in weights.items()}
+    model.load_state_dict(as_tensors(first))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.005, betas=(0.9, 0.99))
+    for start in starts[-3:]:
+        optimizer.zero_grad()
+        loss_of(train[start : start + T + 1]).backward()
+        optimizer.step()
+    own = as_tensors(numbers_in(weights, "data"))
+    for name, parameter in model.state_dict().items():
+        torch.testing.assert_close(own[name], parameter, atol=1e-9, rtol=0)
+
     for seed in (1, 2, 3):
         draw = random.Random(seed)
         for value in (value for rows in weights.values() for row in rows for value in row):
             value.data, value.grad = draw.gauss(0, 0.5), 0.0
-        start = draw.randrange(len(names["train"]) - T)
-        window = names["train"][start : start + T + 1]
+        start = draw.randrange(len(train) - T)
+        window = train[start : start + T + 1]
         loss = names["loss_of"](window)
         loss.backward()
 
-        model = build("v5", names["V"], block_size=T, n_embd=C, n_head=1, n_layer=1).double()
-        model.load_state_dict(as_tensors(weights, "data"))
-        expected = cross_entropy(model(torch.tensor([window[:-1]]))[0], torch.tensor(window[1:]))
+        model.load_state_dict(as_tensors(numbers_in(weights, "data")))
+        model.zero_grad()
+        expected = loss_of(window)
         expected.backward()
         assert loss.data == pytest.approx(expected.item(), abs=1e-9)
-        gradients = as_tensors(weights, "grad")
+        gradients = as_tensors(numbers_in(weights, "grad"))
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-9, rtol=0)
 
 
-def as_tensors(weights: dict[str, list], what: str) -> dict[str, torch.Tensor]:
-    """The numbers or the gradients of the file, by the names of the package."""
-    of = {
-        name: torch.tensor([[getattr(value, what) for value in row] for row in rows], dtype=torch.float64)
-        for name, rows in weights.items()
-    }
+def numbers_in(weights: dict[str, list], what: str) -> dict[str, list[list[float]]]:
+    """The numbers, or the gradients, of the Values of the file."""
+    return {name: [[getattr(value, what) for value in row] for row in rows] for name, rows in weights.items()}
+
+
+def as_tensors(matrices: dict[str, list[list[float]]]) -> dict[str, torch.Tensor]:
+    """Matrices of the file, by the names of the package."""
+    of = {name: torch.tensor(matrix, dtype=torch.float64) for name, matrix in matrices.items()}
     found = {"embedding.token.weight": of["token"], "embedding.position.weight": of["position"]}
     found["blocks.0.attention.qkv.weight"] = torch.cat([of["query"], of["key"], of["value"]])
     layers = {"blocks.0.attention.projection": "projection", "blocks.0.feed_forward.0": "widen"}
