@@ -34,6 +34,8 @@ def made(module: Module, vocab_size: int) -> nn.Module:
     model = module if isinstance(module, nn.Module) else module(vocab_size)
     if not isinstance(model, nn.Module):
         raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise RequestError("a module of TorchScript cannot be trained here: give it as it is before torch.jit.script")
     models.check(model, type(model).__name__)
     _check_state(model)
     return model
@@ -76,7 +78,7 @@ def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
         raise RequestError(f"{name} has no parameters to train: all of them have requires_grad=False")
     model.eval()
     with torch.random.fork_rng():
-        logits = model(*(x[:1] for x in batch.inputs))
+        logits = _called(model, {}, [x[:1] for x in batch.inputs])
     model.train(was_training)
     expected, found = (*batch.targets[:1].shape, vocab_size), type(logits).__name__
     if isinstance(logits, Tensor):
@@ -85,6 +87,16 @@ def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
             return
         found = f"{tuple(logits.shape)}, {str(logits.dtype).removeprefix('torch.')}"
     raise RequestError(f"{name} must return logits (B, T, V), here {expected}, but returned {found}")
+
+
+def _called(model: nn.Module, buffers: dict[str, Tensor], inputs: list[Tensor]) -> Any:
+    """What a module returns. Raises RequestError if it writes to the token ids, which it shares with the targets."""
+    given = [x.clone() for x in inputs]
+    found = functional_call(model, buffers, tuple(given))
+    if any(ours._version or not ours.equal(x) for ours, x in zip(given, inputs, strict=True)):
+        name = type(model).__name__
+        raise RequestError(f"{name} changes the token ids that it is given: let it change a copy, as in idx.clone()")
+    return found
 
 
 def _check_state(model: nn.Module) -> None:
@@ -118,10 +130,11 @@ def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> No
             buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
             with torch.random.fork_rng():
                 torch.manual_seed(0)  # for the same dropout
-                logits.append(functional_call(tried, buffers, (*inputs[:-1], tokens))[:, :-1].float())
+                logits.append(_called(tried, buffers, [*inputs[:-1], tokens])[:, :-1].float())
         model.train(was_training)
         first, second = logits
-        if not torch.allclose(first, second, rtol=0, atol=1e-4 * first.abs().max().item(), equal_nan=True):
+        tolerance = 1e-4 * first.nan_to_num(0, 0, 0).abs().max().item()
+        if not torch.allclose(first, second, rtol=0, atol=tolerance, equal_nan=True):
             mode = "training" if training else "evaluation"
             raise RequestError(
                 f"{type(model).__name__} sees the future: in {mode} mode, the last token changes earlier logits"

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import random
 import signal
@@ -260,6 +261,27 @@ class Normalized(Bigram):
         return self.norm(self.table(idx).mT).mT
 
 
+class Writing(Bigram):
+    """It writes to the token ids, of which the targets are a part."""
+
+    def __init__(
+        self, vocab_size: int, *, block_size: int = 8, by_numpy: bool = False, in_training: bool = False
+    ) -> None:
+        super().__init__(vocab_size)
+        self.block_size, self.by_numpy, self.in_training = block_size, by_numpy, in_training
+
+    def forward(self, idx: Tensor) -> Tensor:
+        if self.by_numpy:
+            idx.numpy()[:] = 0
+        elif self.training or not self.in_training:
+            idx.clamp_(max=self.table.num_embeddings - 1)  # changes none of these
+        return super().forward(idx)
+
+
+def masked(logits: Tensor) -> Tensor:
+    return logits.index_fill(2, torch.tensor([0]), -math.inf)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
@@ -269,12 +291,23 @@ class Normalized(Bigram):
         (bigram(part=Stateful()), r"part\._extra_state is dict"),
         (bigram(logits=lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
         (Normalized, "sees the future: in training mode"),
+        (bigram(logits=lambda logits: masked(logits + logits.flip(1))), "sees the future: in evaluation mode"),
+        (bigram(logits=lambda logits: logits * math.nan), r"the loss is nan"),
+        (Writing, "Writing changes the token ids that it is given"),
+        (lambda V: Writing(V, block_size=1), "Writing changes the token ids that it is given"),
+        (lambda V: Writing(V, by_numpy=True), "Writing changes the token ids that it is given"),
+        (lambda V: Writing(V, in_training=True), "Writing changes the token ids that it is given"),
         (bigram(logits=lambda logits: logits[..., :-1]), r"must return logits \(B, T, V\), here \(1, 8, \d+\), but"),
         (bigram(logits=lambda _: None), r"but returned NoneType"),
         (bigram(block_size=0), r"must set self\.block_size, .* to 1 or more"),
         (without_parameters, "Identity has no parameters"),
         (lambda V: Bigram(V).requires_grad_(requires_grad=False), "Bigram has no parameters to train"),
         (lambda _: None, "module made NoneType, which is not a torch.nn.Module"),
+        pytest.param(
+            lambda V: torch.jit.script(Bigram(V)),
+            "a module of TorchScript cannot be trained",
+            marks=pytest.mark.filterwarnings("ignore:.*torch.jit"),
+        ),
         (5, "module is int, but must be a torch.nn.Module"),
     ],
 )
