@@ -211,8 +211,7 @@ def within_sweep() -> Iterator[None]:
     if parent == os.getpid():
         yield
         return
-    if _watching.acquire(blocking=False):
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    follow(parent)
     try:
         if os.getppid() != parent:
             raise Stopped(signal.SIGTERM, "the process that started the sweep has exited")
@@ -222,6 +221,12 @@ def within_sweep() -> Iterator[None]:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(128 + signal.SIGTERM)
+
+
+def follow(parent: int) -> None:
+    """Stop as on a signal once the parent of this process has exited, however it ended."""
+    if _watching.acquire(blocking=False):
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import itertools
+import os
 import re
 import shlex
 import signal
@@ -186,7 +187,10 @@ class Trainings:
         if waiting is None:
             return
         arguments = [f"resume={waiting.run.path}"] if waiting.run.is_started() else waiting.arguments
-        command = [sys.executable, "-c", "from gpt.__main__ import train; train()", *arguments]
+        program = (
+            f"from gpt.base import stopping; stopping.follow({os.getpid()}); from gpt.__main__ import train; train()"
+        )
+        command = [sys.executable, "-c", program, *arguments]  # which ends with this server even if that is killed
         waiting.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True,  # Ctrl-C is the server's, which then stops it

@@ -1,9 +1,11 @@
 """Training with play.py's server: train.py's own runs, started, paused, resumed and queued from the page."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,9 @@ import pytest
 import gpt
 from gpt.base.errors import RequestError, UserError, report
 from gpt.playground.trainings import Trainings
+from gpt.runs.finding import started_runs
+from gpt.runs.folder import RunState
+from tests.conftest import REPOSITORY
 from tests.playground.browsing import visit
 from tests.playground.conftest import serving, started
 
@@ -67,6 +72,25 @@ def test_one_trains_at_a_time_and_a_paused_one_goes_on_where_it_was(trainings: T
     assert row(trainings, first)["curve"][0]["iteration"] == 0  # the run itself, and not a new one
     trainings.pause(first)
     waiting(lambda: row(trainings, first)["state"] == "paused")
+
+
+def test_a_training_is_saved_and_ends_when_its_server_is_killed(trainings: Trainings, tmp_path: Path) -> None:
+    program = f"""if True:
+        import os, pathlib, signal, time
+        from gpt.playground.trainings import Trainings
+        trainings = Trainings(pathlib.Path("runs"), pathlib.Path("data"))
+        trainings.start("v1", "{LONG}", "abc" * 200)
+        while not trainings.listed()[0]["iteration"]:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    waiting(lambda: trainings.listed()[0]["state"] == "paused", 30)
+    (run,) = started_runs(tmp_path / "runs", is_finished=False)
+    assert RunState.of(run).iteration > 0
 
 
 @pytest.mark.parametrize(
