@@ -38,6 +38,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
 # Where a word ends, of GPT-2 and of the tokenizer of words, whatever follows: before white space, and between a letter
 # or digit and a sign. "_" and combining marks belong to a word of the latter.
+_STRANGE = re.compile("[\x01-\x08\x0e-\x1f\ufffd]")
 _WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[!-/:-@[-^`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])")
 _SAMPLE = 2**12  # bytes on each side, to tell an encoding from
 _CANDIDATES, _SHOWN = 3, 30  # encodings, and characters of each
@@ -304,6 +305,8 @@ def _advice(beginning: bytes, sample: bytes) -> str:
             return f", but {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'"
     if name := _wide(beginning, sample):
         return f", but {name}: add data.encoding={name}"
+    if _has_zeros(sample):
+        return ", but has null bytes"
     lines = [line for line in sample.splitlines() if not line.isascii()]  # the first and the last may be cut
     found = list(charset_normalizer.from_bytes(b"\n".join(lines[1:-1] or lines)))[:_CANDIDATES]
     if not found:
@@ -331,7 +334,13 @@ def _wide(beginning: bytes, sample: bytes) -> str:
     for high, next_to_it, name in ((3, 2, "utf-32-le"), (0, 1, "utf-32-be")):
         if zeros[high] == len(sample) // 4 and zeros[next_to_it] > zeros[high] // 2:
             return name
-    return "utf-16-le" if zeros[1] + zeros[3] > zeros[0] + zeros[2] else "utf-16-be"
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    is_alternating = min(even, odd) <= max(even, odd) // 4
+    strange = len(_STRANGE.findall(sample.decode(errors="replace")))
+    is_latin = even + odd > len(sample) // 4  # as UTF-8, another script has other control characters or errors
+    if not is_alternating or not (is_latin or strange > len(sample) // 100):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def _has_zeros(content: bytes) -> bool:

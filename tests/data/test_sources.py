@@ -127,6 +127,18 @@ def test_what_nothing_speaks_for_is_not_named(tmp_path: Path) -> None:
         corpus(tmp_path / "a")
 
 
+@pytest.mark.parametrize("between", ["\0", "\0" * 7, "\0" * 100], ids=len)
+@pytest.mark.parametrize("name", ["src/main.c", "größe.txt", "notes"])
+def test_a_text_with_null_characters_is_not_taken_for_utf_16(name: str, between: str, tmp_path: Path) -> None:
+    """As `find -print0` writes it: a text of another encoding has its zeros at every second byte only."""
+    names = "".join(f"{i * i}{name}{between}" for i in range(400))
+    (tmp_path / "a").write_text(names)
+    with pytest.raises(
+        RequestError, match=r"is not UTF-8 text \(byte \d+ is not\), but has null bytes; "
+    ):
+        corpus(tmp_path / "a")
+
+
 def test_copies_are_in_one_split_or_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     five = [f"{number}: a document of which there are sixty copies" for number in range(5)]
     (tmp_path / "many").mkdir()
