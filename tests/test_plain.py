@@ -1,6 +1,6 @@
 """The stages on one page, in plain/: the weights and the text of train.py, to the last bit.
 
-They are the reference that the numerics of v1 to v7 are compared with. For the other stages, see GOLDEN in
+They are the reference that the numerics of v1 to v8 are compared with. For the other stages, see GOLDEN in
 tests/training/test_loop.py.
 """
 
@@ -18,13 +18,14 @@ from omegaconf import OmegaConf
 from torch.nn.functional import cross_entropy
 
 import gpt
+from gpt.base.runtime import has_bfloat16
 from gpt.exporting.script import CONSTANTS, with_constants
 from tests.conftest import REPOSITORY, Script, TrainedOnce, build, small_corpus, stage_config
 
 PLAIN = REPOSITORY / "plain"
-STAGES = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]
+STAGES = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7", "v8"]
 SHORTER = {"training.max_iters": 200, "training.eval_iters": 1}
-SMALL_V7 = {
+SMALL = {  # v7 and v8
     "model.block_size": 33,
     "model.n_embd": 48,
     "model.n_head": 3,
@@ -57,22 +58,24 @@ def test_a_page_ends_with_the_weights_and_the_text_of_the_package(
     stage: str, trained_run: TrainedOnce, ran: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, page = stage_config(stage), (PLAIN / f"{stage}.py").read_text()
-    documented = {key: value for key in CONSTANTS if (value := OmegaConf.select(config, key)) is not None}
+    documented = {key: value for key in CONSTANTS if (value := OmegaConf.select(config, key)) not in (None, 0.0)}
     assert {key: constant(page, CONSTANTS[key]) for key in documented} == documented
     training = config.training
     assert (training.patience, training.ema, training.average_last) == (None, 0, 0)  # no other end, no other weights
-    changed = SHORTER | ({"training.max_iters": 20} | SMALL_V7 if stage == "v7" else {})
+    changed = SHORTER | ({"training.max_iters": 20} | SMALL if stage in ("v7", "v8") else {})
     settings = [f"{key}={value}" for key, value in (documented | changed).items()]
     run = gpt.load(trained_run(stage, "data=shakespeare", *settings), weights="last", device="cpu")
 
     (tmp_path / "plain").mkdir()
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
     shorter = tmp_path / "plain" / "page.py"
-    shorter.write_text(with_constants(page, {CONSTANTS[key]: value for key, value in changed.items()}))
+    precision = torch.bfloat16 if has_bfloat16(torch.device("cpu")) else torch.float32  # of v8
+    constants = {CONSTANTS[key]: value for key, value in changed.items()} | {"PRECISION": precision}
+    shorter.write_text(with_constants(page, constants))
     names = ran(shorter)
     assert all(map(torch.equal, names["model"].parameters(), run.model.parameters()))
     first, last, text = capsys.readouterr().out.split("\n", 2)
-    assert text.strip("\n") == run.generate(tokens=500).strip("\n")
+    assert text == run.generate(tokens=names["T"] if stage == "v8" else 500) + "\n"
     for line, evaluation in zip((first, last), run.evaluations, strict=True):
         expected = [evaluation.train.nats, evaluation.val.nats]
         assert [float(number) for number in re.findall(r"\d+\.\d+", line)] == pytest.approx(expected, abs=1e-4)
@@ -82,7 +85,7 @@ def test_a_page_ends_with_the_weights_and_the_text_of_the_package(
     ("stage", "settings"),
     [
         ("v6", ["schedule=cosine", "schedule.warmup_iters=5", "schedule.final=0.1", "training.max_iters=30"]),
-        ("v7", ["training.epochs=0.1", "model.dropout=0.5", *(f"{key}={value}" for key, value in SMALL_V7.items())]),
+        ("v7", ["training.epochs=0.1", "model.dropout=0.5", *(f"{key}={value}" for key, value in SMALL.items())]),
     ],
 )
 def test_a_run_with_its_own_settings_is_a_page(
@@ -112,6 +115,7 @@ def test_a_run_with_its_own_settings_is_a_page(
     ("stage", "settings", "message"),
     [
         ("v9", [], "format=script is for the stages with a page in plain/, and v9 has none"),
+        ("v8", ["schedule=constant"], "format=script cannot say optimizer=Muon, model.dropout=0\n"),
         (
             "v3",
             ["optimizer=sgd", "training.grad_clip=1"],

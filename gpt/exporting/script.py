@@ -52,6 +52,8 @@ def export(trained: "TrainedRun", folder: Path) -> str:
     unsaid = [c for c in summary.changes if c not in summary.changed or c.partition("=")[0] not in _SAID]
     if schedule not in ("constant", "cosine") or (schedule == "constant" and settings["schedule.warmup_iters"]):
         unsaid.append(f"schedule={schedule} with schedule.warmup_iters={settings['schedule.warmup_iters']}")
+    if (optimizer := config.optimizer.target.rpartition(".")[2]) != "AdamW":
+        unsaid.append(f"optimizer={optimizer}")
     if summary.skipped:
         unsaid.append(f"{summary.skipped} skipped updates")
     unsaid += [shown(key, settings[key]) for key, value in _NEEDED.items() if settings[key] != value]
