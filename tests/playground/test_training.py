@@ -305,6 +305,15 @@ def test_kept_is_what_the_browser_has_stored_and_it_asks_before_an_unsaved_train
         page.get_by_role("button", name="Step", exact=True).click()
         page.locator(f"#training .progress:not(:text-is('{before}'))").wait_for()
         assert page.evaluate(ASKS)
+        first = page.locator("#first")
+        shown = first.input_value()
+        for answer, left in (("dismiss", shown), ("accept", "v2")):  # to whether to leave it for another stage
+            with page.expect_event("dialog") as asked:
+                page.once("dialog", lambda dialog, answer=answer: getattr(dialog, answer)())
+                first.select_option("v2")
+            assert "without keeping it" in asked.value.message
+            visited.settled()
+            assert (first.input_value(), page.evaluate(ASKS)) == (left, answer == "dismiss")
 
 
 def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(

@@ -39,6 +39,10 @@ async function choose(signal) {
   stop();
   const runs = await Promise.all([...new Set([first, second].filter(Boolean))].map(engine.describe));
   if (signal.aborted) return;
+  if (training instanceof TrainingCard && !training.mayOffer(runs[0], trainable)) {
+    offer(panels[0].run.id);
+    return;
+  }
   const usable = runs.filter((run) => run.translates === runs[0].translates);
   panels = usable.map((run, i) =>
     run.translates

@@ -15,6 +15,9 @@ const SAMPLE = { sampling: {}, tokens: 160, seed: 1, beam: 1, lengthPenalty: 1 }
 const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
 
+/** The run whose stage is trained when a run is shown. */
+const baseOf = (run, stages) => (run.trained ? stages.get(run.stage) : run);
+
 export class TrainingCard {
   /**
    * `begun` is called with the run of a training that has just been prepared, and is waited for; `advanced` is called
@@ -38,7 +41,7 @@ export class TrainingCard {
     this.background = element("input", { type: "checkbox", checked: true, autocomplete: "off" });
     this.saved = 0; // the iteration of the weights that the reader has kept or downloaded
     addEventListener("beforeunload", (event) => {
-      if (this.training && this.training.run.trained.iteration !== this.saved) event.preventDefault();
+      if (this.#isUnsaved()) event.preventDefault();
     });
     document.addEventListener("visibilitychange", () => this.#guarded(() => this.#turned()));
     this.title = element("h2");
@@ -94,8 +97,25 @@ export class TrainingCard {
   offer(run, stages) {
     this.forgetting.hidden = !run.trained?.kept;
     this.shown = run;
-    const base = run.trained ? stages.get(run.stage) : run;
-    if (base && base.id !== this.base?.id) this.#offer(base, stages);
+    if (this.#isOther(run, stages)) this.#offer(baseOf(run, stages), stages);
+  }
+
+  /**
+   * Whether a run may be offered: if that ends a training whose weights would be lost, the reader is asked.
+   * @param {Run} run
+   * @param {Map<string, Run>} stages
+   */
+  mayOffer(run, stages) {
+    return !this.#isUnsaved() || !this.#isOther(run, stages) || confirm("Leave this training without keeping it?");
+  }
+
+  #isUnsaved() {
+    return this.training !== null && this.training.run.trained.iteration !== this.saved;
+  }
+
+  #isOther(run, stages) {
+    const base = baseOf(run, stages);
+    return Boolean(base) && base.id !== this.base?.id;
   }
 
   /** @param {Run} run */
