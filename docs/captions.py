@@ -5,6 +5,7 @@
 prints it. Another processor rounds differently, so that its runs have slightly other numbers: the site states its own.
 """
 
+import argparse
 import math
 import re
 import sys
@@ -43,6 +44,7 @@ _VARIES = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|`[^`]*`|\b(?:two|three|four
 
 def main() -> None:
     """Print the statements, one a line, each after the name of its picture."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for picture, phrases in statements(train_missing(_HERE / "_generated" / "runs")).items():
         for phrase in phrases:
             print(f"{picture}: {phrase}")

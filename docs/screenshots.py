@@ -7,6 +7,7 @@ machine's Chromium with Playwright (`pip install -e '.[test]'`). The README's mo
 page, in the static form of the playground.
 """
 
+import argparse
 import contextlib
 import io
 import os
@@ -32,6 +33,7 @@ _FRAME, _LAST_FRAME = 450, 3000  # milliseconds
 
 def main() -> None:
     """Train what is missing, and replace the pictures."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for stage in _STAGES:
         if not (_RUNS / stage / "summary.json").exists():
             command = [f"model={stage}", f"hydra.run.dir={_RUNS / stage}", "resume=auto", "device=cpu"]
