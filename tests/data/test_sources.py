@@ -133,9 +133,7 @@ def test_a_text_with_null_characters_is_not_taken_for_utf_16(name: str, between:
     """As `find -print0` writes it: a text of another encoding has its zeros at every second byte only."""
     names = "".join(f"{i * i}{name}{between}" for i in range(400))
     (tmp_path / "a").write_text(names)
-    with pytest.raises(
-        RequestError, match=r"is not UTF-8 text \(byte \d+ is not\), but has null bytes; "
-    ):
+    with pytest.raises(RequestError, match=r"is not UTF-8 text \(byte \d+ is not\), but has null bytes; "):
         corpus(tmp_path / "a")
 
 
