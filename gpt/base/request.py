@@ -34,3 +34,8 @@ class Request:
     options: tuple[str, ...] = ()  # of Hydra, such as --config-dir: a command that composes the same needs them too
     foreign: tuple[str, ...] = ()  # --config-path, which replaces conf/
     rest: tuple[str, ...] = ()  # of search.py: the part of its command line that is train.py's
+
+    @property
+    def is_of_sweep(self) -> bool:
+        """Whether it is that of a job of a sweep."""
+        return self.destination is not None and self.destination.sweep is not None

@@ -19,7 +19,7 @@ def main(config: EvaluateConfig, request: Request) -> None:
     with trained.runtime.settings():
         found = measured(trained, config, request.given)
     if config.as_json:
-        print(found.as_json())
+        print(found.as_json(indent=None if request.is_of_sweep else 2))
         return
     print(printable(found.title), file=sys.stderr)
     print(found.table())

@@ -52,7 +52,7 @@ class Measured:
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
         return "\n".join([table, *(f"{loss:.4f} {token!r}" for token, loss in self.losses or [])])
 
-    def as_json(self) -> str:
+    def as_json(self, *, indent: int | None = 2) -> str:
         """The same as JSON."""
         trained, over = self.trained, self.exact.over
         found: dict[str, Any] = {"run": str(trained.run.path), "stage": trained.config.stage, "weights": trained.which}
@@ -68,7 +68,7 @@ class Measured:
             found["_".join(re.findall(r"\w+", measure.name))] = {"value": measure.value, "signature": measure.unit}
         if self.losses is not None:
             found["losses"] = self.losses
-        return json.dumps(found, indent=2)
+        return json.dumps(found, indent=indent)
 
 
 def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str] = ()) -> Measured:

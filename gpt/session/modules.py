@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import hashlib
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,10 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.data.batch import Batch
 
+_FAULTS = {
+    "has other logits each time": "they may depend on the tokens and torch's random numbers alone",
+    "sees the future": "the last token changes earlier logits",
+}
 Module = nn.Module | Callable[[int], nn.Module]  # a model, or what makes one for a vocabulary of that size
 
 
@@ -31,6 +36,14 @@ def made(module: Module, vocab_size: int) -> nn.Module:
     Raises RequestError if it is no module, or lacks a block_size or parameters.
     """
     check_module(module)
+    if not isinstance(module, nn.Module):
+        try:
+            inspect.signature(module).bind(vocab_size)
+        except TypeError as error:
+            example = "as in lambda V: Model(vocab_size=V)"
+            raise RequestError(f"module is called with the size of the vocabulary alone, {example}: {error}") from None
+        except ValueError:  # it has no signature
+            pass
     model = module if isinstance(module, nn.Module) else module(vocab_size)
     if not isinstance(model, nn.Module):
         raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
@@ -115,7 +128,7 @@ def _check_state(model: nn.Module) -> None:
 
 
 def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> None:
-    """Raise RequestError if another last token changes the logits before it."""
+    """Raise RequestError if the logits before the last token change with it, or without any other token."""
     if inputs[-1].shape[1] == 1:
         return
     changed = inputs[-1].clone()
@@ -126,16 +139,15 @@ def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> No
     for training in (False, True):
         tried.train(training)
         logits = []
-        for tokens in (inputs[-1], changed):
+        for tokens in (inputs[-1], inputs[-1], changed):
             buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
             with torch.random.fork_rng():
                 torch.manual_seed(0)  # for the same dropout
                 logits.append(_called(tried, buffers, [*inputs[:-1], tokens])[:, :-1].float())
         model.train(was_training)
-        first, second = logits
+        first, *others = logits
         tolerance = 1e-4 * first.nan_to_num(0, 0, 0).abs().max().item()
-        if not torch.allclose(first, second, rtol=0, atol=tolerance, equal_nan=True):
-            mode = "training" if training else "evaluation"
-            raise RequestError(
-                f"{type(model).__name__} sees the future: in {mode} mode, the last token changes earlier logits"
-            )
+        for other, (fault, why) in zip(others, _FAULTS.items(), strict=True):
+            if not torch.allclose(first, other, rtol=0, atol=tolerance, equal_nan=True):
+                mode = "training" if training else "evaluation"
+                raise RequestError(f"{type(model).__name__} {fault}: in {mode} mode, {why}")

@@ -42,8 +42,7 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
             keep_freed_memory(job.recipe.runtime.device)
         outcome = run(job, stop, more=more_watchers, is_quiet=is_quiet)
     if is_quiet and world.is_first:
-        is_sweep = request.destination is not None and request.destination.sweep is not None
-        _print(outcome, as_json=config.as_json, indent=None if is_sweep else 2)
+        _print(outcome, as_json=config.as_json, indent=None if request.is_of_sweep else 2)
     return outcome.summary.exact.common
 
 

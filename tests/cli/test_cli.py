@@ -320,6 +320,8 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     assert rows[-1] == f"{each['losses'][-1][1]:.4f} '\\n'"
     shown = ("399", "20 left out", f"{found['nats_per_character']:.4f}", f"{found['bits_per_character']:.4f}")
     assert all(figure in "\n".join(rows) for figure in shown)
+    done = succeeded(called("evaluate.py", "-m", "split=train,val", "json=true", cwd=trained))
+    assert [json.loads(line)["measured"] for line in done.stdout.splitlines()] == ["train split", "val split"]
     for arguments, message in (
         (["losses=true"], "losses=true shows the loss of each token of a text: add text=FILE"),
         ([f"text={text}", f"data.path={text}"], "text= is measured alone: omit data.path="),

@@ -291,6 +291,7 @@ def masked(logits: Tensor) -> Tensor:
         (bigram(part=Stateful()), r"part\._extra_state is dict"),
         (bigram(logits=lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
         (Normalized, "sees the future: in training mode"),
+        (bigram(logits=lambda logits: logits * random.random()), "has other logits each time: in evaluation mode"),
         (bigram(logits=lambda logits: masked(logits + logits.flip(1))), "sees the future: in evaluation mode"),
         (bigram(logits=lambda logits: logits * math.nan), r"the loss is nan"),
         (Writing, "Writing changes the token ids that it is given"),
@@ -308,6 +309,8 @@ def masked(logits: Tensor) -> Tensor:
             "a module of TorchScript cannot be trained",
             marks=pytest.mark.filterwarnings("ignore:.*torch.jit"),
         ),
+        (lambda *, vocab_size: Bigram(vocab_size), r"as in lambda V: Model\(vocab_size=V\): too many positional arg"),
+        (lambda vocab_size, width: Bigram(vocab_size * width), "missing a required argument: 'width'"),
         (5, "module is int, but must be a torch.nn.Module"),
     ],
 )
