@@ -52,6 +52,7 @@ def begin(settings: Any, *, as_json: bool) -> list[Override]:
     if settings.sweeper._target_.endswith("BasicSweeper"):
         params = sweeper_params(settings)
         given = _parsed([*params, *settings.overrides.task])
+        _check_values(given[len(params) :])
         overrides = {override.key_or_group: override for override in given}  # the command line's, if both have a key
         counts = {key: _count(override) for key, override in overrides.items() if override.is_sweep_override()}
         with read_write(settings):
@@ -73,6 +74,17 @@ def _parsed(overrides: list[str]) -> list[Override]:
         return parsed(overrides)
     except HydraException as error:
         raise Refusal(explain_composition(error, "train", overrides)) from None
+
+
+def _check_values(typed: list[Override]) -> None:
+    """Raise Refusal for one value after several of the same key, as in resume=SWEEP seed=3."""
+    swept: dict[str, Override] = {}
+    for override in typed:
+        key = override.key_or_group
+        if override.is_sweep_override():
+            swept[key] = override
+        elif key in swept:
+            raise Refusal(f"{override.input_line} would drop the jobs of {swept[key].input_line}: give all values")
 
 
 def _count(override: Override) -> int:

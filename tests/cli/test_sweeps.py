@@ -12,6 +12,7 @@ from gpt.cli.composing import own_configuration, parsed
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, shell_commands, succeeded
+from tests.faults.trials import tree
 
 COMMANDS = shell_commands("lab/sweeps.md")
 SHOWN = re.findall(r"experiment=(\w+)", " ".join(COMMANDS))
@@ -139,6 +140,21 @@ def test_a_sweep_replaces_no_file_but_the_record_of_another_sweep(called: Script
     for _ in range(2):
         succeeded(called("train.py", *sweep, "resume=auto", cwd=folder))
     assert victim.read_text() == "hydra:\n  run:\n"
+
+
+@pytest.mark.parametrize("swept", ["training.max_iters=2,3", "training.max_iters=range(2,4)"])
+def test_a_sweep_that_is_resumed_drops_none_of_its_values(
+    called: Script, folder: Path, tmp_path: Path, swept: str
+) -> None:
+    sweep = ["-m", "model=v1", "data=text", "data.path=corpus.txt", *SHORT, swept, "hydra.sweep.dir=S"]
+    succeeded(called("train.py", *sweep, cwd=folder))
+    before = tree(folder / "S")
+    done = called("train.py", "resume=S", "training.max_iters=4", cwd=folder)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert re.search(r"training.max_iters=4 would drop .*: give all values", done.stderr)
+    assert tree(folder / "S") == before
+    succeeded(called("train.py", "resume=S", "training.max_iters=4,2,3", cwd=folder))
+    assert len(list((folder / "S").glob("*/summary.json"))) == 3
 
 
 def test_every_sweep_of_the_project_is_on_the_page() -> None:
