@@ -78,13 +78,14 @@ def table(lines: list[Line]) -> str:
         parts += ["", f"loss: exact on the validation split, in nats per {' or '.join(units)}."]
     if len({loss.key for loss in losses}) > 1:
         parts.append("Losses on different texts cannot be compared; with sort=loss, each text has its own order.")
-    return "\n".join([*parts, *(printable(f"*: {loss.over.seen}.") for loss in losses if loss.over.seen)])
+    notes = [str(loss.over.seen or f"measured {loss.objection}") for loss in losses if loss.objection]
+    return "\n".join([*parts, *(printable(f"*: {note}.") for note in dict.fromkeys(notes))])
 
 
 def _cells(line: Line) -> list[str]:
     state = line.state
     cells = [
-        f"{line.loss.common:.4f}{'*' if line.loss.over.seen else ''}" if line.loss else state.name,
+        f"{line.loss.common:.4f}{'*' if line.loss.objection else ''}" if line.loss else state.name,
         " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", differing(line.changed)])),
         f"{state.iteration:,}" + ("" if state.name == "finished" else f" of {state.planned:,}"),
         line.corpus,

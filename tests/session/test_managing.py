@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from gpt.base.losses import Seen
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Labels
@@ -48,6 +49,28 @@ def test_every_run_has_a_line_and_one_that_is_being_written_is_training(called: 
     with RunFolder(runs / "killed").locked():  # by another process, as far as the command knows
         assert states()["runs/killed"] == "training"
         assert "nothing to remove" in called(GPT, "clean", "yes=true", cwd=runs.parent).stdout
+
+
+def test_losses_that_are_not_of_the_same_new_text_are_kept_apart_and_marked(called: Script, runs: Path) -> None:
+    seen = Seen(run="runs/old", what="validation split", count=9, of=9, unit="line")
+    for name, nats, over in (
+        ("worse", 2.0, {}), ("better", 1.0, {}), ("seen", 0.1, {"seen": seen}), ("other", 0.2, {"corpus": "another"}),
+        ("split", 0.3, {"split": "test"}), ("sample", 0.4, {"count": 5, "of": 1000}),
+    ):  # fmt: skip
+        run = RunFolder(Path(shutil.copytree(FINISHED, runs / name)))
+        summary = run.summary()
+        changed = {"nats": nats, "over": summary.exact.over.model_copy(update=over)}
+        run.write_summary(summary.model_copy(update={"exact": summary.exact.model_copy(update=changed)}))
+    shutil.rmtree(runs / "done")
+    order = [line["folder"].removeprefix("runs/") for line in listed(called, runs, "sort=loss")]
+    assert order[-2:] == ["seen", "killed"]  # not first, although its loss is the lowest
+    assert order.index("worse") == order.index("better") + 1
+    table = called(GPT, "runs", "sort=loss", cwd=runs.parent).stdout
+    marked = {line.split()[-1] for line in table.splitlines() if "*" in line.partition(" ")[0] and "runs/" in line}
+    assert marked == {"runs/seen", "runs/sample"}
+    assert "\n*: 9 of 9 lines of the validation split were in the training split of runs/old.\n" in f"{table}\n"
+    assert "\n*: measured by 5 of 1,000 targets" in table
+    assert "cannot be compared" in table
 
 
 def test_the_list_is_sorted_and_filtered(called: Script, runs: Path) -> None:
