@@ -8,6 +8,7 @@ asked for.
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from string import ascii_lowercase, digits
 from typing import Annotated
@@ -83,6 +84,11 @@ class Documents(Lines):
     answers_only = False
 
     separator: str = "\n"
+
+    @cached_property
+    def characters(self) -> str:
+        """Also those of the separator, which neither split has if there are only two documents."""
+        return "".join(sorted({*super().characters, *self.separator}))
 
     @property
     def padding(self) -> str:

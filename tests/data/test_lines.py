@@ -147,6 +147,17 @@ def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_
         assert targets == "".join(name + separator for name in own)
 
 
+@pytest.mark.parametrize("separator", ["\n", "###", "\n#"])
+def test_one_document_in_each_split_has_an_end_too(separator: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(separator.join(["abcabcabcabc", "bcabcabcabca"]))
+    corpus = documents(str(tmp_path), separator, train_fraction=0.5)
+    tokenizer = CharTokenizer(corpus.characters)
+    data = LineData(corpus, tokenizer, block_size=8, device="cpu")
+    for split in ("train", "val"):
+        found = torch.cat([batch.targets.flatten() for batch in data.every_target_once(split, tokens_per_pass=100)])
+        assert tokenizer.decode(found[found != IGNORED]) == getattr(corpus, split) + separator
+
+
 def test_what_has_no_answer_or_is_too_large_or_a_single_document_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
