@@ -66,7 +66,7 @@ def test_losses_that_are_not_of_the_same_new_text_are_kept_apart_and_marked(call
     assert order[-2:] == ["seen", "killed"]  # not first, although its loss is the lowest
     assert order.index("worse") == order.index("better") + 1
     table = called(GPT, "runs", "sort=loss", cwd=runs.parent).stdout
-    marked = {line.split()[-1] for line in table.splitlines() if "*" in line.partition(" ")[0] and "runs/" in line}
+    marked = {line.split()[-1] for line in table.splitlines() if re.match(r"[\d.]+\*", line)}
     assert marked == {"runs/seen", "runs/sample"}
     assert "\n*: 9 of 9 lines of the validation split were in the training split of runs/old.\n" in f"{table}\n"
     assert "\n*: measured by 5 of 1,000 targets" in table
