@@ -128,7 +128,7 @@ def _check_state(model: nn.Module) -> None:
 
 
 def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> None:
-    """Raise RequestError if the logits before the last token change with it, or without any other token."""
+    """Raise RequestError if the logits before the last token depend on it or on the call, or have no gradient."""
     if inputs[-1].shape[1] == 1:
         return
     changed = inputs[-1].clone()
@@ -141,11 +141,13 @@ def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> No
         logits = []
         for tokens in (inputs[-1], inputs[-1], changed):
             buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(), torch.set_grad_enabled(training):
                 torch.manual_seed(0)  # for the same dropout
                 logits.append(_called(tried, buffers, [*inputs[:-1], tokens])[:, :-1].float())
         model.train(was_training)
         first, *others = logits
+        if training and not first.requires_grad:
+            raise RequestError(f"{type(model).__name__} detaches its logits from its parameters, so nothing is learned")
         tolerance = 1e-4 * first.nan_to_num(0, 0, 0).abs().max().item()
         for other, (fault, why) in zip(others, _FAULTS.items(), strict=True):
             if not torch.allclose(first, other, rtol=0, atol=tolerance, equal_nan=True):

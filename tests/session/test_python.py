@@ -291,6 +291,7 @@ def masked(logits: Tensor) -> Tensor:
         (bigram(part=Stateful()), r"part\._extra_state is dict"),
         (bigram(logits=lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
         (Normalized, "sees the future: in training mode"),
+        (bigram(logits=Tensor.detach), "detaches its logits from its parameters"),
         (bigram(logits=lambda logits: logits * random.random()), "has other logits each time: in evaluation mode"),
         (bigram(logits=lambda logits: masked(logits + logits.flip(1))), "sees the future: in evaluation mode"),
         (bigram(logits=lambda logits: logits * math.nan), r"the loss is nan"),
