@@ -79,11 +79,12 @@ def text(
     anything but the defaults, and UserError if nothing can be written there.
     """
     files = files_of(path)
-    source = Source(files, separator.encode())
+    keys = ("encoding", "tokenizer")
+    source = Source(files, separator.encode(), keys)
     if (split, encoding, newlines) != ("place", "utf-8", "kept"):
         if source.bytes_in_files > IN_MEMORY:
             raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
-        texts = [read_text(file, encoding, _errors(tokenizer)) for file in files]
+        texts = [read_text(file, encoding, _errors(tokenizer), keys) for file in files]
         texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
         return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=Tokens(tokenizer, vocab_size))
     return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
@@ -181,7 +182,7 @@ def tiny_shakespeare() -> str:
 
 
 def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
-    return LongText(Source([download.mahoney(Path(dir), name)]), _MAHONEY_ENDS, _prepared(), tokens)
+    return LongText(Source([download.mahoney(Path(dir), name)], keys=["tokenizer"]), _MAHONEY_ENDS, _prepared(), tokens)
 
 
 def _prepared() -> Path:

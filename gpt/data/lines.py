@@ -149,7 +149,7 @@ def documents(
 
 def _read(file: Path, encoding: str) -> str:
     """The text of a file, in which the line ends of Windows are line ends, too, and no characters to learn."""
-    return read_text(file, encoding).replace("\r\n", "\n")
+    return read_text(file, encoding, keys=["encoding"]).replace("\r\n", "\n")
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

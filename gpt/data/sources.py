@@ -102,9 +102,12 @@ def _below(folder: str) -> Iterator[Path]:
 class Source:
     """Files one after another, with a separator between them, as bytes 0 .. size - 1. Byte order marks are left out."""
 
-    def __init__(self, paths: Sequence[Path], separator: bytes = b"") -> None:
-        """Raises RequestError for anything but regular files, which might never end or never answer."""
-        self.paths, self.separator = tuple(paths), separator
+    def __init__(self, paths: Sequence[Path], separator: bytes = b"", keys: Sequence[str] = ()) -> None:
+        """`keys` of encoding, tokenizer are those that the user can set for a file that is not UTF-8.
+
+        Raises RequestError for anything but regular files, which might never end or never answer.
+        """
+        self.paths, self.separator, self._keys = tuple(paths), separator, keys
         states = [_state(path) for path in paths]
         self.sizes = [state.st_size for state in states]  # in bytes
         listed = [f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in zip(paths, states, strict=True)]
@@ -221,20 +224,19 @@ class Source:
         i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
         byte = offset - self.starts[i] + self._marks[i]
         sample = _read(self.paths[i], max(0, byte - _SAMPLE) & ~3, (byte + _SAMPLE) & ~3)
-        return RequestError(
-            f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){_advice(_read(self.paths[i], 0, 8), sample)}; "
-            "data.tokenizer=bytes reads any file"
-        )
+        advice = _advice(_read(self.paths[i], 0, 8), sample, can_name="encoding" in self._keys)
+        other = "; data.tokenizer=bytes reads any file" if "tokenizer" in self._keys else ""
+        return RequestError(f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){advice}{other}")
 
 
-def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
+def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict", keys: Sequence[str] = ()) -> str:
     """The text of a file, line endings unchanged, in any encoding that Python knows.
 
     Devices and pipes, which might never end or never answer, are refused, and files of the kernel, whose size is 0.
-    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8. Raises RequestError if the file is missing,
-    empty or not in this encoding.
+    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8; `keys` are those of `Source`. Raises
+    RequestError if the file is missing, empty or not in this encoding.
     """
-    source = Source([path])
+    source = Source([path], keys=keys)
     if encoding == "utf-8":
         return source.text(errors)
     try:
@@ -296,15 +298,18 @@ def lines_of(content: str) -> list[str]:
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
 
 
-def _advice(beginning: bytes, sample: bytes) -> str:
-    """What a file seems to be that begins like this and has these bytes somewhere, and what to do."""
+def _advice(beginning: bytes, sample: bytes, *, can_name: bool) -> str:
+    """What a file seems to be that begins like this and has these bytes somewhere, and what to do.
+
+    `can_name`: whether the user can name its encoding.
+    """
     import charset_normalizer  # slow to import
 
     for kind, sign in _SIGNS.items():
         if beginning.startswith(sign):
             return f", but {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'"
     if name := _wide(beginning, sample):
-        return f", but {name}: add data.encoding={name}"
+        return f", but {name}: {f'add data.encoding={name}' if can_name else 'convert it to UTF-8'}"
     if _has_zeros(sample):
         return ", but has null bytes"
     lines = [line for line in sample.splitlines() if not line.isascii()]  # the first and the last may be cut
@@ -312,7 +317,8 @@ def _advice(beginning: bytes, sample: bytes) -> str:
     if not found:
         return ""
     shown = [f"{match.encoding} ({_part_beyond_ascii(str(match))!r})" for match in found]
-    return f", but perhaps {' or '.join(shown)}: add data.encoding={found[0].encoding} if that reads right"
+    remedy = f"add data.encoding={found[0].encoding} if that reads right" if can_name else "convert it to UTF-8"
+    return f", but perhaps {' or '.join(shown)}: {remedy}"
 
 
 def _part_beyond_ascii(text: str) -> str:

@@ -209,9 +209,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error_and_leaves_nothing_hal
 def test_what_is_not_text_is_named_with_its_byte_and_a_place_that_cannot_be_written_with_another(file: Path) -> None:
     other = file.with_name("b")
     other.write_bytes(b"y" * 2500 + b"\xff" + b"y" * 3000)
-    with pytest.raises(
-        RequestError, match=r"b is not UTF-8 text \(byte 2500 is not\), but perhaps .*add data.encoding="
-    ):
+    with pytest.raises(RequestError, match=r"b is not UTF-8 text \(byte 2500 is not\), but perhaps "):
         _ = opened(file, other).characters
     shutil.rmtree(file.parent / "prepared")
     (file.parent / "prepared").write_text("a file")

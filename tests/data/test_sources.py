@@ -12,7 +12,7 @@ from gpt.base.errors import RequestError
 from gpt.data.corpora import text
 from gpt.data.corpus import TextCorpus
 from gpt.data.lines import documents
-from gpt.data.sources import divided, lines_in
+from gpt.data.sources import divided, lines_in, read_text
 
 
 @given(st.text("ab\r\n\u2028", min_size=1), st.floats(0.05, 0.95))
@@ -135,6 +135,20 @@ def test_a_text_with_null_characters_is_not_taken_for_utf_16(name: str, between:
     (tmp_path / "a").write_text(names)
     with pytest.raises(RequestError, match=r"is not UTF-8 text \(byte \d+ is not\), but has null bytes; "):
         corpus(tmp_path / "a")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1251", None])
+def test_only_keys_that_the_command_has_are_advised(encoding: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes((WRITTEN["ru"] * 10).encode(encoding) if encoding else random.Random(1).randbytes(5000))
+    said = []
+    for read in (corpus, lambda path: documents(str(path), "\n", 0.9), read_text):
+        with pytest.raises(RequestError, match="is not UTF-8 text") as error:
+            read(path)
+        said.append(str(error.value))
+    assert ["add data.encoding=" in advice for advice in said] == [bool(encoding), bool(encoding), False]
+    assert ["data.tokenizer=" in advice for advice in said] == [True, False, False]
+    assert said[2].endswith("convert it to UTF-8" if encoding else "is not)")
 
 
 def test_copies_are_in_one_split_or_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
