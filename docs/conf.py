@@ -16,7 +16,7 @@ _GENERATED.mkdir(parents=True, exist_ok=True)  # before Sphinx looks for it
 _PACKAGES = str(distribution("sphinx-mathjax-offline").locate_file(""))
 _MATHJAX = Path(_PACKAGES, "sphinx-mathjax-offline/static/mathjax/tex-svg.js")
 
-project = "GPT from scratch"
+project = html_title = "gpt-ladder"
 author = "the gpt-ladder authors"
 project_copyright = author
 
@@ -37,7 +37,6 @@ nitpicky = True
 
 templates_path = ["_templates"]  # the search page with a heading, which the theme's lacks
 html_theme = "furo"
-html_title = "GPT from scratch"
 html_static_path = ["_static", str(_GENERATED), str(_MATHJAX)]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]

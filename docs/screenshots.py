@@ -1,10 +1,9 @@
-"""Take the pictures of the playground that the README and docs/playground.md show.
+"""Take the pictures of the playground that docs/playground.md shows.
 
     python docs/screenshots.py
 
 This trains v3 and v5 with their documented settings, once, in docs/_generated/screenshots, and opens them in the
-machine's Chromium with Playwright (`pip install -e '.[test]'`). The README's moving picture is v5 that learns in the
-page, in the static form of the playground.
+machine's Chromium with Playwright (`pip install -e '.[test]'`).
 """
 
 import argparse
@@ -15,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +24,7 @@ _REPOSITORY = Path(__file__).parents[1]
 _IMAGES = _REPOSITORY / "docs" / "images"
 _RUNS = _REPOSITORY / "docs" / "_generated" / "screenshots"
 _STAGES = ("v3", "v5")
-_MOST_FRAMES = 24
 _PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"  # which the page suggests
-_FRAME, _LAST_FRAME = 450, 3000  # milliseconds
 
 
 def main() -> None:
@@ -42,15 +38,6 @@ def main() -> None:
     with _chromium() as browser, _address(*playground) as address:
         _compared(browser, address).save(_IMAGES / "playground.png", optimize=True)
         _attention(browser, address).save(_IMAGES / "playground_attention.png", optimize=True)
-    with tempfile.TemporaryDirectory() as site, _chromium() as browser:
-        command = [sys.executable, "play.py", f"runs={_RUNS / 'v5'}", f"out={site}/v5"]  # static, to train in the page
-        subprocess.run(command, cwd=_REPOSITORY, check=True)
-        with _address("-u", "-m", "http.server", "--bind=127.0.0.1", f"--directory={site}/v5", "0") as address:
-            frames = _training(browser, address)
-        frames[0].save(
-            _IMAGES / "playground.webp", save_all=True, append_images=frames[1:], quality=70, method=6, loop=0,
-            duration=[_FRAME] * (len(frames) - 1) + [_LAST_FRAME],
-        )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -110,21 +97,6 @@ def _attention(browser: Any, address: str) -> Image.Image:
     page = _opened(browser, address, 1280, 1760)
     _select(page, "win")
     return _picture(page)
-
-
-def _training(browser: Any, address: str) -> list[Image.Image]:
-    """v5 while it learns, as a page of the course shows it."""
-    page = _opened(browser, f"{address}/?embed&train", 720, 1300)
-    train = page.locator("#training .primary")  # whose name changes
-    frames = [_picture(page)]
-    train.click()
-    page.wait_for_selector("#training .progress:has-text('iteration')")
-    while not train.is_disabled():
-        frames.append(_picture(page))
-        page.wait_for_timeout(300)
-    _settle(page)
-    step = -(-len(frames) // _MOST_FRAMES)
-    return [*frames[::step], _picture(page)]
 
 
 if __name__ == "__main__":

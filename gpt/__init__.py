@@ -1,4 +1,4 @@
-"""GPT from scratch: one module per stage, one training loop for all of them.
+"""gpt-ladder: one module per stage, one training loop for all of them.
 
     run = gpt.train("model=v5", "training.max_iters=500")
     run = gpt.load("runs/2026-01-31/12-00-00_v5_seed1337")

@@ -158,5 +158,5 @@ def _part(model: nn.Module, block: nn.Module, name: str, known: tuple[str, str] 
     is_torchs = type(module).__module__.startswith("torch.") and not isinstance(module, nn.Linear)
     label = own or (type(module).__name__ if is_torchs else name.rpartition(".")[2].replace("_", " "))
     places = [module, block.get_submodule(name.partition(".")[0]), model]
-    rungs = [re.match(r"gpt\.models\.(v\d+)_", type(place).__module__) for place in places]
-    return Part(name, label, next((rung[1] for rung in rungs if rung), None))
+    stages = [re.match(r"gpt\.models\.(v\d+)_", type(place).__module__) for place in places]
+    return Part(name, label, next((stage[1] for stage in stages if stage), None))

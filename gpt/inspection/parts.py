@@ -18,13 +18,13 @@ from torch.overrides import TorchFunctionMode
 from gpt.inspection.branches import Call, alike, all_branches, blocks, units_of
 from gpt.models.rotary import RotaryPositions
 
-_RUNG = re.compile(r"gpt\.models\.v\d+_\w+")
+_ON_LADDER = re.compile(r"gpt\.models\.v\d+_\w+")
 _AROUND = ("embedding.token", "expected", "trust", "norm")
 
 
 def can_be_opened(model: nn.Module) -> bool:
     """Whether `Inside` knows the stage: the ladder's, whose modules are gpt/models/v*.py, if its blocks attend."""
-    if not _RUNG.fullmatch(type(model).__module__):
+    if not _ON_LADDER.fullmatch(type(model).__module__):
         return False
     return hasattr(model, "table") or all(hasattr(block, "attention") for block in blocks(model).values())
 

@@ -21,7 +21,7 @@ def test_stages_are_sorted_by_the_ladder_and_ablations_are_apart() -> None:
     ]  # fmt: skip
 
 
-def test_the_experiment_ladder_trains_the_small_rungs_in_their_order() -> None:
+def test_the_experiment_ladder_trains_the_small_stages_in_their_order() -> None:
     experiment = yaml.safe_load((REPOSITORY / "conf" / "experiment" / "ladder.yaml").read_text())
     assert experiment["hydra"]["sweeper"]["params"]["model"] == ",".join(SMALL)
     assert f"model={','.join(SMALL)} " in (REPOSITORY / "conf" / "train.yaml").read_text()

@@ -1,9 +1,19 @@
 """The README: short, and what it shows and leads to is there."""
 
 import re
+import sys
 import tomllib
+from pathlib import Path
 
+from PIL import Image
+
+import gpt
+from exercises import check
 from tests.conftest import REPOSITORY
+from tests.exercises.test_exercises import module_of, solved
+
+sys.path.insert(0, str(REPOSITORY / "docs"))
+import learning
 
 README = (REPOSITORY / "README.md").read_text()
 RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
@@ -12,7 +22,40 @@ RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
 def test_the_readme_is_short_and_puts_the_course_before_the_reference() -> None:
     assert len(README.split()) < 700
     headings = re.findall(r"^## (.*)", README, re.MULTILINE)
-    assert headings == ["Two commands", "The course", "Is it right?", "Reference"]
+    assert headings == ["What the stages write", "The course", "Is it right?", "Reference"]
+
+
+def test_the_project_has_one_name() -> None:
+    name = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["name"]
+    for page in ("README.md", "docs/index.md"):
+        assert (REPOSITORY / page).read_text().startswith(f"# {name}\n")
+    assert f'project = html_title = "{name}"' in (REPOSITORY / "docs" / "conf.py").read_text()
+    assert f'title: "{name}: ' in (REPOSITORY / "CITATION.cff").read_text()
+
+
+def test_the_moving_picture_is_small() -> None:
+    (path,) = re.findall(r"^!\[.*\]\((.*)\)$", README, re.MULTILINE)
+    assert (REPOSITORY / path).stat().st_size < 500_000
+    with Image.open(REPOSITORY / path) as picture:
+        assert picture.width <= 720
+        assert picture.height <= 480
+        assert picture.n_frames > 20
+
+
+def test_the_moving_picture_has_a_frame_for_each_snapshot(tmp_path: Path) -> None:
+    short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "device=cpu"]
+    gpt.train("model=v1", "checkpoint.snapshots=2", *short, folder=tmp_path / "run")
+    first, *_, last = frames = learning.frames(tmp_path / "run")
+    assert len(frames) == 3
+    assert first.size == (720, 360)
+    left = (0, 50, 440, 360)  # the text
+    assert first.crop(left).tobytes() != last.crop(left).tobytes()
+
+
+def test_the_answer_of_the_exercise_is_what_a_reader_gets(tmp_path: Path) -> None:
+    attempt = solved("v2").replace("/ D**0.5", "/ D")
+    answer = str(check("v2", module_of(attempt, tmp_path).Head))
+    assert f"```\n{answer}\nEdit exercises/v2.py. " in README
 
 
 def test_the_texts_of_the_stages_are_the_beginnings_of_those_in_the_results() -> None:

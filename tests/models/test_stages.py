@@ -118,7 +118,7 @@ def test_v7_drops_attention_weights_and_the_output_of_both_branches() -> None:
 MODULES = Path(models.__file__).parent
 
 
-def test_each_rung_is_a_file_that_differs_from_the_one_before_by_little_more_than_the_idea() -> None:
+def test_each_stage_is_a_file_that_differs_from_the_one_before_by_little_more_than_the_idea() -> None:
     targets = [stage_config(stage).model["_target_"].split(".") for stage in LADDER]
     files = [MODULES / f"{module}.py" for *_, module, _ in targets]
     assert set(MODULES.glob("v*.py")) == set(files)

@@ -1,0 +1,96 @@
+"""Draw the README's moving picture: the text that v8 writes while it learns.
+
+    python docs/learning.py
+
+This trains v8 with the recipe of record 12, once, in docs/_generated/learning, and draws a frame for each snapshot: the
+loss over the validation split, and a text that is sampled with the same random numbers every time.
+"""
+
+import io
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from PIL import Image
+
+_HERE = Path(__file__).parent
+sys.path[:0] = [str(_HERE), str(_HERE / "_ext")]  # pictures and what they import, as in conf.py
+
+from course_runs import corpus  # noqa: E402
+from pictures.theme import THEMES  # noqa: E402
+
+import gpt  # noqa: E402
+
+_RUN = _HERE / "_generated" / "learning"
+_PICTURE = _HERE / "images" / "learning.webp"
+_COLUMNS, _LINES = 46, 13  # of the text
+_FRAME, _END = 400, 4000  # milliseconds
+_PAPER, _KNOWN, _OTHER = "#0d1117", "#f0f3f6", "#7d8590"
+
+
+def main() -> None:
+    """Train v8 if it has not been trained, and replace the picture."""
+    settings = ["experiment=records/12_shuffled", "checkpoint.snapshots=36", "device=cpu"]
+    command = [sys.executable, "train.py", *settings, f"hydra.run.dir={_RUN}", "resume=auto"]
+    subprocess.run(command, cwd=_HERE.parent, check=True)
+    first, *others = frames(_RUN)
+    duration = [3 * _FRAME, *[_FRAME] * (len(others) - 1), _END]
+    first.save(_PICTURE, save_all=True, append_images=others, lossless=True, method=6, loop=0, duration=duration)
+
+
+def frames(run: Path) -> list[Image.Image]:
+    """A picture of the run at each of its snapshots."""
+    text = corpus()
+    words = set(map(_bare, text.train.split()))
+    pictures: list[Image.Image] = []
+    losses: dict[int, float] = {}  # by iteration
+    opened = gpt.load(run, device="cpu")
+    for iteration in opened.run.snapshots():
+        trained = gpt.load(run, weights=iteration, device="cpu")
+        losses[iteration] = trained.loss(text.val)
+        written = "ROMEO:" + trained.generate("ROMEO:", tokens=_COLUMNS * _LINES, temperature=0.8)
+        with mpl.rc_context(THEMES["dark"]):
+            figure = _drawn(opened.config.stage, losses, opened.config.training.max_iters, written, words)
+            content = io.BytesIO()
+            figure.savefig(content, dpi=100, facecolor=_PAPER)
+        drawn = Image.open(content).convert("RGB")
+        pictures.append(drawn.quantize(24, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB"))
+    return pictures
+
+
+def _drawn(stage: str, losses: dict[int, float], max_iters: int, text: str, words: set[str]) -> Figure:
+    """The text, in which the words of the training text are white, beside the losses until then."""
+    figure = Figure(figsize=(7.2, 3.6), layout="none")
+    wrap = textwrap.TextWrapper(_COLUMNS, break_on_hyphens=False).wrap
+    lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
+    for number, line in enumerate(lines[:_LINES]):
+        known = re.sub(r"\S+", lambda word: word[0] if _bare(word[0]) in words else " " * len(word[0]), line)
+        other = re.sub(r"\S+", lambda word: " " * len(word[0]) if _bare(word[0]) in words else word[0], line)
+        for part, colour in ((known, _KNOWN), (other, _OTHER)):
+            y = 0.8 - 0.058 * number
+            figure.text(0.03, y, part, color=colour, parse_math=False, family="monospace", fontsize=11)
+    iteration, loss = list(losses.items())[-1]
+    heading: dict[str, Any] = {"y": 0.91, "fontsize": 14, "weight": "bold"}
+    figure.text(0.03, s=f"{stage}, iteration {iteration:,}", color=_KNOWN, **heading)
+    figure.text(0.97, s=f"loss {loss:.2f}", color="C0", ha="right", **heading)
+    axes = figure.add_axes((0.71, 0.15, 0.26, 0.69), facecolor="none")
+    axes.plot(list(losses), list(losses.values()), linewidth=2)
+    axes.plot(iteration, loss, "o", color="C0")
+    axes.set_xscale("symlog", linthresh=10)
+    axes.set(xlim=(0, 1.2 * max_iters), ylim=(1, 5), xlabel="iteration", yticks=range(1, 6))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid()
+    return figure
+
+
+def _bare(word: str) -> str:
+    return word.strip(".,;:!?'&-").lower()
+
+
+if __name__ == "__main__":
+    main()
