@@ -65,7 +65,8 @@ def frames(run: Path) -> list[Image.Image]:
 
 def _drawn(stage: str, losses: dict[int, float], max_iters: int, text: str, words: set[str]) -> Figure:
     """The text, in which the words of the training text are white, beside the losses until then."""
-    figure = Figure(figsize=(7.2, 3.6), layout="none")
+    figure = Figure(figsize=(7.2, 3.6))
+    figure.set_layout_engine("none")
     wrap = textwrap.TextWrapper(_COLUMNS, break_on_hyphens=False).wrap
     lines = [part for line in text.split("\n") for part in wrap(line) or [""]]
     for number, line in enumerate(lines[:_LINES]):
