@@ -21,7 +21,7 @@ from gpt.base.choices import PathNames
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Targets
-from gpt.data.corpus import TextCorpus
+from gpt.data.corpus import SubwordCount, TextCorpus, Tokens
 from gpt.data.sources import (
     IN_MEMORY,
     Encoding,
@@ -34,6 +34,7 @@ from gpt.data.sources import (
     with_copies,
 )
 from gpt.data.tokenizer import TextTokenizer
+from gpt.data.tokenizers import TokenKind
 
 _MOST_CHARACTERS = 10**7
 _PAUSE, _END = ".", "\n"
@@ -55,21 +56,24 @@ class Lines(TextCorpus):
         """Its splits, and what the targets in them are."""
         return [*super().parts(), f"answers of {self.answer} after {self.separator!r}"]
 
-    @property
-    def padding(self) -> str:
-        """A character that makes short lines as long as the longest; it is never a target."""
-        return _END
+    def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> list[tuple[list[int], int]]:
+        """The token ids of each line of a split, and the place of its first target.
 
-    def examples(self, split: str, block_size: int) -> list[tuple[str, int]]:
-        """The lines of a split, each with the place of its first target. Raises RequestError if one is too long."""
-        lines = getattr(self, split).removesuffix(_END).split(_END)
-        if self.separator is None:
-            found = [(line, len(line) - self.answer) for line in lines]
-        else:
-            found = [(line + _END, line.index(self.separator) + len(self.separator)) for line in lines]
-        longest = max(len(line) for line, _ in found)
-        if longest - 1 > block_size:
-            raise RequestError(f"a line has {longest - 1} characters before its last: raise model.block_size")
+        Question and answer are encoded apart, as a question is when it is a prompt. Raises RequestError if one of them
+        is too long, or has a character that the vocabulary lacks.
+        """
+        found = []
+        for line in getattr(self, split).removesuffix(_END).split(_END):
+            if self.separator is None:
+                question, answer = line[: -self.answer], line[-self.answer :]
+            else:
+                end = line.index(self.separator) + len(self.separator)
+                question, answer = line[:end], line[end:] + _END
+            ids = _ids(tokenizer, question)
+            found.append((ids + _ids(tokenizer, answer), len(ids)))
+        longest = max(len(ids) for ids, _ in found) - 1
+        if longest > block_size:
+            raise RequestError(f"a line has {longest} {tokenizer.unit}s before its last: raise model.block_size")
         return found
 
 
@@ -77,8 +81,8 @@ class Lines(TextCorpus):
 class Documents(Lines):
     """Windows that begin with a document or within it, and end with it.
 
-    The separator stands before each document, so that its first character is a target, and after it, so that its end
-    is one. Each character is a target once: a document that is longer than a window is cut into windows side by side.
+    The separator stands before each document, so that its first token is a target, and after it, so that its end
+    is one. Each token is a target once: a document that is longer than a window is cut into windows side by side.
     """
 
     answers_only = False
@@ -90,18 +94,13 @@ class Documents(Lines):
         """Also those of the separator, which neither split has if there are only two documents."""
         return "".join(sorted({*super().characters, *self.separator}))
 
-    @property
-    def padding(self) -> str:
-        """Of the separator, which the vocabulary has."""
-        return self.separator[0]
-
-    def examples(self, split: str, block_size: int) -> list[tuple[str, int]]:
-        """The windows of a split, each with the place of its first target."""
-        found = []
+    def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> list[tuple[list[int], int]]:
+        """The token ids of the windows of a split, each with the place of its first target."""
+        found, separator = [], _ids(tokenizer, self.separator)
         for document in getattr(self, split).split(self.separator):
-            text = self.separator + document + self.separator
-            for start in range(0, len(text) - 1, block_size):
-                window, first = text[start : start + block_size + 1], max(1, len(self.separator) - start)
+            ids = separator + _ids(tokenizer, document) + separator
+            for start in range(0, len(ids) - 1, block_size):
+                window, first = ids[start : start + block_size + 1], max(1, len(separator) - start)
                 if first < len(window):
                     found.append((window, first))
         return found
@@ -112,6 +111,8 @@ def questions(
     separator: Annotated[str, Field(min_length=1)],
     train_fraction: TrainFraction,
     encoding: Encoding = "utf-8",
+    tokenizer: TokenKind = "characters",
+    vocab_size: SubwordCount = 1000,
 ) -> Lines:
     """Lines of files, each a question, a separator and its answer; a random part of them is for validation.
 
@@ -127,7 +128,8 @@ def questions(
                     f"line {number} of {file} has no {separator!r} between question and answer: {line[:40]!r}"
                 )
             found[line] = None
-    return Lines(*divided(list(found), train_fraction), separator=separator)
+    splits = divided(list(found), train_fraction)
+    return Lines(*splits, tokens=Tokens(tokenizer, vocab_size), separator=separator)
 
 
 def documents(
@@ -135,6 +137,8 @@ def documents(
     separator: Annotated[str, Field(min_length=1)],
     train_fraction: TrainFraction,
     encoding: Encoding = "utf-8",
+    tokenizer: TokenKind = "characters",
+    vocab_size: SubwordCount = 1000,
 ) -> Documents:
     """The documents of files, with a separator between two of them; a random part of them is for validation.
 
@@ -144,7 +148,8 @@ def documents(
     if Source(files).bytes_in_files > IN_MEMORY:
         raise RequestError(f"data=documents is for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
     found = [document for file in files for document in _read(file, encoding).split(separator) if document.strip()]
-    return Documents(*divided(with_copies(found, separator), train_fraction, separator), separator=separator)
+    splits = divided(with_copies(found, separator), train_fraction, separator)
+    return Documents(*splits, tokens=Tokens(tokenizer, vocab_size), separator=separator)
 
 
 def _read(file: Path, encoding: str) -> str:
@@ -182,6 +187,11 @@ def repeat(length: Annotated[int, Field(ge=1, le=1000)], distance: Distance, siz
     return _lines(f"repeat {length} {distance} {size}", line, size, answer=length)
 
 
+def _ids(tokenizer: TextTokenizer, text: str) -> list[int]:
+    found: list[int] = tokenizer.encode(text).tolist()
+    return found
+
+
 def _lines(seed: str, line: Callable[[random.Random], str], size: int, answer: int) -> Lines:
     """`size` random lines, of which the last tenth is for validation."""
     length = len(line(random.Random(seed)))
@@ -198,20 +208,15 @@ class LineData:
     estimated_over = "random lines"
 
     def __init__(self, corpus: Lines, tokenizer: TextTokenizer, *, block_size: int, device: torch.device | str) -> None:
-        """Raises RequestError if a line does not fit into a window, or if its characters are not a token each."""
-        lines = {split: corpus.examples(split, block_size) for split in ("train", "val")}
-        longest = max(len(line) for of_split in lines.values() for line, _ in of_split)
-        if {split: len(ids) for split, ids in corpus.encoded(tokenizer).items()} != corpus.lengths():
-            raise RequestError(
-                "each character of these lines must be a token, but in the vocabulary of init= some are not: "
-                "train without init="
-            )
+        """Raises RequestError as `Lines.examples` does."""
+        lines = {split: corpus.examples(split, tokenizer, block_size) for split in ("train", "val")}
+        longest = max(len(ids) for of_split in lines.values() for ids, _ in of_split)
         self.sizes, self._lines, self._are_targets, self._counts = tokenizer.sizes, {}, {}, {}
         for split, of_split in lines.items():
-            padded = "".join(line.ljust(longest, corpus.padding) for line, _ in of_split)
-            self._lines[split] = tokenizer.encode(padded).view(-1, longest).to(device)  # (N, longest)
+            padded = [ids + [0] * (longest - len(ids)) for ids, _ in of_split]  # with what is never a target
+            self._lines[split] = torch.tensor(padded, device=device)  # (N, longest)
             places = torch.arange(1, longest)
-            first, last = torch.tensor([(begin, len(line)) for line, begin in of_split]).T[..., None]  # (N, 1) each
+            first, last = torch.tensor([(begin, len(ids)) for ids, begin in of_split]).T[..., None]  # (N, 1) each
             self._are_targets[split] = ((places >= first) & (places < last)).to(device)  # (N, longest - 1)
             self._counts[split] = self._are_targets[split].sum(dim=1).cpu()  # (N)
         self.epoch_tokens = int(self._counts["train"].sum())

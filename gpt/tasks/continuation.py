@@ -111,14 +111,14 @@ class Continuation(Task):
 
     def data(self, corpus: Text, model: nn.Module, device: torch.device) -> Data:
         """Windows of the model's block_size, or lines, which RequestError refuses to a stage that remembers a text."""
-        if left_out := self.left_out(corpus):
-            unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
-            self._warn(left_out.count, unknown)
         T, remembers = block_size_of(model), isinstance(model, Remembering)
         if isinstance(corpus, Lines):
             if remembers:
                 raise RequestError("a stage that counts n-grams is for a text, not for lines with an answer each")
             return LineData(corpus, self.tokenizer, block_size=T, device=device)
+        if left_out := self.left_out(corpus):
+            unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
+            self._warn(left_out.count, unknown)
         data = TextData(corpus, self.tokenizer, block_size=T, with_starts=remembers, device=device)
         if isinstance(model, Remembering):
             model.remember(data.ids("train"))

@@ -10,10 +10,8 @@ from gpt.base.errors import RequestError
 from gpt.data import lines as module
 from gpt.data.batch import IGNORED
 from gpt.data.lines import LineData, documents, questions, recall, repeat
-from gpt.data.tokenizer import TextTokenizer
-from gpt.data.tokenizers.bytes import ByteTokenizer
+from gpt.data.tokenizers import built_for
 from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.data.tokenizers.subwords import BytePairs
 from gpt.training.metrics import accuracy
 from tests.conftest import Script
 
@@ -85,23 +83,22 @@ def test_lines_that_do_not_fit_are_refused(message: str, arguments: list[str], c
     assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
 
 
-@pytest.mark.parametrize("tokenizer", [BytePairs.trained_on(["...." * 9], 300), CharTokenizer("\n.:abcdef")])
-def test_lines_whose_characters_are_not_a_token_each_are_refused(tokenizer: TextTokenizer) -> None:
-    """The vocabulary of another run may have longer tokens, or lack characters."""
-    corpus = repeat(length=4, distance=8, size=100)
-    assert LineData(corpus, ByteTokenizer(), block_size=20, device="cpu").epoch_tokens == 4 * 90
-    with pytest.raises(RequestError, match="each character of these lines must be a token"):
-        LineData(corpus, tokenizer, block_size=20, device="cpu")
+def test_a_character_that_a_vocabulary_lacks_is_named() -> None:
+    """That of init= may be another one."""
+    with pytest.raises(RequestError, match=r"the character 'g' .* is not in the vocabulary"):
+        LineData(repeat(length=4, distance=8, size=100), CharTokenizer("\n.:abcdef"), block_size=20, device="cpu")
 
 
+KINDS = ["characters", "bytes", "subwords", "words"]
 QUESTIONS = [f"{a}+{b}={a + b}" for a in range(12) for b in range(12)]
 
 
-def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_questions_only_the_answers_and_their_ends_are_targets(kind: str, tmp_path: Path) -> None:
     (tmp_path / "sums.txt").write_text("\n".join([*QUESTIONS, QUESTIONS[0], ""]))
-    corpus = questions(str(tmp_path / "sums.txt"), "=", 0.9)
+    corpus = questions(str(tmp_path / "sums.txt"), "=", 0.9, tokenizer=kind)
     assert sorted((corpus.train + corpus.val).splitlines()) == sorted(QUESTIONS)  # each once
-    tokenizer = CharTokenizer(corpus.characters)
+    tokenizer = built_for(corpus)
     data = LineData(corpus, tokenizer, block_size=8, device="cpu")
     whole = data.every_target_once("val", tokens_per_pass=20)
     rows = [row for batch in whole for row in zip(batch.inputs[0], batch.targets, strict=True)]
@@ -109,8 +106,28 @@ def test_of_questions_only_the_answers_and_their_ends_are_targets(tmp_path: Path
     assert [tokenizer.decode(inputs).split("\n")[0] for inputs, _ in rows] == lines
     answers = [tokenizer.decode(targets[targets != IGNORED]) for _, targets in rows]
     assert answers == [line.partition("=")[2] + "\n" for line in lines]
-    assert whole.count == whole.of == sum(map(len, answers))
-    assert data.epoch_tokens == sum(len(line.partition("=")[2]) + 1 for line in corpus.train.splitlines())
+    assert whole.count == whole.of == sum(len(tokenizer.encode(answer)) for answer in answers)
+    of_training = [line.partition("=")[2] + "\n" for line in corpus.train.splitlines()]
+    assert data.epoch_tokens == sum(len(tokenizer.encode(answer)) for answer in of_training)
+
+
+def test_documents_of_words_are_written_and_measured_per_character(called: Script, tmp_path: Path) -> None:
+    tales = [f"{name} met {friend}\nand told {friend} of the fox" for name in FRIENDS for friend in FRIENDS]
+    (tmp_path / "tales.txt").write_text("\n\n".join(tales))
+    own = ["data=documents", "data.path=tales.txt", r"data.separator='\n\n'", "data.tokenizer=words"]
+    short = ["model=v2", "model.block_size=4", "training.max_iters=300", "training.learning_rate=0.01"]
+    estimates = ["training.eval_interval=300", "training.eval_iters=1", "hydra.run.dir=run"]
+    done = called("train.py", *own, *short, *estimates, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    over = json.loads((tmp_path / "run" / "summary.json").read_text())["exact"]["over"]
+    texts = [tale + "\n\n" for tale in documents(str(tmp_path / "tales.txt"), "\n\n", 0.9).val.split("\n\n")]
+    assert over["characters"] == sum(map(len, texts))
+    assert over["count"] < over["characters"] / 2
+    done = called("generate.py", "run=run", r"prompt='\n\n'", r"stop='\n\n'", "tokens=40", cwd=tmp_path)
+    assert set(done.stdout.split()) & {"met", "told", "fox"}, done.stdout
+
+
+FRIENDS = ["Anna", "Otto", "Hannah", "Bob", "Eve"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
@@ -123,17 +140,18 @@ def test_files_of_windows_are_the_same_questions_and_documents(encoding: str, tm
     assert documents(windows, "\n", 0.9, encoding) == documents(unix, "\n", 0.9)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("separator", "block_size"), [("\n", 100), ("--", 3), ("--", 1), ("<|end|>", 4)])
-def test_every_character_of_a_document_and_its_end_are_targets_once_and_windows_stay_within(
-    separator: str, block_size: int, tmp_path: Path
+def test_every_token_of_a_document_and_its_end_are_targets_once_and_windows_stay_within(
+    separator: str, block_size: int, kind: str, tmp_path: Path
 ) -> None:
     names = [f"{letter}{'xyz' * length}{length}" for length in range(4) for letter in "abcdefgh"]
     for part in (0, 1):
         (tmp_path / f"{part}.txt").write_text(separator.join(names[part::2]) + separator)
-    corpus = documents(str(tmp_path), separator, train_fraction=0.8)
+    corpus = documents(str(tmp_path), separator, train_fraction=0.8, tokenizer=kind)
     assert not corpus.answers_only
     assert sorted((corpus.train + separator + corpus.val).split(separator)) == sorted(names)
-    tokenizer = CharTokenizer(corpus.characters)
+    tokenizer = built_for(corpus)
     data = LineData(corpus, tokenizer, block_size=block_size, device="cpu")
     for split in ("train", "val"):
         own, targets = getattr(corpus, split).split(separator), ""
