@@ -52,6 +52,8 @@ def divided(training: Sequence[str]) -> Base:
     given = {override.key_or_group: override for override in typed}
     if "resume" in given:
         raise RequestError("resume= is for train.py: to continue a search, repeat its command")
+    if "hydra.run.dir" in given:
+        raise RequestError("hydra.run.dir= is for train.py: study=FOLDER names the folder of a search")
     fixed = [text for text, override in zip(training, typed, strict=True) if not override.is_sweep_override()]
     with composition(fixed, StudyConfig.model_fields) as (_, settings):
         chosen = settings.runtime.choices
