@@ -6,6 +6,7 @@ This trains v8 with the recipe of record 12, once, in docs/_generated/learning, 
 loss over the validation split, and a text that is sampled with the same random numbers every time.
 """
 
+import argparse
 import io
 import re
 import subprocess
@@ -35,6 +36,8 @@ _PAPER, _KNOWN, _OTHER = "#0d1117", "#f0f3f6", "#7d8590"
 
 def main() -> None:
     """Train v8 if it has not been trained, and replace the picture."""
+    description = "Draw the README's moving picture: the text that v8 writes while it learns."
+    argparse.ArgumentParser(description=description).parse_args()
     settings = ["experiment=records/12_shuffled", "checkpoint.snapshots=36", "device=cpu"]
     command = [sys.executable, "train.py", *settings, f"hydra.run.dir={_RUN}", "resume=auto"]
     subprocess.run(command, cwd=_HERE.parent, check=True)

@@ -17,7 +17,7 @@ the Markdown is whole wherever it is read:
     <!-- graph -->                                               the steps of the graph that the site shows here
 
 Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
-makes more of pictures, results, seeds and live stages on the site.
+makes more of pictures, results, seeds, the ladder, the graph and live stages on the site.
 """
 
 import argparse

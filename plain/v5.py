@@ -1,4 +1,4 @@
-"""v5 on one page: residual connections. Each branch adds to its input.
+"""v5 on one page: residual connections, with a projection at the end of each branch and a wider feed-forward layer.
 
 python plain/v5.py [ITERATIONS] trains the weights of python train.py model=v5 device=cpu, bit for bit.
 """
@@ -77,9 +77,9 @@ def generator(purpose):
 
 
 def batch_loss(split, random):
-    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where its windows begin
+    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where the windows begin
     windows = splits[split][starts + torch.arange(T + 1)]  # (B, T + 1)
-    logits = model(windows[:, :-1])  # (B, T, V): for the token after each
+    logits = model(windows[:, :-1])  # (B, T, V): at each position, of the token after it
     return cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())  # (B T, V) and (B T,)
 
 
@@ -93,7 +93,7 @@ torch.manual_seed(SEED)
 model = GPT()
 matrices = [p for p in model.parameters() if p.dim() == 2]
 vectors = [p for p in model.parameters() if p.dim() == 1]
-groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0}]
+groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0}]  # weight decay for the matrices only
 optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
 
 for iteration in range(ITERATIONS + 1):

@@ -1,4 +1,4 @@
-"""v7 on one page: dropout, and a larger model, which could otherwise memorise the text.
+"""v7 on one page: a larger model with longer windows, and dropout, so that it does not memorise the text.
 
 python plain/v7.py [ITERATIONS] trains the weights of python train.py model=v7 device=cpu dtype=float32, bit for bit.
 """
@@ -34,13 +34,13 @@ splits = {"train": ids[:cut], "val": ids[cut:]}
 
 
 def dropout(x):
-    if not torch.is_grad_enabled():  # nothing is dropped in estimates and in the text
+    if not torch.is_grad_enabled():  # drop nothing when estimating the loss or writing a text
         return x
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)  # 64 random bits each
-    numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)  # 16 of them for each value: -2^15 ... 2^15 - 1
-    dropped = round(P * 2**16)  # how many of these 2^16 numbers drop a value: the lowest
+    numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)  # a 16-bit number per value: -2^15 ... 2^15 - 1
+    dropped = round(P * 2**16)  # how many of the 2^16 possible numbers mean "drop": the lowest ones
     kept = numbers >= dropped - 2**15
-    return x * kept * (1 / (1 - dropped / 2**16))  # larger, so that the mean stays
+    return x * kept * (1 / (1 - dropped / 2**16))  # scaled up, so that the mean stays the same
 
 
 class Attention(nn.Module):
@@ -94,9 +94,9 @@ def generator(purpose):
 
 
 def batch_loss(split, random):
-    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where its windows begin
+    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where the windows begin
     windows = splits[split][starts + torch.arange(T + 1)]  # (B, T + 1)
-    logits = model(windows[:, :-1])  # (B, T, V): for the token after each
+    logits = model(windows[:, :-1])  # (B, T, V): at each position, of the token after it
     return cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())  # (B T, V) and (B T,)
 
 
@@ -110,7 +110,7 @@ torch.manual_seed(SEED)
 model = GPT()
 matrices = [p for p in model.parameters() if p.dim() == 2]
 vectors = [p for p in model.parameters() if p.dim() == 1]
-groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0}]
+groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0}]  # weight decay for the matrices only
 optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
 
 for iteration in range(ITERATIONS + 1):
@@ -130,5 +130,5 @@ for number in torch.rand(500, generator=generator("sample/0")):
         p, order = model(torch.tensor([window]))[0, -1].softmax(-1).sort(descending=True)  # (V,) each
     token = order[(p.cumsum(-1) <= number).sum()].item()
     print(vocabulary[token], end="", flush=True)
-    window = [*window, token] if len(window) < T else [*window, token][-(T // 2) :]  # of a full one, the newer half
+    window = [*window, token] if len(window) < T else [*window, token][-(T // 2) :]  # once full, keep the newer half
 print()

@@ -1,4 +1,4 @@
-"""v8 on one page: rotary positions, token shift and squared ReLU; Muon for the matrices.
+"""v8 on one page: rotary positions, token shift and squared ReLU; Muon for the matrices; smaller, without dropout.
 
 python plain/v8.py [ITERATIONS] trains the weights of python train.py model=v8 device=cpu, bit for bit.
 """
@@ -17,9 +17,9 @@ T = 256  # tokens in a window
 C = 128  # channels of a token
 H = 4  # heads
 L = 4  # blocks
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 1e-2  # of Adam, which trains the rest
 MATRIX_LEARNING_RATE = 0.02  # of Muon
-PRECISION = torch.bfloat16  # of its products; in train.py float32 on a CPU that has no instructions for bfloat16
+PRECISION = torch.bfloat16  # of its products; set torch.float32, as train.py does, if the CPU has no bfloat16
 ITERATIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 1800
 EVAL_INTERVAL = 500  # iterations between estimates
 EVAL_ITERS = 200  # batches in an estimate
@@ -36,7 +36,7 @@ splits = {"train": ids[:cut], "val": ids[cut:]}
 
 def rotated(x):  # (B, H, T, D)
     """Rotate pairs of channels by an angle in proportion to the position, each pair more slowly than the one before."""
-    T, D = x.shape[-2:]
+    T, D = x.shape[-2:]  # this window's T, which is shorter while a text begins
     angles = torch.arange(T)[:, None] * 10_000 ** -torch.linspace(0, 1, D // 2)  # (T, D / 2), in radians
     cos, sin = angles.cos(), angles.sin()  # (T, D / 2) each
     a, b = x.chunk(2, dim=-1)  # (B, H, T, D / 2) each
@@ -49,7 +49,7 @@ class Shift(nn.Module):
         self.share = nn.Parameter(torch.zeros(C))
 
     def forward(self, x):  # (B, T, C)
-        previous = pad(x, (0, 0, 1, 0))[:, :-1]  # (B, T, C): the token before each
+        previous = pad(x, (0, 0, 1, 0))[:, :-1]  # (B, T, C): the token before each; zeros before the first
         return torch.lerp(x, previous, self.share)  # (B, T, C)
 
 
@@ -94,7 +94,7 @@ class GPT(nn.Module):
 
 def orthogonalised(x):  # (M, N)
     """Roughly the nearest orthogonal matrix: five steps of a polynomial that brings the singular values close to 1."""
-    if x.shape[0] > x.shape[1]:  # products of wide matrices are smaller
+    if x.shape[0] > x.shape[1]:  # tall: work on its transpose, whose x @ x.T is smaller
         return orthogonalised(x.T).T
     x = x.to(PRECISION)
     x = x / x.norm()
@@ -112,9 +112,9 @@ def generator(purpose):
 
 
 def batch_loss(split, random):
-    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where its windows begin
+    starts = torch.randint(len(splits[split]) - T, (B, 1), generator=random)  # (B, 1): where the windows begin
     windows = splits[split][starts + torch.arange(T + 1)]  # (B, T + 1)
-    logits = model(windows[:, :-1])  # (B, T, V): for the token after each
+    logits = model(windows[:, :-1])  # (B, T, V): at each position, of the token after it
     return cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())  # (B T, V) and (B T,)
 
 
@@ -145,10 +145,10 @@ for iteration in range(ITERATIONS + 1):
         rate = share * MATRIX_LEARNING_RATE
         with torch.no_grad():
             for matrix, momentum in zip(matrices, momenta):
-                momentum.lerp_(matrix.grad, 1 - 0.95)  # the mean of the last gradients
-                update = orthogonalised(matrix.grad.lerp(momentum, 0.95))
+                momentum.lerp_(matrix.grad, 1 - 0.95)  # a running mean of the gradients
+                update = orthogonalised(matrix.grad.lerp(momentum, 0.95))  # of 5% gradient, 95% momentum (Nesterov)
                 matrix.mul_(1 - rate * 0.1)  # weight decay
-                matrix.add_(update, alpha=-rate * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5)
+                matrix.add_(update, alpha=-rate * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5)  # tall: further
 
 # A text of T characters. For each, add up the probabilities, the largest first, until they exceed a random number.
 window = [vocabulary.index("\n")]

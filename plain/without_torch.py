@@ -1,4 +1,4 @@
-"""A GPT without PyTorch, from counts to Adam, in about two minutes: python plain/without_torch.py [ITERATIONS]"""
+"""A GPT without PyTorch, from counts to Adam, in one to two minutes: python plain/without_torch.py [ITERATIONS]"""
 
 import math
 import random
@@ -16,7 +16,7 @@ ids = [vocabulary.index(character) for character in text]
 train, val = ids[:1_000_000], ids[1_000_000:]
 pairs = list(zip(val, val[1:]))
 
-# 1. Counts: b is as likely after a as it was in the text. Each count starts at 1, so that nothing is impossible.
+# 1. Counts: after a, b is as likely as it was in the text. Each count starts at 1, so that nothing is impossible.
 counts = [[1] * V for _ in range(V)]
 for a, b in zip(train, train[1:]):
     counts[a][b] += 1
@@ -93,8 +93,8 @@ def softmax(x):
     return [value * total**-1 for value in exps]
 
 
-# 4. v5 with one head and one block. A matrix is a list of rows, one for each output; a last column of biases is
-# multiplied with 1.
+# 4. v5 with one head and one block. A matrix is a list of rows, one for each output. Its last column, if it has
+# biases, holds them and is multiplied by 1.
 sizes = {"token": (V, C), "position": (T, C), "query": (C, C), "key": (C, C), "value": (C, C)}
 sizes |= {"projection": (C, C + 1), "widen": (4 * C, C + 1), "narrow": (C, 4 * C + 1), "lm_head": (V, C + 1)}
 weights = {
@@ -109,7 +109,7 @@ def linear(name, x):
 
 
 def predictions(window):
-    """The probabilities, V of them, of the token after each one of a window."""
+    """For each token of a window, the probabilities (V of them) of the token after it."""
     stream = [add(weights["token"][i], position) for i, position in zip(window, weights["position"])]
     keys, values = [linear("key", x) for x in stream], [linear("value", x) for x in stream]
     for t, x in enumerate(stream):
@@ -125,7 +125,7 @@ def loss_of(window):
     return dot(logs, [Value(-1 / len(logs))] * len(logs))  # minus their mean
 
 
-# 5. Adam: a step of a parameter is the mean of its last gradients, divided by the root of the mean of their squares.
+# 5. Adam: each step is the running mean of a parameter's gradients, over the root of the running mean of their squares.
 parameters = [parameter for rows in weights.values() for row in rows for parameter in row]
 means, squares = [0.0] * len(parameters), [0.0] * len(parameters)
 history = []  # the losses
@@ -143,7 +143,7 @@ for iteration in range(1, ITERATIONS + 1):
     if iteration % 200 == 0:
         print(f"5. iteration {iteration}: {sum(history[-200:]) / 200:.3f}, the mean of 200 windows", flush=True)
 
-window = [0]
+window = [0]  # the newline, which is first in the vocabulary
 for _ in range(200):
     p = list(predictions(window[-T:]))[-1]
     window += random.choices(range(V), [value.data for value in p])

@@ -114,8 +114,8 @@ def test_a_run_with_its_own_settings_is_a_page(
 @pytest.mark.parametrize(
     ("stage", "settings", "message"),
     [
-        ("v9", [], "format=script is for the stages with a page in plain/, and v9 has none"),
-        ("v8", ["schedule=constant"], "format=script cannot say optimizer=Muon, model.dropout=0\n"),
+        ("v9", [], "format=script is for v1 to v7, and this is a run of v9\n"),
+        ("v8", ["schedule=constant"], "format=script is for v1 to v7, and this is a run of v8\n"),
         (
             "v3",
             ["optimizer=sgd", "training.grad_clip=1"],

@@ -104,9 +104,10 @@ def quoted(
     """Quote the values of keys that take text for Hydra; return the new arguments, and the values of literal keys.
 
     A sweep has no literal keys. Escapes are replaced unless this is a sweep, whose jobs do that, or Python, which has
-    its own. In the values of other keys, 1e3 becomes 1000: Hydra reads 1e3 as a float. No choice of a group is [] to
-    Hydra, and null an error of its own. Raises RequestError for an empty folder, which Hydra would take for the current
-    one, and for ???, which it would take for none.
+    its own. In the values of other keys, 1e3 becomes 1000: Hydra reads 1e3 as a float. null, for no choice of a group,
+    becomes [] where it may have none, and elsewhere a text, so that the error is ours and not Hydra's. Raises
+    RequestError for an empty folder, which Hydra would take for the current one, and for ???, which it would take for
+    none.
     """
     optional = [*SETTING_FILES, *choice_groups(several=True)]
     nulls = dict.fromkeys(choice_groups(), "'null'") | dict.fromkeys(optional, "[]") if schema is TrainConfig else {}

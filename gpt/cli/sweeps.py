@@ -42,7 +42,7 @@ def begin(settings: Any, *, as_json: bool) -> list[Override]:
     Ranges become lists of their values, because Hydra's are not exact. The overrides are [] for a sweeper that chooses
     each job after the previous one. Raises Refusal.
     """
-    if any(word.startswith("hydra.run.dir=") for word in settings.overrides.hydra):
+    if any(word.lstrip("+").startswith("hydra.run.dir=") for word in settings.overrides.hydra):
         raise Refusal("hydra.run.dir= is for one run: hydra.sweep.dir=FOLDER names that of a sweep")
     folder = Path(str(settings.sweep.dir))
     os.environ[_FOLDER] = expanded(str(folder))

@@ -59,8 +59,8 @@ class Lines(TextCorpus):
     def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> list[tuple[list[int], int]]:
         """The token ids of each line of a split, and the place of its first target.
 
-        Question and answer are encoded apart, as a question is when it is a prompt. Raises RequestError if one of them
-        is too long, or has a character that the vocabulary lacks.
+        Question and answer are encoded apart, as a question is when it is a prompt. Raises RequestError if a line
+        has more tokens than fit into a window, or a character that the vocabulary lacks.
         """
         found = []
         for line in getattr(self, split).removesuffix(_END).split(_END):

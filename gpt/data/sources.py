@@ -36,9 +36,10 @@ IN_MEMORY = 2**24  # bytes of a text
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
+# Control characters and errors of decoding, of which a text has few.
+_STRANGE = re.compile("[\x01-\x08\x0e-\x1f\ufffd]")
 # Where a word ends, of GPT-2 and of the tokenizer of words, whatever follows: before white space, and between a letter
 # or digit and a sign. "_" and combining marks belong to a word of the latter.
-_STRANGE = re.compile("[\x01-\x08\x0e-\x1f\ufffd]")
 _WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[!-/:-@[-^`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])")
 _SAMPLE = 2**12  # bytes on each side, to tell an encoding from
 _CANDIDATES, _SHOWN = 3, 30  # encodings, and characters of each
@@ -103,7 +104,7 @@ class Source:
     """Files one after another, with a separator between them, as bytes 0 .. size - 1. Byte order marks are left out."""
 
     def __init__(self, paths: Sequence[Path], separator: bytes = b"", keys: Sequence[str] = ()) -> None:
-        """`keys` of encoding, tokenizer are those that the user can set for a file that is not UTF-8.
+        """`keys`: which of data.encoding and data.tokenizer the user can set, so that an error advises these only.
 
         Raises RequestError for anything but regular files, which might never end or never answer.
         """

@@ -125,9 +125,10 @@ class ComparisonReport:
 
 
 def replaced_by(out: Path) -> list[Path]:
-    """What a comparison replaces that is written to this folder, the record first, or to this picture, if it is there.
+    """The paths that a comparison written to this folder replaces, the record first, or this picture alone.
 
-    Raises RequestError if any of it is not as an earlier comparison wrote it, or if `out` is inside or is a file.
+    They need not exist. Raises RequestError if any is not as an earlier comparison wrote it, or if a file is in the way
+    of the folder.
     """
     if is_picture(out):
         check_below_folder(out.parent)

@@ -48,7 +48,7 @@ def conclude(search: Search, base: Base, request: Request) -> None:
     loss = finished[0].summary.exact if finished and not search.goal.metric else None
     measured = f", measured {loss.objection}" if loss and loss.objection else ""
     unit = f" (nats per {loss.unit}{measured})" if loss else ""
-    log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{search.goal.mean}{unit}")
+    log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{search.goal.over_seeds}{unit}")
     if finished:
         log.info(f"use it: {command('generate')} run={shlex.quote(str(finished[0].folder.path))}")
     length = f" in full, for {full:,} iterations" if full else ""
@@ -158,5 +158,5 @@ def _draw_trials(
     height = axes.get_xaxis_transform()
     axes.plot([*map(place, pruned)], [0.97] * len(pruned), "x", color="grey", label="pruned", transform=height)
     axes.margins(y=0.1)
-    axes.set(xlabel=name, ylabel=(goal.metric or f"{goal.noun} (nats)") + goal.mean)
+    axes.set(xlabel=name, ylabel=(goal.metric or f"{goal.noun} (nats)") + goal.over_seeds)
     axes.grid(alpha=0.3)

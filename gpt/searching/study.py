@@ -79,8 +79,8 @@ class Goal:
         return self.metric or "exact validation loss"
 
     @property
-    def mean(self) -> str:
-        """Over how many seeds its value is averaged, to follow its name or its value."""
+    def over_seeds(self) -> str:
+        """In words, over how many seeds its value is averaged, to follow its name or its value."""
         return f", mean of {len(self.seeds)} seeds" if self.seeds else ""
 
     def of_run(self, summary: Summary) -> float:

@@ -95,7 +95,7 @@ WRONG = [
     ("train.py data=text", "data.path is required: add data.path=VALUE"),
     ("train.py ~model", "model is required: choose one with model=NAME"),
     ("train.py hydra.run.dir=???", "hydra.run.dir= is empty: name a folder"),
-    ("train.py -m seed=1,2 hydra.run.dir=a", "hydra.run.dir= is for one run: hydra.sweep.dir=FOLDER names that of a"),
+    ("train.py -m seed=1,2 ++hydra.run.dir=a", "hydra.run.dir= is for one run: hydra.sweep.dir=FOLDER names that of a"),
     ("train.py experiment=heads hydra.run.dir=a", "hydra.run.dir= is for one run: hydra.sweep.dir=FOLDER names"),
     ("search.py seed=1 model=v1,v2 hydra.run.dir=a", "hydra.run.dir= is for train.py: study=FOLDER names the folder"),
     ("train.py --config-dir", "--config-dir needs a value"),
