@@ -94,7 +94,7 @@ def _drawable(path: str, characters: set[str]) -> set[str]:
     """Those of the characters that a font has and Matplotlib can draw, which cannot draw pictures in colour."""
     from matplotlib.font_manager import get_font
 
-    if "lastresort" in Path(path).name.lower():  # a font that draws a box for every character
+    if "lastresort" in Path(path).name.lower():  # a fallback font, in which every glyph is a box
         return set()
     try:
         font = get_font(path)

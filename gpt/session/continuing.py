@@ -119,11 +119,10 @@ def run_to_continue(request: Request, new: Start | None) -> RunFolder | None:
         return run
     if request.resume is None or destination is None:
         return None
-    if destination.sweep is None and destination.folder is not None:
+    if not request.is_of_sweep and destination.folder is not None:
         run = RunFolder(destination.folder)
         return run if run.is_started() else None
-    is_sweep = destination.sweep is not None
-    runs = started_runs(destination.sweep or destination.runs, is_finished=None if is_sweep else False)
+    runs = started_runs(destination.sweep or destination.runs, is_finished=None if request.is_of_sweep else False)
     return next((run for run in runs if has_same_config(run, new.config, destination.swept)), None)
 
 
