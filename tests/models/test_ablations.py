@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from gpt.exporting.training_graphs import drawing
 from gpt.models import v9_counts
 from gpt.models.ablations.v8 import NormalisedAttention
 from gpt.models.squared_relu import SquaredReLU
@@ -50,6 +51,20 @@ def test_a_twin_of_v6_is_v6_where_the_part_is_zero_or_has_one_head_with_its_para
     one = build("v6_with_one_head")
     torch.testing.assert_close(dict(one.state_dict()), dict(build("v6").state_dict()), atol=0, rtol=0)
     assert [block.attention.n_head for block in one.blocks] == [1, 1, 1]
+
+
+@torch.no_grad()
+def test_the_direct_path_of_v3_adds_its_input_and_scaled_first_weights_are_drawn_as_the_page_is_told() -> None:
+    full, direct = build("v3"), build("v3_with_direct_path")
+    x = full.embedding(IDX)
+    torch.testing.assert_close(direct(IDX), full.lm_head(x + full.attention(x)))
+    scaled = build("v4_with_scaled_init")
+    x = torch.randn(1000, 32)
+    for block in scaled.blocks:
+        assert block.attention.qkv(x).std().item() == pytest.approx(1, abs=0.1)
+        assert block.feed_forward(x).square().mean().item() == pytest.approx(1, abs=0.2)
+    for name, drawn in drawing(scaled).items():
+        assert drawn["drawn"] == "normal" or 0.8 < scaled.get_parameter(name).abs().max() / drawn["scale"] <= 1, name
 
 
 @pytest.mark.parametrize("twin", TWINS)
