@@ -38,7 +38,7 @@ def test_v2_without_scaling_is_v2_with_larger_queries() -> None:
 
 
 def test_a_twin_of_v6_is_v6_where_the_part_is_zero_or_has_one_head_with_its_parameters() -> None:
-    for part in ("positions", "feed_forward"):
+    for part in ("positions", "attention", "feed_forward"):
         full, without = build("v6"), build(f"v6_without_{part}", seed=1)
         assert stage_config(f"v6_without_{part}").training == stage_config("v6").training
         state = full.state_dict()
@@ -54,10 +54,17 @@ def test_a_twin_of_v6_is_v6_where_the_part_is_zero_or_has_one_head_with_its_para
 
 
 @torch.no_grad()
-def test_the_direct_path_of_v3_adds_its_input_and_scaled_first_weights_are_drawn_as_the_page_is_told() -> None:
+def test_the_plus_signs_of_v5_in_v3_and_v4_and_scaled_first_weights_that_are_drawn_as_the_page_is_told() -> None:
     full, direct = build("v3"), build("v3_with_direct_path")
     x = full.embedding(IDX)
     torch.testing.assert_close(direct(IDX), full.lm_head(x + full.attention(x)))
+    full, residual = build("v4"), build("v4_with_residuals", seed=1)
+    full.load_state_dict(residual.state_dict())
+    x = full.embedding(IDX)
+    for block in full.blocks:
+        x = x + block.attention(x)
+        x = x + block.feed_forward(x)
+    torch.testing.assert_close(residual(IDX), full.lm_head(x))
     scaled = build("v4_with_scaled_init")
     x = torch.randn(1000, 32)
     for block in scaled.blocks:

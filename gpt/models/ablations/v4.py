@@ -5,7 +5,8 @@ from typing import Any
 from torch import nn
 
 from gpt.base.choices import Depth, Length, Size
-from gpt.models import v4_blocks
+from gpt.models import v4_blocks, v5_residual
+from gpt.models.v3_feed_forward import FeedForward
 
 
 class Linear(nn.Linear):
@@ -33,3 +34,13 @@ class WithScaledInit(v4_blocks.GPT):
         for block in self.blocks:
             block.attention.qkv = Linear(n_embd, 3 * n_embd, bias=False, gain=3**0.5)
             block.feed_forward[0] = Linear(n_embd, n_embd, bias=True, gain=6**0.5)
+
+
+class WithResiduals(v5_residual.GPT):
+    """With v5's plus signs, but neither its projections nor its wider feed-forward layers."""
+
+    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
+        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer)
+        block: Any
+        for block in self.blocks:
+            block.attention.projection, block.feed_forward = nn.Identity(), FeedForward(n_embd)
