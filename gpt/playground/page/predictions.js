@@ -141,6 +141,22 @@ export function choose(x, uniform, sampling, ids) {
   return last;
 }
 
+/**
+ * The tokens that follow others, one after another without an end, each chosen after at most `T` before it.
+ * @param {(window: number[]) => Promise<Values>} predict The logits after a window.
+ * @param {number[]} before
+ * @param {() => number} uniform
+ * @param {Sampling} sampling
+ */
+export async function* continued(predict, before, T, uniform, sampling) {
+  const ids = before.slice(-T); // no stage reads more of it
+  for (;;) {
+    const next = choose(await predict(ids.slice(-T)), uniform(), sampling, ids);
+    ids.push(next);
+    yield next;
+  }
+}
+
 /** The pieces of a text up to the string that ends it; a piece waits as long as that string may begin in it. */
 export async function* until(stop, pieces) {
   if (!stop) return yield* pieces;

@@ -7,7 +7,7 @@
  */
 
 import { SentenceSubwords, tokenizer } from "../encoding.js";
-import { choose, softmax, totalVariation, until } from "../predictions.js";
+import { continued, softmax, totalVariation, until } from "../predictions.js";
 import { kept } from "../training/keeping.js";
 import { advance, ordered } from "../training/order.js";
 import { windowStarts } from "../windows.js";
@@ -169,15 +169,13 @@ export async function* write(model, prompt, options, signal) {
 
 async function* continuation(model, ids, options, signal) {
   const { block_size: T, vocabulary_size: V } = described[model.run];
-  const start = Math.max(0, ids.length - T); // no stage reads more of the prompt
-  const uniform = random(options.seed);
-  for (let step = 0; step < options.tokens && !signal?.aborted; step++) {
-    const window = ids.slice(-T);
-    const { data } = (await run(model, "model", [window])).logits;
-    const next = choose(data.subarray((window.length - 1) * V), uniform(), options.sampling, ids.slice(start));
-    ids.push(next);
+  const predict = async (window) => (await run(model, "model", [window])).logits.data.subarray((window.length - 1) * V);
+  let step = 0;
+  for await (const next of continued(predict, ids, T, random(options.seed), options.sampling)) {
     yield next;
-    if (step % 8 === 7) await new Promise((resolve) => setTimeout(resolve)); // let the browser draw the page
+    step += 1;
+    if (step === options.tokens || signal?.aborted) return;
+    if (step % 8 === 0) await new Promise((resolve) => setTimeout(resolve)); // let the browser draw the page
   }
 }
 
@@ -260,7 +258,8 @@ export async function train(base, text, settings, progressed) {
   const { run: made, order } = ordered(base, text, vocabulary, settings, description);
   const name = made.id;
   described[name] = made;
-  await asked("begin", name, { ...order, splits, graphs });
+  const writes = settings.variant ? null : `${graphs}/model.onnx`;
+  await asked("begin", name, { ...order, splits, graphs, writes });
   listen(name, (progress) => {
     advance(made, progress);
     progressed(progress);

@@ -34,6 +34,7 @@
  *   losses: Loss[], documented: number | null, answers_only: boolean, curve: Estimate[],
  *   training?: Offered | string, variants?: string[],
  *   example?: {sentence: string, beam: number, length_penalty: number, source: string[], beams: Beam[]},
+ *   texts?: Written[],
  *   trained?: {of: string, iteration: number, text: string, isDocumented: boolean, beside: Estimate[],
  *     batches: {iteration: number, loss: number}[], kept: boolean},
  * }} Run
@@ -45,6 +46,9 @@
  *   optimizer: string,
  * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
  * @typedef {{iteration: number, train: number, val: number}} Estimate
+ *
+ * What a run wrote after so many iterations: at 0, 1, 2, 5, 10, 20, ... and at the last one, in this order.
+ * @typedef {{iteration: number, text: string}} Written
  *
  * The options of sampling, as SamplingConfig in gpt/base/command_schemas.py declares them; null for those that are off.
  * @typedef {{repetition_penalty?: number | null, stop?: string | null} & Record<string, any>} Sampling

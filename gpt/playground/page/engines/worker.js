@@ -40,7 +40,12 @@ const tasks = {
       const rows = Object.entries(windows).map(([input, data]) => [input, { type: "int64", data, dims }]);
       return computed(`${order.graphs}/${file}`, weights, Object.fromEntries(rows));
     };
-    const graphs = { step: graph("training.onnx"), loss: graph("loss.onnx") };
+    const logits = async (weights, window) => {
+      const idx = { type: "int64", data: BigInt64Array.from(window, BigInt), dims: [1, window.length] };
+      const { data, dims } = (await computed(order.writes, weights, { idx })).logits;
+      return data.subarray((window.length - 1) * dims[2]);
+    };
+    const graphs = { step: graph("training.onnx"), loss: graph("loss.onnx"), logits: order.writes && logits };
     const start = order.start ? copied(await weightsOf(order.start)) : null;
     const tell = (progress) => postMessage({ training: name, progress });
     trainings.set(name, new Work(graphs, order, start, tell));

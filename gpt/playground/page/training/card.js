@@ -9,8 +9,7 @@ import { forget, keep } from "./keeping.js";
 import { Laboratory } from "./laboratory.js";
 import { button, duration, SettingsForm } from "./settings.js";
 import { EVAL_ITERS } from "./training.js";
-
-const SAMPLE = { sampling: {}, tokens: 160, seed: 1, beam: 1, lengthPenalty: 1 };
+import { Writing } from "./writing.js";
 
 const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
@@ -50,8 +49,7 @@ export class TrainingCard {
     this.said = element("p", { class: "progress" });
     this.verdict = element("p", { role: "status" });
     this.failure = element("p", { class: "failure", role: "alert" });
-    this.sample = element("pre", { class: "sample" });
-    this.sampled = element("figure", { hidden: true }, element("figcaption", { class: "note" }), this.sample);
+    this.writing = new Writing();
     this.form = element(
       "form",
       { class: "training", autocomplete: "off", onsubmit: (event) => event.preventDefault() },
@@ -72,7 +70,7 @@ export class TrainingCard {
       this.bar,
       this.said,
       this.verdict,
-      this.sampled,
+      this.writing.root,
       this.keeping,
       this.kept,
     );
@@ -186,7 +184,7 @@ export class TrainingCard {
     this.keeping.hidden = true;
     this.kept.textContent = "";
     this.verdict.textContent = "";
-    this.sampled.hidden = true;
+    this.writing.play([]);
     await this.begun(training.run);
     return true;
   }
@@ -202,7 +200,7 @@ export class TrainingCard {
   }
 
   /** @param {Progress} progress */
-  #advance({ iteration, perSecond, estimate, ended, failure }) {
+  #advance({ iteration, perSecond, estimate, text, ended, failure }) {
     const { run } = this.training;
     this.bar.max = run.iterations;
     this.bar.value = iteration;
@@ -221,19 +219,7 @@ export class TrainingCard {
     if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
     this.advanced(run, { iteration, estimate, ended });
     if (ended === "finished" && run.trained.isDocumented) tellTrained(run, this.chosen);
-    if (estimate) this.#guarded(() => this.#showSample(run, estimate.iteration));
-  }
-
-  async #showSample(run, iteration) {
-    let text = "";
-    const first = run.vocabulary.includes("\n") ? "\n" : run.vocabulary[0];
-    // Of the weights that were kept then: by the time the worker answers, it has trained on.
-    const moment = run.moments.includes(iteration) ? iteration : null;
-    for await (const piece of this.engine.write({ run: run.id, moment }, first, SAMPLE)) text += piece;
-    if (run !== this.training?.run) return;
-    this.sampled.hidden = false;
-    this.sampled.querySelector("figcaption").textContent = `What it writes after ${count(iteration)} iterations:`;
-    this.sample.textContent = text;
+    if (text) this.writing.show(text);
   }
 
   async #keep() {

@@ -2,6 +2,7 @@
 /** @import { Offered, Row, Run } from "../engines/server.js" */
 /** @import { Weight } from "./drawing.js" */
 /** @import { Order, Progress } from "./work.js" */
+import { extended } from "./written.js";
 
 const MOST_PARAMETERS = 2_000_000;
 const PROMPT = 80; // characters
@@ -25,7 +26,7 @@ let trained = 0;
  * @param {string[]} vocabulary The characters of the text.
  * @param {Chosen} chosen
  * @param {Weight[]} description
- * @returns {{run: Run, order: Omit<Order, "graphs" | "splits">}}
+ * @returns {{run: Run, order: Omit<Order, "graphs" | "writes" | "splits">}}
  */
 export function ordered(base, text, vocabulary, chosen, description) {
   const sizes = description.map(({ shape }) => shape.reduce((n, size) => n * (size ?? vocabulary.length), 1));
@@ -51,7 +52,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
   const order = {
     start: isSame ? { file } : null,
     description,
-    vocabularySize: vocabulary.length,
+    vocabulary,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size },
     iterations,
     interval: chosen.interval ?? intervalOf(documented.eval_interval, iterations),
@@ -83,6 +84,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
     weights: "as they are now",
     curve: [],
     moments: [0],
+    texts: [],
     trained: {
       of: base.id,
       iteration: 0,
@@ -116,10 +118,11 @@ function ofAlphabet(row, token, size) {
  * @param {Run} run
  * @param {Progress} progress
  */
-export function advance(run, { iteration, loss, moments, estimate }) {
+export function advance(run, { iteration, loss, moments, text, estimate }) {
   run.trained.iteration = iteration;
   run.moments = moments.at(-1) === iteration ? moments : [...moments, iteration];
   if (loss !== null) run.trained.batches.push({ iteration, loss });
+  if (text) run.texts = extended(run.texts, text);
   if (!estimate) return;
   run.curve.push(estimate);
   const measured = { nats: estimate.val, unit: run.token };

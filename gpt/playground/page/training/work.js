@@ -1,41 +1,52 @@
 /**
  * A training that runs by itself in the worker: it estimates, keeps moments, and tells how far it is.
  *
- * What is trained on what: `start` is a file of initial weights, or null to draw them as `description` says.
+ * What is trained on what: `start` is a file of initial weights, or null to draw them as `description` says; `writes`
+ * is the graph that texts are written with, or null if there is none.
  * @typedef {{
- *   graphs: string, start: {file: string} | null, description: Weight[], vocabularySize: number,
+ *   graphs: string, writes: string | null, start: {file: string} | null, description: Weight[], vocabulary: string[],
  *   splits: {train: Int32Array, val: Int32Array}, settings: Settings, iterations: number, interval: number,
  * }} Order
  *
- * How far it is; `ended` says why it does not go on, and `estimate` is there when one has just been made.
+ * How far it is; `ended` says why it does not go on, and `estimate` and `text` are there when they have just been made.
  * @typedef {{
  *   iteration: number, loss: number | null, perSecond: number | null, moments: number[], estimate?: Estimate,
- *   ended?: "finished" | "paused" | "failed", failure?: string,
+ *   text?: Written, ended?: "finished" | "paused" | "failed", failure?: string,
  * }} Progress
  *
- * @import { Tensors, Estimate } from "../engines/server.js"
+ * @import { Tensors, Estimate, Written } from "../engines/server.js"
  * @import { Weight } from "./drawing.js"
  * @import { Graph, Settings } from "./training.js"
+ * @typedef {(weights: Tensors, window: number[]) => Promise<Float32Array>} Logits Those after the window.
  */
+import { random } from "../engines/random.js";
+import { continued } from "../predictions.js";
 import { drawn } from "./drawing.js";
 import { Training } from "./training.js";
+import { isMoment } from "./written.js";
 
 const TURN = 12; // milliseconds before other messages have their turn
 const TELLING = 200; // milliseconds between two messages
+const LATELY = 5000; // milliseconds over which the speed is measured
 const LARGEST_KEPT = 200e6; // bytes of all moments
+const LETTERS = 200; // of a text
+const FRESH = 700; // milliseconds after which there is another text, of fewer letters
+const SHARE = 0.06; // of the time, for those texts
 
 export class Work {
   /**
    * `tell` is called with each Progress.
-   * @param {{step: Graph, loss: Graph}} graphs
+   * @param {{step: Graph, loss: Graph, logits: Logits | null}} graphs
    * @param {Order} order
    * @param {Tensors | null} start
    */
   constructor(graphs, order, start, tell) {
-    const weights = start ?? drawn(order.description, order.vocabularySize, order.settings.seed);
+    const weights = start ?? drawn(order.description, order.vocabulary.length, order.settings.seed);
     this.training = new Training(graphs, weights, order.splits, order.settings);
-    this.order = order;
-    this.tell = tell;
+    Object.assign(this, { logits: graphs.logits, order, tell });
+    this.clock = new Clock();
+    this.letter = 1; // milliseconds that one takes
+    this.wrote = 0; // when
     /** @type {Map<number, Tensors>} */
     this.moments = new Map();
     this.loss = null; // a moving average of the batches'
@@ -79,11 +90,11 @@ export class Work {
   #go() {
     return this.#guarded(async () => {
       const { iterations } = this.order;
-      const clock = new Clock(this.training.iteration);
+      this.clock = new Clock();
       while (this.isGoing && this.training.iteration < iterations) {
         await this.#next();
-        if (clock.isTold()) this.#tell({ perSecond: clock.perSecond(this.training.iteration) });
-        if (clock.isTurn()) await turn();
+        if (this.clock.isTold(this.training.iteration)) this.#tell({});
+        await this.clock.turn();
       }
       if (this.training.iteration < iterations) return "paused";
       await this.#estimated();
@@ -91,17 +102,46 @@ export class Work {
     });
   }
 
-  /** One iteration, after the estimate or the copy of the weights that is due. */
+  /** One iteration, after the text, the estimate or the copy of the weights that is due. */
   async #next() {
     const { iteration } = this.training;
-    if (iteration % this.order.interval === 0) await this.#estimated();
-    else if (isEarly(iteration)) this.#keep();
+    const isEstimated = iteration % this.order.interval === 0;
+    const letters = Math.floor((SHARE * FRESH) / this.letter);
+    if (isMoment(iteration)) await this.#write(LETTERS);
+    else if (isEstimated || performance.now() - this.wrote > FRESH) await this.#write(Math.min(letters, LETTERS));
+    if (isEstimated) await this.#estimated();
+    else if (isMoment(iteration)) this.#keep();
     await this.#iterate();
+  }
+
+  /** Write a text with the weights as they are: the same one for the same weights and seed. */
+  async #write(letters) {
+    const { iteration, weights, settings } = this.training;
+    if (!this.logits || this.written === iteration) return;
+    this.written = iteration;
+    const { vocabulary } = this.order;
+    const began = performance.now();
+    const first = Math.max(0, vocabulary.indexOf("\n"));
+    const uniform = random(settings.seed + 3);
+    const predict = (window) => this.logits(weights, window);
+    let text = "";
+    let length = 0;
+    for await (const id of continued(predict, [first], settings.blockSize, uniform, {})) {
+      text += vocabulary[id];
+      length += 1;
+      if (length >= letters) break;
+      await this.clock.turn();
+    }
+    this.wrote = performance.now();
+    this.letter = (this.wrote - began) / length;
+    this.#tell({ text: { iteration, text } });
   }
 
   async #guarded(work) {
     try {
-      this.#tell({ ended: await work() });
+      const ended = await work();
+      await this.#write(LETTERS);
+      this.#tell({ ended });
     } catch (error) {
       this.#tell({ ended: "failed", failure: error.message });
     }
@@ -130,41 +170,44 @@ export class Work {
 
   #tell(more) {
     const moments = [...this.moments.keys()].sort((a, b) => a - b);
-    this.tell({ iteration: this.training.iteration, loss: this.loss, perSecond: null, moments, ...more });
+    this.tell({
+      iteration: this.training.iteration,
+      loss: this.loss,
+      perSecond: this.clock.perSecond,
+      moments,
+      ...more,
+    });
   }
 }
 
 /** When to let others have their turn, when to tell how far a training is, and how fast it is. */
 class Clock {
-  constructor(iteration) {
-    this.began = this.turned = this.told = performance.now();
-    this.from = iteration;
+  constructor() {
+    this.turned = performance.now();
+    /** @type {{now: number, iteration: number}[]} */
+    this.told = [];
   }
 
-  isTurn() {
-    return this.#isPast("turned", TURN);
+  /** Let others have their turn, now and then. */
+  async turn() {
+    if (performance.now() - this.turned < TURN) return;
+    await turn();
+    this.turned = performance.now();
   }
 
-  isTold() {
-    return this.#isPast("told", TELLING);
-  }
-
-  perSecond(iteration) {
-    return ((iteration - this.from) * 1000) / (performance.now() - this.began);
-  }
-
-  #isPast(last, milliseconds) {
+  isTold(iteration) {
     const now = performance.now();
-    if (now - this[last] < milliseconds) return false;
-    this[last] = now;
+    if (now - (this.told.at(-1)?.now ?? 0) < TELLING) return false;
+    this.told = [...this.told.filter((before) => now - before.now < LATELY), { now, iteration }];
     return true;
   }
-}
 
-/** Whether a moment before the first estimate is worth keeping: 1, 2, 5, 10, 20, 50, ... */
-function isEarly(iteration) {
-  const digits = 10 ** Math.floor(Math.log10(iteration));
-  return [1, 2, 5].includes(iteration / digits);
+  /** Iterations a second, lately; null until a second has passed. */
+  get perSecond() {
+    const [first, last] = [this.told[0], this.told.at(-1)];
+    const seconds = first ? (last.now - first.now) / 1000 : 0;
+    return seconds < 1 ? null : (last.iteration - first.iteration) / seconds;
+  }
 }
 
 const channel = new MessageChannel();
