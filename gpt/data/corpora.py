@@ -29,6 +29,7 @@ from gpt.data.sources import (
     split_at,
     split_by,
 )
+from gpt.data.tables import tell_of_columns
 from gpt.data.tokenizers import TokenKind
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
@@ -79,6 +80,7 @@ def text(
     anything but the defaults, and UserError if nothing can be written there.
     """
     files = files_of(path)
+    tell_of_columns(files)
     keys = ("encoding", "tokenizer")
     source = Source(files, separator.encode(), keys)
     if (split, encoding, newlines) != ("place", "utf-8", "kept"):

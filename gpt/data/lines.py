@@ -6,7 +6,7 @@ asked for.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,11 +33,13 @@ from gpt.data.sources import (
     read_text,
     with_copies,
 )
+from gpt.data.tables import tell_of_columns, texts_of
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers import TokenKind
 
 _MOST_CHARACTERS = 10**7
 _PAUSE, _END = ".", "\n"
+_BETWEEN = ("\n", "\n\n", "\f", "\0")  # separators of documents
 
 Examples = Annotated[int, Field(ge=100, le=200_000)]
 Distance = Annotated[int, Field(ge=0, le=10_000)]
@@ -144,12 +146,45 @@ def documents(
 
     Raises RequestError for more than 16 MB, or for too few of them.
     """
+    files = _small(path)
+    tell_of_columns(files)
+    found = [document for file in files for document in _read(file, encoding).split(separator)]
+    return _documents(found, separator, train_fraction, Tokens(tokenizer, vocab_size))
+
+
+def table(
+    path: PathNames,
+    field: Annotated[str, Field(min_length=1, max_length=200)],
+    train_fraction: TrainFraction,
+    separator: Annotated[str, Field(min_length=1)] | None = None,
+    encoding: Encoding = "utf-8",
+    tokenizer: TokenKind = "characters",
+    vocab_size: SubwordCount = 1000,
+) -> Documents:
+    r"""The texts in one column of tables, each a document; see `texts_of`.
+
+    Between two of them stands `separator`; if None, the first of \n, \n\n, \f and \0 that does not divide one.
+    Raises RequestError as `texts_of` and `documents` do.
+    """
+    texts = [text for file in _small(path) for text in texts_of(file, field, encoding)]
+    for between in _BETWEEN if separator is None else (separator,):
+        if all((text + between).split(between) == [text, ""] for text in texts):  # in any order
+            return _documents(texts, between, train_fraction, Tokens(tokenizer, vocab_size))
+    raise RequestError("there are texts that contain the separator: give another data.separator=")
+
+
+def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
+    """Without those that are empty. Raises RequestError for too few of them."""
+    found = with_copies((text for text in texts if text.strip()), separator)
+    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator)
+
+
+def _small(path: str | Sequence[str]) -> list[Path]:
+    """The files of documents, which are held in memory. Raises RequestError for more than 16 MB of them."""
     files = files_of(path)
     if Source(files).bytes_in_files > IN_MEMORY:
-        raise RequestError(f"data=documents is for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
-    found = [document for file in files for document in _read(file, encoding).split(separator) if document.strip()]
-    splits = divided(with_copies(found, separator), train_fraction, separator)
-    return Documents(*splits, tokens=Tokens(tokenizer, vocab_size), separator=separator)
+        raise RequestError(f"documents are for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
+    return files
 
 
 def _read(file: Path, encoding: str) -> str:

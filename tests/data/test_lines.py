@@ -1,19 +1,22 @@
 """Lines and documents: each is predicted from its own characters, and only answers are targets."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
 from gpt.data import lines as module
 from gpt.data.batch import IGNORED
-from gpt.data.lines import LineData, documents, questions, recall, repeat
+from gpt.data.lines import LineData, documents, questions, recall, repeat, table
 from gpt.data.tokenizers import built_for
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.training.metrics import accuracy
-from tests.conftest import Script
+from tests.conftest import Script, refused
 
 
 def test_lines_recall_the_digit_of_a_letter_or_repeat_letters_after_a_pause() -> None:
@@ -190,3 +193,59 @@ def test_what_has_no_answer_or_is_too_large_or_a_single_document_is_refused(
     monkeypatch.setattr(module, "IN_MEMORY", 10)
     with pytest.raises(RequestError, match="data=text has no limit"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
+
+
+_CELLS = st.text(st.sampled_from("ab '\",;\t\r\n\\é\u2028😀"), max_size=6)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("suffix", [".csv", ".TSV", ".jsonl"])
+@given(rows=st.lists(st.tuples(_CELLS, _CELLS), max_size=5), field=st.sampled_from(["text", "2"]))
+def test_tables_have_the_documents_that_the_standard_library_reads(
+    suffix: str,
+    encoding: str,
+    end: str,
+    rows: list[tuple[str, str]],
+    field: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    file = tmp_path_factory.mktemp("table") / f"a{suffix}"
+    rows = [*(("", 5 * letter) for letter in "cdefg"), *rows]  # enough of them to divide
+    is_named = field == "text" or suffix == ".jsonl"
+    with file.open("w", encoding=encoding, newline="") as opened:
+        if suffix == ".jsonl":
+            opened.writelines(json.dumps({"id": cell, "text": text}) + 2 * end for cell, text in rows)
+        else:
+            delimiter = "," if suffix == ".csv" else "\t"
+            named = [("id", "text"), *rows] if is_named else rows
+            csv.writer(opened, delimiter=delimiter, lineterminator=end).writerows(named)
+            opened.write(end)
+    if suffix != ".jsonl":
+        with file.open(encoding=encoding, newline="") as opened:
+            rows = [*csv.reader(opened, delimiter=delimiter)][is_named:]
+    expected = sorted(cells[1] for cells in rows if len(cells) > 1 and cells[1].strip())
+    corpus = table(str(file), "text" if is_named else field, 0.5, encoding=encoding.removesuffix("-sig"))
+    found = [text for split in (corpus.train, corpus.val) for text in split.split(corpus.separator)]
+    assert sorted(found) == expected
+
+
+def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
+    for name, content in {
+        "a.csv": "id,text\n1,a\n2,b\n", "a.jsonl": '{"text": 1}\n', "b.jsonl": "[1]\n", "a.txt": "a", "c.csv": '"a',
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(content)
+    for name, field, message in [
+        ("a.csv", "txt", "a.csv has no column txt; its first row is id, text"),
+        ("a.csv", "3", "a.csv has no column 3"),
+        ("a.jsonl", "text", "line 1 of a.jsonl: its text is not a text but 1"),
+        ("a.jsonl", "x", "a.jsonl has no column x; it has text"),
+        ("b.jsonl", "text", "line 1 of b.jsonl is not a JSON object"),
+        ("a.txt", "1", "a.txt: data=table reads files called .csv, .tsv or .jsonl"),
+        ("c.csv", "a", "0 parts are too few"),
+    ]:
+        typed = ["model=v1", "data=table", f"data.path={name}", f"data.field={field}"]
+        refused(called("train.py", *typed, cwd=tmp_path), message)
+    (tmp_path / "a.csv").write_text("id,text\n" + "1,some text\n" * 20)
+    read = called("train.py", "model=v1", "data=text", "data.path=a.csv", "training.max_iters=1", cwd=tmp_path)
+    assert "a.csv looks like a table with the columns id, text, and is read as it is: data=table" in read.stderr
