@@ -211,7 +211,7 @@ def test_tables_have_the_documents_that_the_standard_library_reads(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     file = tmp_path_factory.mktemp("table") / f"a{suffix}"
-    rows = [*(("", 5 * letter) for letter in "cdefg"), *rows]  # enough of them to divide
+    rows = [*(("", 5 * letter) for letter in "cdefghijklmn"), *rows]  # enough of them to divide
     is_named = field == "text" or suffix == ".jsonl"
     with file.open("w", encoding=encoding, newline="") as opened:
         if suffix == ".jsonl":
