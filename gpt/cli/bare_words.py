@@ -14,9 +14,11 @@ from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.keys import declared, superseded
+from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.base.typed import expanded, is_file
 from gpt.cli import own_files
-from gpt.cli.explanations import explain_option, explain_word
+from gpt.cli.explanations import explain_option, explain_word, keys_for_users
+from gpt.cli.synonyms import by_name
 
 _KEYED = re.compile(r"~(?!/)|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
 
@@ -60,9 +62,28 @@ def keyed(
     settings: list[str] = []
     own = [own_files.overrides(file, has_escapes=has_escapes, is_sweep=is_sweep) for file in files]
     for words_of_file in [*own, found]:
-        replaced = _replaced(words_of_file)
-        settings = [*(word for word in settings if word.partition("=")[0] not in replaced), *words_of_file]
+        in_full = with_full_keys(words_of_file, config_name, schema)
+        replaced = _replaced(in_full)
+        settings = [*(word for word in settings if word.partition("=")[0] not in replaced), *in_full]
     return settings
+
+
+def with_full_keys(words: Sequence[str], config_name: str, schema: type[BaseModel]) -> list[str]:
+    """These overrides with the full key for each short one: training.learning_rate= for lr= or learning_rate=.
+
+    Raises RequestError if a key is given twice, in other words.
+    """
+    keys = [word.partition("=")[0] for word in words]
+    known = {*schema.model_fields, *TrainConfig.model_fields, *SETTING_FILES, *COMMANDS[config_name].words, "json"}
+    if not (short := {key for key in keys if key.isidentifier() and key not in known}):
+        return [*words]
+    meant = {key: full for key, full in by_name(keys_for_users(config_name, words)).items() if key in short}
+    full_keys = [meant.get(key, key) for key in keys]
+    for key, full in zip(keys, full_keys, strict=True):
+        others = {other for other, its_full in zip(keys, full_keys, strict=True) if its_full == full and other != key}
+        if key in meant and others:
+            raise RequestError(f"give {key}= or {others.pop()}=, not both: they are one key")
+    return [full + word[len(key) :] for word, key, full in zip(words, keys, full_keys, strict=True)]
 
 
 def _replaced(words: Sequence[str]) -> set[str]:

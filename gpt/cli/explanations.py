@@ -3,7 +3,7 @@
 import difflib
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,25 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
     values, choices = _values_and_choices(config_name, typed)
     if deleted and key in values:
         return f"there is nothing to delete: {key} has no value"
+    known = [*filter(is_for_users, values), *more_keys, "hydra.run.dir"]
+    others = [word.partition("=")[0] for word in typed if not deleted and not word.startswith(("+", "~"))]
+    wrong = dict.fromkeys([key, *(other for other in others if _is_unknown(other, [*values, *more_keys], choices))])
+    return ", and ".join(_unknown(each, given.get(each), known, choices) for each in wrong)
+
+
+def _is_unknown(key: str, values: Collection[str], choices: Mapping[str, str | None]) -> bool:
+    """Whether a key is surely unknown; one of a group depends on the choice, which may be swept."""
+    group = key.partition(".")[0]
+    return group not in {*choices, "hydra"} and not any(f"{value}.".startswith(f"{key}.") for value in values)
+
+
+def _unknown(key: str, value: str | None, known: Collection[str], choices: Mapping[str, str | None]) -> str:
+    """What is wrong with a key that does not exist."""
     group, _, name = key.rpartition(".")
     if having := _having(group, name) if group in choices else []:
         return f"{group}={choices[group]} has no key {name}; it is a key of {group}={', '.join(having)}"
-    near = _meant(key, [*filter(is_for_users, values), *more_keys, "hydra.run.dir"])
-    typed_instead = (near or "").replace("VALUE", given.get(key, "VALUE"))
-    return f"unknown key {key}; " + (f"did you mean {typed_instead}?" if near else "--help lists the keys")
+    near = (_meant(key, known) or "").replace("VALUE", value or "VALUE")
+    return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help lists the keys")
 
 
 def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str]]) -> str:
@@ -75,7 +88,7 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
 
     `named` are the keys that a word may stand for, each with its values if they have names.
     """
-    values, said = _for_users(config_name), repr(word if len(word) <= _LONGEST else f"{word[:_LONGEST]}...")
+    values, said = keys_for_users(config_name), repr(word if len(word) <= _LONGEST else f"{word[:_LONGEST]}...")
     if config_name in ("train", "search"):
         if is_file(word):
             return (
@@ -101,7 +114,7 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
 def explain_option(option: str, value: str, config_name: str) -> str:
     """What to type instead of an option that does not exist, such as --lr, and the word after it."""
     near = difflib.get_close_matches(option.replace("_", "-"), OPTIONS, n=1, cutoff=0.75)
-    typed = _meant(option.lstrip("-"), _for_users(config_name))
+    typed = _meant(option.lstrip("-"), keys_for_users(config_name))
     if typed and (not near or "=" not in typed):
         quoted = shlex.quote(value) if value else "VALUE"
         typed = typed.replace("VALUE", quoted) if "=" in typed else f"{typed}={quoted}"
@@ -147,15 +160,15 @@ def _example(key: str, values: Mapping[str, Any]) -> str:
     return f"{key}={as_typed(value) if is_plain else 'VALUE'}"
 
 
-def _for_users(config_name: str) -> dict[str, Any]:
-    """The keys that a user sets, with their values; search.py takes train.py's too."""
-    values, _ = _values_and_choices(config_name, [])
+def keys_for_users(config_name: str, typed: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys that a user sets, with their values after these choices; search.py takes train.py's too."""
+    values, _ = _values_and_choices(config_name, typed)
     if config_name == "search":
-        values |= _values_and_choices("train", [])[0]
+        values |= _values_and_choices("train", typed)[0]
     return {key: value for key, value in values.items() if is_for_users(key)}
 
 
-def _values_and_choices(config_name: str, typed: list[str]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
+def _values_and_choices(config_name: str, typed: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
     """The choice for each group and the value of each key, with the choices on this command line; and the choices."""
     known = groups(config_name)
     _, keyed = divided_options(typed)

@@ -25,10 +25,9 @@ from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, in_quotes, unescaped, unquoted
 from gpt.cli import arguments, bare_words, sweeps
-from gpt.cli.composing import composed, own_configuration
+from gpt.cli.composing import own_configuration
 from gpt.cli.explanations import explain_composition
 from gpt.cli.failing import is_sweep, job_overrides
-from gpt.cli.synonyms import by_name
 
 # A key that is in a group itself if a file of it lacks its package line (None: any), and where its keys belong.
 _PACKAGES = {
@@ -89,8 +88,8 @@ def _request(
 def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process; `values` by the last part of a key."""
     typed, values = bare_words.keyed(overrides, "train", TrainConfig, has_escapes=False), values or {}
-    keys = by_name(flat(composed("train", typed)[0])) if values else {}
-    typed += [f"{keys.get(name, name)}={as_typed(value)}" for name, value in values.items()]
+    typed += [f"{name}={as_typed(value)}" for name, value in values.items()]
+    typed = bare_words.with_full_keys(typed, "train", TrainConfig)
     with own_configuration():
         config, request = of_overrides(typed, has_escapes=False)
     said = [*map(repr, overrides), *(f"{name}={value!r}" for name, value in values.items())]

@@ -47,6 +47,7 @@ PLAIN = [
     ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("export.py onnx", "format", "onnx"),
     ("search.py n_trials=1e1", "n_trials", 10), ("train.py name=1e-3", "name", "1e-3"),
     ("train.py name=true", "name", "true"), ("train.py name=null", "name", None),
+    ("generate.py max_tokens=3 v2", "tokens", 3), ("train.py v4 layers=2 lr=1e-2", "model", {"n_layer": 2}),
     (r"generate.py prompt='a\tb\\nc\d'", "prompt", "a\tb\\nc\\d"),
     ("generate.py run", "run", "run"), ("gpt/__main__.py name run y", "run", "run"),
     ("gpt/__main__.py tag tags golden", "runs", "tags"), ("compare.py stage", "runs", "stage"),
@@ -59,7 +60,8 @@ def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Scri
     name, *arguments = shlex.split(typed)
     shown = ["--cfg", "job", *(["--resolve"] if name == "train.py" else [])]
     done = succeeded(called(name, *arguments, *shown, cwd=place))
-    assert yaml.safe_load(done.stdout)[key] == value
+    found = yaml.safe_load(done.stdout)[key]
+    assert value == ({name: found[name] for name in value or found} if isinstance(value, dict) else found)
 
 
 WRONG = [
@@ -126,7 +128,8 @@ WRONG = [
     ("train.py 'my runs/a run'", "did you mean resume='my runs/a run' or 'my runs/a run/config.yaml' to repeat"),
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
-    ("train.py steps=5", "unknown key steps; did you mean training.max_iters?"),
+    ("train.py v4 iters=5 training.max_iters=3", "give iters= or training.max_iters=, not both: they are one key"),
+    ("train.py v1 fo=1 training.lr=3", "unknown key fo; --help lists the keys, and unknown key training.lr; did you"),
     ("train.py file=a.txt", "did you mean data=text data.path=a.txt?"),
     ("train.py --lr=3e-4", "there is no option --lr: type training.learning_rate=3e-4, without dashes"),
     ("train.py --wandb", "there is no option --wandb: type logger=wandb, without dashes"),
