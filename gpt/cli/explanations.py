@@ -171,7 +171,7 @@ def keys_for_users(config_name: str, typed: Sequence[str] = ()) -> dict[str, Any
 def _values_and_choices(config_name: str, typed: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
     """The choice for each group and the value of each key, with the choices on this command line; and the choices."""
     known = groups(config_name)
-    _, keyed = divided_options(typed)
+    _, keyed = divided_options([*typed])
     parsed = [OverridesParser.create().parse_override(argument) for argument in keyed]
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in known and not o.is_sweep_override()]
     content, settings = composed(config_name, chosen)
