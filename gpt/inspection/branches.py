@@ -9,7 +9,7 @@ import copy
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,15 +57,15 @@ def _keep(calls: list[Call], path: str, _: nn.Module, inputs: tuple[Any, ...], o
     calls.append(Call(path, inputs[0], output))
 
 
-def branches(block: nn.Module, calls: list[Call], path: str = "") -> list[Branch]:
-    """The branches of a block in their order; `calls` are those of a pass in which the block has this path."""
+def branches(block: nn.Module, calls: list[Call]) -> list[Branch]:
+    """The branches of a block in their order; `calls` are those of a pass of it."""
     mains = {name for name, child in block.named_children() if any(child.children())} - _BESIDE
-    names = dict.fromkeys(f"{path}{name}" for name, _ in block.named_children())
+    names = dict(block.named_children())
     own = [call for call in calls if call.path in names]
-    returned = next((call.returned for call in calls if call.path == path.removesuffix(".")), None)
+    returned = next((call.returned for call in calls if call.path == ""), None)
     found, before = [], list[str]()
-    for call, following in zip(own, [*own[1:], Call(path, returned, None)], strict=True):
-        name = call.path.removeprefix(path)
+    for call, following in zip(own, [*own[1:], Call("", returned, None)], strict=True):
+        name = call.path
         if name in _BESIDE:
             continue
         if name in mains:
@@ -77,15 +77,18 @@ def branches(block: nn.Module, calls: list[Call], path: str = "") -> list[Branch
         else:
             found[-1].after.append(name)
         found[-1].adds |= following.read is not call.returned
-        found[-1].following = following.path.removeprefix(path)
+        found[-1].following = following.path
     return found
 
 
 def all_branches(model: nn.Module) -> dict[str, Branch]:
     """The branches of all blocks of a stage, by their paths."""
-    calls = calls_of(model, torch.zeros(1, 1, dtype=torch.int64, device=next(model.parameters()).device))
-    found = {path: branches(block, calls, path) for path, block in blocks(model).items()}
-    return {path + branch.name: branch for path, some in found.items() for branch in some}
+    weight, C = next(model.parameters()), cast(Any, model).lm_head.in_features
+    found: dict[str, Branch] = {}
+    for path, block in blocks(model).items():
+        x = weight.new_zeros(1, 1, C) if path else weight.new_zeros(1, 1, dtype=torch.int64)
+        found |= {path + branch.name: branch for branch in branches(block, calls_of(block, x))}
+    return found
 
 
 def units_of(block: nn.Module, name: str) -> tuple[list[str], str]:

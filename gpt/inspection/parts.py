@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from gpt.inspection.branches import Call, alike, all_branches, blocks, units_of
+from gpt.inspection.branches import Branch, Call, alike, all_branches, blocks, units_of
 from gpt.models.rotary import RotaryPositions
 
 _ON_LADDER = re.compile(r"gpt\.models\.v\d+_\w+")
@@ -155,10 +155,11 @@ class Switched(nn.Module):
         self.model = alike(model)
         self.parts = parts(model)
         self._on: dict[str, Tensor] = {}  # by part: (), bool
-        found = all_branches(model) if any(part.endswith("feed_forward") for part in self.parts) else {}
-        self._adding = {path for path, branch in found.items() if branch.adds}
+        self._adding = _adding(model)
         for name, module in self.model.named_modules():
             self._connect(name, module)
+        for path, branch in self._adding.items():
+            self._connect_plus(path, branch)
 
     def forward(self, idx: Tensor, on: Tensor) -> Tensor:
         """idx: (B, T) int64 token ids, on: bool, one for each part -> logits (B, T, V)."""
@@ -191,6 +192,14 @@ class Switched(nn.Module):
             adds = name in self._adding  # and would else pass its input on
             module.register_forward_hook(lambda _, x, output: self._kept(name, output, output * 0 if adds else x[0]))
 
+    def _connect_plus(self, path: str, branch: Branch) -> None:
+        """Where the plus sign of a branch is off, the block adds y - x to its x, and not y."""
+        block, read = path.removesuffix(branch.name), list[Tensor]()
+        first = self.model.get_submodule(block + [*branch.before, branch.name][0])
+        first.register_forward_pre_hook(lambda _, x: read.append(x[0]))
+        part = f"{block}plus.{branch.name}"
+        self.model.get_submodule(path).register_forward_hook(lambda _, __, y: self._kept(part, y, y - read.pop()))
+
     def _kept(self, part: str, output: Tensor, instead: Tensor) -> Tensor:
         return torch.where(self._on[part], output, instead)
 
@@ -205,11 +214,11 @@ class Switched(nn.Module):
 
 def parts(model: nn.Module) -> list[str]:
     """What can be turned off in a stage: "positions", each head ("blocks.0.attention.2"), each feed-forward layer
-    ("blocks.0.feed_forward"), each block ("blocks.0") and "counts".
+    ("blocks.0.feed_forward"), each block ("blocks.0"), each plus sign ("blocks.0.plus.attention") and "counts".
 
     Positions that are off are neither added nor rotated by. A block that is off passes on what it reads. A head or the
     counts add zeros. A feed-forward layer adds zeros where there is a residual connection, and otherwise passes on what
-    it reads.
+    it reads. Where a plus sign is off, what its branch computes replaces what it would be added to.
     """
     modules = dict(model.named_modules())
     has_positions = any(re.search(r"embedding\.position$|attention\.positions$", name) for name in modules)
@@ -220,7 +229,14 @@ def parts(model: nn.Module) -> list[str]:
             found += [f"{name}.{head}" for head in range(cast(int, getattr(module, "n_head", 1)))]
         elif last == "feed_forward" or re.fullmatch(r"blocks\.\d+", name):
             found.append(name)
+    found += [re.sub(r"(\w+)$", r"plus.\1", path) for path in _adding(model)]
     return [*found, "counts"] if "trust" in modules else found
+
+
+def _adding(model: nn.Module) -> dict[str, Branch]:
+    """The branches of a stage's blocks that add to what they have read, by their paths."""
+    has_blocks = any(name.endswith("feed_forward") for name, _ in model.named_modules())
+    return {path: branch for path, branch in all_branches(model).items() if branch.adds} if has_blocks else {}
 
 
 def heads(model: nn.Module) -> list[str]:
@@ -231,7 +247,8 @@ def heads(model: nn.Module) -> list[str]:
 def switches(model: nn.Module) -> dict[str, dict[str, list[str]]]:
     """What is turned off together: the parts by the name of a switch, in a row for the whole stage and each layer."""
     found = parts(model)
-    rows = {"run": {part: [part] for part in found if part in ("positions", "counts")}}
+    plus = [part for part in found if "plus." in part]
+    rows = {"run": {part: [part] for part in found if part in ("positions", "counts")} | {"every x +": plus}}
     for number, path in enumerate(blocks(model), 1):
         own = [part for part in found if f"{part}.".startswith(path) and part not in rows["run"]]
         heads = [part for part in own if part.startswith(f"{path}attention.")]
@@ -239,5 +256,7 @@ def switches(model: nn.Module) -> dict[str, dict[str, list[str]]]:
         row |= {f"head {head}": [part] for head, part in enumerate(heads, 1) if len(heads) > 1}
         row |= {"all heads" if len(heads) > 1 else "attention": heads}
         row |= {"feed-forward": [part for part in own if part == f"{path}feed_forward"]}
-        rows[f"layer {number}" if path else "layer"] = {name: some for name, some in row.items() if some}
+        row |= {f"x + {part.rpartition('.')[2].replace('_', '-')}": [part] for part in own if part in plus}
+        rows[f"layer {number}" if path else "layer"] = row
+    rows = {title: {name: some for name, some in row.items() if some} for title, row in rows.items()}
     return {title: row for title, row in rows.items() if row}

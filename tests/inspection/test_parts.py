@@ -90,6 +90,18 @@ def _unrotate(model: Any) -> None:
         block.attention.positions.forward = lambda *qk: qk
 
 
+def _without_first_plus(model: Any) -> None:
+    block = model.blocks[0]
+    block.forward = lambda x: block.feed_forward(y := block.attention(x)) + y
+
+
+def _without_last_plus(model: Any) -> None:
+    block = model.blocks[1]
+    forward, returned = block.forward, list[Tensor]()
+    block.feed_forward.register_forward_hook(lambda _, __, y: returned.append(y))
+    block.forward = lambda x: (forward(x), returned.pop())[1]
+
+
 @pytest.mark.parametrize(
     ("stage", "part", "operate"),
     [
@@ -101,6 +113,8 @@ def _unrotate(model: Any) -> None:
         ("v8", "positions", _unrotate),
         ("v8", "blocks.1.feed_forward", lambda model: _zero(*model.blocks[1].feed_forward[2].parameters())),
         ("v5", "blocks.0", lambda model: model.blocks.__setitem__(0, nn.Identity())),
+        ("v5", "blocks.0.plus.attention", _without_first_plus),
+        ("v8", "blocks.1.plus.feed_forward", _without_last_plus),
         ("v4", "blocks.0", lambda model: model.blocks.__setitem__(0, nn.Identity())),
         ("v9", "counts", lambda model: _zero(model.expected.weight, *model.trust.weights.parameters())),
     ],

@@ -40,7 +40,8 @@ export class Ablation {
         "p",
         { class: "note" },
         "Click a part to turn it off, and again to turn it on. A head that is off gives zeros, " +
-          "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it reads.",
+          "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it reads. " +
+          "Without x +, what is computed from x replaces x.",
       ),
       element("div", { class: "switches" }, ...this.#rows(), this.reset),
       this.effect,
@@ -123,7 +124,7 @@ export class Ablation {
         {
           type: "button",
           class: "switch",
-          "data-part": parts.join(" "),
+          "data-part": parts.map((part) => part.replace(/^blocks\.\d+\./, "")).join(" "), // as linked.js names them
           "aria-pressed": "false",
           "aria-label": title === "run" ? `${name} off` : `${title}, ${name} off`,
           onclick: () =>
