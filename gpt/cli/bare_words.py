@@ -14,12 +14,14 @@ from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.keys import declared, superseded
+from gpt.base.ladder import with_idea
 from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.base.typed import expanded, is_file
 from gpt.cli import own_files
 from gpt.cli.explanations import explain_option, explain_word, keys_for_users
 from gpt.cli.synonyms import by_name
 
+_CONFIG = re.compile(r"(--)?config=.*\.ya?ml$")
 _KEYED = re.compile(r"~(?!/)|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
 
 
@@ -41,8 +43,9 @@ def keyed(
     found: list[str] = []
     bare: dict[str, list[str]] = {}  # the words that had no key, by the key that they were given
     takes_files = config_name in ("train", "search")
+    words = [word.removeprefix("--").removeprefix("config=") if _CONFIG.match(word) else word for word in words]
     files = [word for word in words if takes_files and own_files.is_own(word)]
-    joined = _joined([word for word in words if word not in files])
+    joined = _joined([word for word in words if word not in files and not (files and word == "--config")])
     for word, following in itertools.zip_longest(joined, joined[1:]):
         option, equals, value = word.partition("=")
         if word.startswith("-") and " " not in option:  # as in a prompt
@@ -69,10 +72,13 @@ def keyed(
 
 
 def with_full_keys(words: Sequence[str], config_name: str, schema: type[BaseModel]) -> list[str]:
-    """These overrides with the full key for each short one: training.learning_rate= for lr= or learning_rate=.
+    """These overrides with the full key for each short one, and with the stage for an idea of the ladder.
+
+    So lr=3e-4 is training.learning_rate=3e-4, and model=residual is model=v5.
 
     Raises RequestError if a key is given twice, in other words.
     """
+    words = [f"model={_stages(word[6:])}" if word.startswith("model=") else word for word in words]
     keys = [word.partition("=")[0] for word in words]
     known = {*schema.model_fields, *TrainConfig.model_fields, *SETTING_FILES, *COMMANDS[config_name].words, "json"}
     if not (short := {key for key in keys if key.isidentifier() and key not in known}):
@@ -84,6 +90,13 @@ def with_full_keys(words: Sequence[str], config_name: str, schema: type[BaseMode
         if key in meant and others:
             raise RequestError(f"give {key}= or {others.pop()}=, not both: they are one key")
     return [full + word[len(key) :] for word, key, full in zip(words, keys, full_keys, strict=True)]
+
+
+def _stages(value: str) -> str:
+    """The value of model=, with stages for ideas."""
+    return ",".join(
+        name if is_file(str(CONF / "model" / f"{name}.yaml")) else with_idea(name) or name for name in value.split(",")
+    )
 
 
 def _replaced(words: Sequence[str]) -> set[str]:
@@ -107,6 +120,8 @@ def _key(word: str, config_name: str, schema: type[BaseModel], stages: Collectio
     """The first key of the script that this word clearly is a value of."""
     keys = COMMANDS[config_name].words
     choices = {key: stages if key == "model" else _names(schema, key) for key in keys}
+    if config_name in ("train", "search"):  # elsewhere, a word may be a prompt
+        word = _stages(word)
     if word not in schema.model_fields or Path(word).exists():  # such as a folder that is called run
         for key in keys:
             if _fits(word, key, choices[key]):

@@ -16,7 +16,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from gpt.base.console import command
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
-from gpt.base.ladder import rank
+from gpt.base.ladder import BESIDE, is_ablation, rank
 from gpt.base.typed import as_typed, expanded, is_file
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
@@ -45,6 +45,8 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
             return f"hydra/launcher={name} is not installed: {installing(_EXTRA_OF_LAUNCHER[name])}"
+        if group == "hydra/sweeper":
+            return f"{group}={name} does not exist: {command('search')} searches for hyperparameters"
         if error.options or group.startswith("data/"):
             return _no_such_choice(group, name, error.options or ())
     cause, deleted = error.__cause__, _NOT_DELETED.match(str(error))
@@ -80,7 +82,7 @@ def _unknown(key: str, value: str | None, known: Collection[str], choices: Mappi
     if having := _having(group, name) if group in choices else []:
         return f"{group}={choices[group]} has no key {name}; it is a key of {group}={', '.join(having)}"
     near = (_meant(key, known) or "").replace("VALUE", value or "VALUE")
-    return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help lists the keys")
+    return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help all lists the keys")
 
 
 def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str]]) -> str:
@@ -107,7 +109,7 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
         likely = [key if "=" in key else _example(key, values)]
     likely = likely or [f"{key}={shlex.quote(word)}" for key, names in named.items() if not names]
     if not likely:
-        return f"cannot read {said} as key=value; model can be {', '.join(sorted(named['model'], key=rank))}"
+        return f"cannot read {said} as key=value; model can be {_ladder(named['model'])}"
     return f"cannot read {said} as key=value; did you mean {' or '.join(likely)}?"
 
 
@@ -119,7 +121,7 @@ def explain_option(option: str, value: str, config_name: str) -> str:
         quoted = shlex.quote(value) if value else "VALUE"
         typed = typed.replace("VALUE", quoted) if "=" in typed else f"{typed}={quoted}"
         return f"there is no option {option}: type {typed}, without dashes"
-    return f"there is no option {option}: " + (f"did you mean {near[0]}?" if near else "--help lists the keys")
+    return f"there is no option {option}: " + (f"did you mean {near[0]}?" if near else "--help all lists the keys")
 
 
 def _meant(word: str, keys: Collection[str]) -> str | None:
@@ -141,8 +143,14 @@ def _no_such_choice(group: str, name: str, options: Collection[str]) -> str:
     known = {*options, *(choices_of(group) if (CONF / group).is_dir() else [])}
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     meant = f"did you mean {group}={near[0]}? " if near else ""
-    listed = ", ".join(sorted(known, key=rank if group == "model" else None))
+    listed = _ladder(known) if group == "model" else ", ".join(sorted(known))
     return f"{group}={name} does not exist; {meant}{group} can be {listed}"
+
+
+def _ladder(stages: Collection[str]) -> str:
+    """The stages of the ladder and a user's own, and how many others there are."""
+    shown = [stage for stage in sorted(stages, key=rank) if not is_ablation(stage) and stage not in BESIDE]
+    return f"{', '.join(shown)}; {command('train')} --help all lists {len(stages) - len(shown)} others"
 
 
 def _having(group: str, name: str) -> list[str]:
@@ -172,8 +180,9 @@ def _values_and_choices(config_name: str, typed: Sequence[str]) -> tuple[dict[st
     """The choice for each group and the value of each key, with the choices on this command line; and the choices."""
     known = groups(config_name)
     _, keyed = divided_options([*typed])
-    parsed = [OverridesParser.create().parse_override(argument) for argument in keyed]
-    chosen = [o.input_line or "" for o in parsed if o.key_or_group in known and not o.is_sweep_override()]
+    of_groups = [word for word in keyed if word.partition("=")[0].lstrip("+~") in known]
+    parsed = [OverridesParser.create().parse_override(argument) for argument in of_groups]
+    chosen = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
     content, settings = composed(config_name, chosen)
     choices = settings["runtime"]["choices"]
     return {group: choices.get(group) or "NAME" for group in known} | flat(content), choices

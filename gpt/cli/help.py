@@ -19,15 +19,32 @@ from gpt.base.typed import as_typed
 from gpt.cli.composing import choices_of, composed, groups, is_for_users, settings_of
 
 _COLUMN = 38  # column where meanings start, unless a key is longer
+_OFTEN = (
+    "data",
+    "optimizer",
+    "schedule",
+    "training.max_iters",
+    "training.batch_size",
+    "training.learning_rate",
+    "training.eval_interval",
+    "name",
+    "seed",
+    "device",
+    "resume",
+)  # what people change, beside the model
 
 
-def text(config_name: str, schema: type[BaseModel], overrides: list[str]) -> str:
-    """The help text of conf/<config_name>.yaml, with the values that these overrides compose."""
+def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_whole: bool = True) -> str:
+    """The help text of conf/<config_name>.yaml, with the values that these overrides compose.
+
+    That of train.py has 400 lines; unless `is_whole`, it has the ladder and the keys that people change.
+    """
     width = max(60, shutil.get_terminal_size().columns)
     tree, settings = composed(config_name, overrides)
     choices = settings["runtime"]["choices"]
-    purposes = [_group(group, choices.get(group), width) for group in groups(config_name)]
-    parts = [settings["help"]["template"].strip(), *purposes]
+    is_short = config_name == "train" and not is_whole
+    purposes = [] if is_short else [_group(group, choices.get(group), width) for group in groups(config_name)]
+    parts = [settings["help"]["template"].strip(), *([_ladder(choices["model"], width)] if is_short else purposes)]
     explained = meanings(config_name, choices)
     ranges = _ranges(schema.model_json_schema(by_alias=True))
     section = None
@@ -35,6 +52,8 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str]) -> str
     for key, value in flat(tree).items():
         group, _, name = key.partition(".")
         if not is_for_users(key) or (config_name == "train" and key == "stage"):
+            continue
+        if is_short and group != "model" and key not in _OFTEN:
             continue
         if name and group != section:
             chosen = f" ({group}={choices[group]})" if choices.get(group) else ""
@@ -47,7 +66,24 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str]) -> str
         if allowed and not all(word in meaning for word in re.findall(r"\w+", allowed)):
             meaning = f"{meaning} ({allowed})" if meaning else allowed
         lines += _entry(f"{key}={_default(value)}", meaning, width)
-    return "\n\n".join([*parts, "Keys (key=value), with their values here:", "\n".join(lines)])
+    if not is_short:
+        return "\n\n".join([*parts, "Keys (key=value), with their values here:", "\n".join(lines)])
+    others = [f"{group}={choices[group]}" for group in _OFTEN if group in choices]
+    return "\n\n".join([
+        *parts, "The keys that people change (key=value), with their values here; a short key will do, as in lr=3e-4:",
+        "\n".join(lines), f"Choices: {', '.join(others)}.",
+        "--help all lists the other stages, all choices, and every key.",
+    ])  # fmt: skip
+
+
+def _ladder(chosen: str, width: int) -> str:
+    """The stages of the ladder, each with its idea."""
+    lines = ["model=NAME, by number or by idea, as in model=residual (* is chosen):"]
+    for name in LADDER:
+        lines += _entry(
+            f"{'*' if name == chosen else ' '} {name}", _purpose(CONF / "model" / f"{name}.yaml"), width, column=14
+        )
+    return "\n".join(lines)
 
 
 def _group(group: str, chosen: Any, width: int) -> str:

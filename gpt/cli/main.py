@@ -93,10 +93,12 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
         print(f"gpt-ladder {__version__}", flush=True)
         sys.exit()
     if not {"-h", "--help"}.isdisjoint(sys.argv):
+        is_whole = "all" in sys.argv
+        sys.argv[1:] = [word for word in sys.argv[1:] if word != "all"]
         overrides: list[str] = []
         with suppress(RequestError):  # the help is shown whatever is wrong
             overrides, _ = arguments.quoted(_keyed(schema, config_name)[1], schema)
-        print(help.text(config_name, schema, overrides), flush=True)
+        print(help.text(config_name, schema, overrides, is_whole=is_whole), flush=True)
         sys.exit()
     options, overrides = _keyed(schema, config_name)
     if "--experimental-rerun" in options and overrides:

@@ -261,7 +261,10 @@ def test_help_says_what_every_key_means_and_has_whatever_else_is_typed(called: S
     chosen = "experiment=v7_cpu"
     done = called("train.py", "model=[1]", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    done = called("train.py", "--help", chosen, cwd=tmp_path)
+    short = called("train.py", "--help", chosen, cwd=tmp_path).stdout
+    assert len(short.splitlines()) < 70
+    assert {"v5", "model.n_embd=128", "data=shakespeare,"} <= {*short.split()}
+    done = called("train.py", "--help", "all", chosen, cwd=tmp_path)
     assert "python train.py model=v5\n" in done.stdout
     assert re.search(r"^  runs=runs +\w+", done.stdout, re.MULTILINE)
     composed = called("train.py", "--cfg", "job", chosen, cwd=tmp_path)

@@ -32,6 +32,7 @@ def place(tmp_path: Path) -> Path:
     run.mkdir(parents=True)
     (run / "config.yaml").touch()
     (tmp_path / "text.txt").write_text("a text")
+    (tmp_path / "own.yaml").write_text("seed: 7")
     for name in ("run", "tags", "stage"):  # as keys are called
         shutil.copytree(run, tmp_path / name)
     (tmp_path / "own" / "model").mkdir(parents=True)
@@ -39,8 +40,11 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+RESIDUAL = "residual connections and projections"
 PLAIN = [
-    ("train.py --config-dir own mine", "stage", "mine"), ("train.py seed=2 v5", "stage", "v5"),
+    ("train.py --config-dir own mine", "stage", "mine"), ("train.py residual", "adds", RESIDUAL),
+    ("train.py model=norm --config own.yaml", "adds", "pre-LayerNorm"), ("train.py config=own.yaml", "seed", 7),
+    ("train.py seed=2 v5", "stage", "v5"),
     ("generate.py 5", "prompt", "5"), ("generate.py '-- Yes'", "prompt", "-- Yes"),
     ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"a b\"'", "run", "a b"),
     ("generate.py 'my runs/a run'", "run", "my runs/a run"), ("evaluate.py text.txt", "text", "text.txt"),
@@ -70,12 +74,13 @@ WRONG = [
     ("train.py data=sub/a.txt", "for a file, type data=text data.path=sub/a.txt"),
     ("train.py training.max_iter=5", "unknown key training.max_iter; did you mean training.max_iters?"),
     ("train.py -p training -c job --config-path=/CONF modle=v2", "unknown key modle; did you mean model?"),
-    ("train.py presence=1", "unknown key presence; --help lists the keys"),
+    ("train.py presence=1", "unknown key presence; --help all lists the keys"),
     ("train.py model=v1 model.n_layer=4", "model=v1 has no key n_layer; it is a key of model=v4, v5"),
     ("train.py model=transformer data=shakespeare", "it needs pairs, such as data=multi30k"),
     ("generate.py stage=../v6", "stage=../v6: may have letters, digits and _ - only"),
     ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
     ("train.py seed=1,2", "Ambiguous value for argument 'seed=1,2' 1. To use it as a list, use key=[value1,value2]"),
+    ("train.py -m hydra/sweeper=optuna", "hydra/sweeper=optuna does not exist: python search.py searches"),
     ("train.py model=null", "model=null does not exist; model can be v1, v2, "),
     ("train.py -m data=null,copy", "nothing was trained, because of the job data='null': data=null does not exist; "),
     ("train.py model=[1]", "Hydra cannot compose this command line: "),
@@ -129,12 +134,12 @@ WRONG = [
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
     ("train.py v4 iters=5 training.max_iters=3", "give iters= or training.max_iters=, not both: they are one key"),
-    ("train.py v1 fo=1 training.lr=3", "unknown key fo; --help lists the keys, and unknown key training.lr; did you"),
+    ("train.py v1 fo=1 training.lr=3", "unknown key fo; --help all lists the keys, and unknown key training.lr; did "),
     ("train.py file=a.txt", "did you mean data=text data.path=a.txt?"),
     ("train.py --lr=3e-4", "there is no option --lr: type training.learning_rate=3e-4, without dashes"),
     ("train.py --wandb", "there is no option --wandb: type logger=wandb, without dashes"),
     ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
-    ("generate.py --nonsense", "there is no option --nonsense: --help lists the keys"),
+    ("generate.py --nonsense", "there is no option --nonsense: --help all lists the keys"),
 ]  # fmt: skip
 
 

@@ -379,7 +379,9 @@ def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list
 
 
 def test_keys_may_be_given_by_their_last_part(corpus: list[str]) -> None:
-    run = gpt.train("v2", *corpus, max_iters=3, lr=0.5, seed=7, tags=["a", "b"])
+    with pytest.raises(RequestError, match="give iters= or max_iters=, not both: they are one key"):
+        gpt.train("v2", iters=3, max_iters=4)
+    run = gpt.train("v2", *corpus[1:], max_iters=3, lr=0.5, seed=7, tags=["a", "b"])
     config = run.config
     assert (config.training.max_iters, config.training.learning_rate, config.seed, config.tags) == (
         3, 0.5, 7, ["a", "b"],
