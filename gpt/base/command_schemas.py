@@ -179,7 +179,7 @@ class CompareConfig(SelectionConfig):
     """conf/compare.yaml: the table of all runs."""
 
     metric: MetricName
-    x: Literal["iterations", "tokens", "seconds", "compute"]
+    x: Literal["iterations", "tokens", "seconds", "compute"] | None
     by: Annotated[Annotated[list[PathName], Field(min_length=1, max_length=2)] | None, LIST, LITERAL]
     out: Annotated[PathName | None, LITERAL]
     title: Annotated[str | None, Field(max_length=200), LITERAL]

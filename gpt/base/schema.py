@@ -99,6 +99,7 @@ _ENDS_AT_MAX_ITERS: Values = {"training.patience": (None,), "overfit": (None,)} 
 _UNAVERAGED: Values = {"training.average_last": (0.0, None)}
 _EVALUATES = Key(same=False, fixed_unless=_ENDS_AT_MAX_ITERS, leaves_trace=False, evaluates=True, on_page=True)
 _EPOCHS = Key(same=True, compared=True, extends=True, decides="training.max_iters", leaves_trace=False)
+_SECONDS = replace(_EPOCHS, same=False)
 LITERAL = Key(same=True, literal=True)
 LIST = BeforeValidator(listed_text)
 _FOLDER = replace(_ASIDE, resumable=False, of_folder=True, is_path=True)
@@ -142,6 +143,7 @@ class TrainingConfig(Schema):
 
     max_iters: Annotated[Count, Key(same=False, extends=True, leaves_trace=False, sets_amount=True, on_page=True)]
     epochs: Annotated[Annotated[float, Field(gt=0, le=1e9)] | None, _EPOCHS] = None
+    seconds: Annotated[Annotated[float, Field(gt=0, le=1e9)] | Duration | None, _SECONDS] = None
     batch_size: Annotated[BatchSize, Key(same=False, sets_amount=True, on_page=True)]
     grad_accumulation: Annotated[Count, _RESULTS]
     learning_rate: Annotated[NonNegative, replace(SETTING, on_page=True)]
@@ -167,12 +169,20 @@ class TrainingConfig(Schema):
     @property
     def undecided(self) -> set[str]:
         """The keys whose numbers the corpus or the speed will decide."""
-        of_epochs = {"max_iters"} if self.epochs is not None else set()
+        of_length = {"max_iters"} if self.epochs is not None or self.seconds is not None else set()
         is_timed = isinstance(self.eval_interval, str) and self.eval_interval != "epoch"
-        return of_epochs | ({"eval_interval"} if is_timed else set())
+        return of_length | ({"eval_interval"} if is_timed else set())
+
+    @property
+    def budget(self) -> float | None:
+        """The seconds of training after which it ends; None if its length is in iterations or epochs."""
+        return seconds_of(self.seconds) if isinstance(self.seconds, str) else self.seconds
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.seconds is not None and (self.epochs is not None or self.average_last):
+            other = "epochs=" if self.epochs is not None else "average_last="
+            raise ValueError(f"seconds= leaves the number of iterations open, and {other} needs one: omit one of them")
         if self.batch_size % self.grad_accumulation:
             raise ValueError(f"batch_size={self.batch_size} must be a multiple of grad_accumulation")
         if self.multi_token and self.short_window == 1 and self.short_iters:
@@ -232,6 +242,8 @@ class TrainConfig(Schema):
     def _stops_when_learned(self) -> Self:
         if self.overfit is not None and self.training.eval_interval == "epoch":
             raise ValueError("overfit= trains on one batch, without epochs: add training.eval_interval=50")
+        if self.training.seconds is not None and self.checkpoint.snapshots:
+            raise ValueError("training.seconds= leaves the number of iterations open: omit checkpoint.snapshots=")
         return self
 
     def content(self) -> dict[str, Any]:

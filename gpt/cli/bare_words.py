@@ -78,6 +78,7 @@ def with_full_keys(words: Sequence[str], config_name: str, schema: type[BaseMode
 
     Raises RequestError if a key is given twice, in other words.
     """
+    words = [_in_seconds(word) if config_name == "train" else word for word in words]
     words = [f"model={_stages(word[6:])}" if word.startswith("model=") else word for word in words]
     keys = [word.partition("=")[0] for word in words]
     known = {*schema.model_fields, *TrainConfig.model_fields, *SETTING_FILES, *COMMANDS[config_name].words, "json"}
@@ -90,6 +91,14 @@ def with_full_keys(words: Sequence[str], config_name: str, schema: type[BaseMode
         if key in meant and others:
             raise RequestError(f"give {key}= or {others.pop()}=, not both: they are one key")
     return [full + word[len(key) :] for word, key, full in zip(words, keys, full_keys, strict=True)]
+
+
+def _in_seconds(word: str) -> str:
+    """training.seconds=5min,10min for minutes=5,10."""
+    if found := re.fullmatch(r"(?:training\.)?(minutes|hours)=([\d.,]+)", word):
+        unit = {"minutes": "min", "hours": "h"}[found[1]]
+        return "training.seconds=" + ",".join(f"{value}{unit}" for value in found[2].split(","))
+    return word
 
 
 def _stages(value: str) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
-from gpt.base.errors import RequestError, UserError
-from gpt.base.files import PLACE, check_below_folder, read_text_file, sealed, unseal, write_atomically
+from gpt.base.errors import RequestError, UserError, printable
+from gpt.base.files import PLACE, attempt, check_below_folder, read_text_file, sealed, unseal, write_atomically
 from gpt.base.keys import declared
 from gpt.base.pictures import check_replaceable, is_picture, write_picture
 from gpt.cli.composing import composed
@@ -40,6 +40,7 @@ class ComparisonReport:
     comparison: Comparison
     rankings: list[Ranking]  # of all runs
     ranked: list[Ranking]  # those to show: none if all runs are documented ones
+    x: plots.Axis  # of the curves
 
     @classmethod
     def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "ComparisonReport":
@@ -53,14 +54,16 @@ class ComparisonReport:
             raise RequestError("none of these runs can be compared: the warnings above say why")
         is_documented_only = bool(comparison.rows) and not (others or any(run.summary.changes for run in runs))
         is_of_losses = config.metric in LOSSES and not config.by
-        return cls(config, comparison, ranked, [] if is_documented_only and is_of_losses else ranked)
+        shown = [] if is_documented_only and is_of_losses else ranked
+        is_timed = all(run.folder.config().training.budget is not None for run in runs)
+        return cls(config, comparison, ranked, shown, config.x or ("seconds" if is_timed else "iterations"))
 
     def text(self, style: str) -> str:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
         parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
         for ranking in self.ranked:
             parts.append(tables.table(ranking, self.config.metric, style))
-            if self.config.x != "iterations" and (equal := tables.equal_table(ranking, self.config.x, style)):
+            if self.x != "iterations" and (equal := tables.equal_table(ranking, self.x, style)):
                 parts.append(equal)
         return "\n\n".join(parts)
 
@@ -93,7 +96,7 @@ class ComparisonReport:
         return [path]
 
     def _curves(self) -> "Figure | None":
-        return plots.draw(self.comparison, self.ranked, self.config.x, self.config.title)
+        return plots.draw(self.comparison, self.ranked, self.x, self.config.title)
 
     def _pictures(self) -> "dict[str, Figure]":
         """The loss curves, one panel per ranking, and with `by` the loss against those keys, by their file's name."""
@@ -146,13 +149,20 @@ def print_comparison(folder: Path) -> None:
     """For a sweep of several runs, print the documented runs beside their documented losses, and rank all runs."""
     if len(list(folder.glob("*/config.yaml"))) < 2 or not list(folder.glob("*/summary.json")):
         return
-    runs = finished_runs(folder)
-    comparison = documented.compare(runs, tolerance=composed("compare", [])[0]["tolerance"])
+    runs, others = finished_runs(folder), started_runs(folder, is_finished=False)[::-1]
+    config = CompareConfig.model_validate(composed("compare", [])[0])
+    comparison = documented.compare(runs, tolerance=config.tolerance)
     if comparison.rows:
         print(f"\n{documented.table(comparison, 'simple')}")
-    for ranking in rankings(runs, "exact", started_runs(folder, is_finished=False)[::-1]):
+    for ranking in rankings(runs, "exact", others):
         print(f"\n{tables.table(ranking, 'exact', 'simple')}")
-    print(f"\nfull report, with pictures: {command('compare')} runs={shlex.quote(str(folder))}")
+    picture = folder / _PICTURES[0]
+
+    def draw() -> None:
+        ComparisonReport.of(runs, others, config).write_picture(picture)
+
+    said = f"picture of the curves: {picture}; " if attempt("the picture of the curves", draw) else ""
+    print("\n" + printable(f"{said}all tables and pictures: {command('compare')} runs={shlex.quote(str(folder))}"))
 
 
 def _digests(record: Path) -> dict[str, str]:

@@ -45,7 +45,7 @@ def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[fl
     losses = {e.iteration: e.val.like(summary.exact).per(unit) or e.val.nats for e in evaluations}
     amounts: dict[int, float] = {e.iteration: e.iteration if x == "iterations" else e.tokens for e in evaluations}
     if x == "seconds":
-        amounts = folder.clock()
+        amounts = folder.clock() | {0: 0.0}  # rather than the microseconds before the first step
     if x == "compute":
         if not summary.flops:  # unknown, or without a matrix product
             raise UserError(f"{folder.path} has no floating-point operations")

@@ -66,8 +66,8 @@ def _full_length(base: Base) -> int | None:
 
     That is a search in epochs, or over the length.
     """
-    config, lengths = base.config, {"training.max_iters", "training.epochs"}
-    if config.training.epochs is not None or lengths & base.ranges.keys():
+    config, lengths = base.config, {"training.max_iters", "training.epochs", "training.seconds"}
+    if not lengths.isdisjoint(f"training.{key}" for key in config.training.undecided) or lengths & base.ranges.keys():
         return None
     content, settings = composed("train", [f"model={config.stage}"])
     full = int(content["training"]["max_iters"])

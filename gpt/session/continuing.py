@@ -63,13 +63,14 @@ class Continued(Beginning):
             return
         state.restore(self.checkpoint.progress, self.checkpoint.tensors())
         progress, recipe, before = state.progress, job.recipe, self.before.training.max_iters
-        length = recipe.settings.max_iters
+        length, progress.planned = recipe.settings.max_iters, None
         newest = progress.evaluations[-1] if progress.evaluations else None
         if newest is not None and newest.iteration == progress.iteration < length:
             # The last evaluation of a shorter run has the learning rates of the next update from now on.
-            rates = recipe.rates(newest.iteration, state.optimizer.peaks)
+            rates = recipe.rates(progress, state.optimizer.peaks)
             progress.evaluations[-1] = newest.model_copy(update={"learning_rates": rates})
-        if before != length and self.before.schedule == job.config.schedule:
+        is_timed = recipe.settings.budget is not None  # the schedule follows the time
+        if before != length and self.before.schedule == job.config.schedule and not is_timed:
             check_extension(recipe.schedule, progress.iteration, before, length)
         if [*self.changed] != [*job.changed]:
             progress.history.append(Segment(until=progress.iteration, changed=list(self.changed)))
@@ -135,7 +136,8 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     config, edited = _with_changes(before, wanted, request.given if new is None else _found_with(run, wanted, request))
     checkpoint = _checkpoint(request, config.checkpoint.keep, run)
     is_finished = run.is_finished() and not any(
-        getattr(before.training, key) != getattr(config.training, key) for key in ("max_iters", "epochs", "patience")
+        getattr(before.training, key) != getattr(config.training, key)
+        for key in ("max_iters", "epochs", "seconds", "patience")
     )  # otherwise it will be extended
     if is_finished or new is not None:
         _check_settings(run, before, config, is_finished=is_finished)
@@ -156,7 +158,8 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     else:
         with stop.deferred():  # Hydra would turn an exception into one of its own
             beginning = Continued(run, before, changed(before, request), checkpoint, origin)
-        done = Done(before.training, str(checkpoint.path), checkpoint.progress.iteration, checkpoint.progress.tokens)
+        so_far = checkpoint.progress
+        done = Done(before.training, str(checkpoint.path), so_far.iteration, so_far.tokens, so_far.seconds)
     data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
     config = config.model_copy(update={"data": data})
     return Start(config, request, beginning, run.vocabulary(), corpus, done)

@@ -36,6 +36,7 @@ from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
 from gpt.training.processes import World
+from gpt.training.progress import Progress
 from gpt.training.recipe import Recipe
 from gpt.training.schedules import SCHEDULE, check_warmup
 from gpt.training.state import TrainingState
@@ -195,6 +196,15 @@ class Job:
         state.progress.preparing_seconds += self.preparing_seconds
         state.broadcast(self.recipe.world)
         return state
+
+    def of_length(self, progress: Progress) -> "Job":
+        """The same, with the number of iterations that a budget of seconds came to."""
+        if progress.planned is None:
+            return self
+        settings = self.config.training.model_copy(update={"max_iters": progress.iteration})
+        length = f"training.max_iters={progress.iteration}"
+        changed = [length if change.startswith("training.max_iters=") else change for change in self.changed]
+        return replace(self, config=self.config.model_copy(update={"training": settings}), changed=changed)
 
     def exact_loss(self, weights: Saved) -> Loss:
         """The loss over every target of the validation split once, or over a sample of a long one.

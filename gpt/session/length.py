@@ -33,6 +33,7 @@ class Done:
     place: str = ""  # its checkpoint, if it has one
     iterations: int = 0
     tokens: int = 0  # targets trained on
+    seconds: float = 0.0  # of training
 
 
 def with_length(recipe: Recipe, model: nn.Module, done: Done | None = None) -> Recipe:
@@ -45,14 +46,24 @@ def with_length(recipe: Recipe, model: nn.Module, done: Done | None = None) -> R
     def final(**numbers: Any) -> Recipe:
         return replace(recipe, settings=recipe.settings.model_copy(update=numbers))
 
-    recipe = final(max_iters=_last_iteration(recipe, done))
+    recipe = final(max_iters=_last_iteration(recipe, model, done))
     return final(eval_interval=_interval(recipe, model))
 
 
-def _last_iteration(recipe: Recipe, done: Done | None) -> int:
-    """Of epochs, those that are left are trained with the batches of now, whatever the earlier ones were like."""
+def _last_iteration(recipe: Recipe, model: nn.Module, done: Done | None) -> int:
+    """Of epochs, those that are left are trained with the batches of now, whatever the earlier ones were like.
+
+    Of seconds, it is what the first steps promise; the loop plans again as the time passes.
+    """
     settings = recipe.settings
     iterations, tokens = (done.iterations, done.tokens) if done else (0, 0)
+    if settings.budget is not None:
+        left = settings.budget - (done.seconds if done else 0.0)
+        if done and left < 0 and settings.budget != done.settings.budget:
+            raise RequestError(f"{done.seconds:.0f} s of training are done: training.seconds={settings.seconds}")
+        steps = 0 if left <= 0 else max(1, round(left / _seconds_of_step(model, recipe)))
+        planned: int = recipe.world.broadcast(iterations + steps)
+        return planned
     if settings.epochs is None:
         last, asked = settings.max_iters, f"training.max_iters={settings.max_iters}"
     elif done and (settings.epochs, settings.batch_size) == (done.settings.epochs, done.settings.batch_size):

@@ -76,13 +76,16 @@ def run(job: Job | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quie
         if job.seen is not None:
             log.warning(f"{job.seen}: the losses of this run say little about new text, and it will not be ranked")
         if job.recipe.world.is_first:
-            watchers.append(ProgressBar(state, settings.max_iters, is_hidden=is_quiet))
+            watchers.append(ProgressBar(state, job.recipe, is_hidden=is_quiet))
         for watcher in watchers:
             stack.callback(watcher.close)
 
         train(state, job.recipe, watchers, stop)
         exact = job.exact_loss(_use_result(state, job, folder))
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
+            job = job.of_length(state.progress)
+            if folder is not None and settings.budget is not None:
+                folder.write_config(job.config)
             summary = summarise(job, state, exact, time.perf_counter() - started, folder)
             if folder is not None:
                 _report(folder, job, summary, watchers)
@@ -99,7 +102,7 @@ def _use_result(state: TrainingState, job: Job, folder: RunFolder | None) -> Sav
     """
     if state.average:
         return "averaged"
-    is_early = state.progress.iteration < job.recipe.settings.max_iters
+    is_early = state.progress.iteration < job.recipe.last(state.progress)
     if not (is_early and job.recipe.has_stalled(state.progress)):
         return "last"
     if folder is not None:

@@ -56,7 +56,7 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
             world.reseed(recipe.seed, progress.iteration)
             mean = backward(model, batch, recipe, gradient)
             gradients = [p.grad for p in parameters if p.grad is not None]
-            is_stopping = _all_reduce(mean, gradients, recipe, progress.iteration, stop)
+            is_stopping, seconds = _all_reduce(mean, gradients, recipe, state, stop)
 
             # Clip. The norm takes a while, so it is computed only when needed.
             norm = None
@@ -67,9 +67,11 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
 
             # Step, unless the loss or a gradient is NaN or Inf. The check stays on the device, so nothing waits for it.
             skip = has_nonfinite([mean, *gradients])
-            rates = recipe.rates(progress.iteration, optimizer.peaks)
+            rates = recipe.rates(progress, optimizer.peaks)
             optimizer.step(rates, skip)
             state.count_step(mean, batch.tokens, skip, rates, norm)
+            if settings.budget is not None and seconds is not None:
+                state.plan(seconds, settings.budget)
             watching.updated(state)
             optimizer.zero_grad()
             watching.stepped(state)
@@ -95,7 +97,7 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
 
     with contextlib.suppress(Stopped):
         train_loss, val_loss = estimate(recipe.reported_loss)
-        rates = recipe.rates(min(progress.iteration, recipe.settings.max_iters - 1), state.optimizer.peaks)
+        rates = recipe.rates(progress, state.optimizer.peaks)
         # Built without validation, so that NaN is allowed: NonFiniteGuard decides how to handle it.
         progress.evaluations.append(
             Evaluation.model_construct(
@@ -125,11 +127,20 @@ def backward(model: nn.Module, batch: Batch, recipe: Recipe, gradient: Gradient)
     return total
 
 
-def _all_reduce(mean: Tensor, gradients: list[Tensor], recipe: Recipe, iteration: int, stop: Stop) -> bool:
-    """Sum the loss and gradients over all processes; return whether another process was asked to stop."""
-    if recipe.world.size == 1:
-        return False
-    stops = mean.new_tensor(stop.requested is not None)
-    recipe.world.all_reduce_sum(mean, stops, *gradients)
-    is_read = recipe.runtime.device.type == "cpu" or iteration % _STOP_INTERVAL_ON_GPU == 0
-    return is_read and stops.item() > 0
+def _all_reduce(
+    mean: Tensor, gradients: list[Tensor], recipe: Recipe, state: TrainingState, stop: Stop
+) -> tuple[bool, float | None]:
+    """Sum the loss and gradients over all processes; return whether another one was asked to stop, and the time.
+
+    That is the mean of the processes' clocks, in seconds of training, so that all of them plan the same; None if it was
+    not read.
+    """
+    world = recipe.world
+    if world.size == 1:
+        return False, state.seconds
+    shared = mean.new_tensor([stop.requested is not None, state.seconds / world.size])
+    world.all_reduce_sum(mean, shared, *gradients)
+    if recipe.runtime.device.type != "cpu" and state.progress.iteration % _STOP_INTERVAL_ON_GPU:
+        return False, None
+    stops, seconds = shared.tolist()
+    return stops > 0, seconds

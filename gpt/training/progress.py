@@ -63,6 +63,7 @@ class Progress(BaseModel):
     iteration: Total = 0  # updates done
     tokens: Total = 0  # targets trained on
     seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
+    planned: Total | None = None  # the last iteration by the clock so far, of a run with a budget of seconds
     preparing_seconds: NonNegative = 0.0  # before the first step, of compiling and of reading the text once
     evaluations: list[Evaluation] = []
     steps: list[Step] = []

@@ -54,9 +54,14 @@ class Recipe:
         """An estimated loss of the weights after `iteration` updates. It is not checked: it may be NaN."""
         return Loss.model_construct(nats=nats, how="estimated", over=self.over[split], weights=iteration)
 
-    def rates(self, iteration: int, peaks: dict[str, float]) -> dict[str, float]:
-        """The learning rate of each group of parameters in an iteration, from its `peaks`."""
-        return {group: self.schedule(iteration, self.settings.max_iters, peak) for group, peak in peaks.items()}
+    def last(self, progress: Progress) -> int:
+        """The iteration that ends the training; with a budget of seconds, as far as is known so far."""
+        return self.settings.max_iters if progress.planned is None else progress.planned
+
+    def rates(self, progress: Progress, peaks: dict[str, float]) -> dict[str, float]:
+        """The learning rate of each group of parameters in the next iteration, or the last one, from its `peaks`."""
+        last = self.last(progress)
+        return {group: self.schedule(min(progress.iteration, last - 1), last, peak) for group, peak in peaks.items()}
 
     def evaluates(self, progress: Progress) -> bool:
         """Whether to evaluate before the next iteration.
@@ -64,7 +69,7 @@ class Recipe:
         Evaluations come before the first iteration, every `interval`-th or each epoch's first, and after the last.
         """
         interval = self.settings.eval_interval
-        if progress.iteration == 0 or progress.iteration >= self.settings.max_iters:
+        if progress.iteration == 0 or progress.iteration >= self.last(progress):
             return True
         if isinstance(interval, str):  # epoch; seconds have become iterations
             return self._begins_epoch(progress.tokens, progress.evaluations[-1])
@@ -75,7 +80,7 @@ class Recipe:
 
         An earlier part of the run, with other settings or a last iteration of its own, may have evaluated others.
         """
-        interval, last = self.settings.eval_interval, self.settings.max_iters
+        interval, last = self.settings.eval_interval, self.last(progress)
         if isinstance(interval, str):  # epoch; seconds have become iterations
             pairs = itertools.pairwise(progress.evaluations)
             found = [0, *(new.iteration for old, new in pairs if self._begins_epoch(new.tokens, old))]
@@ -100,7 +105,7 @@ class Recipe:
 
     def is_complete(self, progress: Progress) -> bool:
         """Whether the last iteration is done, or the training ends early."""
-        return progress.iteration >= self.settings.max_iters or self.early_end(progress) is not None
+        return progress.iteration >= self.last(progress) or self.early_end(progress) is not None
 
     def early_end(self, progress: Progress) -> str | None:
         """Why the training ends before its last iteration, in words; None if nothing asks for it.

@@ -101,6 +101,12 @@ class TrainingState:
         self.skipped += skip
         self.finite += self.skipped == 0
 
+    def plan(self, seconds: float, budget: float) -> None:
+        """Plan the last iteration of a run that has trained for so many `seconds` of its `budget`."""
+        progress = self.progress
+        left = progress.iteration * (budget - seconds) / seconds
+        progress.planned = progress.iteration + max(0 if seconds >= budget else 1, round(left))
+
     @property
     def is_evaluated(self) -> bool:
         """Whether the current weights have been evaluated."""

@@ -38,7 +38,7 @@ class ConsoleLog(RunWatcher):
     def evaluated(self, state: TrainingState) -> None:
         """Log the newest losses."""
         first, new = state.progress.evaluations[0], state.progress.evaluations[-1]
-        left, max_iters = self._seconds_left(state), self._recipe.settings.max_iters
+        left, max_iters = self._seconds_left(state), self._recipe.last(state.progress)
         speed = f"   {state.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
         speed += f"   {spoken(left)} left" if left else ""
         rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
@@ -70,7 +70,7 @@ class ConsoleLog(RunWatcher):
 
     def finished(self, state: TrainingState) -> None:
         """Log that the training ended early, and why."""
-        iteration, max_iters = state.progress.iteration, self._recipe.settings.max_iters
+        iteration, max_iters = state.progress.iteration, self._recipe.last(state.progress)
         if iteration < max_iters:
             why = self._recipe.early_end(state.progress)
             log.info(f"ended early, after {iteration:,} of {max_iters:,} iterations: {why}")
@@ -85,7 +85,7 @@ class ConsoleLog(RunWatcher):
         if self._since is None:
             return 0.0
         started, first = self._since
-        done, left = state.progress.iteration - first, self._recipe.settings.max_iters - state.progress.iteration
+        done, left = state.progress.iteration - first, self._recipe.last(state.progress) - state.progress.iteration
         return (time.perf_counter() - started) * left / done if done else 0.0
 
 
@@ -100,20 +100,21 @@ class ProgressBar(Watcher):
 
     phase = Phase.SHOW
 
-    def __init__(self, state: TrainingState, max_iters: int, *, is_hidden: bool = False) -> None:
-        bar = tqdm
+    def __init__(self, state: TrainingState, recipe: Recipe, *, is_hidden: bool = False) -> None:
+        self._recipe, bar = recipe, tqdm
         disable: bool | None = is_hidden or None  # None: unless it is a terminal
         if "ipykernel" in sys.modules:
             from tqdm.auto import tqdm as bar  # a widget
 
             disable = is_hidden
         self._bar = bar(
-            initial=state.progress.iteration, total=max_iters, unit="it", dynamic_ncols=True, leave=False,
-            disable=disable,
+            initial=state.progress.iteration, total=recipe.last(state.progress), unit="it", dynamic_ncols=True,
+            leave=False, disable=disable,
         )  # fmt: skip
 
     def stepped(self, state: TrainingState) -> None:
         """Advance. Reading the loss waits for the device, so this is done only when the bar has just been drawn."""
+        self._bar.total = self._recipe.last(state.progress)
         if self._bar.update():
             speed = f"{state.tokens_per_second:,.0f} tokens/s"
             self._bar.set_postfix_str(f"loss {state.last_batch.item():.3f}, {speed}", refresh=False)

@@ -1,7 +1,10 @@
 """The length of a run and how often it is evaluated, in epochs and in seconds: recorded as asked and in iterations."""
 
+import itertools
+import shutil
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from gpt.base.errors import RequestError
 from gpt.data.text import ShuffledWindows
 from gpt.runs.folder import RunFolder
 from gpt.session import length
+from gpt.training import state
 from tests.conftest import Script
 
 
@@ -45,6 +49,41 @@ def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left_and_never_cut(
     assert "training.epochs=2.0" in gpt.load(tmp_path / "run").summary.changed
     assert train(resume, f"training.max_iters={twice + 3}") == twice + 3
     assert gpt.load(tmp_path / "run").config.training.epochs is None
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock of the training that goes on by 10 ms each time somebody looks at it, and by 1 s at first."""
+    ticks = itertools.chain([0.0], itertools.count(1.0, 0.01))
+    monkeypatch.setattr(state, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_budget_of_seconds_is_spent_the_schedule_follows_it_and_a_resume_trains_what_is_left(
+    corpus_file: Path, tmp_path: Path
+) -> None:
+    typed = ["v2", "data=text", f"data.path={corpus_file}", "training.eval_iters=1", "eval_interval=10"]
+    typed += ["schedule=linear", "checkpoint.min_seconds=0"]
+
+    def train(*more: str) -> int:
+        run = gpt.train(*more, folder=tmp_path / "run")
+        assert run.run.clock()[run.summary.iterations] == pytest.approx(run.config.training.budget, abs=0.1)
+        assert run.summary.iterations == run.config.training.max_iters
+        assert f"training.max_iters={run.summary.iterations}" in run.summary.changed
+        return run.summary.iterations
+
+    first, run = train(*typed, "seconds=4"), gpt.load(tmp_path / "run")
+    clock = run.run.clock()
+    for row in run.evaluations[2:]:  # after the first, the clock is steady
+        assert max(row.learning_rates.values()) == pytest.approx(1e-3 * (1 - clock[row.iteration] / 4), abs=5e-5)
+    longer = train(f"resume={run.folder}", "training.seconds=0.1min")
+    assert longer == pytest.approx(first * 6 / 4, rel=0.2)
+    with pytest.raises(RequestError, match=r"6 s of training are done: training\.seconds=3"):
+        train(f"resume={run.folder}", "training.seconds=3")
+    (tmp_path / "run" / "summary.json").unlink()
+    for checkpoint in sorted((tmp_path / "run" / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(checkpoint)
+    assert train(f"resume={run.folder}") == pytest.approx(longer, rel=0.1)
 
 
 @pytest.mark.parametrize("seed", range(4))
