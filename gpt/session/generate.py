@@ -1,6 +1,9 @@
 """Print text from a trained run: python generate.py prompt="ROMEO:". See python generate.py --help."""
 
+import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from gpt.base.command_schemas import GenerateConfig
@@ -8,7 +11,7 @@ from gpt.base.request import Request
 
 
 def main(config: GenerateConfig, request: Request) -> None:
-    """Print text or translations to standard output, everything else to standard error."""
+    """Print text or translations to standard output, or write them to a file, everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
     from gpt.base.losses import in_words
@@ -19,6 +22,7 @@ def main(config: GenerateConfig, request: Request) -> None:
 
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
+    _check_file(config)
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     keep_freed_memory(trained.device)
     trained.task.refuse_others(request.given)
@@ -28,19 +32,59 @@ def main(config: GenerateConfig, request: Request) -> None:
     corpus = trained.corpus({}) if config.recited else None
     pieces = trained.task.respond(trained.model, prompt, config)
     title = f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
-    written = []
     with trained.runtime.settings():
-        for number, piece in enumerate(pieces):
-            if number == 0:
-                print(printable(title), file=sys.stderr)
+        written = list(_shown(pieces, title, is_printed=config.out is None))
+    samples = [text.removesuffix("\n\n") for text in written] if config.num_samples > 1 else ["".join(written)[:-1]]
+    if config.out is not None:
+        _write(samples, prompt, config)
+    if isinstance(corpus, Text):
+        own = [sample.removeprefix(prompt or "").rstrip("\n") for sample in samples]
+        print(printable(_recited(own, "".join(corpus.training_texts()))), file=sys.stderr)
+
+
+def _shown(pieces: Iterator[str], title: str, *, is_printed: bool) -> Iterator[str]:
+    """The pieces, printed one by one below the title."""
+    from gpt.base.errors import printable
+
+    for number, piece in enumerate(pieces):
+        if number == 0:
+            print(printable(title), file=sys.stderr)
+        if is_printed:
             # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
             print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
-            if corpus is not None:
-                written.append(piece.removeprefix(prompt or "") if number == 0 or config.num_samples > 1 else piece)
-    if isinstance(corpus, Text):
-        whole = written if config.num_samples > 1 else ["".join(written)]
-        samples = [sample.rstrip("\n") for sample in whole]
-        print(printable(_recited(samples, "".join(corpus.training_texts()))), file=sys.stderr)
+        yield piece
+
+
+def _check_file(config: GenerateConfig) -> None:
+    """Raise RequestError unless samples can be written as they are asked for."""
+    from gpt.base.errors import RequestError
+    from gpt.base.files import check_below_folder
+
+    if config.separator is not None and (config.out is None or config.out.endswith(".jsonl")):
+        raise RequestError("separator= is for out=FILE, if that is no .jsonl")
+    if config.out is None:
+        return
+    if os.path.lexists(config.out):
+        raise RequestError(f"{config.out} is there already: choose another name")
+    check_below_folder(Path(config.out).parent)
+
+
+def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> None:
+    """Write the samples, which begin with the prompt: as lines of JSON, or as text with a separator."""
+    from gpt.base.errors import printable
+    from gpt.base.files import write_atomically
+
+    path, separator = Path(str(config.out)), config.separator
+    if path.suffix == ".jsonl":
+        content = "".join(json.dumps({"prompt": prompt, "text": sample}) + "\n" for sample in samples)
+    else:
+        dashes = "---"
+        while any(dashes in sample for sample in samples):
+            dashes += "-"
+        content = (f"\n{dashes}\n" if separator is None else separator).join(samples) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+    print(printable(f"written: {path}"), file=sys.stderr)
 
 
 def _recited(samples: list[str], text: str) -> str:

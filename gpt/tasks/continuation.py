@@ -36,7 +36,8 @@ class Continuation(Task):
     corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
-    options = frozenset({*SamplingConfig.model_fields, "dtype", "num_samples", "recited", "text", *having("of_texts")})
+    _own = ("dtype", "num_samples", "out", "separator", "recited", "text")
+    options = frozenset({*SamplingConfig.model_fields, *_own, *having("of_texts")})
     example = "tokens=200"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:

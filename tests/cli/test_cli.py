@@ -71,6 +71,25 @@ def test_generate_takes_its_options_and_skips_a_damaged_run_with_a_warning(
     assert "warning: skipped: runs/damaged" in done.stderr
 
 
+def test_generate_writes_samples_that_can_be_told_apart(called: Script, trained: Path, tmp_path: Path) -> None:
+    asked = [f"runs={trained / 'runs'}", "prompt=abc", "tokens=30", "num_samples=3"]
+
+    def written(*more: str) -> str:
+        done = succeeded(called("generate.py", *asked, *more, cwd=tmp_path))
+        name = more[0].removeprefix("out=")
+        assert (done.stdout, done.stderr.splitlines()[-1]) == ("", f"written: {name}")
+        return (tmp_path / name).read_text()
+
+    lines = [json.loads(line) for line in written("out=new/a.jsonl").splitlines()]
+    samples = [line["text"] for line in lines]
+    assert all(line["prompt"] == "abc" and line["text"].startswith("abc") for line in lines)
+    assert {len(sample) for sample in samples} == {33}
+    assert written("out=a.txt").removesuffix("\n").split("\n---\n") == samples
+    assert written("out=b.txt", r"separator=\n\n=\n").removesuffix("\n").split("\n\n=\n") == samples
+    refused(called("generate.py", *asked, "out=a.txt", cwd=tmp_path), "a.txt is there already: choose another name")
+    refused(called("generate.py", *asked, "separator=a", cwd=tmp_path), "separator= is for out=FILE")
+
+
 def test_generate_says_what_its_samples_recite(called: Script, corpus_file: Path, trained: Path) -> None:
     """The prompt and what lies between two samples do not count."""
     begun = corpus_file.read_text()[:100]
