@@ -42,7 +42,7 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
             )
     keys = [known[name] for name in by]
     labels = [escaping.label(short[key]) for key in keys]
-    figure, (axes,) = panels(1)
+    figure, (axes,), _ = panels(1)
     quantity, best = (f"{metric} loss (nats per {ranking.unit})", "lowest") if metric in LOSSES else (metric, "best")
     if len(keys) == 1:
         _draw_against(axes, ranking, keys[0])
@@ -52,6 +52,14 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
         _draw_map(axes, ranking, keys[0], keys[1])
         axes.set(xlabel=labels[0], ylabel=labels[1], title=f"{quantity}, {best} over other keys")
     return figure
+
+
+def sizes_of(group: Group, by: Sequence[str]) -> dict[str, str]:
+    """The sizes of a group that `by` names, in words."""
+    sizes = {name: _size(group, name) for name in by if name in _SIZES}
+    return {
+        name: "-" if size is None else f"{size:,.0f}" if size < 1e9 else f"{size:.3g}" for name, size in sizes.items()
+    }
 
 
 def varies(ranking: Ranking, by: Sequence[str]) -> bool:
@@ -120,6 +128,9 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         diverged = [place(group) for group in groups if group not in learned]
         height = axes.get_xaxis_transform()
         axes.plot(diverged, [0.97] * len(diverged), "x", color=f"C{number}", transform=height)
+    if key in _SIZES and len(lines) > 1 and all(len(groups) == 1 for groups in lines.values()):  # such as of stages
+        through = sorted(learned, key=place)
+        axes.plot([*map(place, through)], [group.mean for group in through], color="grey", linewidth=0.8, zorder=0)
     if is_numeric:
         is_log = min(values) > 0 and (max(values) >= _WIDE * min(values) or key.endswith("_rate"))
         if is_log:

@@ -14,12 +14,14 @@ _BESIDE = 0.4  # decades between 0 and the smallest other value
 _APART = 0.08  # of the length of the axis: the least between two ticks
 
 
-def panels(count: int) -> tuple["Figure", list["Axes"]]:
-    """A figure with this many axes, one below the other."""
+def panels(count: int, *, with_sides: bool = False) -> tuple["Figure", list["Axes"], list["Axes"]]:
+    """A figure with this many axes, one below the other, and narrower ones beside them, if there are to be any."""
     from matplotlib.figure import Figure  # slow to import
 
-    figure = Figure(figsize=(9, PANEL_HEIGHT * count), layout="constrained")
-    return figure, list(figure.subplots(count, squeeze=False)[:, 0])
+    figure = Figure(figsize=(14 if with_sides else 9, PANEL_HEIGHT * count), layout="constrained")
+    ratios = [2, 1] if with_sides else [1]
+    axes = figure.subplots(count, len(ratios), squeeze=False, width_ratios=ratios)
+    return figure, list(axes[:, 0]), list(axes[:, 1]) if with_sides else []
 
 
 def log_axis(axes: "Axes", values: Collection[float]) -> None:

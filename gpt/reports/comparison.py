@@ -62,7 +62,7 @@ class ComparisonReport:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
         parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
         for ranking in self.ranked:
-            parts.append(tables.table(ranking, self.config.metric, style))
+            parts.append(tables.table(ranking, self.config.metric, style, self.config.by or []))
             if self.x != "iterations" and (equal := tables.equal_table(ranking, self.x, style)):
                 parts.append(equal)
         return "\n\n".join(parts)
@@ -89,14 +89,15 @@ class ComparisonReport:
     def write_picture(self, path: Path) -> list[Path]:
         """Write the picture of the curves alone. Raises RequestError if there are none, and as `replaced_by` does."""
         replaced_by(path)
-        if (figure := self._curves()) is None:
+        if (figure := self._curves(with_ends=True)) is None:
             raise RequestError("none of these runs has a curve to draw")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_picture(path, figure, WRITER)
         return [path]
 
-    def _curves(self) -> "Figure | None":
-        return plots.draw(self.comparison, self.ranked, self.x, self.config.title)
+    def _curves(self, *, with_ends: bool = False) -> "Figure | None":
+        title, metric = self.config.title, self.config.metric
+        return plots.draw(self.comparison, self.ranked, self.x, title, metric=metric, with_ends=with_ends)
 
     def _pictures(self) -> "dict[str, Figure]":
         """The loss curves, one panel per ranking, and with `by` the loss against those keys, by their file's name."""

@@ -3,7 +3,7 @@
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from gpt.base.ladder import rank
 from gpt.base.losses import Unit
 from gpt.reports import escaping
 from gpt.reports.axes import PANEL_HEIGHT, log_axis, panels
-from gpt.reports.documented import Comparison
+from gpt.reports.documented import Comparison, with_deviation
 from gpt.reports.ranking import Group, Ranking, is_number, label
 from gpt.runs.finding import FinishedRun
+from gpt.runs.records import LOSSES, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,22 +79,38 @@ def at_equal(ranking: Ranking, x: Axis) -> tuple[float, list[tuple[Group, list[f
     return amount, sorted(losses, key=lambda loss: statistics.mean(loss[1]))
 
 
-def draw(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, title: str | None = None) -> "Figure | None":
+def draw(
+    comparison: Comparison,
+    rankings: Sequence[Ranking],
+    x: Axis,
+    title: str | None = None,
+    *,
+    metric: Metric = "exact",
+    with_ends: bool = False,
+) -> "Figure | None":
     """Draw the estimated validation loss of every run; None if there is nothing to draw.
 
     Each stage or, with `rankings`, each group has a colour: a line for its mean, thin lines for its seeds, and its name
-    and last loss at the end of the line. Crosses are documented losses. Without a title, each panel has its corpus's.
+    and what the table says of it at the end of the line; `with_ends`, also as a picture, with the deviation over seeds.
+    Crosses are documented losses. Without a title, each panel has its corpus's.
     """
-    figure, all_axes = panels(max(1, len(rankings)))
+    figure, all_axes, sides = panels(max(1, len(rankings)), with_sides=with_ends)
     if rankings:
-        for axes, ranking in zip(all_axes, rankings, strict=True):
-            _draw_groups(axes, _named(ranking.groups), x, ranking.unit)
+        for number, (axes, ranking) in enumerate(zip(all_axes, rankings, strict=True)):
+            ends = {name: End(group.mean, group.deviation) for name, group in _named(ranking.groups)}
+            _draw_groups(axes, [(name, group.runs) for name, group in _named(ranking.groups)], x, ranking.unit, ends)
             axes.set_title(printable(f"Validation loss on {ranking.corpus}"), parse_math=False)
+            if sides:
+                of_loss = f"{metric} loss (nats per {ranking.unit})" if metric in LOSSES else metric
+                _draw_ends(sides[number], ends, of_loss)
     else:
         stages = sorted(comparison.counted.items(), key=lambda stage: rank(stage[0]))
-        _draw_groups(all_axes[0], stages, x, "token")
+        ends = {row.stage: End(row.measured, row.deviation) for row in comparison.rows if row.split == "val"}
+        _draw_groups(all_axes[0], stages, x, "token", ends)
         _draw_documented(all_axes[0], comparison, x)
         all_axes[0].set_title("Validation loss of the documented runs")
+        if sides:
+            _draw_ends(sides[0], ends, "estimated loss (nats per token)")
     if title is not None:
         figure.suptitle(printable(title), fontsize="x-large", parse_math=False)
         if len(all_axes) == 1:
@@ -101,7 +118,14 @@ def draw(comparison: Comparison, rankings: Sequence[Ranking], x: Axis, title: st
     return figure if any(axes.lines for axes in all_axes) else None
 
 
-def _named(groups: Sequence[Group]) -> list[tuple[str, list[FinishedRun]]]:
+class End(NamedTuple):
+    """What a table says of runs that differ in their seed only."""
+
+    mean: float
+    deviation: float | None  # None for one seed
+
+
+def _named(groups: Sequence[Group]) -> list[tuple[str, Group]]:
     """The groups by their names: stages in the order of the ladder, numbers in theirs, and others by their loss."""
 
     def place(group: Group) -> tuple:
@@ -110,14 +134,32 @@ def _named(groups: Sequence[Group]) -> list[tuple[str, list[FinishedRun]]]:
         numbers = [value for value in group.values.values() if is_number(value)]
         return (numbers[0],) if len(numbers) == len(group.values) == 1 else (0,)
 
-    return [(label(group.values), group.runs) for group in sorted(groups, key=place)]
+    return [(label(group.values), group) for group in sorted(groups, key=place)]
 
 
-def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit) -> None:
+def _draw_ends(axes: "Axes", ends: Mapping[str, End], quantity: str) -> None:
+    """Draw the values of the table, the first one at the top, with the deviations over seeds."""
+    shown = [*ends.items()][:MOST_COLOURS]
+    for place, (_, (mean, deviation)) in enumerate(shown):
+        axes.errorbar([mean], [place], xerr=deviation or None, fmt="o", capsize=4, color=f"C{place}")
+    axes.set_yticks(range(len(shown)), [escaping.label(_short(name)) for name, _ in shown])
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.margins(x=0.1, y=0.1)
+    axes.set(xlabel=quantity, title="At the end, ± deviation over seeds")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _draw_groups(
+    axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit, said: Mapping[str, End]
+) -> None:
     axes.set(xlabel=XLABELS[x], ylabel=f"validation loss (nats per {unit})")
     axes.grid(alpha=0.3)
     most = max(1, _MOST_CURVES // max(1, len(groups)))
-    ends: dict[str, tuple[float, str]] = {}  # by name: the last mean, and the colour
+    ends: dict[str, tuple[float, str]] = {}  # by what is said of them: the last mean, and the colour
     amounts = set()
     for number, (name, runs) in enumerate(groups[:_MOST_CURVES]):
         colour, lines = f"C{number}" if number < MOST_COLOURS else "lightgrey", []
@@ -136,7 +178,8 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], 
         mean = [tuple(sum(line[i][axis] for line in lines) / len(lines) for axis in (0, 1)) for i in shared]
         axes.plot(*zip(*mean, strict=True), color=colour, marker=".", zorder=2 if number < MOST_COLOURS else 1)
         if number < MOST_COLOURS:
-            ends[name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"] = (mean[-1][1], colour)
+            end = said.get(name)
+            ends[f"{_short(name)}  {with_deviation(*end)}" if end else _short(name)] = (mean[-1][1], colour)
     if amounts:
         log_axis(axes, amounts)
     _label_ends(axes, ends)
@@ -146,15 +189,15 @@ def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], 
 
 
 def _label_ends(axes: "Axes", ends: Mapping[str, tuple[float, str]]) -> None:
-    """Write the names and the losses of lines beside their ends, none on top of another."""
+    """Write what is said of lines beside their ends, none on top of another."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     in_order = sorted(ends.items(), key=lambda end: end[1][0])
     size = 10.0  # points
     gap = 1.3 * size / (0.8 * 72 * PANEL_HEIGHT)  # of the height of the axes
     heights = _spread([(loss - low) / (high - low) for _, (loss, _) in in_order], gap)
-    for (name, (loss, colour)), height in zip(in_order, heights, strict=True):
-        axes.text(1.01, height, escaping.label(f"{name}  {loss:.4f}"), color=colour, fontsize=size,
+    for (said, (_, colour)), height in zip(in_order, heights, strict=True):
+        axes.text(1.01, height, escaping.label(said), color=colour, fontsize=size,
                   va="center", transform=axes.transAxes)  # fmt: skip
 
 

@@ -3,31 +3,42 @@
 import csv
 import io
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
 from gpt.base.errors import printable
 from gpt.reports import escaping
+from gpt.reports.against import sizes_of
 from gpt.reports.documented import with_deviation
 from gpt.reports.plots import XLABELS, Axis, at_equal
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, edges, label, names, shown
 from gpt.runs.records import LOSSES, Metric, Summary
 
 
-def table(ranking: Ranking, metric: Metric, style: str) -> str:
-    """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
+def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = ()) -> str:
+    """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal.
+
+    `sizes`: "parameters" or "compute", which are to have a column.
+    """
     short, metrics = names(ranking.keys), [name for name in _metrics([ranking]) if name != metric]
     with_bits = metric == "exact" and not ranking.has_characters
     title = f"{metric}, estimated"
     if metric in LOSSES:
         title = f"{'best ' if metric == 'best' else ''}{ranking.runs[0].summary.loss(metric).title}"
-    headers = [*short.values(), "seeds", title, *(["bits per byte"] if with_bits else [])]
+    headers = [
+        *short.values(),
+        *sizes_of(ranking.groups[0], sizes),
+        "seeds",
+        title,
+        *(["bits per byte"] if with_bits else []),
+    ]
     headers += [*(f"{name}, estimated" for name in metrics), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
+            *sizes_of(group, sizes).values(),
             len(group.runs),
             with_deviation(group.mean, group.deviation),
             *([_bits(group)] if with_bits else []),
@@ -40,7 +51,8 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     ]
     cells += [
         [
-            *(shown(key, other.values[key]) for key in ranking.keys), 0,
+            *(shown(key, other.values[key]) for key in ranking.keys),
+            *(["-"] * len(sizes_of(ranking.groups[0], sizes))), 0,
             *(["-"] * (1 + with_bits + len(metrics))), str(other.state), "-", str(other.run.path),
         ]
         for other in ranking.unfinished

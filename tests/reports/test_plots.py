@@ -53,7 +53,7 @@ def ranked(runs: list[FinishedRun]) -> Ranking:
 
 @given(st.lists(st.floats(1e-5, 1e12), min_size=1, max_size=40), st.booleans())
 def test_the_numbers_on_an_axis_do_not_touch(values: list[float], has_zero: bool) -> None:
-    figure, (axes,) = panels(1)
+    figure, (axes,), _ = panels(1)
     numbers = [*values, *([0.0] if has_zero else [])]
     axes.plot(numbers, numbers)
     log_axis(axes, numbers)
@@ -77,7 +77,7 @@ def test_names_at_the_ends_of_lines_are_apart_and_in_order(wanted: list[float], 
         assert heights == pytest.approx(sorted(wanted))
 
 
-def test_each_line_has_its_name_and_last_loss_at_its_end_from_iteration_0_unless_its_history_is_damaged(
+def test_each_line_has_its_name_and_the_loss_of_the_table_at_its_end_from_iteration_0_unless_its_history_is_damaged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = copies(tmp_path, {"0.2": [2.0], "0.1": [1.0], "0.4": [3.0], "0.8": [4.0]})
@@ -86,9 +86,8 @@ def test_each_line_has_its_name_and_last_loss_at_its_end_from_iteration_0_unless
     figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations", "A title")
     assert figure is not None
     (axes,) = figure.axes
-    last = found[0].folder.evaluations()[-1].val.nats
     names = sorted(text.get_text() for text in axes.texts)
-    assert names == [f"learning_rate={rate}  {last:.4f}" for rate in (0.1, 0.2, 0.4)]
+    assert names == [f"learning_rate={rate}  {loss:.4f}" for rate, loss in ((0.1, 1), (0.2, 2), (0.4, 3))]
     assert {line.get_xdata()[0] for line in axes.lines} == {0}
     assert figure.get_suptitle() == "A title"
     assert f"no curve: {path}" in caplog.text
@@ -98,9 +97,22 @@ def test_the_mean_curve_has_the_iterations_that_all_seeds_have(tmp_path: Path) -
     found = copies(tmp_path, {"0.1": [2.0, 2.2]})
     with_curve(found[0], [(0, 3.0), (40, 2.0)], 2000)
     axes = Figure().subplots()
-    plots._draw_groups(axes, [("both", found)], "iterations", "token")
+    plots._draw_groups(axes, [("both", found)], "iterations", "token", {"both": plots.End(2.1, 0.1)})
+    assert [text.get_text() for text in axes.texts] == ["both  2.1000 ± 0.1000"]
     *_, mean = axes.lines
     assert list(mean.get_xdata()) == [0, 40]
+
+
+def test_a_slide_has_the_losses_of_the_table_with_their_deviations(tmp_path: Path) -> None:
+    found = copies(tmp_path, {"0.1": [2.0, 2.2], "0.2": [2.11]})
+    figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations", with_ends=True)
+    assert figure is not None
+    _, ends = figure.axes
+    assert [float(line.get_xdata()[0]) for line in ends.lines if line.get_marker() == "o"] == pytest.approx([2.1, 2.11])
+    assert [text.get_text() for text in ends.get_yticklabels()] == ["learning_rate=0.1", "learning_rate=0.2"]
+    assert ends.get_xlabel() == "exact loss (nats per character)"
+    low, high = ends.get_xlim()
+    assert high - low < 0.4  # on which differences can be seen
 
 
 def test_losses_of_other_tokens_are_compared_by_character(tmp_path: Path) -> None:
@@ -240,7 +252,7 @@ def test_what_the_font_lacks_is_drawn_in_installed_ones_and_the_rest_is_named_in
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [*map(str, sorted(tmp_path.glob("*.ttf")))])
 
     def drawn() -> Figure:
-        figure, (axes,) = panels(1)
+        figure, (axes,), _ = panels(1)
         axes.plot([0, 1], [0, 1], label="한")
         axes.set_title("中文, 损失 中")
         axes.set_xticks([0, 1], ["文", "b"])
