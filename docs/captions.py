@@ -19,7 +19,7 @@ from torch import Tensor
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions, as in conf.py
 
-from course_runs import train_missing  # noqa: E402
+from course_runs import train_stale  # noqa: E402
 from pictures.architectures import numbers, table  # noqa: E402
 from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
 from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
@@ -45,7 +45,7 @@ _VARIES = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|`[^`]*`|\b(?:two|three|four
 def main() -> None:
     """Print the statements, one a line, each after the name of its picture."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    for picture, phrases in statements(train_missing(_HERE / "_generated" / "runs")).items():
+    for picture, phrases in statements(train_stale(_HERE / "_generated" / "runs")).items():
         for phrase in phrases:
             print(f"{picture}: {phrase}")
 

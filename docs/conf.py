@@ -1,7 +1,7 @@
 """The course as a site: sphinx-build -W -n docs docs/_build/html.
 
-The first build trains small stages (docs/_ext/course_runs.py) and draws the pictures (docs/pictures); later ones
-reuse both. To train again, delete docs/_generated.
+The first build trains small stages (docs/_ext/course_runs.py), draws the pictures (docs/pictures) and exports the live
+stages (docs/_ext/live_stages.py), all to docs/_generated; later ones make again what changed.
 """
 
 import sys

@@ -220,10 +220,10 @@ _KINDS: dict[str, Callable[..., str]] = {
 def _draw() -> Mapping[str, Sequence[str]]:
     """Draw the pictures; returns what docs/captions.py states of them."""
     from captions import statements
-    from course_runs import train_missing
+    from course_runs import train_stale
     from pictures import draw_stale
 
-    runs = train_missing(_HERE / "_generated" / "runs")
+    runs = train_stale(_HERE / "_generated" / "runs")
     draw_stale(runs, PICTURES)
     return statements(runs)
 

@@ -1,12 +1,13 @@
-"""The runs that the course's pictures show: trained by the first build of the site, and reused from then on.
+"""The runs that the course's pictures show: trained by a build of the site, and reused while they are as they would be.
 
 Most are shorter than the documented runs, so that a build takes minutes.
 """
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,14 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import gpt
+from gpt.cli.requesting import of_python
 from gpt.data.corpora import shakespeare
 from gpt.data.corpus import TextCorpus
+from gpt.models import STAGE
+from gpt.runs.finding import has_same_config
+from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
+from gpt.tasks import load_corpus
 
 _REPOSITORY = Path(__file__).parents[2]
 _EXCERPT = 10_000  # characters, few enough for a small model to memorise
@@ -73,31 +79,53 @@ def corpus() -> TextCorpus:
     return shakespeare(train_fraction=0.9)
 
 
-def train_missing(folder: Path) -> Mapping[str, TrainedRun]:
-    """The runs below `folder`, by name; missing runs are trained, one per core at a time.
+def is_older(path: Path, sources: Iterable[Path]) -> bool:
+    """Whether a file is missing, or older than one of those that it is made from."""
+    return not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources)
+
+
+def train_stale(folder: Path) -> Mapping[str, TrainedRun]:
+    """The runs below `folder`, by name. Those that are missing, or have another configuration or corpus than their
+    command gives now, are trained, one per core at a time.
 
     Raises ExtensionError if one fails.
     """
-    missing = [name for name in COMMANDS if not (folder / name / "summary.json").exists()]
-    if missing:
-        log.info("training %s: five to ten minutes, once", ", ".join(missing))
-        folder.mkdir(parents=True, exist_ok=True)
-        excerpt = folder / "excerpt.txt"
-        excerpt.write_text(corpus().train[:_EXCERPT], encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    excerpt = folder / "excerpt.txt"
+    excerpt.write_text(corpus().train[:_EXCERPT], encoding="utf-8")
+    lines = {name: _line(name, excerpt) for name in COMMANDS}
+    stale = [name for name, line in lines.items() if not _is_fresh(RunFolder(folder / name), line)]
+    if stale:
+        log.info("training %s", ", ".join(stale))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda name: _train(name, folder, excerpt), missing))
+            list(pool.map(lambda name: _train(folder / name, lines[name]), stale))
     return {name: gpt.load(folder / name, device="cpu") for name in COMMANDS}
 
 
-def _train(name: str, folder: Path, excerpt: Path) -> None:
-    paths = [f"hydra.run.dir={folder / name}", "resume=auto", "device=cpu"]
-    if "data=text" in COMMANDS[name]:
-        paths.append(f"data.path={excerpt}")
+def _line(name: str, excerpt: Path) -> list[str]:
+    """The command line of a run, without its folder."""
+    path = [f"data.path={excerpt}"] if "data=text" in COMMANDS[name] else []
+    return [*COMMANDS[name], *path, "device=cpu"]
+
+
+def _is_fresh(run: RunFolder, line: list[str]) -> bool:
+    """Whether a run is what this command line trains, and finished. What another one began to train is removed."""
+    if not run.is_started():
+        return False
+    config, _ = of_python(line)
+    digest = load_corpus(config.data, STAGE.find(config.model)).digest
+    if has_same_config(run, config, {"checkpoint", "metrics"}) and run.vocabulary().corpus == digest:
+        return run.is_finished()
+    shutil.rmtree(run.path)
+    return False
+
+
+def _train(folder: Path, line: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, _REPOSITORY / "train.py", *COMMANDS[name], *paths],
-        cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        [sys.executable, _REPOSITORY / "train.py", *line, f"hydra.run.dir={folder}", "resume=auto"],
+        cwd=folder.parent, env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise ExtensionError(f"train.py {' '.join(COMMANDS[name])} failed: {done.stderr.strip()}")
-    log.info("trained %s", name)
+        raise ExtensionError(f"train.py {' '.join(line)} failed: {done.stderr.strip()}")
+    log.info("trained %s", folder.name)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from captions import restated, statements
-from course_runs import train_missing
+import captions
+from captions import restated
+from course_runs import is_older, train_stale
 from docutils import nodes
 from docutils.parsers.rst import directives
 from live_stages import write_live
-from pictures import draw_stale
+from pictures import draw_stale, sources
 from quoting import RESULTS, results
 from seeds import Seeds, figure
 from sphinx.application import Sphinx
@@ -113,11 +114,13 @@ class Live(SphinxDirective):
 
 
 def _prepare(app: Sphinx) -> None:
-    """Train the runs that are missing, draw the pictures, and write the live stages."""
+    """Train, draw, state and export what is missing or has changed."""
     generated = Path(app.srcdir) / "_generated"
-    runs = train_missing(generated / "runs")
+    runs = train_stale(generated / "runs")
     draw_stale(runs, generated / "pictures")
-    write_atomically(generated / "captions.json", json.dumps(statements(runs)).encode())
+    stated = generated / "captions.json"
+    if is_older(stated, [Path(captions.__file__), *sources(runs)]):
+        write_atomically(stated, json.dumps(captions.statements(runs)).encode())
     write_live(runs, generated / "static" / "live")
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from course_runs import is_older
 from sphinx.util import logging
 
 import gpt
@@ -15,7 +16,7 @@ from gpt.session.trained import TrainedRun
 
 _DOWNLOADS = Path(__file__).parents[2] / "data"
 _PACKAGE = Path(gpt.__file__).parent
-_WRITERS = (_PACKAGE / "exporting", _PACKAGE / "playground")
+_WRITERS = ("exporting", "inspection", "models", "playground")  # the packages whose code makes a graph what it is
 _TRAINED = (*SMALL, "v8", "gru")  # in the page
 _STAGES = (*_TRAINED, "recall", "gru_recall", "v7", "reverse")
 
@@ -23,31 +24,46 @@ log = logging.getLogger(__name__)
 
 
 def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
-    """Write the page into `folder`, unless it is newer than its runs and than the code that writes it.
+    """Write the page into `folder`. The graphs of a run are exported again if the run or the code of exports changed.
 
     Without a network for onnxruntime-web, which is downloaded once, or without the libraries that write graphs, the
     site is built without live stages. This is a warning, as is a stage that cannot run or be trained in a browser:
     `sphinx-build -W` fails.
     """
-    live = {stage: runs[stage].run for stage in _STAGES}
-    made = folder / "index.html"
-    code = (file for folder in _WRITERS for file in folder.rglob("*") if file.is_file())
-    sources = [*((run.path / "summary.json") for run in live.values()), *code]
-    if made.exists() and made.stat().st_mtime > max(source.stat().st_mtime for source in sources):
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     # The theme's accessible-pygments lets every library print its notes.
     standard_logging.getLogger().setLevel(standard_logging.WARNING)
     try:
         with requiring("onnx"):
-            from gpt.playground.static import write
-        write(live, folder, _DOWNLOADS)
+            from gpt.playground import static
+        contents = static.page(_DOWNLOADS)
     except UserError as error:
         log.warning("without live stages: %s", error)
+        shutil.rmtree(folder, ignore_errors=True)
         return
-    described = json.loads((folder / "runs.json").read_text())
-    for stage in live:
-        training = described[stage]["training"] if stage in described else "it cannot run in a browser"
-        if stage not in described or (isinstance(training, str) and stage in _TRAINED):
+    code = [path for name in _WRITERS for path in (_PACKAGE / name).rglob("*.py")]
+    described = {}
+    for stage in _STAGES:
+        run, graphs = runs[stage].run, folder / "graphs" / stage
+        made = graphs / "run.json"  # the last file, so that the others are whole
+        try:
+            if is_older(made, [*code, run.path / "summary.json"]):
+                shutil.rmtree(graphs, ignore_errors=True)
+                described[stage], _ = static.export_run(stage, run, graphs)
+                made.write_text(json.dumps(described[stage]))
+            described[stage] = json.loads(made.read_text())
+        except UserError as error:
+            log.warning("%s is not live: %s", stage, error)
+            continue
+        training = described[stage]["training"]
+        if isinstance(training, str) and stage in _TRAINED:
             log.warning("%s is not live: %s", stage, training)
+    contents["runs.json"] = json.dumps(described).encode()
+    for name, content in contents.items():
+        path = folder / name
+        if not path.exists() or path.read_bytes() != content:  # Sphinx reads pages again if index.html is newer
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    written = {*(folder / name for name in contents), *(folder / "graphs" / stage for stage in described)}
+    for path in [*folder.rglob("*")]:  # what an earlier build wrote
+        if path.is_file() and not {path, *path.parents} & written:
+            path.unlink()

@@ -7,6 +7,7 @@ trained models take the runs of docs/_ext/course_runs.py, by name.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from course_runs import is_older
 from matplotlib.figure import Figure
 
 from gpt.session.trained import TrainedRun
@@ -45,11 +46,15 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], 
 
 
 def draw_stale(runs: Mapping[str, TrainedRun], folder: Path) -> None:
-    """Draw the pictures in `folder` that are not there, or are older than this code, the tables or the runs."""
-    code = max(path.stat().st_mtime for path in [*Path(__file__).parent.glob("*.py"), architectures.REFERENCE])
-    newest = max(code, *((run.run.path / "summary.json").stat().st_mtime for run in runs.values()))
+    """Draw the pictures in `folder` that are not there, or are older than what they are drawn from."""
     for name, picture in PICTURES.items():
         for theme in THEMES:
             path = folder / f"{name}-{theme}.svg"
-            if not path.exists() or path.stat().st_mtime < newest:
+            if is_older(path, sources(runs)):
                 save(picture, runs, theme, path)
+
+
+def sources(runs: Mapping[str, TrainedRun]) -> list[Path]:
+    """What the pictures are drawn from: their code, the tables, and the runs."""
+    code = [*Path(__file__).parent.glob("*.py"), architectures.REFERENCE]
+    return [*code, *(run.run.path / "summary.json" for run in runs.values())]

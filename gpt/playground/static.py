@@ -89,26 +89,19 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
     UserError if the download fails.
     """
     with staged(out) as folder:
-        runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
-        runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
-        wasm = runtime.pop("ort/ort-wasm-simd-threaded.wasm")
-        runtime["ort/ort-wasm-simd-threaded.wasm.gz"] = gzip.compress(wasm, mtime=0)  # few file servers compress it
-        described, checked = {}, []
+        contents, described, checked = page(data_dir), {}, []
         for name, run in runs.items():
-            graph = folder / "graphs" / name
-            graph.mkdir(parents=True)
+            place = folder / "graphs" / name
             try:
-                described[name], lines = _exported(name, run, graph, weights)
+                described[name], lines = export_run(name, run, place, weights)
             except UserError as error:
                 log.warning(f"left out {name}: {error}")
-                shutil.rmtree(graph)
+                shutil.rmtree(place)
             else:
                 checked += [f"{name}: {line}" for line in lines]
         if not described:
             raise RequestError("none of these runs can run in a browser")
-        contents = files()
-        contents |= {"index.html": _index(contents["index.html"]), "runs.json": json.dumps(described).encode()}
-        for name, content in (contents | runtime).items():
+        for name, content in (contents | {"runs.json": json.dumps(described).encode()}).items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
     return "\n".join(
@@ -116,8 +109,22 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
     )
 
 
-def _exported(name: str, run: RunFolder, folder: Path, weights: Weights) -> tuple[dict[str, Any], list[str]]:
-    """Write the graphs of a run; return its description and what was checked. Raises RequestError, UserError."""
+def page(data_dir: Path) -> dict[str, bytes]:
+    """The files of the page by name, apart from those of its runs. Raises UserError if a download fails."""
+    runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
+    runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
+    wasm = runtime.pop("ort/ort-wasm-simd-threaded.wasm")
+    runtime["ort/ort-wasm-simd-threaded.wasm.gz"] = gzip.compress(wasm, mtime=0)  # few file servers compress it
+    contents = files()
+    return contents | runtime | {"index.html": _index(contents["index.html"])}
+
+
+def export_run(name: str, run: RunFolder, folder: Path, weights: Weights = "auto") -> tuple[dict[str, Any], list[str]]:
+    """Write the graphs of a run to a new folder; return its description and what was checked.
+
+    Raises RequestError, UserError.
+    """
+    folder.mkdir(parents=True)
     trained = load_run(run.path, weights=weights, device="cpu")
     full = in_full(name, run, run.summary(), weights)
     changed = without_paths(full["changed"])

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 
+import gpt
 from docs.captions import numbers, of_architectures, restated, table
 from docs.course.answers import v7
 from docs.quoting import PAGES, PICTURES, filled
@@ -213,33 +214,96 @@ def test_code_is_not_cut_off_and_the_pages_can_be_used_without_eyes_or_mouse(
             assert violations(page) == [], file
 
 
-def test_a_stage_that_cannot_be_live_is_a_warning_which_fails_a_strict_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def extension(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """A module of docs/_ext, by name."""
     pytest.importorskip("sphinx")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "_ext"))
-    live_stages = importlib.import_module("live_stages")
+    for folder in ("docs", "docs/_ext"):
+        monkeypatch.syspath_prepend(str(REPOSITORY / folder))
     monkeypatch.setattr(standard_logging.getLogger(), "level", standard_logging.getLogger().level)
-    (tmp_path / "summary.json").touch()
-    runs = dict.fromkeys(live_stages._STAGES, SimpleNamespace(run=RunFolder(tmp_path)))
+    return importlib.import_module
 
-    def warnings(write: Callable[..., None]) -> list[str]:
-        told: list[str] = []
-        monkeypatch.setattr("gpt.playground.static.write", write)
-        monkeypatch.setattr(live_stages.log, "warning", lambda line, *values: told.append(line % values))
+
+def test_a_run_is_trained_again_if_its_command_or_its_text_changed(
+    extension: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    course_runs, trained = extension("course_runs"), list[str]()
+
+    def train(folder: Path, line: list[str]) -> None:
+        trained.append(folder.name)
+        gpt.train(*line, "resume=auto", folder=folder)
+
+    brief = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1"]
+    commands = {"v1": ["model=v1", *brief], "v2": ["model=v2", *brief], "text": ["model=v1", "data=text", *brief]}
+    monkeypatch.setattr(course_runs, "COMMANDS", commands)
+    monkeypatch.setattr(course_runs, "_train", train)
+    for expected in ({"v1", "v2", "text"}, set(), {"v2"}, {"v1"}, {"text"}, {"v2"}):
+        course_runs.train_stale(tmp_path)
+        assert ({*trained}, len(trained)) == (expected, len(expected))
+        trained.clear()
+        if expected == set():
+            commands["v2"] = [*commands["v2"], "training.learning_rate=0.5"]
+        elif expected == {"v2"}:
+            commands["v1"] = [*commands["v1"], "checkpoint.snapshots=2"]
+        elif expected == {"v1"}:
+            monkeypatch.setattr(course_runs, "_EXCERPT", 9_000)
+        elif expected == {"text"}:
+            (tmp_path / "v2" / "summary.json").unlink()
+
+
+def test_graphs_are_exported_again_if_their_run_or_the_code_of_exports_changed_and_else_the_page_alone(
+    extension: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    live_stages, page, code = extension("live_stages"), {"index.html": b"1", "style.css": b"1"}, tmp_path / "gpt"
+    told, exported = list[str](), list[str]()
+    (code / "playground" / "page").mkdir(parents=True)
+    runs = {name: SimpleNamespace(run=RunFolder(tmp_path / name)) for name in live_stages._STAGES}
+    sources = [code / "playground" / "static.py", *(run.run.path / "summary.json" for run in runs.values())]
+    for path in sources:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    def export(name: str, _run: RunFolder, folder: Path) -> tuple[dict[str, Any], list[str]]:
+        folder.mkdir(parents=True)
+        if name == "v2":
+            raise RequestError("it cannot run in a browser")
+        exported.append(name)
+        return {"training": "it is too large" if name == "v8" else {}}, []
+
+    def built(touched: Path | None = None, after: int = 0) -> tuple[list[str], list[str]]:
+        """What a build exports and tells, after a file was changed."""
+        told.clear()
+        exported.clear()
+        if touched is not None:
+            os.utime(touched, ns=(made := max(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) + after, made))
         live_stages.write_live(runs, tmp_path / "live")
-        return told
+        return [*exported], [*told]
 
-    def written(live: dict[str, Any], folder: Path, _downloads: Path) -> None:
-        folder.mkdir()
-        rows = {stage: {"training": "it is too large" if stage == "v8" else {}} for stage in live if stage != "v2"}
-        (folder / "runs.json").write_text(json.dumps(rows))
+    monkeypatch.setattr("gpt.playground.static.page", lambda _: dict(page))
+    monkeypatch.setattr("gpt.playground.static.export_run", export)
+    monkeypatch.setattr(live_stages, "_PACKAGE", code)
+    monkeypatch.setattr(live_stages.log, "warning", lambda line, *values: told.append(line % values))
+    others = [name for name in live_stages._STAGES if name != "v2"]
+    warnings = ["v2 is not live: it cannot run in a browser", "v8 is not live: it is too large"]
+    assert built() == (others, warnings)
+    before = (tmp_path / "live" / "index.html").stat().st_mtime_ns
+    page |= {"style.css": b"2"}
+    (code / "playground" / "page" / "style.css").touch()
+    assert built() == ([], warnings)
+    assert (tmp_path / "live" / "style.css").read_bytes() == b"2"
+    assert (tmp_path / "live" / "index.html").stat().st_mtime_ns == before  # newer, all pages would be written again
+    assert list(json.loads((tmp_path / "live" / "runs.json").read_text())) == others
+    del page["style.css"]
+    assert built(runs["v5"].run.path / "summary.json", after=10**9) == (["v5"], warnings)
+    assert {path.name for path in (tmp_path / "live").iterdir()} == {"graphs", "index.html", "runs.json"}
+    assert built(sources[0], after=2 * 10**9) == (others, warnings)
 
-    def refused(*_: Any) -> None:
+    def refused(_: Path) -> None:
         raise RequestError("no network")
 
-    assert warnings(written) == ["v2 is not live: it cannot run in a browser", "v8 is not live: it is too large"]
-    assert warnings(refused) == ["without live stages: no network"]
+    monkeypatch.setattr("gpt.playground.static.page", refused)
+    assert built() == ([], ["without live stages: no network"])
+    assert not (tmp_path / "live").exists()
 
 
 @pytest.mark.slow
