@@ -1,6 +1,7 @@
 """gpt-ladder: one module per stage, one training loop for all of them.
 
     run = gpt.train("model=v5", "training.max_iters=500")
+    gpt.compare("runs")
     run = gpt.load("runs/2026-01-31/12-00-00_v5_seed1337")
 
 docs/python.md describes what a run can do.
@@ -16,6 +17,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "6000")
 
 from gpt.base.errors import UserError
 from gpt.base.version import __version__
-from gpt.session.python import load, train
+from gpt.session.python import compare, load, train
 
-__all__ = ["UserError", "__version__", "load", "train"]
+__all__ = ["UserError", "__version__", "compare", "load", "train"]

@@ -27,6 +27,10 @@ class UserError(Exception):
     exit_code = 1
     ending: ClassVar[Ending] = "failed"  # of a run that this error ends
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and notebooks show: the line alone."""
+        return [f"{type(self).__name__}: {printable(str(self))}"]
+
 
 class RequestError(UserError):
     """The request itself cannot be met: a value, a name, a combination."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import html
 import json
 import shlex
 import sys
@@ -14,12 +15,13 @@ from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import PLACE, attempt, check_below_folder, read_text_file, sealed, unseal, write_atomically
 from gpt.base.keys import declared
-from gpt.base.pictures import check_replaceable, is_picture, write_picture
+from gpt.base.pictures import check_replaceable, is_picture, picture, write_picture
 from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
-from gpt.runs.finding import FinishedRun, finished_runs, started_runs
+from gpt.reports.run import Picture
+from gpt.runs.finding import FinishedRun, finished_runs, roots, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import LOSSES
 
@@ -57,6 +59,19 @@ class ComparisonReport:
         shown = [] if is_documented_only and is_of_losses else ranked
         is_timed = all(run.folder.config().training.budget is not None for run in runs)
         return cls(config, comparison, ranked, shown, config.x or ("seconds" if is_timed else "iterations"))
+
+    def __str__(self) -> str:
+        return self.text("simple")
+
+    def plot(self) -> Picture:
+        """The curves. Raises RequestError if there are none."""
+        if (figure := self._curves(with_ends=True)) is None:
+            raise RequestError("none of these runs has a curve to draw")
+        return Picture(picture(figure))
+
+    def _repr_html_(self) -> str:
+        curves = "" if self._curves() is None else self.plot().as_html(width=840)
+        return f"<pre>{html.escape(self.text('simple'))}</pre>{curves}"
 
     def text(self, style: str) -> str:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
@@ -128,6 +143,14 @@ class ComparisonReport:
         return varying or self.ranked
 
 
+def compared(config: CompareConfig) -> ComparisonReport:
+    """The comparison of the runs that are selected. Raises RequestError if none of them has finished."""
+    folders = roots(config.runs)
+    runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
+    others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)[::-1]  # as `runs` are
+    return ComparisonReport.of(runs, others, config)
+
+
 def replaced_by(out: Path) -> list[Path]:
     """The paths that a comparison written to this folder replaces, the record first, or this picture alone.
 
@@ -157,12 +180,12 @@ def print_comparison(folder: Path) -> None:
         print(f"\n{documented.table(comparison, 'simple')}")
     for ranking in rankings(runs, "exact", others):
         print(f"\n{tables.table(ranking, 'exact', 'simple')}")
-    picture = folder / _PICTURES[0]
+    path = folder / _PICTURES[0]
 
     def draw() -> None:
-        ComparisonReport.of(runs, others, config).write_picture(picture)
+        ComparisonReport.of(runs, others, config).write_picture(path)
 
-    said = f"picture of the curves: {picture}; " if attempt("the picture of the curves", draw) else ""
+    said = f"picture of the curves: {path}; " if attempt("the picture of the curves", draw) else ""
     print("\n" + printable(f"{said}all tables and pictures: {command('compare')} runs={shlex.quote(str(folder))}"))
 
 

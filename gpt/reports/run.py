@@ -4,6 +4,7 @@ import base64
 import html
 import math
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
@@ -82,8 +83,27 @@ def _row(name: str, train: float | str | None, val: float | str | None, note: st
     return f"{name:<12}{cells[0]:>9}{cells[1]:>12}   {note}".rstrip()
 
 
-def curve_of_run(run: RunFolder, summary: Summary) -> bytes:
-    """The run's loss curves as a PNG, with the documented losses if it is the documented run."""
+class Picture:
+    """A PNG, which a notebook shows."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file."""
+        Path(path).write_bytes(self.content)
+
+    def _repr_png_(self) -> bytes:
+        return self.content
+
+    def as_html(self, width: int = 560) -> str:
+        """An image that contains it."""
+        encoded = base64.b64encode(self.content).decode()
+        return f'<img alt="loss curve" width="{width}" src="data:image/png;base64,{encoded}">'
+
+
+def curve_of_run(run: RunFolder, summary: Summary) -> Picture:
+    """The run's loss curves, with the documented losses if it is the documented run."""
     training = run.config().training
     is_plain = not (training.label_smoothing or training.multi_token)
     of_steps = "mini-batch" if is_plain else "mini-batch, as it is trained"
@@ -93,8 +113,8 @@ def curve_of_run(run: RunFolder, summary: Summary) -> bytes:
 
 def loss_curve(
     evaluations: list[Evaluation], steps: list[Step], summary: Summary, of_steps: str = "", *, are_bytes: bool = False
-) -> bytes:
-    """The loss curves of a run as a PNG; each metric has its own panel below. `of_steps` names the losses of steps."""
+) -> Picture:
+    """The loss curves of a run; each metric has its own panel below. `of_steps` names the losses of steps."""
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
@@ -116,7 +136,7 @@ def loss_curve(
     if are_bytes:  # benchmarks of these are given in bits
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
-    return picture(figure)
+    return Picture(picture(figure))
 
 
 def _draw_losses(
@@ -168,15 +188,15 @@ def history(evaluations: list[Evaluation]) -> Table:
     return rows
 
 
-def card(summary: Summary, curve: bytes, sample: str, place: str) -> str:
-    """The results of a run as HTML. `curve`: a PNG; `place`: where the run is."""
+def card(summary: Summary, curve: Picture, sample: str, place: str) -> str:
+    """The results of a run as HTML; `place`: where the run is."""
     title = f"{summary.name or summary.stage}, seed {summary.seed}: {summary.iterations:,} iterations"
     changed = f"<p>changed: {_text(', '.join(summary.changes))}</p>" if summary.changes else ""
     headers = ["nats per token", "train", "validation", ""]
     table = tabulate(loss_rows(summary), headers, tablefmt="html", floatfmt=".4f", missingval="-")
     return (
         f"<h4>{_text(title)}</h4><p>{_text(place)}</p>{changed}{table}"
-        f'<img alt="loss curve" width="560" src="data:image/png;base64,{base64.b64encode(curve).decode()}">'
+        f"{curve.as_html()}"
         f'<pre style="white-space: pre-wrap">{html.escape(printable(sample, keep=chr(10)))}</pre>'
     )
 

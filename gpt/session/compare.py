@@ -11,16 +11,14 @@ def main(config: CompareConfig, request: Request) -> None:
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import printable
     from gpt.base.pictures import is_picture
-    from gpt.reports.comparison import ComparisonReport, replaced_by
-    from gpt.runs.finding import finished_runs, roots, started_runs
+    from gpt.reports.comparison import compared, replaced_by
+    from gpt.runs.finding import roots
 
     del request
     folders = roots(config.runs)
     out = Path(config.out) if config.out else _place(folders)
     replaced_by(out)  # or it is refused now, before the tables are printed
-    runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
-    others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)[::-1]  # as `runs` are
-    report = ComparisonReport.of(runs, others, config)
+    report = compared(config)
     print(report.text("simple"), flush=True)
     written = report.write_picture(out) if is_picture(out) else report.write(out)
     print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))

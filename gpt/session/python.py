@@ -6,6 +6,7 @@ Everything is imported in the functions, so that `import gpt` is quick.
 import contextlib
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gpt.base.request import Request
     from gpt.base.schema import TrainConfig, Weights
     from gpt.base.stopping import Stop
+    from gpt.reports.comparison import ComparisonReport
     from gpt.session.modules import Module
     from gpt.session.trained import Trained, TrainedRun
 
@@ -34,8 +36,9 @@ def train(
     or a class or function that makes one from the size of the vocabulary. `folder` becomes the run folder. Without it,
     nothing is written, and the returned model has the last weights, or the averaged ones if configured.
 
-    Ctrl-C stops the run between two steps and raises KeyboardInterrupt. Where the command line would print one line and
-    exit, this raises UserError.
+    Ctrl-C stops the run between two steps: in a notebook and other sessions, the model that was trained so far is
+    returned, and its `interrupted` is true; in a program, KeyboardInterrupt is raised. Where the command line would
+    print one line and exit, this raises UserError.
     """
     from gpt.session.running import run
     from gpt.session.start import starting
@@ -44,7 +47,7 @@ def train(
     with _TRAINING, _undisturbed() as stop:
         config, request = _requested(overrides, folder, values)
         with starting(config, request, stop, module=module) as job:
-            outcome = run(job, stop)
+            outcome = run(job, stop, keeps="ipykernel" in sys.modules or hasattr(sys, "ps1"))
         if folder is not None:
             return load(folder, module=module, device=config.device)
         assert outcome.job is not None
@@ -75,6 +78,22 @@ def load(
         given = {"run": None if path is None else str(path), "runs": str(runs)}
         checked = checked_values(GenerateConfig, given | {"stage": stage, "weights": weights, "device": device})
         return load_run(checked.pop("run"), **checked, module=module)
+
+
+def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -> "ComparisonReport":
+    """Compare runs, as compare.py does: a notebook shows the tables and the curves, and print() the tables.
+
+    `values` are the keys of compare.py, as in gpt.compare("runs/2026-01-31", stage=["v5", "v6"], x="seconds"). Raises
+    RequestError if there is no finished run.
+    """
+    from gpt.base.command_schemas import CompareConfig
+    from gpt.cli.composing import composed
+    from gpt.reports.comparison import compared
+
+    with _documented_errors():
+        names = [str(name) for name in ([runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs)]
+        given = {"runs": names[0] if len(names) == 1 else f"[{','.join(names)}]"} | values
+        return compared(CompareConfig.model_validate(composed("compare", [])[0] | given))
 
 
 def _requested(

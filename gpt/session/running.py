@@ -44,16 +44,19 @@ log = logging.getLogger("gpt")
 class Outcome:
     """What a run has ended with."""
 
-    summary: Summary
+    summary: Summary | None  # None: it was interrupted, and what was trained so far is kept
     job: Job | None = None  # None: there was nothing left to train
     evaluations: Sequence[Evaluation] = ()
     folder: RunFolder | None = None  # if this process wrote one
 
 
-def run(job: Job | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quiet: bool = False) -> Outcome:
+def run(
+    job: Job | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quiet: bool = False, keeps: bool = False
+) -> Outcome:
     """Train, and write the results to the run folder, if there is one; `more` are watchers of the calling program.
 
-    If it is quiet, there is no progress bar. The results of a finished run are its outcome.
+    If it is quiet, there is no progress bar. The results of a finished run are its outcome. If it `keeps` what is
+    trained when a signal stops it, that is the outcome, without a summary.
 
     Raises RequestError for a schedule that the run cannot continue with, UserError if debug=overfit did not over-fit,
     and Stopped after a signal.
@@ -80,12 +83,16 @@ def run(job: Job | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quie
         for watcher in watchers:
             stack.callback(watcher.close)
 
-        train(state, job.recipe, watchers, stop)
+        try:
+            train(state, job.recipe, watchers, stop)
+        except Stopped as stopped:
+            if not keeps:
+                raise
+            log.warning(f"{stopped}: the model that was trained so far is kept")
+            return Outcome(None, job, state.progress.evaluations, folder)
         exact = job.exact_loss(_use_result(state, job, folder))
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
-            job = job.of_length(state.progress)
-            if folder is not None and settings.budget is not None:
-                folder.write_config(job.config)
+            job = _of_length(job, state, folder)
             summary = summarise(job, state, exact, time.perf_counter() - started, folder)
             if folder is not None:
                 _report(folder, job, summary, watchers)
@@ -93,6 +100,14 @@ def run(job: Job | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quie
         if folder is not None and stop.requested is not None:
             raise Stopped(stop.requested, f"stopped after {folder.path} had finished")
     return Outcome(summary, job, state.progress.evaluations, folder)
+
+
+def _of_length(job: Job, state: TrainingState, folder: RunFolder | None) -> Job:
+    """The job with the number of iterations that a budget of seconds came to, which is recorded, too."""
+    job = job.of_length(state.progress)
+    if folder is not None and job.recipe.settings.budget is not None:
+        folder.write_config(job.config)
+    return job
 
 
 def _use_result(state: TrainingState, job: Job, folder: RunFolder | None) -> Saved:
@@ -183,7 +198,7 @@ def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Wa
     """Write a sample, the loss curve and the summary, and tell the watchers."""
     attempt("the sample", lambda: folder.write("sample.txt", job.task.sample(job.model, job.corpus, summary.seed)))
     # Matplotlib reads the user's settings, which can raise any error.
-    attempt("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary)), (Exception,))
+    attempt("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary).content), (Exception,))
     folder.write_summary(summary)
     lines = closing_lines(summary, folder)
     for watcher in watchers:

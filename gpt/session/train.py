@@ -11,7 +11,8 @@ from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
 
 if TYPE_CHECKING:
-    from gpt.session.running import Outcome
+    from gpt.runs.folder import RunFolder
+    from gpt.runs.records import Summary
     from gpt.training.watchers import Watcher
 
 log = logging.getLogger("gpt")
@@ -41,22 +42,22 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         if isinstance(job, Job):
             keep_freed_memory(job.recipe.runtime.device)
         outcome = run(job, stop, more=more_watchers, is_quiet=is_quiet)
+    assert outcome.summary is not None  # nothing is kept of a training that is stopped
     if is_quiet and world.is_first:
-        _print(outcome, as_json=config.as_json, indent=None if request.is_of_sweep else 2)
+        _print(outcome.summary, outcome.folder, as_json=config.as_json, indent=None if request.is_of_sweep else 2)
     return outcome.summary.exact.common
 
 
-def _print(outcome: "Outcome", *, as_json: bool, indent: int | None) -> None:
+def _print(summary: "Summary", folder: "RunFolder | None", *, as_json: bool, indent: int | None) -> None:
     """Print the results alone: as JSON, or as the last lines of the log."""
     from gpt.base.errors import printable
     from gpt.reports.run import closing_lines
 
-    folder = outcome.folder
     if as_json:
         named = {} if folder is None else {"folder": str(folder.path)}
-        print(json.dumps(named | outcome.summary.model_dump(mode="json"), indent=indent))
+        print(json.dumps(named | summary.model_dump(mode="json"), indent=indent))
     elif folder is not None:
-        print(*map(printable, closing_lines(outcome.summary, folder)), sep="\n")
+        print(*map(printable, closing_lines(summary, folder)), sep="\n")
 
 
 def after_sweep(folder: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gpt import tasks
 from gpt.base.choices import Choice
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.base.files import read_text_file
 from gpt.base.losses import Loss, Over, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
@@ -19,7 +19,7 @@ from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
-from gpt.reports.run import Table, card, curve_of_run, history, loss_curve
+from gpt.reports.run import Picture, Table, card, curve_of_run, history, loss_curve
 from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -182,14 +182,21 @@ class NewlyTrained(Trained):
 
     folder = None
 
-    def __init__(self, job: Job, summary: Summary, evaluations: list[Evaluation]) -> None:
-        super().__init__(job.model, job.task, job.config, summary.exact.weights)
+    def __init__(self, job: Job, summary: Summary | None, evaluations: list[Evaluation]) -> None:
+        super().__init__(job.model, job.task, job.config, summary.exact.weights if summary else "last")
         self._summary, self._evaluations, self._corpus = summary, evaluations, job.corpus
 
     @property
     def summary(self) -> Summary:
-        """The results of the run."""
+        """The results of the run. Raises UserError if it was interrupted."""
+        if self._summary is None:
+            raise UserError("the training was interrupted, so it has no results: history has its losses so far")
         return self._summary
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the training was stopped before its end."""
+        return self._summary is None
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -197,11 +204,19 @@ class NewlyTrained(Trained):
         return self._evaluations
 
     def __repr__(self) -> str:
-        return f"<{self.config.stage}, {in_words(self.which)}, in memory>"
+        state = ", interrupted" if self.interrupted else ""
+        return f"<{self.config.stage}, {in_words(self.which)}, in memory{state}>"
 
-    def _repr_html_(self) -> str:
-        sample = self.task.sample(self.model, self._corpus, self.config.seed)
-        return card(self.summary, loss_curve(self.evaluations, [], self.summary), sample, "in memory")
+    def plot(self) -> Picture:
+        """Its loss curves. Raises UserError if it was interrupted."""
+        return loss_curve(self.evaluations, [], self.summary)
+
+    def _repr_html_(self) -> str | None:
+        if self.interrupted:
+            return None  # then a notebook shows the line
+        return card(
+            self.summary, self.plot(), self.task.sample(self.model, self._corpus, self.config.seed), "in memory"
+        )
 
 
 class TrainedRun(Trained):
@@ -218,14 +233,22 @@ class TrainedRun(Trained):
     def _repr_html_(self) -> str | None:
         if not self.run.is_finished():
             return None  # then a notebook shows the line
-        curve = curve_of_run(self.run, self.summary)
         sample = self.run.path / "sample.txt"
-        return card(self.summary, curve, read_text_file(sample) if sample.exists() else "", str(self.run.path))
+        return card(self.summary, self.plot(), read_text_file(sample) if sample.exists() else "", str(self.run.path))
 
     @property
     def folder(self) -> Path:
         """The run folder."""
         return self.run.path
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the training has not come to its end."""
+        return not self.run.is_finished()
+
+    def plot(self) -> Picture:
+        """Its loss curves. Raises UserError if it has not finished."""
+        return curve_of_run(self.run, self.summary)
 
     @property
     def summary(self) -> Summary:

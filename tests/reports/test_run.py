@@ -91,7 +91,7 @@ def test_the_loss_curve_is_a_picture_with_a_panel_for_each_metric_below_the_loss
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder(Path(shutil.copytree(RUN, tmp_path / "run")))
-    assert curve_of_run(run, SUMMARY).startswith(b"\x89PNG")
+    assert curve_of_run(run, SUMMARY).content.startswith(b"\x89PNG")
     progress = Progress(iteration=40)
     for number, evaluation in enumerate(run.evaluations()):  # chosen when the run was resumed, and once not finite
         means = {"accuracy": Means(train=0.1 * number, val=None if number == 1 else 0.2)} if number else {}

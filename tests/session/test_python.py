@@ -32,6 +32,7 @@ from gpt.base.errors import RequestError
 from gpt.session.modules import Module, identity, made
 from gpt.training import memory
 from gpt.training.compilation import compiler_options
+from gpt.training.state import TrainingState
 from tests.conftest import REPOSITORY
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "device=cpu"]
@@ -348,6 +349,29 @@ def test_an_unusual_module_is_trained_and_saved_and_checking_it_changes_nothing_
     assert gpt.train(*corpus, module=locked, folder=tmp_path / "run").summary.iterations == 4
 
 
+@pytest.mark.parametrize("folder", [None, "run"])
+def test_in_a_session_ctrl_c_keeps_what_was_trained_so_far(
+    folder: str | None, corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    monkeypatch.chdir(tmp_path)
+    step = TrainingState.count_step
+
+    def interrupted(state: TrainingState, *args: Any) -> None:
+        step(state, *args)
+        if state.progress.iteration == 50:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(TrainingState, "count_step", interrupted)
+    run = gpt.train("v1", *corpus[1:], max_iters=10**6, folder=folder)
+    assert run.interrupted
+    assert run.history[-1]["iteration"] == 48  # evaluated every second one
+    assert len(run.generate(tokens=10)) == 10
+    assert run._repr_html_() is None
+    with pytest.raises(gpt.UserError):
+        run.summary  # noqa: B018
+
+
 def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list[str], tmp_path: Path) -> None:
     (tmp_path / "cell.py").write_text(
         "import os, pathlib, signal, sys, threading, time, gpt\n"
@@ -400,10 +424,16 @@ def test_a_notebook_shows_a_run_as_a_card_and_an_error_without_what_led_to_it(
         assert place in card
         assert f"{run.summary.exact.nats:.4f}" in card
         assert "data:image/png;base64,iVBOR" in card
+        assert run.plot()._repr_png_().startswith(b"\x89PNG")
+        assert not run.interrupted
     assert repr(in_memory) == "<v2, last weights, in memory>"
+    compared = gpt.compare(written.folder)
+    assert f"{written.summary.exact.nats:.4f}" in str(compared)
+    assert "data:image/png;base64,iVBOR" in compared._repr_html_()
     assert repr(written) == f"<v2, best weights of {tmp_path / '<run>'}>"
     with pytest.raises(gpt.UserError) as found:
         gpt.train("v2", "training.max_iter=3")
+    assert found.value._render_traceback_() == [f"RequestError: {found.value}"]  # what IPython shows
     assert found.value.__cause__ is None
     assert found.value.__suppress_context__
     assert "hydra" not in " ".join(str(entry.path) for entry in found.traceback)
