@@ -38,7 +38,6 @@ def figure(stage: str) -> str:
     losses = by_seed()
     below = SMALL[SMALL.index(stage) - 1] if stage in SMALL[1:] else None
     shown = [name for name in (below, stage) if name is not None]
-    config, _ = of_python((f"model={stage}",))
     documented = {name: _documented(name) for name in shown}
     marks = [*filter(None, documented.values()), *(loss for name in shown for loss in losses[name].values())]
     scale = _Scale(min(marks), max(marks))
@@ -46,11 +45,9 @@ def figure(stage: str) -> str:
         _row(name, list(losses[name].items()), documented[name], scale, i * _ROW, is_own=name == stage)
         for i, name in enumerate(shown)
     )
-    settings = config.training
     comparison = _spread(stage, losses[stage]) if below is None else compared(below, stage, losses)
     return f"""<figure class="seeds" data-stage="{stage}" data-low="{scale.low}" data-high="{scale.high}"
-data-margin="{_MARGIN}" data-y="{len(shown) * _ROW - 12}" data-iterations="{settings.max_iters}"
-data-batch="{settings.batch_size}" data-rate="{settings.learning_rate}">
+data-margin="{_MARGIN}" data-y="{len(shown) * _ROW - 12}">
 <svg role="img" width="100%" height="{len(shown) * _ROW + 34}" aria-label="{html.escape(_in_words(shown, losses))}">
 {rows}{_axis(scale, len(shown) * _ROW + 6)}</svg>
 <figcaption>{_legend(documented)} {comparison}</figcaption>

@@ -103,7 +103,7 @@ function recorded(table) {
       toGuess.textContent = "guess";
       toGuess.ariaLabel = `guess the loss of ${link.textContent}`;
       guessed.replaceChildren(Number.isFinite(guess) ? guess.toFixed(2) : toGuess);
-      trained.textContent = run ? `${run.loss.toFixed(4)}, ${run.isExact ? "exact" : "estimated"}` : "none";
+      trained.textContent = run ? record.told(run) : "none";
     };
     return { stage: link.textContent, tell };
   });

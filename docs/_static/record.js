@@ -22,6 +22,15 @@ const record = {
     }
   },
 
+  /**
+   * A run in words, with what differs from the documented run: their losses cannot be compared.
+   * @param {OwnRun} run
+   */
+  told({ loss, isExact, seed, changed }) {
+    const differing = changed.map((change) => change.replace("training.", "")).join(", ");
+    return `${loss.toFixed(4)} (${isExact ? "exact" : "estimated"}, seed ${seed}${differing && `, with ${differing}`})`;
+  },
+
   /** @param {"guesses" | "runs"} kind */
   keep(kind, name, value) {
     const all = this.read(); // another tab may have written

@@ -13,14 +13,9 @@ addEventListener("message", ({ source, data }) => {
   const trained = data?.trained;
   if (!trained || !liveFrames().some((frame) => frame.contentWindow === source)) return;
   for (const figure of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("figure.seeds"))) {
-    const { stage, iterations, batch, rate } = figure.dataset;
-    if (stage !== trained.stage || !Number.isFinite(trained.loss)) continue;
-    const changed = Object.entries({
-      "training.max_iters": [trained.iterations, iterations],
-      "training.batch_size": [trained.batchSize, batch],
-      "training.learning_rate": [trained.learningRate, rate],
-    }).flatMap(([key, [own, documented]]) => (Number(own) === Number(documented) ? [] : [`${key}=${Number(own)}`]));
-    keepOwn(figure, { loss: trained.loss, isExact: false, seed: Number(trained.seed), changed });
+    const { stage, loss, seed, changed } = trained;
+    if (stage !== figure.dataset.stage || !Number.isFinite(loss)) continue;
+    keepOwn(figure, { loss, isExact: false, seed: Number(seed), changed: [...changed].map(String) });
   }
 });
 
@@ -98,8 +93,6 @@ function drawOwn(figure) {
   const said = document.createElement("p");
   said.className = "yours";
   said.role = "status";
-  const changes = run.changed.length ? `, with ${run.changed.join(", ")}` : "";
-  const kind = `${run.isExact ? "exact" : "estimated"}, seed ${run.seed}${changes}`;
-  said.textContent = `▲ Yours: ${run.loss.toFixed(4)} (${kind})${isBeyond ? ", beyond the axis" : ""}`;
+  said.textContent = `▲ Yours: ${record.told(run)}${isBeyond ? ", beyond the axis" : ""}`;
   figure.querySelector("figcaption").append(said);
 }

@@ -168,14 +168,22 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     if not request.foreign and not any(map(compared, groups)):
         return []  # composing takes 50 ms
     folders = tuple(option.partition("=")[2] for option in (*request.options, *request.foreign))
+    return [*request.foreign, *differing(config, folders)]
+
+
+def differing(config: TrainConfig, folders: tuple[str, ...] = ()) -> list[str]:
+    """The same of a run whose command line is not known; `folders` are looked up for a stage that conf/ lacks."""
     content = config.content()
-    settings, differing = flat(content), differences(completed(_documented(config.stage, folders), content), content)
-    return [*request.foreign, *(c for c in differing if compared(c.partition("=")[0], settings))]
+    settings, found = flat(content), differences(completed(documented(config.stage, folders), content), content)
+    return [change for change in found if compared(change.partition("=")[0], settings)]
 
 
 @functools.cache
-def _documented(stage: str, folders: tuple[str, ...]) -> dict[str, Any]:
-    """Composed once a process, because that takes as long as a short training."""
+def documented(stage: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The configuration of the documented run of a stage. Raises RequestError for an unknown stage.
+
+    Composed once a process, because that takes as long as a short training.
+    """
     sources = ",".join(in_quotes(f"file://{folder}") for folder in folders)
     path = [f"hydra.searchpath=[{sources}]"] if folders else []
     try:

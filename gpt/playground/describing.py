@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from gpt import tasks
-from gpt.base.errors import UserError, printable
+from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.losses import in_words
 from gpt.base.schema import Weights
+from gpt.cli.requesting import documented
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import Vocabulary
 from gpt.inspection.dataflow import dataflow
@@ -60,10 +61,23 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
             {"name": row.name, "nats": row.train if row.val is None else row.val, "unit": unit, "kind": row.note}
             for row in loss_rows(summary)
         ],
-        "documented": None if summary.changes else summary.documented.val,
+        "documented": documented_of(run),
         "curve": curve_of(run.evaluations()),
         "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
     }  # fmt: skip
+
+
+def documented_of(run: RunFolder) -> dict[str, Any] | None:
+    """The documented run of a run's stage: its validation loss, if that is known, and what a reader may set otherwise.
+
+    None for a stage without one.
+    """
+    try:
+        training = documented(run.config().stage)["training"]
+    except RequestError:
+        return None
+    settings = {f"training.{key}": training[key] for key in ("max_iters", "batch_size", "learning_rate")}
+    return {"val": run.documented().val, "settings": settings}
 
 
 def curve_of(rows: list[Evaluation]) -> list[dict[str, float]]:

@@ -21,9 +21,9 @@ from gpt.base.files import write_atomically
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
-from gpt.cli.requesting import changed, of_python
+from gpt.cli.requesting import differing, of_python
 from gpt.playground.catalogue import id_of
-from gpt.playground.describing import curve_of
+from gpt.playground.describing import curve_of, documented_of
 from gpt.playground.writing import BusyError
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName
@@ -50,7 +50,6 @@ class Training:
     process: subprocess.Popen[str] | None = None
     is_stopping: bool = False  # its process was asked to end
     failure: str = ""
-    is_changed: bool = False  # from the documented run of its stage
 
     @property
     def id(self) -> str:
@@ -92,13 +91,12 @@ class Trainings:
             self._check_room()
             if text is not None:
                 overrides += ["data=text", f"data.path={self._saved(text)}"]
-            config, request = of_python(overrides)
+            config, _ = of_python(overrides)
             path = self.root / f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{config.stage}_seed{config.seed}"
             numbered = (path.with_name(f"{path.name}_{number}") for number in itertools.count(2))
             taken = {training.run.path for training in self._own.values()}
             path = next(p for p in itertools.chain([path], numbered) if not p.exists() and p not in taken)
-            arguments, is_changed = [*overrides, f"hydra.run.dir={path}"], bool(changed(config, request))
-            training = Training(RunFolder(path), config.stage, arguments, is_changed=is_changed)
+            training = Training(RunFolder(path), config.stage, [*overrides, f"hydra.run.dir={path}"])
             self._queue(training)
             return training.id
 
@@ -232,12 +230,12 @@ def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     described = {
         "id": training.id, "stage": training.stage, "state": training.state, "failure": training.failure,
         "folder": printable(str(run.path)), "is_own": is_own, "iteration": 0, "iterations": None, "curve": [],
-        "sample": "", "documented": None,
+        "sample": "", "documented": None, "changed": [],
     }  # fmt: skip
     with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
         state = RunState.of(run)
         described |= {"iteration": state.iteration, "iterations": state.planned, "seed": run.config().seed}
-        described |= {"documented": None if training.is_changed else run.documented().val}
+        described |= {"changed": differing(run.config()), "documented": documented_of(run)}
         rows = run.evaluations()
         described |= {"curve": curve_of(rows), "sample": next((row.sample for row in reversed(rows) if row.sample), "")}
     return described

@@ -91,13 +91,13 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
         higher = sum(loss > SUMMARY["exact"]["nats"] for loss in losses["v3_ffn"].values())
         assert sum(x > own for x in page.locator("g.own circle").evaluate_all(middle)) == higher
 
-        trained = {"stage": "v3_ffn", "loss": 2.3, "seed": 1, "learningRate": 1e-3, "batchSize": 32, "iterations": 2000}
+        trained = {"stage": "v3_ffn", "loss": 2.3, "seed": 1, "changed": ["training.max_iters=2000"]}
         tell = f"parent.postMessage({{trained: {json.dumps(trained)}}}, '*')"
         page.frame(name="other").evaluate(tell)  # not of a live stage
         page.wait_for_timeout(200)
         assert page.locator("p.yours").inner_text() == "▲ Yours: 2.2613 (exact, seed 7)"
         page.frames[1].evaluate(tell)
-        page.get_by_text("Yours: 2.3000 (estimated, seed 1, with training.max_iters=2000)").wait_for()
+        page.get_by_text("Yours: 2.3000 (estimated, seed 1, with max_iters=2000)").wait_for()
         assert violations(page) == []
         page.reload()
         assert "Yours: 2.3000 (estimated" in page.locator("p.yours").inner_text()

@@ -103,7 +103,7 @@ def test_a_text_of_bytes_or_subwords_is_valid_unicode(tokenized: Path) -> None:
             assert (status, text.decode()) == (200, run.generate("東京 é", tokens=300, seed=7))
             assert described["vocabulary"] == run.tokenizer.shown
             assert described["tokenizer"]["kind"] == run.tokenizer.kind
-            assert described["documented"] is None  # which is per character
+            assert described["documented"]["val"] is None  # which is per character
             assert described["loss"]["nats"] == run.summary.exact.per("character")
             assert f"that is {run.summary.exact.in_other_units}" in [loss["kind"] for loss in described["losses"]]
 

@@ -176,6 +176,7 @@ def test_after_a_restart_a_run_is_found_and_resumed_by_its_folder_whose_name_ano
     shutil.rmtree(run)
     again = Trainings(trainings.root, trainings.data_dir)
     assert [(found["state"], found["is_own"]) for found in again.listed()] == 3 * [("paused", False)]
+    assert all("training.max_iters=100000" in found["changed"] for found in again.listed())  # no line of the documented
     chosen = next(found["id"] for found in again.listed() if found["folder"] == str(sweeps[1]))
     again.resume(chosen)
     waiting(lambda: row(again, chosen)["state"] == "training")

@@ -4,16 +4,18 @@ import { count, described, element } from "./dom.js";
 import { Plot } from "./libraries.js";
 
 /**
- * The losses of a run over its iterations, with the documented figure; `at` is an iteration to mark.
+ * The losses of a run over its iterations, with the documented one as a line if they can be compared; `at` is an
+ * iteration to mark.
  * @param {Run} run
  */
 export function curve(run, { colour, width, at = null }) {
-  const documented = run.documented;
   const last = run.curve.at(-1);
   if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
+  const words = documentedInWords(run);
+  const compared = words && run.changed.length === 0 ? [run.documented.val] : [];
   const { beside = [], batches = [] } = run.trained ?? {};
   const values = [...run.curve, ...beside].flatMap((row) => [row.train, row.val]);
-  const low = Math.min(...values, documented ?? Infinity);
+  const low = Math.min(...values, ...compared);
   const high = Math.max(...values);
   const place = { x: "iteration", y: "val" };
   const picture = Plot.plot({
@@ -45,32 +47,28 @@ export function curve(run, { colour, width, at = null }) {
         strokeWidth: 1,
         strokeDasharray: "2,2",
       }),
-      documented === null
-        ? null
-        : Plot.ruleY([documented], { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
+      Plot.ruleY(compared, { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
       Plot.line(run.curve, { ...place, clip: true, stroke: colour, strokeWidth: 2 }),
       at === null ? null : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
       Plot.dot([at === null ? last : between(run.curve, at)], { ...place, fill: colour, r: 3.5 }),
-      documented === null
-        ? null
-        : Plot.text([documented], {
-            x: 0,
-            y: (y) => y,
-            text: (y) => `documented ${y.toFixed(4)}`,
-            textAnchor: "start",
-            dx: 4,
-            dy: 10,
-            fill: "var(--ink)",
-            stroke: "var(--surface)",
-            strokeWidth: 4,
-          }),
+      Plot.text(compared, {
+        x: 0,
+        y: (y) => y,
+        text: (y) => `documented ${y.toFixed(4)}`,
+        textAnchor: "start",
+        dx: 4,
+        dy: 10,
+        fill: "var(--ink)",
+        stroke: "var(--surface)",
+        strokeWidth: 4,
+      }),
     ],
   });
   described(
     picture,
     `Losses over ${last.iteration} iterations, at the end ${last.val.toFixed(4)} on the validation split` +
       (at === null ? "" : `, with a mark at iteration ${at}`) +
-      (documented === null ? "" : `; documented ${documented.toFixed(4)}`),
+      (words && `; ${words}`),
   );
   return element(
     "figure",
@@ -85,9 +83,30 @@ export function curve(run, { colour, width, at = null }) {
       element("span", { class: "key dotted" }, "training"),
       ...(batches.length ? [", ", element("span", { class: "key faint" }, "mini-batches, smoothed")] : []),
       ...(beside.length ? [", ", element("span", { class: "key thin" }, "train.py’s validation")] : []),
+      ...(compared.length ? [] : [words && `; ${words}`]),
       ".",
     ),
   );
+}
+
+const SETTINGS = {
+  "training.max_iters": (n) => `after ${count(n)} iterations`,
+  "training.batch_size": (n) => `with batches of ${n}`,
+  "training.learning_rate": (rate) => `at a learning rate of ${rate}`,
+};
+
+const OTHER = /^(data|init|model|overfit)/; // text or model, of which the figure says nothing
+
+/**
+ * The documented loss of a run's stage, with the settings in which that run was another; empty if there is none.
+ * @param {Pick<Run, "documented" | "changed">} run
+ */
+export function documentedInWords({ documented, changed }) {
+  if (!documented?.val || changed.some((change) => OTHER.test(change))) return "";
+  const differing = Object.keys(SETTINGS).filter((key) => changed.some((change) => change.startsWith(`${key}=`)));
+  const said = differing.map((key) => ` ${SETTINGS[key](documented.settings[key])}`);
+  const how = said.join(",") || (changed.length ? " with other settings" : "");
+  return `documented${how}: ${documented.val.toFixed(4)}`;
 }
 
 /**

@@ -36,12 +36,10 @@ export function playSeen(moments) {
 /**
  * Tell the page around the frame what a training has reached; without a frame, nobody listens.
  * @import { Run } from "./engines/server.js"
- * @import { Chosen } from "./training/order.js"
  * @param {Run} run
- * @param {Chosen} chosen
  */
-export function tellTrained({ stage, loss }, chosen) {
-  parent.postMessage({ trained: { stage, loss: loss.nats, ...chosen } }, "*");
+export function tellTrained({ stage, loss, seed, changed }) {
+  parent.postMessage({ trained: { stage, loss: loss.nats, seed, changed } }, "*");
 }
 
 /** Whether parts light up with others: one is the same, within it, or its box. As in docs/_static/linked.js. */

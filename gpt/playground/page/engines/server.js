@@ -17,6 +17,10 @@
  * A loss of a run in nats per `unit`; `kind` says how it was measured. Null: there is none.
  * @typedef {{name: string, nats: number | null, unit: string, kind: string}} Loss
  *
+ * The documented run of a run's stage: its validation loss, if that is known, and its settings. A run's own loss can be
+ * compared with it if nothing is `changed`, as key=value.
+ * @typedef {{val: number | null, settings: Record<string, number>}} Documented
+ *
  * What gpt/inspection/dataflow.py says of a part of the forward pass in the picture of a run, and of a row of them.
  * @typedef {{name: string, label: string, since: string | null, note: string, code: string}} Part
  * @typedef {{
@@ -31,7 +35,7 @@
  *   tokenizer: {kind: "characters" | "bytes" | "subwords" | "gpt2" | "sentence_subwords", vocabulary?: string[], merges?: [string, string][]} | null,
  *   opens: boolean, parts: string[], switches: Record<string, Record<string, string[]>>, has_attention?: boolean,
  *   moments: number[], flow: Row[],
- *   losses: Loss[], documented: number | null, answers_only: boolean, curve: Estimate[],
+ *   losses: Loss[], documented: Documented | null, answers_only: boolean, curve: Estimate[],
  *   training?: Offered | string, variants?: string[],
  *   example?: {sentence: string, beam: number, length_penalty: number, source: string[], beams: Beam[]},
  *   texts?: Written[],
@@ -47,8 +51,9 @@
  * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
  * @typedef {{iteration: number, train: number, val: number}} Estimate
  *
- * What a run wrote after so many iterations: at 0, 1, 2, 5, 10, 20, ... and at the last one, in this order.
- * @typedef {{iteration: number, text: string}} Written
+ * What a run wrote after so many iterations: at 0, 1, 2, 5, 10, 20, ... and at the last one, in this order. `traits` are
+ * those that several such passages have as often as the corpus.
+ * @typedef {{iteration: number, text: string, traits?: string[]}} Written
  *
  * The options of sampling, as SamplingConfig in gpt/base/command_schemas.py declares them; null for those that are off.
  * @typedef {{repetition_penalty?: number | null, stop?: string | null} & Record<string, any>} Sampling
@@ -90,7 +95,7 @@
  *   id: string, stage: string, failure: string,
  *   state: "queued" | "training" | "paused" | "killed" | "diverged" | "pruned" | "failed" | "finished",
  *   folder: string, is_own: boolean, iteration: number, iterations: number | null, curve: Estimate[], sample: string,
- *   documented: number | null,
+ *   documented: Documented | null, changed: string[],
  * }} Served
  *
  * A training, and the run that it makes, which follows it.

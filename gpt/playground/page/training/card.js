@@ -1,6 +1,7 @@
 /** The card that trains a stage: what on and how, how far it is, and what it has become. */
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Progress } from "./work.js" */
+import { documentedInWords } from "../curve.js";
 import { count, element } from "../dom.js";
 import { tellTrained } from "../embedded.js";
 import { splitsOf } from "./corpus.js";
@@ -64,16 +65,7 @@ export class TrainingCard {
       button("Download as a run", "quiet", () => this.#guarded(() => this.#download())),
     );
     this.kept = element("p", { class: "note", role: "status" });
-    this.progress = element(
-      "div",
-      { hidden: true },
-      this.bar,
-      this.said,
-      this.verdict,
-      this.writing.root,
-      this.keeping,
-      this.kept,
-    );
+    this.progress = element("div", { hidden: true }, this.bar, this.said, this.verdict, this.keeping, this.kept);
     this.forgetting = button("Forget this training", "quiet forget", () => this.#guarded(() => this.#forget()));
     this.laboratory = new Laboratory(engine);
     root.replaceChildren(
@@ -83,6 +75,7 @@ export class TrainingCard {
       this.failure,
       this.forgetting,
       this.progress,
+      this.writing.root,
       this.laboratory.root,
     );
   }
@@ -96,6 +89,7 @@ export class TrainingCard {
     this.forgetting.hidden = !run.trained?.kept;
     this.shown = run;
     if (this.#isOther(run, stages)) this.#offer(baseOf(run, stages), stages);
+    if (run.trained?.kept) this.writing.play(run.texts ?? []);
   }
 
   /**
@@ -195,6 +189,7 @@ export class TrainingCard {
     this.saved = 0;
     this.isGoing = false;
     this.progress.hidden = true;
+    this.writing.play([]);
     this.failure.textContent = "";
     this.buttons.train.textContent = "Train";
   }
@@ -218,7 +213,7 @@ export class TrainingCard {
     this.keeping.hidden = !ended || iteration === 0;
     if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
     this.advanced(run, { iteration, estimate, ended });
-    if (ended === "finished" && run.trained.isDocumented) tellTrained(run, this.chosen);
+    if (ended === "finished" && run.documented) tellTrained(run);
     if (text) this.writing.show(text);
   }
 
@@ -284,6 +279,6 @@ function verdict(run, iteration) {
     element("b", {}, val.toFixed(4)),
     ` on the validation split, ${train.toFixed(4)} in training`,
   ];
-  if (run.documented === null || iteration < run.iterations) return yours;
-  return [`documented: ${run.documented.toFixed(4)}, `, ...yours];
+  const documented = documentedInWords(run);
+  return documented && iteration === run.iterations ? [`${documented}, `, ...yours] : yours;
 }

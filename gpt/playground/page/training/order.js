@@ -40,14 +40,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
   const offered = /** @type {Offered} */ (base.training);
   const isSame =
     !variant && seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
-  const documented = offered.config.training;
-  const isAsDocumented =
-    text.isDocumented &&
-    !variant &&
-    offered.optimizer === "AdamW" &&
-    iterations === documented.max_iters &&
-    learningRate === documented.learning_rate &&
-    batchSize === documented.batch_size;
+  const documented = text.isDocumented && !variant ? base.documented : null;
   const file = `graphs/${encodeURIComponent(base.id)}/weights/0.safetensors`;
   const order = {
     start: isSame ? { file } : null,
@@ -55,7 +48,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
     vocabulary,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size },
     iterations,
-    interval: chosen.interval ?? intervalOf(documented.eval_interval, iterations),
+    interval: chosen.interval ?? intervalOf(offered.config.training.eval_interval, iterations),
   };
   trained += 1;
   /** @type {Run} */
@@ -76,9 +69,9 @@ export function ordered(base, text, vocabulary, chosen, description) {
       : Array.from(text.content.slice(0, 2 * PROMPT))
           .slice(0, PROMPT)
           .join(""),
-    changed: [],
+    changed: documented ? changes(base, chosen) : [],
     differing: "",
-    documented: isAsDocumented ? base.documented : null,
+    documented,
     losses: [],
     loss: null,
     weights: "as they are now",
@@ -96,6 +89,19 @@ export function ordered(base, text, vocabulary, chosen, description) {
     },
   };
   return { run, order };
+}
+
+/** What differs from the documented run, as key=value. */
+function changes({ changed, documented: { settings } }, { learningRate, batchSize, iterations }) {
+  const own = {
+    "training.max_iters": iterations,
+    "training.batch_size": batchSize,
+    "training.learning_rate": learningRate,
+  };
+  return [
+    ...changed.filter((change) => change.startsWith("model.")),
+    ...Object.entries(own).flatMap(([key, value]) => (value === settings[key] ? [] : [`${key}=${value}`])),
+  ];
 }
 
 /** Every how many iterations; a run that counted epochs or seconds says nothing about another text or machine. */

@@ -129,7 +129,7 @@ export class ServedTrainings {
 }
 
 /** What curve.js draws. */
-function pictured({ curve: rows, documented, iterations }) {
+function pictured({ curve: rows, documented, changed, iterations }) {
   const trained = { of: "", iteration: 0, text: "", isDocumented: true, beside: [], batches: [], kept: false };
-  return /** @type {Run} */ ({ curve: rows, documented, iterations, trained });
+  return /** @type {Run} */ ({ curve: rows, documented, changed, iterations, trained });
 }
