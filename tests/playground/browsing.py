@@ -51,7 +51,9 @@ class Visit:
         self.context.set_default_timeout(_PATIENCE)
         self.page = self.context.new_page()
         self.errors: list[str] = []
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on(
+            "console", lambda message: message.type in ("error", "warning") and self.errors.append(message.text)
+        )
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(address)
         self.settled()

@@ -129,7 +129,7 @@ function chart(results, iterations) {
     color: { domain: results.map(({ label }) => label), range: COLOURS },
     x: { label: null, ticks: 4, tickFormat: count, domain: [0, iterations] },
     y: { label: null, ticks: 4, domain: [low - 0.05, low + TALLEST], grid: true },
-    marks: [Plot.line(rows, { x: "iteration", y: "val", stroke: "label", strokeWidth: 2, clip: true })],
+    marks: [Plot.line(rows, { x: "iteration", y: "val", z: "label", stroke: "label", strokeWidth: 2, clip: true })],
   });
   const last = results.map(({ label, curve }) => `${label} ${curve.at(-1)?.val.toFixed(4) ?? "not yet"}`);
   described(picture, `Validation losses over ${iterations} iterations: ${last.join(", ")}`);
