@@ -19,6 +19,7 @@ from gpt.base.errors import RequestError
 from gpt.exporting.training_graphs import export_training
 from gpt.inspection.dataflow import dataflow
 from gpt.playground import looking
+from gpt.playground.assets import files
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 from gpt.training.optimizers import AdamW
@@ -215,6 +216,102 @@ def test_a_dropped_file_keeps_its_line_ends_whatever_its_length(browser: Any, si
         page.wait_for_selector("#training .own p:text-is('601 characters')")
 
 
+# All that a training tells, and the texts that its run keeps.
+TOLD = """async (iterations) => {
+  const { runs, train } = await import("./engines/onnx.js");
+  const base = (await runs()).runs.find(({ stage }) => stage === "v6");
+  const text = { content: (await (await fetch("texts/names.txt")).text()), name: "names", isDocumented: false };
+  const told = [];
+  const { promise, resolve } = Promise.withResolvers();
+  const chosen = { learningRate: 0.01, batchSize: 16, iterations, seed: 1, interval: 250 };
+  const training = await train(base, text, chosen, (progress) => {
+    told.push(progress);
+    if (progress.ended) resolve();
+  });
+  await training.go();
+  await promise;
+  training.forget();
+  return [told, training.run.texts];
+}"""
+MOMENTS = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500]
+
+
+def test_texts_come_in_order_while_it_trains_and_none_is_stale(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v6") as visited:
+        (told, kept), (_, again) = (visited.page.evaluate(TOLD, 500) for _ in range(2))
+    assert [text["iteration"] for text in kept] == MOMENTS
+    assert kept == again
+    assert all(len(text["text"]) == 120 for text in kept)
+    newest, waiting = -1, 0
+    for progress in told:
+        if "text" in progress:
+            assert progress["text"]["iteration"] == progress["iteration"] >= newest
+            newest, waiting = progress["iteration"], 0
+        elif "estimate" not in progress:
+            waiting += 1
+        assert newest >= max((n for n in MOMENTS if n < progress["iteration"]), default=0)
+        assert waiting <= 5  # they come every 0.2 s, and a text at least every 0.7 s of the same clock
+    assert [p["perSecond"] for p in told if p["perSecond"] is not None and not 1 < p["perSecond"] < 1e4] == []
+    assert told[0]["perSecond"] is None
+
+
+# For some corpora, what is learned of texts that are noise before iteration 10 and of the corpus from then on.
+LEARNED = """async (corpora) => {
+  const { judge, learned } = await import("./training/written.js");
+  const { random } = await import("./engines/random.js");
+  const uniform = random(1);
+  const below = (n) => Math.floor(n * uniform());
+  return corpora.map((corpus) => {
+    const [alphabet, lines, judged] = [[...new Set(corpus)], corpus.split("\\n"), judge(corpus)];
+    const noise = () => Array.from({ length: 120 }, () => alphabet[below(alphabet.length)]).join("");
+    const real = () => lines.slice(below(lines.length - 60)).join("\\n").slice(0, 120);
+    return learned([0, 1, 2, 5, 10, 20, 50, 100].map((iteration) =>
+      ({ iteration, text: "", traits: judged(Array.from({ length: 5 }, iteration < 10 ? noise : real)) })));
+  });
+}"""
+
+
+def test_what_was_learned_when_is_what_the_corpus_has_and_noise_has_not(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v1") as visited:
+        corpora = [files()[f"texts/{name}.txt"].decode() for name in ("names", "shakespeare")]
+        names, play, abc = visited.page.evaluate(LEARNED, [*corpora, 2000 * "abc"])
+    alike = ["line breaks", "capitals after them", "most words"]
+    assert dict(names) == dict.fromkeys(alike, 10)
+    assert dict(play) == dict.fromkeys([*alike, "spaces", "names with a colon"], 10)
+    assert abc == []
+
+
+COMPARED = """async ([settings, changed, chosen]) => {
+  const [{ ordered }, { curve, documentedInWords }] = await Promise.all(
+    [import("./training/order.js"), import("./curve.js")]);
+  const run = (await (await fetch("runs.json")).json()).v2;
+  const base = { ...run, changed, documented: { val: 2.4084, settings } };
+  const { run: made } = ordered(base, { content: "", isDocumented: true }, ["a", "b"], { seed: 1, ...chosen }, []);
+  made.curve.push({ iteration: 0, train: 4, val: 4 });
+  const { textContent } = curve(made, { colour: "red", width: 300 }).querySelector("svg");
+  return [made.changed, documentedInWords(made), textContent.includes("documented 2.4084")];
+}"""
+
+
+def test_a_loss_is_compared_with_the_documented_one_only_with_the_settings_of_that_run(
+    browser: Any, site: str, published: Path
+) -> None:
+    documented = json.loads((published / "runs.json").read_text())["v2"]["documented"]
+    assert documented["val"] == 2.4084
+    chosen = {"iterations": 5000, "batchSize": 32, "learningRate": 0.001}
+    shorter, smaller = chosen | {"iterations": 2000}, chosen | {"iterations": 2000, "batchSize": 8}
+    with visit(browser, f"{site}/#v1") as visited:
+        for changes, given, words, is_drawn in (
+            (["data=text"], chosen, "documented: 2.4084", True),
+            (["schedule=cosine"], shorter, "documented after 5,000 iterations: 2.4084", False),
+            ([], smaller, "documented after 5,000 iterations, with batches of 32: 2.4084", False),
+            (["model.n_embd=64"], chosen, "", False),
+        ):
+            found = visited.page.evaluate(COMPARED, [documented["settings"], changes, given])
+            assert found[1:] == [words, is_drawn]
+            assert ("training.max_iters=2000" in found[0]) == (given is not chosen)
+
+
 ORDERED = """async ([stage, intervals]) => {
   const { ordered } = await import("./training/order.js");
   const run = (await (await fetch("runs.json")).json())[stage];
@@ -329,6 +426,9 @@ def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(
         started.value.save_as(archive)
         page.get_by_role("button", name="Keep in this browser").click()
         page.wait_for_selector("#training .note:has-text('Kept')")
+        moments = page.locator(".writing button").all_inner_texts()
+        page.locator(".writing button").first.click()
+        noise = visited.text(".writing pre")
         visited.settled()
         shown = page.locator("#first option").first.inner_text()
         loss = float(visited.text(".mean b"))
@@ -353,6 +453,13 @@ def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(
         visited.settled()
         visited.ask(prompt)
         assert float(visited.text(".mean b")) == pytest.approx(loss, abs=0.006)
+        assert (
+            page.locator(".writing button").all_inner_texts()
+            == moments
+            == ["0", "1", "2", "5", "10", "20", "50", "100", "120"]
+        )
+        page.locator(".writing button").first.click()
+        assert visited.text(".writing pre") == noise
         page.get_by_role("button", name="Forget this training").click()
         page.wait_for_load_state()
         visited.settled()
@@ -378,7 +485,8 @@ def test_the_page_around_a_frame_hears_what_a_training_on_the_documented_text_ha
         page.wait_for_selector("#training .progress:has-text('iteration 20 of 20')")
         heard = page.evaluate("Promise.race([heard, new Promise((end) => setTimeout(end, 20_000))])")
         assert f"yours: {heard['loss']:.4f} on the validation split" in page.locator("#training").inner_text()
-        assert (heard["stage"], heard["iterations"], heard["learningRate"]) == ("v1", 20, 3e-3)
+        changed = ["training.max_iters=20", "training.batch_size=16", "training.learning_rate=0.003"]
+        assert (heard["stage"], heard["changed"]) == ("v1", changed)
 
 
 def test_an_experiment_is_guessed_run_and_told(browser: Any, site: str) -> None:
@@ -389,6 +497,9 @@ def test_an_experiment_is_guessed_run_and_told(browser: Any, site: str) -> None:
         page.get_by_role("button", name="nearly 0").click()
         page.wait_for_selector(".experiment:has-text('You guessed right: nearly 0.')")
         assert float(page.locator(".summary td").last.inner_text()) < 0.05
+        page.get_by_role("button", name="A hundred times the learning rate").click()
+        page.get_by_role("button", name="lower").click()
+        page.wait_for_selector(".experiment figure")  # its picture of one point of each has no warning
         assert violations(page) == []
 
 

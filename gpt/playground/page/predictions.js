@@ -110,8 +110,7 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
  * @param {Values} x
  * @param {Sampling} sampling
  */
-export function shaped(x, sampling) {
-  const order = ranking(x);
+export function shaped(x, sampling, order = ranking(x)) {
   let p = softmax(x, sampling.temperature ?? 1);
   for (const [option, survivors] of Object.entries(SURVIVORS)) {
     if (sampling[option] === null || sampling[option] === undefined) continue;
@@ -129,10 +128,11 @@ export function shaped(x, sampling) {
  */
 export function choose(x, uniform, sampling, ids) {
   const logits = penalised(x, ids, sampling.repetition_penalty);
-  const p = shaped(logits, sampling);
+  const order = ranking(logits);
+  const p = shaped(logits, sampling, order);
   let cumulative = 0;
   let last = 0;
-  for (const token of ranking(logits)) {
+  for (const token of order) {
     if (p[token] === 0) continue;
     cumulative += p[token];
     last = token;
@@ -142,17 +142,17 @@ export function choose(x, uniform, sampling, ids) {
 }
 
 /**
- * The tokens that follow others, one after another without an end, each chosen after at most `T` before it.
- * @param {(window: number[]) => Promise<Values>} predict The logits after a window.
- * @param {number[]} before
- * @param {() => number} uniform
+ * The tokens that follow some texts of one length, one of each at a time, without an end.
+ * @param {(windows: number[][]) => Promise<Values[]>} predict The logits after windows of at most `T` tokens.
+ * @param {{ids: number[], uniform: () => number}[]} texts Each with its own random numbers.
  * @param {Sampling} sampling
  */
-export async function* continued(predict, before, T, uniform, sampling) {
-  const ids = before.slice(-T); // no stage reads more of it
+export async function* continued(predict, texts, T, sampling) {
+  const all = texts.map(({ ids }) => ids.slice(-T)); // no stage reads more of them
   for (;;) {
-    const next = choose(await predict(ids.slice(-T)), uniform(), sampling, ids);
-    ids.push(next);
+    const logits = await predict(all.map((ids) => ids.slice(-T)));
+    const next = logits.map((x, i) => choose(x, texts[i].uniform(), sampling, all[i]));
+    for (const [i, id] of next.entries()) all[i].push(id);
     yield next;
   }
 }

@@ -169,9 +169,13 @@ export async function* write(model, prompt, options, signal) {
 
 async function* continuation(model, ids, options, signal) {
   const { block_size: T, vocabulary_size: V } = described[model.run];
-  const predict = async (window) => (await run(model, "model", [window])).logits.data.subarray((window.length - 1) * V);
+  const predict = async (windows) => {
+    const { data } = (await run(model, "model", windows)).logits;
+    return [data.subarray(data.length - V)];
+  };
+  const texts = [{ ids, uniform: random(options.seed) }];
   let step = 0;
-  for await (const next of continued(predict, ids, T, random(options.seed), options.sampling)) {
+  for await (const [next] of continued(predict, texts, T, options.sampling)) {
     yield next;
     step += 1;
     if (step === options.tokens || signal?.aborted) return;

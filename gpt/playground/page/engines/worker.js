@@ -40,10 +40,11 @@ const tasks = {
       const rows = Object.entries(windows).map(([input, data]) => [input, { type: "int64", data, dims }]);
       return computed(`${order.graphs}/${file}`, weights, Object.fromEntries(rows));
     };
-    const logits = async (weights, window) => {
-      const idx = { type: "int64", data: BigInt64Array.from(window, BigInt), dims: [1, window.length] };
-      const { data, dims } = (await computed(order.writes, weights, { idx })).logits;
-      return data.subarray((window.length - 1) * dims[2]);
+    const logits = async (weights, windows) => {
+      const [rows, length] = [windows.length, windows[0].length];
+      const idx = { type: "int64", data: BigInt64Array.from(windows.flat(), BigInt), dims: [rows, length] };
+      const { data, dims } = (await computed(order.writes, weights, { idx })).logits; // (rows, length, V)
+      return windows.map((_, row) => data.subarray(((row + 1) * length - 1) * dims[2], (row + 1) * length * dims[2]));
     };
     const graphs = { step: graph("training.onnx"), loss: graph("loss.onnx"), logits: order.writes && logits };
     const start = order.start ? copied(await weightsOf(order.start)) : null;

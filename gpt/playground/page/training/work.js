@@ -17,21 +17,22 @@
  * @import { Tensors, Estimate, Written } from "../engines/server.js"
  * @import { Weight } from "./drawing.js"
  * @import { Graph, Settings } from "./training.js"
- * @typedef {(weights: Tensors, window: number[]) => Promise<Float32Array>} Logits Those after the window.
+ * @typedef {(weights: Tensors, windows: number[][]) => Promise<Float32Array[]>} Logits Those after each window.
  */
 import { random } from "../engines/random.js";
 import { continued } from "../predictions.js";
 import { drawn } from "./drawing.js";
 import { Training } from "./training.js";
-import { isMoment } from "./written.js";
+import { isMoment, judge, LETTERS, PASSAGES } from "./written.js";
 
 const TURN = 12; // milliseconds before other messages have their turn
 const TELLING = 200; // milliseconds between two messages
 const LATELY = 5000; // milliseconds over which the speed is measured
 const LARGEST_KEPT = 200e6; // bytes of all moments
-const LETTERS = 200; // of a text
+const CORPUS = 500_000; // characters with which the texts are compared
 const FRESH = 700; // milliseconds after which there is another text, of fewer letters
-const SHARE = 0.06; // of the time, for those texts
+const SHARE = 0.05; // of the time, for those texts
+const FEWEST = 40; // letters
 
 export class Work {
   /**
@@ -45,6 +46,7 @@ export class Work {
     this.training = new Training(graphs, weights, order.splits, order.settings);
     Object.assign(this, { logits: graphs.logits, order, tell });
     this.clock = new Clock();
+    this.judge = judge(Array.from(order.splits.train.subarray(0, CORPUS), (id) => order.vocabulary[id]).join(""));
     this.letter = 1; // milliseconds that one takes
     this.wrote = 0; // when
     /** @type {Map<number, Tensors>} */
@@ -106,41 +108,44 @@ export class Work {
   async #next() {
     const { iteration } = this.training;
     const isEstimated = iteration % this.order.interval === 0;
-    const letters = Math.floor((SHARE * FRESH) / this.letter);
-    if (isMoment(iteration)) await this.#write(LETTERS);
-    else if (isEstimated || performance.now() - this.wrote > FRESH) await this.#write(Math.min(letters, LETTERS));
+    const age = performance.now() - this.wrote;
+    if (isMoment(iteration)) await this.#write(PASSAGES, LETTERS);
+    else if (age > (isEstimated ? FRESH / 2 : FRESH))
+      await this.#write(1, Math.min(LETTERS, Math.max(FEWEST, (SHARE * age) / this.letter)));
     if (isEstimated) await this.#estimated();
     else if (isMoment(iteration)) this.#keep();
     await this.#iterate();
   }
 
-  /** Write a text with the weights as they are: the same one for the same weights and seed. */
-  async #write(letters) {
+  /** Write passages with the weights as they are: the same ones for the same weights and seed. */
+  async #write(passages, letters) {
     const { iteration, weights, settings } = this.training;
     if (!this.logits || this.written === iteration) return;
     this.written = iteration;
     const { vocabulary } = this.order;
+    const ids = [Math.max(0, vocabulary.indexOf("\n"))];
+    const rows = Array.from({ length: passages }, (_, row) => ({ ids, uniform: random(settings.seed + 3 + row) }));
+    const texts = rows.map(() => "");
+    const predict = (windows) => this.logits(weights, windows);
     const began = performance.now();
-    const first = Math.max(0, vocabulary.indexOf("\n"));
-    const uniform = random(settings.seed + 3);
-    const predict = (window) => this.logits(weights, window);
-    let text = "";
     let length = 0;
-    for await (const id of continued(predict, [first], settings.blockSize, uniform, {})) {
-      text += vocabulary[id];
+    for await (const next of continued(predict, rows, settings.blockSize, {})) {
+      for (const [row, id] of next.entries()) texts[row] += vocabulary[id];
       length += 1;
       if (length >= letters) break;
+      if (this.clock.isTold(iteration)) this.#tell({ text: { iteration, text: texts[0] } }); // so far
       await this.clock.turn();
     }
     this.wrote = performance.now();
     this.letter = (this.wrote - began) / length;
-    this.#tell({ text: { iteration, text } });
+    const traits = passages > 1 ? this.judge(texts) : undefined;
+    this.#tell({ text: { iteration, text: texts[0], traits } });
   }
 
   async #guarded(work) {
     try {
       const ended = await work();
-      await this.#write(LETTERS);
+      await this.#write(PASSAGES, LETTERS);
       this.#tell({ ended });
     } catch (error) {
       this.#tell({ ended: "failed", failure: error.message });
@@ -183,9 +188,9 @@ export class Work {
 /** When to let others have their turn, when to tell how far a training is, and how fast it is. */
 class Clock {
   constructor() {
-    this.turned = performance.now();
+    this.turned = this.told = performance.now();
     /** @type {{now: number, iteration: number}[]} */
-    this.told = [];
+    this.marks = [];
   }
 
   /** Let others have their turn, now and then. */
@@ -197,14 +202,16 @@ class Clock {
 
   isTold(iteration) {
     const now = performance.now();
-    if (now - (this.told.at(-1)?.now ?? 0) < TELLING) return false;
-    this.told = [...this.told.filter((before) => now - before.now < LATELY), { now, iteration }];
+    if (now - this.told < TELLING) return false;
+    this.told = now;
+    if (iteration === 0) return true; // its estimate and its text say nothing about the speed
+    this.marks = [...this.marks.filter((mark) => now - mark.now < LATELY), { now, iteration }];
     return true;
   }
 
   /** Iterations a second, lately; null until a second has passed. */
   get perSecond() {
-    const [first, last] = [this.told[0], this.told.at(-1)];
+    const [first, last] = [this.marks[0], this.marks.at(-1)];
     const seconds = first ? (last.now - first.now) / 1000 : 0;
     return seconds < 1 ? null : (last.iteration - first.iteration) / seconds;
   }

@@ -1,9 +1,9 @@
 /** What a training writes: a text that appears letter by letter, and under it the moments of which there is one. */
 /** @import { Written } from "../engines/server.js" */
 import { count, element } from "../dom.js";
-import { extended } from "./written.js";
+import { extended, LETTERS, learned, PASSAGES } from "./written.js";
 
-const LETTERS = 0.25; // a millisecond
+const SPEED = 0.25; // letters a millisecond
 const SHOWN = 1200; // milliseconds for which a whole text stays while several are played
 
 export class Writing {
@@ -11,7 +11,8 @@ export class Writing {
     this.said = element("figcaption", { class: "note" });
     this.text = element("pre", { class: "sample", tabindex: 0, "aria-label": "What it writes" });
     this.strip = element("div", { role: "group", "aria-label": "After so many iterations" });
-    this.root = element("figure", { class: "writing", hidden: true }, this.said, this.text, this.strip);
+    this.learned = element("p", { class: "note" });
+    this.root = element("figure", { class: "writing", hidden: true }, this.said, this.text, this.strip, this.learned);
     /** @type {Written[]} */
     this.texts = [];
     this.chosen = -1; // by the reader; -1: the newest one
@@ -68,7 +69,7 @@ export class Writing {
     return new Promise((resolve) => {
       this.written = resolve;
       const draw = (now) => {
-        const n = isAtOnce ? letters.length : Math.max(0, Math.ceil(LETTERS * (now - began)));
+        const n = isAtOnce ? letters.length : Math.max(0, Math.ceil(SPEED * (now - began)));
         const rest = n < letters.length ? before.slice(n).join("") : "";
         this.text.replaceChildren(letters.slice(0, n).join(""), element("span", { class: "before" }, rest));
         if (n < letters.length) this.frame = requestAnimationFrame(draw);
@@ -89,6 +90,10 @@ export class Writing {
       button.textContent = count(iteration);
       button.ariaPressed = String(i === shown);
     }
+    const seen = learned(this.texts).map(([trait, iteration]) => `${trait} at ${count(iteration)}`);
+    this.learned.textContent = seen.length
+      ? `First as in the training text, judged by ${PASSAGES * LETTERS} letters each: ${seen.join(", ")}.`
+      : "";
   }
 }
 
