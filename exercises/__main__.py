@@ -11,6 +11,7 @@ from exercises.checks.reports import Report, check, check_file, find
 from exercises.checks.solved import train
 from gpt.base import errors
 from gpt.base.console import open_streams
+from gpt.base.errors import RequestError
 
 _SECONDS = 60  # for a student's file
 _HINTS = Path(__file__).with_name(".hints")  # a line for each hint that was asked for; git ignores it
@@ -22,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m exercises", description="Check the exercises of the course.")
     parser.add_argument("exercise", nargs="?", help=f"one of {', '.join(EXERCISES)}; without it, all are listed")
     parser.add_argument(
-        "files", nargs="*", help="other files than exercises/NAME.py: a student's, or many, a line each"
+        "files", nargs="*", help="other files than exercises/NAME.py: a student's, or many or a folder, a line each"
     )
     parser.add_argument("--hint", action="store_true", help="a hint; each time you ask, one that says more")
     parser.add_argument("--train", nargs="*", metavar="KEY=VALUE", help="train it, with keys of train.py if you like")
@@ -63,8 +64,11 @@ def _of_students(name: str, files: list[str]) -> int:
 
 def _checked(given: argparse.Namespace) -> int:
     name = given.exercise
-    if len(given.files) > 1:
-        return _of_students(name, given.files)
+    folders = {file: sorted(map(str, Path(file).glob("*.py"))) for file in given.files if Path(file).is_dir()}
+    if empty := [folder for folder, files in folders.items() if not files]:
+        raise RequestError(f"there is no .py file in {empty[0]}")
+    if folders or len(given.files) > 1:
+        return _of_students(name, [found for file in given.files for found in folders.get(file, [file])])
     report = check_file(find(name), Path(given.files[0])) if given.files else check(name)
     print(report)
     if given.files:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -33,6 +34,7 @@ _HEADERS = {
     "cache-control": "no-cache",
 }
 
+_MORE_PORTS = 9  # that are tried if one is taken
 _CONNECTIONS = 300  # at once; more are refused
 _PATIENCE = 10.0  # seconds for the head of a request
 _LONGEST = 360.0  # seconds for its answer: a text may take 300
@@ -172,10 +174,13 @@ class _Connection(H11Protocol):
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, more: int = _MORE_PORTS) -> socket.socket:
+    """A socket at this port or, if another program has it, at one of the next."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=256)
     except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE and more and port < 2**16 - 1:
+            return _bound(host, port + 1, more - 1)
         reason = getattr(error, "strerror", None) or error
         raise RequestError(f"cannot use port {port} of {host} ({reason}): choose another, or port=0 for any") from None

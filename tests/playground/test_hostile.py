@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import gpt
+from gpt.playground import server
 from gpt.playground.requests import LARGEST_BODY
 from tests.conftest import REPOSITORY
 from tests.playground.conftest import Served, started
@@ -144,11 +145,13 @@ def test_a_stranger_cannot_lead_it_out_of_the_runs_folder(trained: Path, tmp_pat
     assert prompts["runs/honest"] == (run / "sample.txt").read_text()[:80]
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(trained: Path) -> None:
+def test_where_a_port_is_taken_the_next_is_used_and_one_that_cannot_be_used_is_told_in_a_line(trained: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        command = [sys.executable, str(REPOSITORY / "play.py"), f"port={port}", "open=false"]
-        done = subprocess.run(command, cwd=trained, capture_output=True, text=True)
+        with server._bound("127.0.0.1", port) as bound:
+            assert port < bound.getsockname()[1] <= port + server._MORE_PORTS
+    command = [sys.executable, str(REPOSITORY / "play.py"), "host=192.0.2.1", "open=false"]  # of nobody: RFC 5737
+    done = subprocess.run(command, cwd=trained, capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"cannot use port {port} of 127.0.0.1" in done.stderr
+    assert "cannot use port 8000 of 192.0.2.1" in done.stderr
     assert done.stderr.count("\n") == 1
