@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from gpt.base.errors import UserError
 from gpt.runs.folder import RunFolder
 from gpt.watching.tracker_process import Run
 from gpt.watching.trackers import Project, Tracker
@@ -19,10 +20,14 @@ class Service:
     def __init__(self, run: Run) -> None:
         import wandb
 
-        self._run = wandb.init(
-            id=run.id, name=run.name, config=run.config, resume="allow", save_code=False,
-            settings=wandb.Settings(console="off", silent=True), **run.options,
-        )  # fmt: skip
+        try:
+            self._run = wandb.init(
+                id=run.id, name=run.name, config=run.config, resume="allow", save_code=False,
+                settings=wandb.Settings(console="off", silent=True), **run.options,
+            )  # fmt: skip
+        except wandb.Error as error:
+            advice = " Or keep the run here with logger.wandb.mode=offline." if "API key" in str(error) else ""
+            raise UserError(f"{error}{advice}") from None
         self.address = self._run.url or f"wandb sync {self._run.settings.sync_dir}"
         if self._run.offline:
             own = Path(self._run.settings.sync_dir)

@@ -194,16 +194,22 @@ def test_a_resumed_run_starts_nothing_before_it_has_changed_and_is_reported_if_n
     assert "report" in texts
 
 
-def test_a_tracker_that_cannot_write_or_finds_a_link_is_one_warning(
+def test_a_tracker_that_cannot_write_or_log_in_or_finds_a_link_is_one_warning(
     data: TextData, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "file" / "folder"))
     (tmp_path / "elsewhere").mkdir()
     (run.path / "tensorboard").symlink_to(tmp_path / "elsewhere")
-    for name, reason in (("trackio", ""), ("tensorboard", "is a link")):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # without a .netrc
+    for name, reason, options in (
+        ("trackio", "", {}), ("tensorboard", "is a link", {}),
+        ("wandb", "API key configured. Use `wandb login` to log in. Or keep the run here with logger.wandb.mode=offline",
+         {"mode": "online"}),
+    ):  # fmt: skip
         caplog.clear()
-        watcher = tracker(name, run)
+        watcher = tracker(name, run, **options)
         train(data, watcher)
         end(watcher, run)
         (warning,) = warnings_of(caplog)
