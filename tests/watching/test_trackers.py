@@ -205,7 +205,7 @@ def test_a_tracker_that_cannot_write_or_log_in_or_finds_a_link_is_one_warning(
     monkeypatch.setenv("HOME", str(tmp_path))  # without a .netrc
     for name, reason, options in (
         ("trackio", "", {}), ("tensorboard", "is a link", {}),
-        ("wandb", "API key configured. Use `wandb login` to log in. Or keep the run here with logger.wandb.mode=offline",
+        ("wandb", "key configured. Use `wandb login` to log in. Or keep the run here with logger.wandb.mode=offline",
          {"mode": "online"}),
     ):  # fmt: skip
         caplog.clear()
