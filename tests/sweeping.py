@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import REPOSITORY, shell_commands, small_corpus
+from tests.conftest import REPOSITORY, shell_commands
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 # Long enough to be stopped on the way, without a checkpoint unless it is stopped.
@@ -20,15 +20,6 @@ V1 = [*SWEEP, "model=v1"]
 COMMANDS = [command for command in shell_commands("clusters.md") if "pip install" not in command]
 _SHORT = ["data=text", "data.path=corpus.txt", "training.max_iters=4", "training.eval_interval=2",
           "training.eval_iters=1"]  # fmt: skip
-
-
-def of_long_text(folder: Path) -> list[str]:
-    """A sweep of two short runs on a text that is prepared in files, below `folder`."""
-    path = folder / "long.txt"
-    path.write_text(small_corpus() * (2**24 // len(small_corpus()) + 1))
-    assert path.stat().st_size > 2**24
-    few = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "training.exact_tokens=1000"]
-    return ["-m", "model=v1", "seed=1,2", "data=text", f"data.path={path}", "data.tokenizer=bytes", *few]
 
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen:

@@ -2,9 +2,14 @@
 
 import json
 import logging as standard_logging
+import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from course_runs import is_older
 from sphinx.util import logging
@@ -12,6 +17,7 @@ from sphinx.util import logging
 import gpt
 from gpt.base.errors import UserError, requiring
 from gpt.base.ladder import SMALL
+from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 
 _DOWNLOADS = Path(__file__).parents[2] / "data"
@@ -19,6 +25,7 @@ _PACKAGE = Path(gpt.__file__).parent
 _WRITERS = ("exporting", "inspection", "models", "playground")  # the packages whose code makes a graph what it is
 _TRAINED = (*SMALL, "v8", "gru")  # in the page
 _STAGES = (*_TRAINED, "recall", "gru_recall", "v7", "reverse")
+_POOL = partial(ProcessPoolExecutor, os.cpu_count(), get_context("spawn"))  # PyTorch has threads, which a fork lacks
 
 log = logging.getLogger(__name__)
 
@@ -38,25 +45,9 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
         contents = static.page(_DOWNLOADS)
     except UserError as error:
         log.warning("without live stages: %s", error)
-        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "index.html").unlink(missing_ok=True)
         return
-    code = [path for name in _WRITERS for path in (_PACKAGE / name).rglob("*.py")]
-    described = {}
-    for stage in _STAGES:
-        run, graphs = runs[stage].run, folder / "graphs" / stage
-        made = graphs / "run.json"  # the last file, so that the others are whole
-        try:
-            if is_older(made, [*code, run.path / "summary.json"]):
-                shutil.rmtree(graphs, ignore_errors=True)
-                described[stage], _ = static.export_run(stage, run, graphs)
-                made.write_text(json.dumps(described[stage]))
-            described[stage] = json.loads(made.read_text())
-        except UserError as error:
-            log.warning("%s is not live: %s", stage, error)
-            continue
-        training = described[stage]["training"]
-        if isinstance(training, str) and stage in _TRAINED:
-            log.warning("%s is not live: %s", stage, training)
+    described = _described(runs, folder / "graphs")
     contents["runs.json"] = json.dumps(described).encode()
     for name, content in contents.items():
         path = folder / name
@@ -67,3 +58,35 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     for path in [*folder.rglob("*")]:  # what an earlier build wrote
         if path.is_file() and not {path, *path.parents} & written:
             path.unlink()
+
+
+def _described(runs: Mapping[str, TrainedRun], folder: Path) -> dict[str, Any]:
+    """What the page says of each stage whose graphs are in `folder`, after those that are older were exported."""
+    code = [path for name in _WRITERS for path in (_PACKAGE / name).rglob("*.py")]
+    described, exports = {}, {}
+    with _POOL() as pool:
+        for stage in reversed(_STAGES):  # those that take longest are not the last
+            path = runs[stage].run.path
+            if is_older(folder / stage / "run.json", [*code, path / "summary.json"]):
+                shutil.rmtree(folder / stage, ignore_errors=True)
+                exports[stage] = pool.submit(_export, stage, path, folder / stage)
+    for stage in _STAGES:
+        try:
+            if stage in exports:
+                exports[stage].result()
+            described[stage] = json.loads((folder / stage / "run.json").read_text())
+        except UserError as error:
+            log.warning("%s is not live: %s", stage, error)
+            continue
+        training = described[stage]["training"]
+        if isinstance(training, str) and stage in _TRAINED:
+            log.warning("%s is not live: %s", stage, training)
+    return described
+
+
+def _export(stage: str, path: Path, folder: Path) -> None:
+    """Write the graphs of a run and then, when these are whole, its description."""
+    from gpt.playground import static
+
+    description, _ = static.export_run(stage, RunFolder(path), folder)
+    (folder / "run.json").write_text(json.dumps(description))
