@@ -165,7 +165,7 @@ class _Playground:
     async def begin(self, request: Request) -> Response:
         """Queue a training; answers with its id."""
         asked = await read(request, Beginning, LARGEST_TEXT)
-        begun = await self._workshop.compute(self._trainings.start, asked.stage, asked.settings, asked.text)
+        begun = await self._workshop.compute(self._trainings.start, asked.stage, asked.settings, asked.text, asked.name)
         return as_json({"id": begun})
 
     async def change(self, request: Request) -> Response:

@@ -82,6 +82,7 @@ class Beginning(Schema):
     stage: StageName
     settings: Annotated[str, Field(max_length=2000)]  # as on the command line
     text: Annotated[str, Field(min_length=1)] | None = None  # None: the corpus of the stage
+    name: Annotated[str, Field(max_length=255)] = ""  # of the text
 
 
 class Changing(Schema):

@@ -25,6 +25,7 @@ from gpt.cli.requesting import differing, of_python
 from gpt.playground.catalogue import id_of
 from gpt.playground.describing import curve_of, documented_of
 from gpt.playground.writing import BusyError
+from gpt.reports.listing import corpus_name
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName
 
@@ -81,8 +82,10 @@ class Trainings:
         """The stages of conf/model that continue a text, in their order."""
         return sorted((path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "transformer"), key=rank)
 
-    def start(self, stage: str, settings: str, text: str | None) -> str:
+    def start(self, stage: str, settings: str, text: str | None, name: str = "") -> str:
         """Queue a training of a stage with settings as on the command line, on a text or on the stage's own corpus.
+
+        The text is called by its `name`, such as that of its file, or by its first words.
 
         Returns its id. Raises RequestError, in the words of the command line, and BusyError.
         """
@@ -90,7 +93,7 @@ class Trainings:
         with self._lock:
             self._check_room()
             if text is not None:
-                overrides += ["data=text", f"data.path={self._saved(text)}"]
+                overrides += ["data=text", f"data.path={self._saved(text, name)}"]
             config, _ = of_python(overrides)
             path = self.root / f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{config.stage}_seed{config.seed}"
             numbered = (path.with_name(f"{path.name}_{number}") for number in itertools.count(2))
@@ -154,10 +157,12 @@ class Trainings:
                 return Training(run, run.config().stage)
         raise RequestError("there is no such run to resume")
 
-    def _saved(self, text: str) -> Path:
-        """The file of a text; the same text has the same file."""
+    def _saved(self, text: str, name: str) -> Path:
+        """The file of a text; the same text of the same name has the same file."""
         content = text.encode()
-        path = self.data_dir / "pasted" / f"{hashlib.sha256(content).hexdigest()[:16]}.txt"
+        words = re.findall(r"\w+", Path(name).stem or text[:1000])
+        called, digest = "_".join(words[:4])[:40] or "text", hashlib.sha256(content).hexdigest()[:8]
+        path = self.data_dir / "pasted" / f"{called}-{digest}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             write_atomically(path, content)
@@ -230,12 +235,16 @@ def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     described = {
         "id": training.id, "stage": training.stage, "state": training.state, "failure": training.failure,
         "folder": printable(str(run.path)), "is_own": is_own, "iteration": 0, "iterations": None, "curve": [],
-        "sample": "", "documented": None, "changed": [],
+        "sample": "", "documented": None, "changed": [], "corpus": "",
     }  # fmt: skip
     with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
         state = RunState.of(run)
         described |= {"iteration": state.iteration, "iterations": state.planned, "seed": run.config().seed}
-        described |= {"changed": differing(run.config()), "documented": documented_of(run)}
+        described |= {
+            "corpus": printable(corpus_name(run)),
+            "changed": differing(run.config()),
+            "documented": documented_of(run),
+        }
         rows = run.evaluations()
         described |= {"curve": curve_of(rows), "sample": next((row.sample for row in reversed(rows) if row.sample), "")}
     return described

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -48,10 +49,11 @@ def waiting(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def test_it_trains_an_ordinary_run_on_a_text_of_ones_own(trainings: Trainings) -> None:
-    name = trainings.start("v1", f"{SHORT} seed=7", ABC)
+    name = trainings.start("v1", f"{SHORT} seed=7", ABC, "../my poems (1).txt")
     waiting(lambda: row(trainings, name)["state"] == "finished")
     found = row(trainings, name)
     assert (found["stage"], found["iteration"], found["iterations"]) == ("v1", 40, 40)
+    assert re.fullmatch(r"my_poems_1-\w{8}\.txt", found["corpus"])
     assert [point["iteration"] for point in found["curve"]] == [0, 20, 40]
     trained = gpt.load(found["folder"], device="cpu")
     assert trained.tokenizer.vocabulary == "abc"
