@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.func import functional_call
@@ -57,19 +58,19 @@ def export_training(choice: Choice, folder: Path) -> str:
     model = models.build(choice, V).train()
     T, inputs, batch = block_size_of(model), inputs_of(choice, model), torch.export.Dim("batch", min=2)
     example = (*_windows(B, T, V), *_weights(model))
-    for name, step, outputs in (
-        ("training.onnx", gradients, ["loss", *(f"gradient.{weight}" for weight in inputs.weights)]),
-        ("loss.onnx", loss, ["loss"]),
-    ):
-        try:
-            recorded = _record(partial(step, model), example)
-            shapes = ({0: batch}, {0: batch}, *inputs.varying())
-            program = torch.export.export(recorded, example, dynamic_shapes=shapes)
-            graph = translated(program, input_names=["idx", "targets", *inputs.weights], output_names=outputs)
-        except Exception as error:  # PyTorch does not say which ones a module of another's may raise
-            reason = f"{error}".partition("\n")[0]
-            raise RequestError(f"PyTorch cannot record this stage as a graph: {reason}") from error
-        graph.save(folder / name, external_data=False)
+    outputs = ["loss", *(f"gradient.{weight}" for weight in inputs.weights)]
+    try:
+        recorded = _record(partial(gradients, model), example)
+        shapes = ({0: batch}, {0: batch}, *inputs.varying())
+        program = torch.export.export(recorded, example, dynamic_shapes=shapes)
+        graph = translated(program, input_names=["idx", "targets", *inputs.weights], output_names=outputs)
+    except Exception as error:  # PyTorch does not say which ones a module of another's may raise
+        reason = f"{error}".partition("\n")[0]
+        raise RequestError(f"PyTorch cannot record this stage as a graph: {reason}") from error
+    graph.save(folder / "training.onnx", external_data=False)
+    del graph.model.graph.outputs[1:]
+    RemoveUnusedNodesPass()(graph.model)  # those of the gradients
+    graph.save(folder / "loss.onnx", external_data=False)
     description = [{"name": name, "shape": inputs.sizes[name], **drawn} for name, drawn in drawing(model).items()]
     (folder / "training.json").write_text(json.dumps(description), encoding="utf-8")
     return _compared(choice, folder)
