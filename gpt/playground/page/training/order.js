@@ -92,14 +92,16 @@ export function ordered(base, text, vocabulary, chosen, description) {
 }
 
 /** What differs from the documented run, as key=value. */
-function changes({ changed, documented: { settings } }, { learningRate, batchSize, iterations }) {
+function changes({ changed, training, documented: { settings } }, { learningRate, batchSize, iterations }) {
   const own = {
     "training.max_iters": iterations,
     "training.batch_size": batchSize,
     "training.learning_rate": learningRate,
   };
+  const isUsual = training.optimizer === "AdamW" || changed.some((change) => change.startsWith("optimizer="));
   return [
-    ...changed.filter((change) => change.startsWith("model.")),
+    ...changed.filter((change) => /^(model\.|optimizer=AdamW)/.test(change)),
+    ...(isUsual ? [] : ["optimizer=AdamW"]),
     ...Object.entries(own).flatMap(([key, value]) => (value === settings[key] ? [] : [`${key}=${value}`])),
   ];
 }
