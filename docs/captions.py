@@ -257,8 +257,6 @@ def of_architectures() -> dict[str, list[str]]:
     _, equal = table("**Equal parameters.**")
     recurrent = [[numbers(cell)[0] for cell in equal[name]] for name in ("rnn", "gru", "lstm", "min_gru")]
     ahead = [numbers(v6)[0] - max(others) for v6, *others in zip(equal["v6"], *recurrent, strict=True)]
-    _, laws = table("Both predictions, and what came out:")
-    off = [numbers(measured)[0] - numbers(predicted)[0] for predicted, _, measured in laws.values()]
     return {
         "remembering": [
             f"v8 finds {found['v8']} of the digits after a pause of 64", f"v6 {found['v6']} and the GRU {found['gru']}",
@@ -273,9 +271,6 @@ def of_architectures() -> dict[str, list[str]]:
         ],
         "equal-parameters": [
             "at least {:.2f}, {:.2f} and {:.2f} ahead".format(*(math.floor(100 * gap) / 100 for gap in ahead)),
-        ],
-        "predictions": [
-            f"it ended {off[0]:.2f} above the prediction on Shakespeare and {-off[1]:.2f} below it on Linux",
         ],
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ addEventListener("DOMContentLoaded", () => {
     answer.className = "guessed";
     answer.hidden = true;
     const loss = Number.parseFloat(answer.querySelector("strong")?.textContent);
+    if (answer.querySelector("figure.picture")) revealBehind(question, answer);
     if (!Number.isFinite(loss)) offer(question, answer);
     else {
       asked += 1;
@@ -27,6 +28,14 @@ addEventListener("DOMContentLoaded", () => {
 function reveal(answer) {
   answer.hidden = false;
   dispatchEvent(new Event("resize")); // code that is wide can be measured only now
+}
+
+/* Pictures are there for those who read on without a guess, too: once the question is in the upper third of the window. */
+function revealBehind(question, answer) {
+  const passed = ([{ isIntersecting, boundingClientRect }]) => {
+    if (!isIntersecting && boundingClientRect.top < innerHeight / 3) reveal(answer);
+  };
+  new IntersectionObserver(passed, { rootMargin: "-33% 0px 0px" }).observe(question);
 }
 
 /* A question that is not about a loss has no slider. */

@@ -16,6 +16,7 @@ from pictures.theme import THEMES, save
 
 PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], Figure]] = {
     **flow.FLOWS,
+    **flow.READINGS,
     "windows": training.windows,
     "losses": training.losses,
     "dropout": training.dropout,
@@ -41,7 +42,6 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], 
     "cost": architectures.cost,
     "parts": architectures.parts,
     "equal-parameters": architectures.losses,
-    "predictions": architectures.predictions,
 }
 
 

@@ -79,21 +79,6 @@ def losses() -> Figure:
     return fig
 
 
-def predictions() -> Figure:
-    """The loss that a fitted law predicts for a larger run, and the loss of that run."""
-    fig, axes = _chart("A law fitted to small runs misses a larger one on both texts")
-    _, rows = table("Both predictions, and what came out:")
-    for y, (predicted, interval, measured) in enumerate(rows.values()):
-        low, high = numbers(interval)
-        axes.plot([low, high], [y, y], color="C0", linewidth=8, alpha=0.35, label="90% of the fits" if y == 0 else None)
-        axes.plot(*numbers(predicted), y, "o", color="C0", label="predicted" if y == 0 else None)
-        axes.plot(*numbers(measured), y, "X", color="C1", markersize=9, label="measured" if y == 0 else None)
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.set(xlabel="exact loss", ylim=(-0.6, 1.6))
-    fig.legend(ncols=3, loc="outside lower center")
-    return fig
-
-
 def _chart(title: str) -> tuple[Figure, Axes]:
     fig = figure(3.4)
     fig.suptitle(title, x=0.01, ha="left", fontsize="medium")

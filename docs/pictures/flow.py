@@ -4,7 +4,7 @@ In the file, the box of a part has the id `part-` and its name, by which docs/_s
 """
 
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import matplotlib as mpl
@@ -17,7 +17,7 @@ from gpt.base.choices import Choice
 from gpt.base.ladder import LADDER
 from gpt.cli.composing import composed
 from gpt.inspection.dataflow import Part, Row, dataflow
-from gpt.models import build
+from gpt.models import build, conv, rnn
 from pictures.theme import WIDTH
 
 VOCABULARY = 65  # of tiny Shakespeare
@@ -28,12 +28,18 @@ _PADDING, _GAP = 0.09, 0.05  # inches: beside the text of a box, and between two
 _SUM, _TAP = 0.13, 0.1  # inches: from a box down to the sum, and up to where a branch begins
 _FRAME, _BYPASS = 0.3, 0.62  # inches from the left: of the frame around the blocks, and of the line around a branch
 _MIDDLE = WIDTH / 2
+_HEAD: dict[str, Any] = {"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "linewidth": 0.8}
+_WORD = "the king"  # as many characters as a window has
 
 
 def stage_rows(stage: str) -> list[Row]:
     """The rows of a stage with its documented sizes."""
+    return dataflow(_built(stage))
+
+
+def _built(stage: str) -> Any:
     config, _ = composed("train", [f"model={stage}"])
-    return dataflow(build(Choice.model_validate(config["model"]), VOCABULARY))
+    return build(Choice.model_validate(config["model"]), VOCABULARY)
 
 
 def flow(stage: str) -> Figure:
@@ -61,7 +67,40 @@ def flow(stage: str) -> Figure:
     return figure
 
 
+def reading(stage: str) -> Figure:
+    """Which positions each layer reads, its own and those below it; in colour, what the last prediction reads."""
+    layers = [None, *_built(stage).blocks, None]  # between the characters and the predictions
+    T, top = len(_WORD), len(layers) - 1
+    figure = Figure(figsize=(WIDTH, 0.55 * len(layers)))
+    axes = figure.subplots()
+    axes.set(xlim=(-2.2, T - 0.5), ylim=(-0.5, top + 0.5))
+    axes.axis("off")
+    ink, new = mpl.rcParams["text.color"], mpl.rcParams["axes.prop_cycle"].by_key()["color"][1]
+    read = {(T - 1, top)}
+    for y, t in product(range(top, -1, -1), range(T - 1, -1, -1)):  # each after those that read it
+        layer, is_read = layers[y], (t, y) in read
+        sources = [(t, y - 1, 0.0)] if y else []
+        if isinstance(layer, rnn.Recurrent):
+            sources += [(t - 1, y, 0.24 * i - 0.12 * (layer.states - 1)) for i in range(layer.states)]
+        elif isinstance(layer, conv.Block):
+            sources.append((t - layer.dilation, y - 1, 0.0))
+        colour, alpha = (new, 1.0) if is_read else (ink, 0.3)
+        for s, below, shift in sources:
+            if s >= 0:
+                style = _HEAD | {"shrinkA": 10, "shrinkB": 10, "color": colour, "alpha": alpha}
+                axes.annotate("", (t, y + shift), (s, below + shift), arrowprops=style)
+                read |= {(s, below)} if is_read else set()
+        box = {"boxstyle": "round,pad=0.25", "edgecolor": colour, "facecolor": "none"}
+        letter = {0: _WORD[t], top: f"{_WORD[1:]}?"[t]}.get(y, "  ")
+        axes.text(t, y, letter, ha="center", va="center", fontsize=_TEXT, family="monospace", bbox=box)
+    names = ["reads", *(f"layer {y}" for y in range(1, top)), "predicts"]
+    for y, name in enumerate(names):
+        axes.text(-2.2, y, name, va="center", fontsize=_TEXT)
+    return figure
+
+
 FLOWS = {f"flow-{stage}": partial(flow, stage) for stage in LADDER}
+READINGS = {f"reading-{stage}": partial(reading, stage) for stage in ("gru", "lstm", "conv")}
 
 
 def _draw_parts(axes: Axes, stage: str, parts: list[Part], y: float) -> None:
@@ -79,8 +118,8 @@ def _draw_parts(axes: Axes, stage: str, parts: list[Part], y: float) -> None:
 
 
 def _draw_arrow(axes: Axes, row: Row, top: float, bottom: float) -> None:
-    head = {"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "shrinkA": 0, "shrinkB": 0, "linewidth": 0.8}
-    axes.annotate("", (_MIDDLE, bottom), (_MIDDLE, top), arrowprops=head | {"color": mpl.rcParams["text.color"]})
+    style = _HEAD | {"shrinkA": 0, "shrinkB": 0, "color": mpl.rcParams["text.color"]}
+    axes.annotate("", (_MIDDLE, bottom), (_MIDDLE, top), arrowprops=style)
     beside, below = (0.17, _SUM) if row.sum is not None else (0.1, _ARROW / 2)
     axes.text(_MIDDLE + beside, top - below, row.shape, va="center", fontsize=_SMALL, alpha=0.8)
 

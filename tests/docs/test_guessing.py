@@ -16,7 +16,9 @@ PAGE = """<!doctype html><html lang="en"><title>v2</title><body><main><h1>v2</h1
 <p id="result">Measured <strong>2.41</strong></p><p id="after">Only so much lower.</p>
 <section><h3 id="next">Next</h3></section></section>
 <section><h2>No loss</h2><blockquote><p><strong>What do you expect?</strong> Which one?</p></blockquote>
-<p id="plain">The second.</p></section></main></body></html>"""
+<p id="plain">The second.</p></section>
+<section><h2>A picture</h2><blockquote><p><strong>What do you expect?</strong> What falls?</p></blockquote>
+<figure class="picture" id="picture"></figure></section><div style="height: 3000px"></div></main></body></html>"""
 INDEX = """<!doctype html><html lang="en"><title>Index</title><body><main><article><h1>The ladder</h1>
 <figure class="picture"><img src="pictures/losses-light.svg" alt="v3 is below v2."></figure>
 <div class="ladder"><table>
@@ -64,10 +66,13 @@ def test_a_result_is_shown_after_a_guess_or_without_a_script(tmp_path: Path) -> 
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         assert page.locator(":focus").inner_text() == "You guessed 2.30, and it is 2.41: 0.11 higher."
-        page.get_by_role("button", name="Show the answer").click()  # to the question without a loss
+        page.get_by_role("button", name="Show the answer").first.click()  # to the question without a loss
         assert page.locator(":focus").inner_text() == "The second."
         assert all(shown().values())
         assert violations(page) == []
+        assert not page.locator("#picture").is_visible()
+        page.mouse.wheel(0, 800)  # to read on without a guess
+        page.locator("#picture").wait_for()
         page.reload()  # the guess stays
         assert page.locator(".guess").first.inner_text() == "You guessed 2.30, and it is 2.41: 0.11 higher."
         assert shown() == {"result": True, "after": True, "next": True, "plain": False}

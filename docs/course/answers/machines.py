@@ -1,4 +1,4 @@
-"""Answers to the exercises of docs/course/machines.md."""
+"""Answers to the exercises of docs/lab/machines.md."""
 
 import torch
 from torch import Tensor
