@@ -306,7 +306,11 @@ def test_without_attention_one_sees_how_far_back_a_run_reads(browser: Any, addre
     window = run.tokenizer.encode(PROMPT).tolist()[-run.model.block_size :]
     moved = looking.interventions(run, window)["moved"].tolist()
     with visit(browser, addresses["server"]["gru"]) as visited:
+        visited.page.evaluate("document.getElementById('panels').hidden = true")  # as a frame that is not shown yet
         visited.ask(PROMPT)
+        visited.page.evaluate("document.getElementById('panels').hidden = false; dispatchEvent(new Event('resize'))")
+        visited.settled()
+        assert visited.page.locator(".contexts svg").bounding_box()["width"] > 200
         assert visited.page.locator(".contexts rect").count() == len(moved) == len(window)
         said = visited.page.locator(".contexts [role=img]").get_attribute("aria-label")
         expected = [moved[n - 1] for n in (1, 2, 4, 8)]

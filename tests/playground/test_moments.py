@@ -285,5 +285,8 @@ def test_it_is_a_slider_that_fits_can_be_read_and_moves_nothing(
         assert "with a mark at iteration 0" in visited.page.locator(".curve svg").get_attribute("aria-label")
         picture, mark = (visited.page.locator(f".curve svg{part}").bounding_box() for part in ("", " circle"))
         assert mark["y"] >= picture["y"]  # nothing of the fall is cut off
+        visited.page.locator(".moments .value").evaluate("(value) => { value.textContent = '16,000 of 16,000' }")
+        narrow = "(label) => { label.style.width = '10rem'; return label.clientHeight }"
+        assert visited.page.locator(".moments label > span").evaluate(narrow) > 30  # two lines, not one over the other
         visited.page.evaluate("document.documentElement.style.background = 'Canvas'")  # a frame shows the page's
         visited.check_look()

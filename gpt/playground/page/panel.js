@@ -58,6 +58,7 @@ export class TextPanel {
     this.looks = element("p", { class: "note" });
     this.restsOn = element("h3", {}, "Attention");
     this.contexts = element("div");
+    this.drawContexts = () => {}; // in its width, which is none while the frame is hidden
     this.tested = element("p", { class: "note tested" });
     this.counts = element("div", { hidden: true });
     this.maps = card(
@@ -71,7 +72,7 @@ export class TextPanel {
       this.attention.root,
     );
     const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
-    this.texts = card(run, {}, title, this.mean, this.text.root);
+    this.texts = card(run, { class: "card texts" }, title, this.mean, this.text.root);
     this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
     this.root = panel(
       run,
@@ -247,6 +248,7 @@ export class TextPanel {
     this.heading.redraw();
     if (this.options) this.shape(this.options);
     this.attention.redraw();
+    this.drawContexts();
     this.inside.redraw();
   }
 
@@ -427,14 +429,18 @@ export class TextPanel {
         : "No attention at this stage. Each bar shows how much of the probability moves to other tokens if the run " +
             `reads the text only from this ${token} on.`,
     );
-    if (!isOfLast(moved)) return this.contexts.replaceChildren(contexts(moved, tokens, this.contexts.clientWidth));
+    if (!isOfLast(moved)) {
+      this.drawContexts = () => this.contexts.replaceChildren(contexts(moved, tokens, this.contexts.clientWidth));
+      return this.drawContexts();
+    }
     if (this.reach === 1) return;
     this.reach = 1;
     this.shape(this.options);
   }
 
   #showNoAttention(why) {
-    this.contexts.replaceChildren();
+    this.drawContexts = () => this.contexts.replaceChildren();
+    this.drawContexts();
     this.attention.clear();
     if (!this.text.position || !this.logits) {
       this.tested.textContent = "";

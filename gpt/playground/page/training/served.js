@@ -32,7 +32,7 @@ export class ServedTrainings {
       type: "text",
       autocomplete: "off",
       spellcheck: false,
-      placeholder: "model.n_layer=6 schedule=cosine",
+      placeholder: "model.n_layer=6",
     });
     this.failure = element("p", { class: "failure", role: "alert" });
     this.list = element("ul", { class: "trainings", "aria-label": "Trainings" });

@@ -59,7 +59,7 @@ export class SettingsForm {
   makeOptional() {
     for (const input of Object.values(this.fields)) {
       input.required = false;
-      input.placeholder = "as documented";
+      input.placeholder = "default";
     }
   }
 
