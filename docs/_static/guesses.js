@@ -33,7 +33,9 @@ function reveal(answer) {
 /* Pictures are there for those who read on without a guess, too: once the question is in the upper third of the window. */
 function revealBehind(question, answer) {
   const passed = ([{ isIntersecting, boundingClientRect }]) => {
-    if (!isIntersecting && boundingClientRect.top < innerHeight / 3) reveal(answer);
+    if (isIntersecting || boundingClientRect.top > innerHeight / 3) return;
+    reveal(answer);
+    question.parentElement.querySelector("button.guess")?.remove();
   };
   new IntersectionObserver(passed, { rootMargin: "-33% 0px 0px" }).observe(question);
 }

@@ -91,6 +91,10 @@ def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, st
                     button.click()
                 looked(visited)
             visited.check_look()
+            raised = "(all) => all.filter((card) => getComputedStyle(card).boxShadow !== 'none').length"
+            assert visited.page.locator(".card:visible").evaluate_all(raised) == 1
+            cut = "(e) => { e.type = 'text'; e.value = e.placeholder; return e.scrollWidth > e.clientWidth }"
+            assert not any(field.evaluate(cut) for field in visited.page.locator("input[placeholder]").all())
             if width > 390:
                 visited.page.set_viewport_size({"width": 1280, "height": 900})
                 visited.settled()
