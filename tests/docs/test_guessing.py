@@ -18,7 +18,8 @@ PAGE = """<!doctype html><html lang="en"><title>v2</title><body><main><h1>v2</h1
 <section><h2>No loss</h2><blockquote><p><strong>What do you expect?</strong> Which one?</p></blockquote>
 <p id="plain">The second.</p></section>
 <section><h2>A picture</h2><blockquote><p><strong>What do you expect?</strong> What falls?</p></blockquote>
-<figure class="picture" id="picture">It falls.</figure></section><div style="height: 3000px"></div></main></body></html>"""
+<figure class="picture" id="picture">It falls.</figure></section>
+<div style="height: 3000px"></div></main></body></html>"""
 INDEX = """<!doctype html><html lang="en"><title>Index</title><body><main><article><h1>The ladder</h1>
 <figure class="picture"><img src="pictures/losses-light.svg" alt="v3 is below v2."></figure>
 <div class="ladder"><table>
