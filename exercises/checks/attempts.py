@@ -1,11 +1,13 @@
 """Running a learner's code: what it returned, its local variables, and the line at which it failed."""
 
 import ast
+import contextlib
 import inspect
 import re
 import sys
 import textwrap
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
@@ -26,6 +28,7 @@ class Attempt:
     variables: dict[str, Any] = field(default_factory=dict)  # local ones, when the function ended
     error: BaseException | None = None
     fault: str = ""  # what is wrong although the value may be right
+    later: Any = None  # what the same module makes of a shorter window afterwards
 
 
 def attempt(part: Part, answer: Any, case: int = 0) -> Attempt:
@@ -44,6 +47,9 @@ def attempt(part: Part, answer: Any, case: int = 0) -> Attempt:
             done.given = part.cases[case](answer)
             if part.observe is None:
                 done.value, done.fault = _called(part, answer, done.given)
+                sys.setprofile(before)  # keep the variables of the calls above
+                if isinstance(module := getattr(done.given, "module", None), nn.Module):
+                    done.later = module(done.given.x[:1, : max(1, done.given.x.shape[1] - 1)].clone())
             else:
                 done.value = part.observe(answer, done.given)
         except (Exception, SystemExit) as error:  # whatever the learner's code raises
@@ -62,33 +68,49 @@ def _called(part: Part, answer: Any, given: SimpleNamespace) -> tuple[Any, str]:
         if isinstance(function, nn.Module):
             function.train(is_training)
         copies = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
-        values.append(function(*copies))
+        values.append(result.clone() if isinstance(result := function(*copies), Tensor) else result)
         for name, x, copy in zip(part.inputs, inputs, copies, strict=True):
             if isinstance(x, Tensor) and not (x.shape == copy.shape and torch.equal(x, copy)):
-                return values[
-                    0
-                ], f"{name} itself is changed: `+=` or a name that ends in _ writes into the caller's tensor"
+                fault = f"{name} itself is changed: `+=` or a name that ends in _ writes into the caller's tensor"
+                return values[0], fault
     first, second, evaluated = values
     if not _alike(first, second):
-        return first, (
+        fault = (
             "a second call with the same input gives another result: is something drawn at random, as in dropout? It "
             "must depend on the input alone"
         )
+        return first, fault
     if not _alike(first, evaluated):
-        return first, "in evaluation mode, after .eval(), it gives another result: it must be the same in both modes"
+        fault = "in evaluation mode, after .eval(), it gives another result: it must be the same in both modes"
+        return first, fault
+    if isinstance(function, nn.Module) and isinstance(first, Tensor) and first.dtype != inputs[0].dtype:
+        return first, f"the result is {first.dtype}, and x {inputs[0].dtype}: the next layer cannot read it"
     return first, ""
 
 
 def _alike(one: Any, other: Any) -> bool:
     if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
         return True
-    return one.shape == other.shape and one.allclose(other, equal_nan=True)
+    return one.shape == other.shape and one.allclose(other, 1e-4, 1e-5, equal_nan=True)
 
 
 def code_of(answer: Any) -> CodeType | None:
     """The code of a function, or of a module's `forward`; None if it is not written in Python."""
     function = answer.forward if isinstance(answer, type) and hasattr(answer, "forward") else answer
     return getattr(inspect.unwrap(function), "__code__", None)
+
+
+@contextlib.contextmanager
+def standing_in(answer: Any, standards: dict[str, Any]) -> Iterator[None]:
+    """Have a learner's code find these classes and functions under their names, instead of the learner's own."""
+    function = answer.forward if isinstance(answer, type) and hasattr(answer, "forward") else answer
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    own = {name: names[name] for name in standards if name in names}
+    names.update({name: standards[name] for name in own})
+    try:
+        yield
+    finally:
+        names.update(own)
 
 
 def blank_lines(code: CodeType) -> list[int]:

@@ -1,6 +1,5 @@
 """v2, v3 and the gradient of attention."""
 
-import math
 from collections.abc import Callable, Mapping
 from itertools import permutations
 from types import SimpleNamespace
@@ -36,11 +35,6 @@ _DIVISORS: Mapping[str, Callable[[SimpleNamespace], float]] = {
     ),
     "the scores are divided by the square root of T: take D, the size of a query": lambda s: s.T**0.5,
     "the scores are multiplied by D": lambda s: 1 / s.D,
-    "the scores are divided by 4, whatever D is": lambda _: 4,
-    "the scores are divided by 8, whatever D is": lambda _: 8,
-    "the scores are divided by the square root of 2 D": lambda s: (2 * s.D) ** 0.5,
-    "the scores are divided by log(D): take its square root": lambda s: math.log(s.D),
-    "the scores are divided by D squared: take its square root": lambda s: s.D**2,
 }
 _SCORES: Mapping[str, Way] = {
     "the scores are transposed: row t must hold the scores of query t": lambda s: s.k @ s.q.mT,
@@ -58,6 +52,9 @@ _SCORES: Mapping[str, Way] = {
 }
 _MASKS: Mapping[str, Way] = {
     "the mask is missing, or not used: row 3 sees column 5, which is the future": lambda s: s.scores,
+    "the mask is used in the first window only: it must hide the future in each": lambda s: torch.cat(
+        [_hiding()(s)[:1], s.scores[1:]]
+    ),
     "the mask is transposed: row 3 sees column 5, which is the future, and not column 1": _hiding(
         lambda T: _triangle(T).mT
     ),
@@ -74,16 +71,6 @@ _MASKS: Mapping[str, Way] = {
     "the mask hides a position from itself, with a large number instead of -inf: row 3 must see column 3": _hiding(
         lambda T: _triangle(T, 0), -1e9
     ),
-    "the mask adds 1 to the hidden scores: put -inf there": lambda s: s.scores + _triangle(s.T).float(),
-    "the mask subtracts 1 from the hidden scores: put -inf there": lambda s: s.scores - _triangle(s.T).float(),
-    "the mask subtracts 5 from the hidden scores: put -inf there": lambda s: s.scores - 5 * _triangle(s.T).float(),
-    "the mask subtracts 10 from the hidden scores: put -inf there": lambda s: s.scores - 10 * _triangle(s.T).float(),
-    **{
-        f"the mask sets the hidden scores to {score}, which leaves some weight: only -inf becomes 0": _hiding(
-            score=score
-        )
-        for score in (1.0, -1.0, -2.0, -5.0, -10.0)
-    },
     "the mask sets the hidden scores to +inf instead of -inf": _hiding(score=_INF),
     "0 * -inf is NaN, so a triangle of 0 and 1 cannot be multiplied by -inf: use masked_fill": lambda s: (
         s.scores + _triangle(s.T).float() * -_INF
@@ -135,7 +122,6 @@ _SUMS: Mapping[str, Way] = {
     "the values are added to their own weighted mean: return the mean alone": lambda s: s.weights @ s.v + s.v,
     "the queries are added to the result": lambda s: s.weights @ s.v + s.q,
     "the result has a ReLU, which no attention has": lambda s: (s.weights @ s.v).relu(),
-    "the results of the positions before are added up": lambda s: (s.weights @ s.v).cumsum(-2),
     "the result is divided by T: the weights of a row add up to 1 already": lambda s: s.weights @ s.v / s.T,
     "the mean of the positions is taken once more": lambda s: (s.weights @ s.v).mean(-2, keepdim=True).expand_as(s.v),
     "each position gets its own value alone: the weights are not used, or hide all others": lambda s: s.v,
@@ -189,21 +175,26 @@ def _randomised(module: Any) -> Any:
     return module
 
 
-def _head(B: int, T: int, C: int, D: int) -> Given:
+def _input(scale: float, *shape: int) -> dict[str, Any]:
+    case = {"case": "large scores, which hidden ones must stay far below"} if scale > 1 else {}
+    return {"x": (torch.randn(shape) * scale).requires_grad_(), **case}
+
+
+def _head(B: int, T: int, C: int, D: int, scale: float = 1) -> Given:
     def given(answer: Any) -> SimpleNamespace:
-        module, x = _randomised(answer(C, D)), torch.randn(B, T, C, requires_grad=True)
+        module, x = _randomised(answer(C, D)), (inputs := _input(scale, B, T, C))["x"]
         found = [
             dict(zip("qkv", (x @ torch.cat(w).mT for w in weights), strict=True))
             for weights in _projections(module, C, D)
         ]
-        return SimpleNamespace(module=module, x=x, T=T, C=C, D=D, readings=found)
+        return SimpleNamespace(**inputs, module=module, T=T, C=C, D=D, readings=found)
 
     return given
 
 
 HEAD = Part(
     "Head",
-    (_head(2, 6, 15, 7), _head(3, 9, 6, 16), _head(1, 1, 5, 3)),
+    (_head(2, 6, 15, 7), _head(3, 9, 6, 16), _head(1, 1, 5, 3), _head(2, 6, 15, 7, 3)),
     (
         Step(
             "scores",
@@ -276,14 +267,14 @@ HEAD = Part(
 )
 
 
-def _heads(B: int, T: int, H: int, D: int) -> Given:
+def _heads(B: int, T: int, H: int, D: int, scale: float = 1) -> Given:
     def given(answer: Any) -> SimpleNamespace:
         C = H * D
-        module, x = _randomised(answer(C, H)), torch.randn(B, T, C, requires_grad=True)
+        module, x = _randomised(answer(C, H)), (inputs := _input(scale, B, T, C))["x"]
         found = [
             {"qkv": x @ torch.cat([w for role in roles for w in role]).mT} for roles in _projections(module, C, D, H)
         ]
-        return SimpleNamespace(module=module, x=x, B=B, T=T, C=C, D=D, H=H, readings=found)
+        return SimpleNamespace(**inputs, module=module, B=B, T=T, C=C, D=D, H=H, readings=found)
 
     return given
 
@@ -310,7 +301,7 @@ def _attention(name: str = "", way: Way | None = None) -> Way:
 
 HEADS = Part(
     "MultiHeadAttention",
-    (_heads(2, 6, 3, 7), _heads(3, 8, 2, 16), _heads(1, 1, 4, 3)),
+    (_heads(2, 6, 3, 7), _heads(3, 8, 2, 16), _heads(1, 1, 4, 3), _heads(2, 6, 3, 7, 3)),
     (
         Step(
             "heads",
@@ -359,6 +350,9 @@ HEADS = Part(
             _attention(),
             {
                 **{said: _attention("scores", _divided(divisor)) for said, divisor in _DIVISORS.items()},
+                "the scores are divided by sqrt(H): take D, the size of a head": _attention(
+                    "scores", _divided(lambda s: s.H**0.5)
+                ),
                 **{said: _attention("scores", _scaled(product)) for said, product in list(_SCORES.items())[1:]},
                 **{said: _attention("masked", way) for said, way in _MASKS.items()},
                 **{said: _attention("weights", way) for said, way in _SOFTMAXES.items()},
@@ -395,6 +389,10 @@ HEADS = Part(
                 ),
                 "the heads are added up: place them side by side": lambda s: s.read.sum(1),
                 "the mean of the heads is taken: place them side by side": lambda s: s.read.mean(1),
+                "the mean of the heads is repeated: place them side by side": lambda s: s.read.mean(1).repeat(
+                    1, 1, s.H
+                ),
+                "the sum of the heads is repeated: place them side by side": lambda s: s.read.sum(1).repeat(1, 1, s.H),
             },
             (
                 "Each position has H outputs of D numbers. Side by side, they are C numbers.",
@@ -418,6 +416,30 @@ def _backward(B: int, T: int, D: int) -> Given:
 
 def _ordered(order: str) -> Way:
     return lambda s: tuple(getattr(s, f"d_{name}") for name in order)
+
+
+def _of_scores(
+    name: str, one: str, others: str, right: Way, transposed: Way, itself: Way, hints: tuple[str, ...]
+) -> Step:
+    """The step from the gradient of the scores to that of q or of k."""
+    said, turned = f"the gradient of {name}", _scaled(transposed)
+    return Step(
+        f"d_{name}",
+        f"{said} is",
+        _scaled(right),
+        {
+            f"{said} lacks the division by sqrt(D)": right,
+            f"{said} is divided by D instead of its square root": lambda s: right(s) / s.D,
+            f"{said} is multiplied by sqrt(D) instead of divided": lambda s: right(s) * s.D**0.5,
+            f"{said} needs the other d_scores, transposed or not: each {one} meets the {others}": turned,
+            f"{said} meets {name}: each {one} meets the {others}": _scaled(itself),
+            f"{said} is that of {'k' if name == 'q' else 'q'}: each {one} meets the {others}": _scaled(
+                (lambda s: s.d_scores.mT @ s.q) if name == "q" else (lambda s: s.d_scores @ s.k)
+            ),
+        },
+        hints,
+        "(B, T, D)",
+    )
 
 
 BACKWARD = Part(
@@ -481,9 +503,6 @@ BACKWARD = Part(
                 "the gradient of the softmax has a diagonal of 0: a position sees itself, so its own score counts": (
                     lambda s: (s.weights * (s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True))).tril(-1)
                 ),
-                "the gradient of the softmax has the wrong sign": lambda s: (
-                    -s.weights * (s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True))
-                ),
                 "the gradient of the softmax lacks the factor weights": lambda s: (
                     s.d_weights - (s.weights * s.d_weights).sum(-1, keepdim=True)
                 ),
@@ -504,53 +523,31 @@ BACKWARD = Part(
             ),
             "(B, T, T)",
         ),
-        Step(
-            "d_q",
-            "the gradient of q is",
-            lambda s: s.d_scores @ s.k / s.D**0.5,
-            {
-                "the gradient of q lacks the division by sqrt(D)": lambda s: s.d_scores @ s.k,
-                "the gradient of q is divided by D instead of its square root": lambda s: s.d_scores @ s.k / s.D,
-                "the gradient of q is divided by D / 2 instead of sqrt(D)": lambda s: s.d_scores @ s.k / (s.D / 2),
-                "the gradient of q is divided by D // 2 instead of sqrt(D)": lambda s: s.d_scores @ s.k / (s.D // 2),
-                "the gradient of q is divided by 2 instead of sqrt(D)": lambda s: s.d_scores @ s.k / 2,
-                "the gradient of q is multiplied by sqrt(D) instead of divided": lambda s: s.d_scores @ s.k * s.D**0.5,
-                "the gradient of q needs d_scores as it is, not transposed": lambda s: s.d_scores.mT @ s.k / s.D**0.5,
-                "the gradient of q meets q: each query meets the keys": lambda s: s.d_scores @ s.q / s.D**0.5,
-                "the gradient of q is that of k: each query meets the keys": lambda s: s.d_scores.mT @ s.q / s.D**0.5,
-            },
+        _of_scores(
+            "q",
+            "query",
+            "keys",
+            lambda s: s.d_scores @ s.k,
+            lambda s: s.d_scores.mT @ s.k,
+            lambda s: s.d_scores @ s.q,
             (
                 "scores = q @ k^T / sqrt(D): query i meets all keys j in row i.",
                 "The gradient of the first factor of Y = A B^T is dY B. The division applies to the gradient, too.",
                 "d_q = d_scores @ k / D**0.5",
             ),
-            "(B, T, D)",
         ),
-        Step(
-            "d_k",
-            "the gradient of k is",
-            lambda s: s.d_scores.mT @ s.q / s.D**0.5,
-            {
-                "the gradient of k lacks the division by sqrt(D)": lambda s: s.d_scores.mT @ s.q,
-                "the gradient of k is divided by D instead of its square root": lambda s: s.d_scores.mT @ s.q / s.D,
-                "the gradient of k is divided by D / 2 instead of sqrt(D)": lambda s: s.d_scores.mT @ s.q / (s.D / 2),
-                "the gradient of k is divided by D // 2 instead of sqrt(D)": lambda s: s.d_scores.mT @ s.q / (s.D // 2),
-                "the gradient of k is divided by 2 instead of sqrt(D)": lambda s: s.d_scores.mT @ s.q / 2,
-                "the gradient of k is multiplied by sqrt(D) instead of divided": lambda s: (
-                    s.d_scores.mT @ s.q * s.D**0.5
-                ),
-                "the gradient of k meets k: each key meets the queries": lambda s: s.d_scores.mT @ s.k / s.D**0.5,
-                "the gradient of k is that of q: each key meets the queries": lambda s: s.d_scores @ s.k / s.D**0.5,
-                "the gradient of k needs d_scores transposed: key j is in column j": lambda s: (
-                    s.d_scores @ s.q / s.D**0.5
-                ),
-            },
+        _of_scores(
+            "k",
+            "key",
+            "queries",
+            lambda s: s.d_scores.mT @ s.q,
+            lambda s: s.d_scores @ s.q,
+            lambda s: s.d_scores.mT @ s.k,
             (
                 "Key j meets all queries i in column j.",
                 "The gradient of the second factor of Y = A B^T is dY^T A.",
                 "d_k = d_scores.transpose(-2, -1) @ q / D**0.5",
             ),
-            "(B, T, D)",
         ),
         Step(
             "output",

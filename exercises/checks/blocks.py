@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn import functional
 
 from exercises.checks.steps import Exercise, Given, MistakeError, Part, Step, Way
 from gpt.models import v3_feed_forward
@@ -72,15 +72,27 @@ def _feed_forward(C: int, scale: float) -> Given:
         if len(linear) != 1 or linear[0].weight.shape != (C, C) or linear[0].bias is None:
             sizes = ", ".join(f"{layer.in_features} to {layer.out_features}" for layer in linear) or "none"
             raise MistakeError(f"it must have one linear layer, from {C} to {C} channels with a bias; it has {sizes}")
+        if sum(parameter.numel() for parameter in given.module.parameters()) != C * C + C:
+            raise MistakeError("it has parameters beside those of the linear layer")
         given.linear = linear[0]
         return given
 
     return given
 
 
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "a sigmoid": torch.sigmoid, "tanh": torch.tanh, "GELU": functional.gelu, "a leaky ReLU": functional.leaky_relu,
+    "SiLU": functional.silu, "ELU": functional.elu, "softplus": functional.softplus,
+}  # fmt: skip
+
+
+def _activated(activation: Callable[[Tensor], Tensor]) -> Way:
+    return lambda s: activation(s.hidden)
+
+
 FEED_FORWARD = Part(
     "FeedForward",
-    (_feed_forward(8, 1.0), _feed_forward(5, 10.0)),
+    (_feed_forward(8, 1.0), _feed_forward(5, 100.0)),
     (
         Step(
             "hidden",
@@ -109,16 +121,10 @@ FEED_FORWARD = Part(
             {
                 "the ReLU is missing: without it, this layer and the next linear one together are a single linear "
                 "layer": lambda s: s.hidden,
-                "the activation is a sigmoid instead of a ReLU": lambda s: s.hidden.sigmoid(),
-                "the activation is tanh instead of a ReLU": lambda s: s.hidden.tanh(),
-                "the activation is GELU instead of a ReLU": lambda s: gelu(s.hidden),
-                "the activation is a leaky ReLU instead of a ReLU": lambda s: nn.functional.leaky_relu(s.hidden),
-                "the activation is a leaky ReLU, of slope 0.1, instead of a ReLU": lambda s: nn.functional.leaky_relu(
-                    s.hidden, 0.1
-                ),
-                "the activation is SiLU instead of a ReLU": lambda s: nn.functional.silu(s.hidden),
-                "the activation is ELU instead of a ReLU": lambda s: nn.functional.elu(s.hidden),
-                "the activation is softplus instead of a ReLU": lambda s: nn.functional.softplus(s.hidden),
+                **{
+                    f"the activation is {name} instead of a ReLU": _activated(activation)
+                    for name, activation in _ACTIVATIONS.items()
+                },
                 "the activation is ReLU6 instead of a ReLU: large numbers must stay as they are": lambda s: (
                     s.hidden.clamp(0, 6)
                 ),
@@ -141,15 +147,14 @@ FEED_FORWARD = Part(
             "(B, T, C)",
         ),
     ),
+    standard=v3_feed_forward.FeedForward,
 )
 
 
-def _block(C: int, H: int, B: int = _B, T: int = _T, *, is_v4: bool = False) -> Given:
+def _block(C: int, H: int, B: int = _B, T: int = _T) -> Given:
     def given(answer: Any) -> SimpleNamespace:
         module = _built(answer, C, H)
         names = _names(module, {"attention": _is_attention, "feed_forward": _is_other})
-        if is_v4:  # right, whatever the learner's own is
-            setattr(module, names["feed_forward"], v3_feed_forward.FeedForward(C))
         given = _randomised(module, C, B, T)
         return SimpleNamespace(**vars(given), **{role: getattr(module, name) for role, name in names.items()})
 
@@ -158,7 +163,7 @@ def _block(C: int, H: int, B: int = _B, T: int = _T, *, is_v4: bool = False) -> 
 
 STACKED = Part(
     "Block",
-    (_block(_C, _H, is_v4=True), _block(9, 3, 1, 4, is_v4=True)),
+    (_block(_C, _H), _block(9, 3, 1, 4)),
     (
         Step(
             "attended",
@@ -336,14 +341,7 @@ LAYER_NORM = Part(
                 "the mean is over the time: it must be over the channels of each token, the last dimension": lambda s: (
                     s.x.mean(1, keepdim=True)
                 ),
-                "the mean is over batch and time: it must be over the channels of each token": lambda s: s.x.mean(
-                    (0, 1), keepdim=True
-                ),
                 "the median stands in place of the mean": lambda s: s.x.median(-1, keepdim=True).values,
-                "the mean is over all tokens: each token must have its own": lambda s: s.x.mean(),
-                "the mean is over time and channels: each token must have its own": lambda s: s.x.mean(
-                    (1, 2), keepdim=True
-                ),
                 "the mean is not subtracted": lambda _: torch.zeros(()),
             },
             (
@@ -363,17 +361,9 @@ LAYER_NORM = Part(
                 "the variance is over the batch: it must be over the channels of each token": lambda s: _variance(
                     s, dim=0
                 ),
-                "the variance is over the batch, and divided by B - 1": lambda s: _variance(s, 1, dim=0),
                 "the variance is over the time: it must be over the channels of each token": lambda s: _variance(
                     s, dim=1
                 ),
-                "the variance is over batch and time: it must be over the channels of each token": lambda s: _variance(
-                    s, dim=(0, 1)
-                ),
-                "the variance is over time and channels: each token must have its own": lambda s: _variance(
-                    s, dim=(1, 2)
-                ),
-                "the variance is over all tokens: each token must have its own": lambda s: _variance(s, dim=(0, 1, 2)),
                 "the mean absolute distance from the mean stands in place of the variance": lambda s: (
                     (s.x - s.x.mean(-1, keepdim=True)).abs().mean(-1, keepdim=True)
                 ),
@@ -465,6 +455,7 @@ LAYER_NORM = Part(
             "(B, T, C)",
         ),
     ),
+    standard=nn.LayerNorm,
 )
 
 
@@ -475,8 +466,6 @@ def _pre_norm(C: int, H: int, B: int = _B, T: int = _T) -> Given:
         module = _built(answer, C, H)
         names = _names(module, {**kinds, "feed_forward": _is_other})
         norms = [names["attention_norm"], names["feed_forward_norm"]]
-        for name in norms:
-            setattr(module, name, nn.LayerNorm(C))  # right, whatever the learner's own is
         given = _randomised(module, C, B, T)
         layers = {role: getattr(module, name) for role, name in names.items()}
         swapped = {"attention_norm": layers["feed_forward_norm"], "feed_forward_norm": layers["attention_norm"]}
@@ -574,58 +563,82 @@ PRE_NORM = Part(
     ),
 )
 
-_INPUT = 3.0
-# What elements share a draw, of x: (windows, positions, channels), by the dimensions along which all zeros agree.
-_DRAWS = {
-    (0, 1, 2): "one draw decides for all of x: each element needs a draw of its own",
-    (0, 1): "all rows drop the same columns: each element needs a draw of its own",
-    (0, 2): "one draw decides for a position in all windows: each element needs a draw of its own",
-    (1, 2): "one draw decides for a whole window: each element needs a draw of its own",
-    (0,): "all windows of the batch drop the same: each element needs a draw of its own",
-    (1,): "all positions of a window drop the same channels: each element needs a draw of its own",
-    (2,): "one draw decides for all channels of a position, so whole rows drop: each element needs a draw of its own",
-}
-
 
 def _dropout(p: float, *shape: int) -> Given:
     return lambda answer: SimpleNamespace(module=_built(answer, p), p=p, shape=shape)
 
 
 def _observed(_: Any, s: SimpleNamespace) -> tuple[Any, ...]:
-    """What a dropout layer does to equal numbers: draws differ, so only shares and means can be compared."""
-    x, trained, passed = torch.full(s.shape, _INPUT), [], 0.0
+    """What a dropout layer does: draws differ, so only shares and factors can be compared."""
+    x, trained, passed = torch.rand(s.shape) + 1, [], 0.0
+    x *= torch.randint(0, 2, s.shape) * 2 - 1
     for _call in range(10):
         given = x.clone().requires_grad_()
         y = s.module.train()(copy := given.clone())
         if not torch.equal(copy, given):
             raise MistakeError("x itself is changed: make a new tensor, such as x * keep")
-        trained.append(_of_shape(y, x))
+        trained.append(_of_shape(y, x) / x)
         if y.requires_grad:
             (gradient,) = torch.autograd.grad(y.sum(), given, allow_unused=True)
-            passed += gradient is not None and torch.allclose(gradient * _INPUT, y)
-    with torch.no_grad():
-        evaluated = _of_shape(s.module.eval()(x.clone()), x)
-    zeros = torch.stack([y == 0 for y in trained])
-    kept = torch.cat([y[y != 0] for y in trained])
-    shared = tuple(
-        i for i in range(x.dim()) if zeros.any() and not zeros.all() and (zeros == zeros.narrow(i + 1, 0, 1)).all()
+            passed += gradient is not None and torch.allclose(gradient, trained[-1])
+    evaluated = _of_shape(s.module.eval()(x.clone()), x)
+    ratios = torch.stack(trained)
+    zeros, kept = ratios == 0, ratios[ratios != 0]
+    share = zeros.double().mean()
+    _check_factors(ratios, x)
+    is_same = len(zeros.flatten(1).unique(dim=0)) < len(zeros)
+    if 0 < share < 1:
+        _check_draws(zeros.double(), x, share.item(), is_same)
+    return (
+        share,
+        float(is_same and bool(zeros.any())),
+        kept.mean() if len(kept) else torch.zeros(()),
+        passed / len(trained),
+        (evaluated == 0).double().mean(),
+        (evaluated / x).max(),
     )
-    if len(kept) and kept.std() > 1e-3 * kept.abs().mean():
+
+
+def _check_factors(ratios: Tensor, x: Tensor) -> None:
+    """Raises MistakeError if what is kept is not x times the same factor. ratios: (calls, *x.shape)."""
+    kept = [ratio[ratio != 0] for ratio in ratios]
+    every = torch.cat(kept)
+    spread = max((one.std().item() for one in kept if len(one) > 1), default=0.0)
+    if not len(every) or every.std() <= 1e-5 * every.abs().mean():
+        return
+    if ((masks := (ratios * x)[ratios != 0]) - masks[0]).abs().max() < 1e-5:
+        raise MistakeError("the mask is returned without x")
+    if spread <= 1e-5 * every.abs().mean():
         raise MistakeError(
             "what is kept has another scale in each call: divide it by 1 - p, not by the share that happens to stay"
         )
-    share = zeros.double().mean()
-    if shared:  # too few draws for a mean: only which of both probabilities it is can be told
-        share = torch.tensor(min((s.p, 1 - s.p), key=lambda p: abs(p - share.item())))
-    return (
-        share,
-        float(list(_DRAWS).index(shared) if shared else -1),
-        float(bool(zeros.any()) and bool((zeros == zeros[0]).all())),
-        kept.mean() / _INPUT if len(kept) else torch.zeros(()),
-        passed / len(trained),
-        (evaluated == 0).double().mean(),
-        evaluated.max() / _INPUT,
+    if spread < 2e-3:
+        raise MistakeError("what is kept is rounded, as in half precision")
+    if ((every - every.median()).abs() < 1e-4).double().mean() > 0.1:
+        raise MistakeError("what is dropped must become 0, whatever x is")
+    raise MistakeError(
+        "each element gets a factor of its own, as in Gaussian dropout: draw whether it stays, and divide by 1 - p"
     )
+
+
+def _check_draws(zeros: Tensor, x: Tensor, share: float, is_same: bool) -> None:
+    """Raises MistakeError unless each element is dropped by its own draw. zeros: (calls, *x.shape), `share` of it 1."""
+    names = ("windows of the batch", "positions of a window", "channels of a position")[-x.dim() :]
+    # By how much the number of zeros along a dimension varies, as a multiple of what it does with independent draws.
+    spreads = [(zeros.sum(i + 1).var() / n / share / (1 - share)).item() for i, n in enumerate(x.shape)]
+    together = [name for name, n, spread in zip(names, x.shape, spreads, strict=True) if spread > 0.6 * n]
+    if together:
+        raise MistakeError(
+            f"one draw decides for all {' and all '.join(together)}: each element needs a draw of its own"
+        )
+    if max(spreads) > 1.4:
+        raise MistakeError("some elements are dropped together: each needs a draw of its own")
+    if is_same:
+        return
+    if any((zeros[:, one].mean() - zeros[:, ~one].mean()).abs() > 0.02 for one in (x.abs() > x.abs().median(), x > 0)):
+        raise MistakeError("whether an element is dropped depends on its value: draw without looking at x")
+    if min(spreads) < 0.6 or any(not zeros.flatten(i).sum(-1).std() for i in range(1, zeros.dim())):
+        raise MistakeError("the same number of elements is dropped each time: with a draw for each, the number varies")
 
 
 def _of_shape(y: Any, x: Tensor) -> Tensor:
@@ -637,17 +650,13 @@ def _of_shape(y: Any, x: Tensor) -> Tensor:
 
 def _result(s: SimpleNamespace) -> tuple[float, ...]:
     """What is observed of these steps."""
-    share, draw, again = s.dropped
+    share, again = s.dropped
     scale, passed = s.scale
     if s.evaluation == "exchanged":
-        return (0.0, -1.0, 0.0, 1.0, 1.0, share, scale)
+        return (0.0, 0.0, 1.0, 1.0, share, scale)
     value = {"unchanged": 1.0, "multiplied": 1 - s.p, "divided": 1 / (1 - s.p), "dropped": scale, "zero": 0.0}
     zeros = {"dropped": share, "zero": 1.0}.get(s.evaluation, 0.0)
-    return (share, draw, again, scale if share < 1 else 0.0, passed, zeros, value[s.evaluation])
-
-
-def _drawn(draw: int, again: float = 0.0) -> Way:
-    return lambda s: (s.p, float(draw), again)
+    return (share, again, scale if share < 1 else 0.0, passed, zeros, value[s.evaluation])
 
 
 DROPOUT = Part(
@@ -679,24 +688,18 @@ DROPOUT = Part(
         Step(
             "dropped",
             "the choice of zeros is",
-            lambda s: (s.p, -1.0, 0.0),  # their share, which elements share a draw, and whether calls do
+            lambda s: (s.p, 0.0),  # their share, and whether calls share them
             {
-                "p is the probability of being kept, but must be that of being dropped": lambda s: (1 - s.p, -1.0, 0.0),
-                "the probability is 1/2, whatever p is": lambda _: (0.5, -1.0, 0.0),
-                "nothing is dropped in training: each element needs a draw of its own": lambda _: (0.0, -1.0, 0.0),
-                "everything is dropped in training: each element needs a draw of its own": lambda _: (1.0, -1.0, 0.0),
-                "each call drops the same: draw a new mask in each call, without a seed": lambda s: (s.p, -1.0, 1.0),
-                "p is the probability of being kept, and each call keeps the same": lambda s: (1 - s.p, -1.0, 1.0),
+                "p is the probability of being kept, but must be that of being dropped": lambda s: (1 - s.p, 0.0),
+                "the probability is 1/2, whatever p is": lambda _: (0.5, 0.0),
+                "nothing is dropped in training: each element needs a draw of its own": lambda _: (0.0, 0.0),
+                "everything is dropped in training: each element needs a draw of its own": lambda _: (1.0, 0.0),
+                "each call drops the same: draw a new mask in each call, without a seed": lambda s: (s.p, 1.0),
+                "p is the probability of being kept, and each call keeps the same": lambda s: (1 - s.p, 1.0),
                 "normally distributed numbers are compared with p: torch.rand draws evenly between 0 and 1": lambda s: (
                     0.5 * (1 + math.erf(s.p / 2**0.5)),
-                    -1.0,
                     0.0,
                 ),
-                **{said: _drawn(i) for i, said in enumerate(_DRAWS.values())},
-                **{
-                    f"{said}; and each call drops the same": _drawn(i, again=1.0)
-                    for i, said in enumerate(_DRAWS.values())
-                },
             },
             (
                 "In training, each number becomes 0 with probability p, by a draw of its own.",
@@ -718,8 +721,6 @@ DROPOUT = Part(
                 "what is kept is divided by 1/2, whatever p is": lambda _: (2.0, 1.0),
                 "what is kept is divided by 1 - p twice": lambda s: ((1 - s.p) ** -2, 1.0),
                 "what is kept is divided by the root of 1 - p": lambda s: ((1 - s.p) ** -0.5, 1.0),
-                "the mask is returned without x": lambda s: (1 / (1 - s.p) / _INPUT, 0.0),
-                "the mask is returned without x, and not divided by 1 - p": lambda _: (1 / _INPUT, 0.0),
                 "no gradient gets through, or a wrong one: is there a .detach(), .data or no_grad?": lambda s: (
                     1 / (1 - s.p),
                     0.0,
@@ -737,10 +738,9 @@ DROPOUT = Part(
         ),
     ),
     observe=_observed,
-    tolerance=0.012,
+    tolerance=(0.012, 0.0, 1e-4, 0.0, 0.012, 1e-4),
     outputs=(
         "the share of zeros in training",
-        "which elements share a draw, as a number",
         "whether all calls drop the same",
         "what is kept in training, as a multiple of x",
         "the share of calls with the right gradient",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exercises.checks import EXERCISES
-from exercises.checks.attempts import failure
+from exercises.checks.attempts import failure, standing_in
 from exercises.checks.judging import Verdict, judge
 from exercises.checks.steps import Exercise
 from gpt.base.errors import RequestError
@@ -75,7 +75,7 @@ def check(name: str, *answers: Callable[..., Any]) -> Report:
         named = dict(zip(parts, answers, strict=True))
     if unknown := named.keys() - parts.keys():
         raise RequestError(f"{name} has no {', '.join(sorted(unknown))}: its parts are {', '.join(parts)}")
-    return Report(exercise, tuple(judge(parts[part], answer) for part, answer in named.items()))
+    return Report(exercise, tuple(_judged(exercise, named).values()))
 
 
 def find(name: str) -> Exercise:
@@ -100,12 +100,24 @@ def check_file(exercise: Exercise, path: Path | None = None) -> Report:
         raise RequestError(f"there is no file {file}") from None
     except (Exception, SystemExit) as error:  # whatever the learner's file raises
         return Report(exercise, (Verdict(file, failure(error, str(found.origin)), exercise.parts[0].steps[0]),))
-    verdicts = []
+    answers = {part.name: getattr(module, part.name, None) for part in exercise.parts}
+    verdicts = _judged(exercise, {name: answer for name, answer in answers.items() if answer is not None})
+    missing = {p.name: Verdict(p.name, f"{file} has no {p.name} any more", p.steps[0]) for p in exercise.parts}
+    return Report(exercise, tuple((missing | verdicts).values()))
+
+
+def _judged(exercise: Exercise, answers: dict[str, Any]) -> dict[str, Verdict]:
+    """A verdict for each part that there is. A part that is not right is no fault of the parts that use it."""
+    verdicts: dict[str, Verdict] = {}
     for part in exercise.parts:
-        answer = getattr(module, part.name, None)
-        missing = Verdict(part.name, f"{file} has no {part.name} any more", part.steps[0])
-        verdicts.append(missing if answer is None else judge(part, answer))
-    return Report(exercise, tuple(verdicts))
+        if part.name in answers:
+            earlier = {
+                p.name: p.standard for p in exercise.parts[: exercise.parts.index(part)] if p.standard is not None
+            }
+            is_right = {name: verdicts[name].is_right for name in earlier if name in verdicts}
+            with standing_in(answers[part.name], {n: s for n, s in earlier.items() if not is_right.get(n, False)}):
+                verdicts[part.name] = judge(part, answers[part.name])
+    return verdicts
 
 
 def _indented(text: str) -> str:

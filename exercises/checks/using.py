@@ -1,5 +1,6 @@
 """Sampling from a model's logits, and a training step."""
 
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,13 @@ def _logits(temperature: float, *shifts: float) -> Given:
 
 TEMPERATURE = Part(
     "probabilities",
-    (_logits(0.5, 0, 0, 0), _logits(1.7, 0, 0, 0, 0), _logits(0.8, 1000, 0, -1000, 0)),
+    (
+        _logits(0.5, 0, 0, 0),
+        _logits(1.7, 0, 0, 0, 0),
+        _logits(0.8, 1000, 0, -1000, 0),
+        _logits(0.05, 0),
+        _logits(9.0, 0),
+    ),
     (
         Step(
             "scaled",
@@ -94,6 +101,7 @@ NUCLEUS = Part(
         _nucleus(0.75, (0.125, 0.5, 0.25, 0.09375, 0.03125), (0.75, 0.125, 0.0625, 0.03125, 0.03125)),
         _nucleus(1.0, (0.125, 0.5, 0.25, 0.125)),
         _nucleus(0.01, (0.3, 0.2, 0.1, 0.4), (0.1, 0.2, 0.4, 0.3)),
+        _nucleus(0.9, *(torch.arange(40).mul(7) % 40 * torch.tensor([[0.03], [0.5], [1.5]])).softmax(-1).tolist()),
     ),
     (
         Step(
@@ -230,17 +238,25 @@ class _Model(nn.Module):
         return _SCALE * self.table[idx]
 
 
-class _Watched(torch.optim.SGD):
-    """Notes what happens: "zero", "backward" and "step"; and whether step() gets the gradients of backward()."""
+class _Watched(torch.optim.Optimizer):
+    """SGD that notes what happens, "zero", "backward" and "step", and whether step() gets backward()'s gradients.
 
-    def __init__(self, model: _Model) -> None:
-        super().__init__(model.parameters(), lr=_LR)
+    Overrides what would import torch._dynamo, which takes longer than all else.
+    """
+
+    def __init__(self, params: Any, lr: float = _LR) -> None:
+        super().__init__(params, {"lr": lr})
         self.events: list[str] = []
         self.had_gradient = False
         self.is_changed = False
         self.computed: list[Tensor] = []  # by each backward()
-        self.table = model.table
-        model.table.register_hook(self._note)
+        (self.table,) = self.param_groups[0]["params"]
+        self.after = self.table.detach().clone()  # the weights after the last step
+        self.table.register_hook(self._note)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As SGD does."""
+        self.param_groups.append(self.defaults | {"params": list(param_group["params"])})
 
     def _note(self, gradient: Tensor) -> None:
         self.events.append("backward")
@@ -249,20 +265,40 @@ class _Watched(torch.optim.SGD):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""
         self.events.append("zero")
-        super().zero_grad(set_to_none)
+        self.table.grad = None if set_to_none or self.table.grad is None else torch.zeros(_V, _V)
 
+    @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One step."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
         self.events.append("step")
+        self.state[self.table]["steps"] = self.state[self.table].get("steps", 0) + 1
         gradient = self.table.grad
-        if gradient is not None and gradient.any():
-            self.had_gradient = True
-            sums = [sum(self.computed[i:], torch.zeros(_V, _V)) for i in range(len(self.computed))]
+        if gradient is not None:
+            self.had_gradient |= bool(gradient.any())
+            sums = [sum(self.computed[i:], torch.zeros(_V, _V)) for i in range(len(self.computed) + 1)]
             self.is_changed |= not any(torch.allclose(gradient, one, 1e-4, 1e-5) for one in sums)
-        super().step()
+            self.table -= self.param_groups[0]["lr"] * gradient
+        self.after = self.table.clone()
         return loss
+
+    def check(self) -> None:
+        """Raises MistakeError for what no training step may do."""
+        if not torch.equal(self.table, self.after):
+            raise MistakeError(
+                "the weights change without a step() of the optimizer that is passed: an optimizer made anew in each step "
+                "forgets what it has kept, and by hand, most would step in another way"
+            )
+        if self.state[self.table].get("steps", 0) != self.events.count("step"):
+            raise MistakeError("what the optimizer keeps from step to step is lost: leave optimizer.state alone")
+        if self.param_groups[0]["lr"] != _LR:
+            raise MistakeError("the learning rate is changed: that is left to whoever calls training_step")
+        if self.is_changed:
+            raise MistakeError(
+                "the gradients are changed between backward() and step(), as by clipping or scaling: this step must "
+                "take them as they are"
+            )
 
 
 def _batch(_: Any) -> SimpleNamespace:
@@ -278,54 +314,105 @@ def _larger_batch(_: Any) -> SimpleNamespace:
 def _trained(answer: Any, s: SimpleNamespace) -> tuple[Any, ...]:
     """Some steps of a small model: its weights afterwards, the losses, and what the optimizer saw."""
     model = _Model()
-    optimizer, losses = _Watched(model), []
+    losses: list[Any] = []
+    optimizer = _Watched(model.parameters())
     for _ in range(_STEPS):
-        losses.append(answer(model, optimizer, s.idx.clone(), s.targets.clone()))
+        losses.append(answer(model, optimizer, *(copies := (s.idx.clone(), s.targets.clone()))))
+        if not (torch.equal(copies[0], s.idx) and torch.equal(copies[1], s.targets)):
+            raise MistakeError("idx or targets are changed in place: they belong to whoever calls training_step")
         if not isinstance(losses[-1], Tensor | float):
             raise MistakeError(f"it must return the loss as a number, not {type(losses[-1]).__name__}")
         if not model.training:
             raise MistakeError("the model is left in evaluation mode: a training step must not call eval()")
-    if optimizer.is_changed:
-        raise MistakeError(
-            "the gradients are changed between backward() and step(), as by clipping or scaling: this step must take "
-            "them as they are"
-        )
+        optimizer.check()
     holds = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
     steps, backward = (optimizer.events.count(event) for event in ("step", "backward"))
     early = steps > 0 and backward > 0 and optimizer.events.index("step") < optimizer.events.index("backward")
     flags = (backward > 0, steps > 0, optimizer.had_gradient, holds, early)
     values = torch.stack([torch.as_tensor(loss).detach().float() for loss in losses])
-    return values, model.table.detach() * _SCALE, *map(float, flags)
+    gradient = optimizer.computed[0] if optimizer.computed else torch.zeros(_V, _V)
+    return gradient, values, model.table.detach() * _SCALE, *map(float, flags)
 
 
 def _simulated(s: SimpleNamespace) -> tuple[Any, ...]:
-    model, losses = _Model(), []
-    gradient = previous = torch.zeros(_V, _V)
-    steps = {0: 0, "by hand": 0}.get(s.update, s.update)
-    is_early = s.gradient in ("early", "early, erased", "early, accumulated") and steps > 0
+    losses: list[Tensor] = []
+    model = _Model()
+    gradient = previous = first = torch.zeros(_V, _V)
+    is_early = s.gradient in ("early", "early, erased", "early, accumulated") and s.update > 0
     for _ in range(_STEPS):
         loss = s.loss(model(s.idx), s.targets, s.idx)
         (new,) = torch.autograd.grad(loss, model.table)
+        first = new if s.gradient != "none" and not losses else first
         previous = gradient
         gradient = gradient + new if s.gradient in ("accumulated", "early, accumulated") else new
         used = previous if is_early else gradient
         if s.gradient not in ("none", "erased", "early, erased"):
-            model.table.data -= (1 if s.update == "by hand" else steps) * _LR * used
+            model.table.data -= s.update * _LR * used
         if s.returned == "after":
             loss = s.loss(model(s.idx), s.targets, s.idx)
         losses.append((loss.exp() if s.returned == "perplexity" else loss).detach())
-    had = steps > 0 and s.gradient not in ("none", "erased", "early, erased")
-    flags = (s.gradient != "none", steps > 0, had, s.returned == "graph", is_early)
-    return torch.stack(losses), model.table.detach() * _SCALE, *map(float, flags)
+    had = s.update > 0 and s.gradient not in ("none", "erased", "early, erased")
+    flags = (s.gradient != "none", s.update > 0, had, s.returned == "graph", is_early)
+    return first, torch.stack(losses), model.table.detach() * _SCALE, *map(float, flags)
 
 
-def _loss(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-    return cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction=reduction)
+def _loss(logits: Tensor, targets: Tensor, reduction: str = "mean", **options: Any) -> Tensor:
+    return cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction=reduction, **options)
 
 
 def _always(value: Any) -> Way:
     return lambda _: value
 
+
+def _with(**options: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    return lambda logits, targets, _: _loss(logits, targets, **options)
+
+
+def _at(place: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    return lambda logits, targets, _: _loss(logits[place], targets[place])
+
+
+_SOME: dict[str, Any] = {
+    "the last position": (slice(None), -1), "the first position": (slice(None), 0), "the first window": slice(1),
+    "the last window": slice(-1, None), "the positions after the first": (slice(None), slice(1, None)),
+}  # fmt: skip
+
+_TRAINING_LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "cross_entropy gets probabilities: it takes logits, and applies the softmax itself":
+        lambda logits, targets, _: _loss(logits.softmax(-1), targets),
+    "the losses are added up: take their mean, so that the batch's size does not change the step":
+        _with(reduction="sum"),
+    "the losses of a window are added up: take the mean over positions, too":
+        lambda logits, targets, _: _loss(logits, targets) * targets.shape[1],
+    "the loss has the wrong sign: the step would raise it": (lambda logits, targets, _: -_loss(logits, targets)),
+    "the targets are shifted twice: targets[b, t] is what follows idx[b, t] already":
+        lambda logits, targets, _: _loss(logits[:, :-1], targets[:, 1:]),
+    "the targets are rolled, and so shifted twice: targets[b, t] is what follows idx[b, t]":
+        lambda logits, targets, _: _loss(logits, targets.roll(-1, 1)),
+    "the inputs are the targets: the model must predict what follows, which `targets` holds":
+        lambda logits, _, idx: _loss(logits, idx),
+    "the last position is left out, as if idx were shifted by hand: use all of `targets`":
+        lambda logits, _, idx: _loss(logits[:, :-1], idx[:, 1:]),
+    **{f"the loss is that of {which} only: all positions of all windows count": _at(at) for which, at in _SOME.items()},
+    "logits and targets are flattened in different orders: join B and T of both":
+        lambda logits, targets, _: _loss(logits, targets.mT),
+    "a view or reshape of the logits stands in place of a transpose: it cuts the numbers anew":
+        lambda logits, targets, _: cross_entropy(logits.reshape(len(logits), _V, targets.shape[1]), targets),
+    "nll_loss gets logits: it takes log-probabilities, cross_entropy takes logits":
+        lambda logits, targets, _: nn.functional.nll_loss(logits.flatten(0, 1), targets.flatten()),
+    "nll_loss gets probabilities: it takes their logarithms":
+        lambda logits, targets, _: nn.functional.nll_loss(logits.softmax(-1).flatten(0, 1), targets.flatten()),
+    **{
+        f"targets {token} are left out, as by ignore_index={token}: all count alike": _with(ignore_index=token)
+        for token in range(_V)
+    },
+    **{
+        f"the targets are smoothed, as by label_smoothing={share}: what came is certain": _with(label_smoothing=share)
+        for share in (0.1, 0.2, 0.05, 0.01)
+    },
+    "the mean squared error stands in place of the cross-entropy":
+        lambda logits, targets, _: nn.functional.mse_loss(logits, nn.functional.one_hot(targets, _V).float()),
+}  # fmt: skip
 
 TRAINING_STEP = Part(
     "training_step",
@@ -335,72 +422,7 @@ TRAINING_STEP = Part(
             "loss",
             "the loss is",
             _always(lambda logits, targets, _: _loss(logits, targets)),
-            {
-                "cross_entropy gets probabilities: it takes logits, and applies the softmax itself": _always(
-                    lambda logits, targets, _: _loss(logits.softmax(-1), targets)
-                ),
-                "the losses are added up: take their mean, so that the batch's size does not change the step": _always(
-                    lambda logits, targets, _: _loss(logits, targets, "sum")
-                ),
-                "the losses of a window are added up: take the mean over positions, too": _always(
-                    lambda logits, targets, _: _loss(logits, targets) * targets.shape[1]
-                ),
-                "the losses are divided by T once more: take their mean once": _always(
-                    lambda logits, targets, _: _loss(logits, targets) / targets.shape[1]
-                ),
-                "the losses are divided by B once more: take their mean once": _always(
-                    lambda logits, targets, _: _loss(logits, targets) / targets.shape[0]
-                ),
-                "the loss has the wrong sign: the step would raise it": _always(
-                    lambda logits, targets, _: -_loss(logits, targets)
-                ),
-                "the targets are shifted twice: targets[b, t] is what follows idx[b, t] already": _always(
-                    lambda logits, targets, _: _loss(logits[:, :-1], targets[:, 1:])
-                ),
-                "the targets are rolled, and so shifted twice: targets[b, t] is what follows idx[b, t]": _always(
-                    lambda logits, targets, _: _loss(logits, targets.roll(-1, 1))
-                ),
-                "the inputs are the targets: the model must predict what follows, which `targets` holds": _always(
-                    lambda logits, _, idx: _loss(logits, idx)
-                ),
-                "the last position is left out, as if idx were shifted by hand: use all of `targets`": _always(
-                    lambda logits, _, idx: _loss(logits[:, :-1], idx[:, 1:])
-                ),
-                "the loss is that of the last position only: all positions count": _always(
-                    lambda logits, targets, _: _loss(logits[:, -1], targets[:, -1])
-                ),
-                "the loss is that of the first position only: all positions count": _always(
-                    lambda logits, targets, _: _loss(logits[:, 0], targets[:, 0])
-                ),
-                "the loss is that of the first window only: all windows of the batch count": _always(
-                    lambda logits, targets, _: _loss(logits[:1], targets[:1])
-                ),
-                "the loss is that of the last window only: all windows of the batch count": _always(
-                    lambda logits, targets, _: _loss(logits[-1:], targets[-1:])
-                ),
-                "the first position is left out: all positions count": _always(
-                    lambda logits, targets, _: _loss(logits[:, 1:], targets[:, 1:])
-                ),
-                "logits and targets are flattened in different orders: join B and T of both": _always(
-                    lambda logits, targets, _: _loss(logits, targets.mT)
-                ),
-                "a view or reshape of the logits stands in place of a transpose: it cuts the numbers anew": _always(
-                    lambda logits, targets, _: cross_entropy(logits.reshape(len(logits), _V, targets.shape[1]), targets)
-                ),
-                "nll_loss gets logits: it takes log-probabilities, cross_entropy takes logits": _always(
-                    lambda logits, targets, _: nn.functional.nll_loss(logits.flatten(0, 1), targets.flatten())
-                ),
-                "nll_loss gets probabilities: it takes their logarithms": _always(
-                    lambda logits, targets, _: nn.functional.nll_loss(
-                        logits.softmax(-1).flatten(0, 1), targets.flatten()
-                    )
-                ),
-                "the mean squared error stands in place of the cross-entropy": _always(
-                    lambda logits, targets, _: nn.functional.mse_loss(
-                        logits, nn.functional.one_hot(targets, _V).float()
-                    )
-                ),
-            },
+            {said: _always(way) for said, way in _TRAINING_LOSSES.items()},
             (
                 "How wrong are the model's predictions for the targets? model(idx) gives logits, (B, T, V).",
                 "cross_entropy takes (N, V) logits and (N,) targets: join the first two dimensions of both.",
@@ -441,9 +463,6 @@ TRAINING_STEP = Part(
             {
                 "step() is missing: the weights do not change": _always(0),
                 "step() is called twice": _always(2),
-                "step() is missing, and the weights are changed by hand: most optimizers step in another way": _always(
-                    "by hand"
-                ),
             },
             (
                 "The gradients alone change nothing.",
@@ -472,6 +491,7 @@ TRAINING_STEP = Part(
     observe=_trained,
     most_mistakes=2,
     outputs=(
+        "the gradient of the first step",
         "the losses of three steps",
         "the weights after three steps",
         "whether there was a backward()",
