@@ -28,7 +28,6 @@ _DIVISORS: Mapping[str, Callable[[SimpleNamespace], float]] = {
     "the scores are multiplied by sqrt(D) instead of divided": lambda s: s.D**-0.5,
     "the scores are divided by D instead of its square root": lambda s: s.D,
     "the scores are divided by D / 2: the square root of D is D**0.5": lambda s: s.D / 2,
-    "the scores are divided by D // 2: the square root of D is D**0.5": lambda s: s.D // 2,
     "the scores are divided by 2, which is the square root of D only if D is 4": lambda _: 2,
     "the scores are divided by the square root of C, the size of x: take D, the size of one head's query": (
         lambda s: s.C**0.5
@@ -122,8 +121,6 @@ _SUMS: Mapping[str, Way] = {
     "the values are added to their own weighted mean: return the mean alone": lambda s: s.weights @ s.v + s.v,
     "the queries are added to the result": lambda s: s.weights @ s.v + s.q,
     "the result has a ReLU, which no attention has": lambda s: (s.weights @ s.v).relu(),
-    "the result is divided by T: the weights of a row add up to 1 already": lambda s: s.weights @ s.v / s.T,
-    "the mean of the positions is taken once more": lambda s: (s.weights @ s.v).mean(-2, keepdim=True).expand_as(s.v),
     "each position gets its own value alone: the weights are not used, or hide all others": lambda s: s.v,
 }
 
@@ -234,12 +231,7 @@ HEAD = Part(
             "weights",
             "the softmax is",
             lambda s: s.masked.softmax(-1),
-            {
-                **_SOFTMAXES,
-                "the softmax is over the windows of the batch: it must be over the columns of each row": lambda s: (
-                    s.masked.softmax(0)
-                ),
-            },
+            _SOFTMAXES,
             (
                 "The scores of a row must become weights that are positive and add up to 1.",
                 "Softmax does that. Over which dimension? A row's entries lie along the last one.",
@@ -380,9 +372,6 @@ HEADS = Part(
                 "positions": lambda s: s.read.reshape(s.B, s.T, s.C),
                 "the channels of the heads are interleaved: those of head 0 must come first, then those of head 1": (
                     lambda s: s.read.permute(0, 2, 3, 1).reshape(s.B, s.T, s.C)
-                ),
-                "the heads are in reversed order: head 0 must come first": lambda s: (
-                    s.read.flip(1).transpose(1, 2).reshape(s.B, s.T, s.C)
                 ),
                 "there is a single head: divide the C channels among H heads": lambda s: _attention()(
                     SimpleNamespace(T=s.T, D=s.C, heads=s.qkv.chunk(3, dim=-1))

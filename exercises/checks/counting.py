@@ -48,7 +48,6 @@ COUNTS = Part(
                 "each pair is counted in both directions": lambda s: (
                     _counted(s.ids[:-1], s.ids[1:], s.vocab_size) + _counted(s.ids[1:], s.ids[:-1], s.vocab_size)
                 ),
-                "each pair is counted twice": lambda s: 2 * _counted(s.ids[:-1], s.ids[1:], s.vocab_size),
                 "the counts begin with 1 instead of 0: `probabilities` adds the 1": lambda s: (
                     1 + _counted(s.ids[:-1], s.ids[1:], s.vocab_size)
                 ),
@@ -162,12 +161,10 @@ def _probabilities(ids: Tensor, V: int) -> Given:
 _LOSSES = {
     "the minus sign is missing: a logarithm of a probability is negative, a loss "
     "positive": lambda s: s.picked.log().mean(),
-    "the mean is divided by the number of examples once more": lambda s: -s.picked.log().mean() / len(s.picked),
     "the losses are added up: take their mean, so that a longer text has no larger "
     "loss": lambda s: -s.picked.log().sum(),
     "the logarithm is taken of the mean: take the mean of the logarithms": lambda s: -s.picked.mean().log(),
     "the logarithm has base 2: this is the loss in bits, not in nats": lambda s: -s.picked.log2().mean(),
-    "the logarithm has base 10: this is not the loss in nats": lambda s: -s.picked.log10().mean(),
     "the logarithm is missing": lambda s: -s.picked.mean(),
     "this is 1 - p: take the logarithm of p": lambda s: (1 - s.picked).mean(),
     "this is 1 / p: take the logarithm of p": lambda s: (1 / s.picked).mean(),
@@ -180,7 +177,7 @@ _LOSSES = {
 
 LOSS = Part(
     "loss",
-    (_probabilities(_IDS, 5), _probabilities(_OTHER_IDS, 8)),
+    (_probabilities(_IDS, 5), _probabilities(_OTHER_IDS, 8), _probabilities(_MANY_IDS, 13)),
     (
         Step(
             "picked",
@@ -217,7 +214,6 @@ LOSS = Part(
                 "cross_entropy is given probabilities, but applies softmax to what it is given: take -ln of p": (
                     lambda s: nn.functional.cross_entropy(s.p[s.ids[:-1]], s.ids[1:])
                 ),
-                "the sum is divided by N, but there are N - 1 pairs": lambda s: -s.picked.log().sum() / len(s.ids),
             },
             (
                 "A certain and right prediction has the loss 0; the smaller the probability, the larger the loss.",
@@ -262,10 +258,6 @@ SOFTMAX = Part(
                 "the smallest score of each row is subtracted: subtract the largest": lambda s: (
                     s.x - s.x.amin(-1, keepdim=True)
                 ),
-                "the smallest score of the whole tensor is subtracted: subtract each row's largest": lambda s: (
-                    s.x - s.x.min()
-                ),
-                "the row's largest score is added instead of subtracted": lambda s: s.x + s.x.amax(-1, keepdim=True),
                 "the largest absolute value is subtracted: in a row far below 0 every exponential is 0, and 0/0 is "
                 "NaN": lambda s: s.x - s.x.abs().amax(-1, keepdim=True),
                 "large scores are cut off, which makes them equal: subtract the row's largest": lambda s: s.x.clamp(
@@ -273,9 +265,6 @@ SOFTMAX = Part(
                 ),
                 "large and small scores are cut off, which makes them equal: subtract the row's largest": lambda s: (
                     s.x.clamp(-50, 50)
-                ),
-                "the largest score of each column is subtracted: a row must be compared with its own": lambda s: (
-                    s.x - s.x.amax(0, keepdim=True)
                 ),
                 "the row's largest scores are subtracted from the columns: without keepdim=True, (N,) stretches over "
                 "the columns": lambda s: s.x - s.x.amax(-1),
@@ -403,9 +392,6 @@ CROSS_ENTROPY = Part(
                 "the targets are shifted: targets[n] belongs to row n already": lambda s: s.p[
                     torch.arange(len(s.targets) - 1), s.targets[1:]
                 ],
-                "the probabilities weight the logarithms, which gives the entropy: take the target's alone": lambda s: (
-                    (s.p * s.p.log()).sum(-1).exp()
-                ),
                 "all probabilities of a row count: only that of the target does": lambda s: s.p,
                 "p[targets] takes rows: take the column targets[n] of row n": lambda s: s.p[s.targets],
                 "p[:, targets] takes all pairs of an example and a target: take one per example": lambda s: s.p[
@@ -426,19 +412,6 @@ CROSS_ENTROPY = Part(
             lambda s: -s.picked.log().mean(),
             {
                 **_LOSSES,
-                "the mean is taken over all N * V entries, most of which are 0: divide by N only": (
-                    lambda s: -s.picked.log().mean() / s.logits.shape[1]
-                ),
-                "-ln(1 - p) of the other tokens is added, as in a binary cross-entropy: the target alone counts": (
-                    lambda s: -(s.picked.log() + (1 - s.p).log().sum(1) - (1 - s.picked).log()).mean()
-                ),
-                "the mean includes -ln(1 - p) of the other tokens, as in a binary cross-entropy: the target alone "
-                "counts": lambda s: (
-                    -(s.picked.log() + (1 - s.p).log().sum(1) - (1 - s.picked).log()).mean() / s.logits.shape[1]
-                ),
-                "the sum is divided by V: divide by the number of examples": lambda s: (
-                    -s.picked.log().sum() / s.logits.shape[1]
-                ),
             },
             (
                 "The smaller the probability of what came, the larger the loss; a certain and right "

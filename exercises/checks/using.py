@@ -23,7 +23,7 @@ TEMPERATURE = Part(
         _logits(0.5, 0, 0, 0),
         _logits(1.7, 0, 0, 0, 0),
         _logits(0.8, 1000, 0, -1000, 0),
-        _logits(0.05, 0),
+        _logits(0.01, 0),
         _logits(9.0, 0),
     ),
     (
@@ -34,12 +34,6 @@ TEMPERATURE = Part(
             {
                 "the logits are multiplied by the temperature: divide them, so that a low one makes the likeliest "
                 "token likelier": lambda s: s.logits * s.temperature,
-                "the temperature is squared": lambda s: s.logits / s.temperature**2,
-                "the root of the temperature is taken": lambda s: s.logits / s.temperature**0.5,
-                "the temperature divides 1 / logits: divide the logits by it": lambda s: s.temperature / s.logits,
-                "the logits are raised to a power: divide them by the temperature": lambda s: (
-                    s.logits ** (1 / s.temperature)
-                ),
                 "the temperature changes nothing: it is not used, or only added, or divides the probabilities and "
                 "cancels. Divide the logits by it": (lambda s: s.logits),
             },
@@ -57,9 +51,6 @@ TEMPERATURE = Part(
             {
                 "the temperature divides the probabilities: it must divide the logits, before the softmax": lambda s: (
                     s.logits.softmax(-1) / s.temperature
-                ),
-                "the probabilities are multiplied by the temperature: it must divide the logits, before the softmax": (
-                    lambda s: s.logits.softmax(-1) * s.temperature
                 ),
                 "the softmax is over the wrong dimension: each row must add up to 1": lambda s: s.scaled.softmax(0),
                 "the softmax is over the whole tensor: each row must add up to 1": lambda s: (
@@ -287,8 +278,8 @@ class _Watched(torch.optim.Optimizer):
         """Raises MistakeError for what no training step may do."""
         if not torch.equal(self.table, self.after):
             raise MistakeError(
-                "the weights change without a step() of the optimizer that is passed: an optimizer made anew in each step "
-                "forgets what it has kept, and by hand, most would step in another way"
+                "the weights change without a step() of the optimizer that is passed: an optimizer made anew in each "
+                "step forgets what it has kept, and by hand, most would step in another way"
             )
         if self.state[self.table].get("steps", 0) != self.events.count("step"):
             raise MistakeError("what the optimizer keeps from step to step is lost: leave optimizer.state alone")

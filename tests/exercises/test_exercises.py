@@ -126,15 +126,6 @@ RIGHT = {
     ),
     "a softmax by logsumexp": ("softmax", (SHIFT, "return (x - x.logsumexp(-1, keepdim=True)).exp()")),
     "the largest logit first": ("sampling", ("logits / temp", "(logits - logits.amax(-1, keepdim=True)) / temp")),
-    "attention in one pass, key by key": (
-        "v2", (SOFTMAX, ""), ("return weights @ v", """top, total, mean = scores[:, :, :1] * 0 - 1e30, 0, 0
-        for j in range(T):
-            s = torch.where(torch.arange(T)[:, None] >= j, scores[:, :, j:j + 1], -1e30)
-            old, top = top, torch.maximum(top, s)
-            total = total * (old - top).exp() + (s - top).exp()
-            mean = mean * (old - top).exp() + (s - top).exp() * v[:, j:j + 1]
-        return mean / total"""),
-    ),
     "layers called by functional_call": (
         "v5", ("x + self.attention(x)",
                "x + torch.func.functional_call(self.attention, dict(self.attention.named_parameters()), (x,))"),
@@ -184,7 +175,7 @@ WRONG = [
      "all right, but x itself is changed"),
     ("v5", "Block", [("attended = x + ", "attended = x.detach() + ")], "the gradient of x is not right"),
     ("v6", "LayerNorm", [("mean(dim=-1", "mean(dim=0"), ("x.var(dim=-1", "x.var(dim=0")],
-     "the mean is over the batch: it must be over the channels of each token, the last dimension; the variance is"),
+     "the mean is not right: in window 0, position 0 reads position 0 of window 1"),
     ("v6", "LayerNorm", [("self.weight = ", "self.gain = self.")], "AttributeError"),
     ("v6", "LayerNorm", [("torch.ones(n_embd)", "torch.zeros(n_embd)")], "self.weight that begins with ones"),
     ("v6", "Block", [("x + self.attention(self.attention_norm(x))", "self.attention_norm(x + self.attention(x))"),
@@ -212,7 +203,6 @@ WRONG = [
     ("v1", "loss", [("picked.log().mean()", "picked.log().median()")], "the loss is not right: it is 1.204, and must"),
     ("v1", "loss", [("log().mean()", "log().mean().round(decimals=3)")], "must be 1.1669: nearly right"),
     ("softmax", "softmax", [(SHIFT, "shifted = x / 100")], "the softmax of 0.01 times the right scores"),
-    ("softmax", "softmax", [(SHIFT, "shifted = x - x[:, :1]")], "subtract"),
     ("softmax", "cross_entropy", [("picked.log()", "picked.clamp(min=1e-12).log()")], "not for a target of"),
     ("v2", "Head", [(MASK, "masked = scores.clone()\n        masked[0].masked_fill_(torch.ones(T, T).triu(1) > 0, "
                            "-torch.inf)")], "the mask is used in the first window only"),
