@@ -1,13 +1,15 @@
-"""Draw the README's moving picture: the text that v8 writes while it learns.
+"""Write down how models learn to write: the README's moving picture, and what the page's first screen plays back.
 
     python docs/learning.py
 
 This trains v8 with the recipe of record 12, once, in docs/_generated/learning, and draws a frame for each snapshot: the
-loss over the validation split, and a text that is sampled with the same random numbers every time.
+loss over the validation split, and a text that is sampled with the same random numbers every time. The first screen
+plays back the texts and the losses of v5 as the site trains it.
 """
 
 import argparse
 import io
+import json
 import re
 import subprocess
 import sys
@@ -22,28 +24,47 @@ from PIL import Image
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE), str(_HERE / "_ext")]  # pictures and what they import, as in conf.py
 
-from course_runs import corpus  # noqa: E402
+from course_runs import COMMANDS, corpus  # noqa: E402
 from pictures.theme import THEMES  # noqa: E402
 
 import gpt  # noqa: E402
+from gpt.playground.describing import curve_of  # noqa: E402
 
-_RUN = _HERE / "_generated" / "learning"
 _PICTURE = _HERE / "images" / "learning.webp"
+_STORED = _HERE.parent / "gpt" / "playground" / "page" / "texts" / "v5.json"
 _COLUMNS, _LINES = 46, 13  # of the text
 _FRAME, _END = 400, 4000  # milliseconds
 _PAPER, _KNOWN, _OTHER = "#0d1117", "#f0f3f6", "#7d8590"
 
 
 def main() -> None:
-    """Train v8 if it has not been trained, and replace the picture."""
-    description = "Draw the README's moving picture: the text that v8 writes while it learns."
+    """Train v8 and v5 if they have not been trained, and replace the picture and the stored training."""
+    description = "Write down how models learn to write, for the README and for the page's first screen."
     argparse.ArgumentParser(description=description).parse_args()
-    settings = ["experiment=records/12_shuffled", "checkpoint.snapshots=36", "device=cpu"]
-    command = [sys.executable, "train.py", *settings, f"hydra.run.dir={_RUN}", "resume=auto"]
-    subprocess.run(command, cwd=_HERE.parent, check=True)
-    first, *others = frames(_RUN)
+    _STORED.write_text(json.dumps(stored(_trained("runs/v5", COMMANDS["v5"]))) + "\n", encoding="utf-8")
+    first, *others = frames(_trained("learning", ["experiment=records/12_shuffled", "checkpoint.snapshots=36"]))
     duration = [3 * _FRAME, *[_FRAME] * (len(others) - 1), _END]
     first.save(_PICTURE, save_all=True, append_images=others, lossless=True, method=6, loop=0, duration=duration)
+
+
+def _trained(name: str, settings: list[str]) -> Path:
+    """The run with these settings, trained if it has not been."""
+    run = _HERE / "_generated" / name
+    command = [sys.executable, "train.py", *settings, "device=cpu", f"hydra.run.dir={run}", "resume=auto"]
+    subprocess.run(command, cwd=_HERE.parent, check=True)
+    return run
+
+
+def stored(run: Path) -> dict[str, Any]:
+    """What the page needs to play back a training: the losses, and a text after every fourth snapshot."""
+    opened = gpt.load(run, device="cpu")
+    *earlier, last = opened.run.snapshots()
+    moments = ((iteration, gpt.load(run, weights=iteration, device="cpu")) for iteration in [*earlier[::4], last])
+    return {
+        "stage": opened.config.stage, "iterations": last, "seconds": opened.run.summary().seconds,
+        "documented": None, "changed": [], "curve": curve_of(opened.run.evaluations()),
+        "texts": [{"iteration": at, "text": trained.generate("\n", tokens=200, seed=1)} for at, trained in moments],
+    }  # fmt: skip
 
 
 def frames(run: Path) -> list[Image.Image]:

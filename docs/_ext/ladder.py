@@ -89,12 +89,12 @@ class Live(SphinxDirective):
 
     Two, as STAGE,STAGE, read the same prompt.
 
-    The content says what to look at. With `:train:`, the card that trains the stage comes first; with `:play:`, the
-    moments of its training are played; `:prompt:` is the text that it begins with.
+    The content says what to look at. With `:train:`, the card that trains the stage comes first; with `:first:`, there
+    is nothing else until the reader looks inside; `:prompt:` is the text that it begins with.
     """
 
     required_arguments, has_content = 1, True
-    option_spec = {"train": directives.flag, "play": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
+    option_spec = {"train": directives.flag, "first": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """The content and a frame, or nothing."""
@@ -103,14 +103,15 @@ class Live(SphinxDirective):
         if not page.exists():
             return []
         stages, trains = self.arguments[0].split(","), "train" in self.options
-        query = "&amp;".join(["embed", *(option for option in ("train", "play") if option in self.options)])
+        query = "&amp;".join(["embed", *(option for option in ("train", "first") if option in self.options)])
         address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{','.join(stages)}"
         if "prompt" in self.options:
             address += f"&amp;prompt={quote(self.options['prompt'])}"
         title = f"{' beside '.join(stages)} in your browser, {'to train' if trains else 'trained'}"
         frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
-        note = nodes.container("", *_restated(self, "-".join(["live", *stages])), classes=["live-note"])
-        return [note, nodes.raw("", frame, format="html")]
+        said = _restated(self, "-".join(["live", *stages]))
+        note = [nodes.container("", *said, classes=["live-note"])] if said else []
+        return [*note, nodes.raw("", frame, format="html")]
 
 
 def _prepare(app: Sphinx) -> None:

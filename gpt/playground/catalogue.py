@@ -21,11 +21,13 @@ _LARGEST = 200_000_000  # parameters
 
 
 class Catalogue:
-    """The finished runs below some folders, and the run at `chosen`, which can be elsewhere; `weights` and `device` as
-    in `gpt.session.trained.load_run`. Its methods may be called from several threads.
+    """The finished runs below some folders, and the run at `chosen`, if there is one, which can be elsewhere; `weights`
+    and `device` as in `gpt.session.trained.load_run`. Its methods may be called from several threads.
     """
 
-    def __init__(self, roots: list[Path], chosen: RunFolder, weights: Weights = "auto", device: str = "auto") -> None:
+    def __init__(
+        self, roots: list[Path], chosen: RunFolder | None, weights: Weights = "auto", device: str = "auto"
+    ) -> None:
         self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
         self._found: dict[str, FinishedRun] = {}
         # By id, when the run finished, and the moment of its training.
@@ -35,19 +37,18 @@ class Catalogue:
     def briefly(self) -> dict[str, Any]:
         """All runs, newest first, and the id of the chosen one, or of the newest if that one can no longer be shown.
 
-        A damaged run is left out, with a warning. Raises RequestError if no run remains.
+        A damaged run is left out, with a warning. Without runs, none is chosen.
         """
-        found = finished_runs(*self._roots, self._chosen.path, is_required=False)
+        own = [self._chosen.path] if self._chosen else []
+        found = finished_runs(*self._roots, *own, is_required=False)
         self._found = {id_of(run.folder): run for run in found}
         listed = []
         for name, run in reversed(self._found.items()):
             with skipping_damaged():
                 listed.append(in_brief(name, *run))
-        if not listed:
-            raise RequestError("no finished runs remain")
         ids = [run["id"] for run in listed]
-        chosen = id_of(self._chosen)
-        return {"chosen": chosen if chosen in ids else ids[0], "runs": listed}
+        chosen = id_of(self._chosen) if self._chosen else None
+        return {"chosen": chosen if chosen in ids else next(iter(ids), None), "runs": listed}
 
     def full(self, id: str) -> dict[str, Any]:
         """Everything that the page shows about a run. Raises RequestError if no run has this id."""

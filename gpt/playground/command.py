@@ -11,7 +11,7 @@ def main(config: PlayConfig, request: Request) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable, requiring
     from gpt.playground.catalogue import Catalogue
-    from gpt.runs.finding import chosen_run, roots
+    from gpt.runs.finding import chosen_run, finished_runs, roots
     from gpt.runs.weights import existing_weights, selected
 
     del request
@@ -31,9 +31,11 @@ def main(config: PlayConfig, request: Request) -> None:
     with requiring("play"):
         from gpt.playground.server import serve
         from gpt.playground.trainings import Trainings
-    chosen = chosen_run(config.run, config.runs, config.stage)
-    # Report a run that cannot be shown here rather than on the page.
-    _ = chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
+    chosen = None
+    if config.run or config.stage or finished_runs(*folders, is_required=False):  # else the page trains the first one
+        chosen = chosen_run(config.run, config.runs, config.stage)
+        # Report a run that cannot be shown here rather than on the page.
+        _ = chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     trainings = Trainings(folders[0], Path(config.data["dir"]))
     serve(catalogue, trainings, host=config.host, port=config.port, names=config.names, opens=config.open)

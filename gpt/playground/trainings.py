@@ -235,7 +235,7 @@ def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     described = {
         "id": training.id, "stage": training.stage, "state": training.state, "failure": training.failure,
         "folder": printable(str(run.path)), "is_own": is_own, "iteration": 0, "iterations": None, "curve": [],
-        "sample": "", "documented": None, "changed": [], "corpus": "",
+        "texts": [], "documented": None, "changed": [], "corpus": "",
     }  # fmt: skip
     with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
         state = RunState.of(run)
@@ -246,5 +246,6 @@ def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
             "documented": documented_of(run),
         }
         rows = run.evaluations()
-        described |= {"curve": curve_of(rows), "sample": next((row.sample for row in reversed(rows) if row.sample), "")}
+        texts = [{"iteration": row.iteration, "text": row.sample} for row in rows if row.sample]
+        described |= {"curve": curve_of(rows), "texts": texts}
     return described

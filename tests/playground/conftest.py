@@ -22,7 +22,7 @@ from gpt.base.schema import Weights
 from gpt.playground.catalogue import Catalogue
 from gpt.playground.server import LOCAL, Server
 from gpt.playground.trainings import Trainings
-from gpt.runs.finding import chosen_run, finished_runs
+from gpt.runs.finding import finished_runs
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Once, Script, small_corpus
 from tests.playground.browsing import chromium, downloads
@@ -165,7 +165,7 @@ class Served:
 @contextlib.contextmanager
 def serving(runs: Path) -> Iterator[Served]:
     """The playground of some runs, in a thread of this process."""
-    catalogue = Catalogue([runs], chosen_run(None, str(runs)), device="cpu")
+    catalogue = Catalogue([runs], None, device="cpu")
     server = Server(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -334,4 +334,4 @@ def test_a_damaged_run_is_told_in_a_line_and_one_that_cannot_be_shown_leaves_the
         listed = served.get("/api/runs")[1]
         assert [run["id"] for run in listed["runs"]] == [listed["chosen"]] != [gone]
         (runs["a"].path / "summary.json").unlink()
-        assert served.get("/api/runs") == (422, {"error": "no finished runs remain"})
+        assert served.get("/api/runs")[1].items() >= {"chosen": None, "runs": []}.items()

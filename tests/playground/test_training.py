@@ -102,12 +102,18 @@ LONGEST = """() => {
 OTHER_ALPHABET = "Ночь, улица, фонарь, аптека, бессмысленный и тусклый свет.\n" * 40
 
 
+def own_text(page: Any) -> None:
+    """Choose a text of one's own, and unfold the settings."""
+    page.get_by_text("your own", exact=True).click()
+    page.locator("#training .foot details").evaluate("settings => settings.setAttribute('open', '')")
+
+
 def begin(visited: Visit, *, iterations: int) -> None:
     """Train on a text of one's own."""
     page = visited.page
-    page.locator("#training select").select_option("own")
+    own_text(page)
     page.get_by_label("Your own text").fill(OTHER_ALPHABET)
-    page.get_by_label("Iterations").first.fill(str(iterations))
+    page.get_by_role("spinbutton", name="Iterations").fill(str(iterations))
     page.get_by_label("Learning rate").fill("0.01")
     page.get_by_role("button", name="Train", exact=True).click()
 
@@ -174,7 +180,7 @@ def test_a_text_that_does_not_suit_is_refused_in_a_line_and_a_long_one_is_taken(
     code_units = "new Uint16Array(Uint8Array.from(bytes).buffer)"  # half a character, too
     with visit(browser, f"{site}/#v1") as visited:
         page = visited.page
-        page.locator("#training select").select_option("own")
+        own_text(page)
         area, train = page.get_by_label("Your own text"), page.get_by_role("button", name="Train", exact=True)
         for given, line in REFUSED.items():
             sent = list(given.encode("utf-16-le", errors="surrogatepass"))
@@ -185,7 +191,7 @@ def test_a_text_that_does_not_suit_is_refused_in_a_line_and_a_long_one_is_taken(
         page.wait_for_selector("#training .own:has-text('50 million characters are too many')")
         area.evaluate(paste, 1_000_000)
         page.wait_for_selector("#training .own:has-text('1,000,000 characters, of which the first 20,000 are shown')")
-        page.get_by_label("Iterations").first.fill("10")
+        page.get_by_role("spinbutton", name="Iterations").fill("10")
         train.click()
         page.wait_for_selector("#training .progress:has-text('iteration 10 of 10')")
 
@@ -198,14 +204,14 @@ def test_a_dropped_file_keeps_its_line_ends_whatever_its_length(browser: Any, si
     }"""
     with visit(browser, f"{site}/#v1") as visited:
         page = visited.page
-        page.locator("#training select").select_option("own")
+        own_text(page)
         area = page.get_by_label("Your own text")
         for number, repeated in enumerate((200, 6000)):
             area.evaluate(drop, "ab\r\n" * repeated)
             page.wait_for_selector(f"#training .own:has-text('{4 * repeated:,} characters, ')")
             assert area.evaluate("area => area.readOnly")
-            page.get_by_label("Iterations").first.fill("1")
-            page.get_by_role("button", name="Start over" if number else "Train", exact=True).click()
+            page.get_by_role("spinbutton", name="Iterations").fill("1")
+            page.get_by_role("button", name="Train again" if number else "Train", exact=True).click()
             page.wait_for_selector(f"#first option:has-text('trained here, {number + 1}')", state="attached")
             visited.settled()
             assert "· 16 parameters" in f"· {visited.text('.heading .facts')}"
@@ -343,8 +349,8 @@ def test_nan_stops_with_advice(browser: Any, site: str) -> None:
         page.wait_for_selector("#training .progress:has-text('iteration 1 of 1')")
         page.get_by_label("Learning rate").evaluate("rate => rate.removeAttribute('max')")
         page.get_by_label("Learning rate").fill("1e15")  # with which any stage diverges at once
-        page.get_by_label("Iterations").first.fill("20")
-        page.get_by_role("button", name="Start over").click()
+        page.get_by_role("spinbutton", name="Iterations").fill("20")
+        page.get_by_role("button", name="Train again").click()
         page.wait_for_selector("#training .failure:has-text('lower the learning rate')")
 
 
@@ -473,20 +479,33 @@ HEARD = """() => {
 }"""
 
 
-def test_the_page_around_a_frame_hears_what_a_training_on_the_documented_text_has_reached(
+def test_the_first_screen_plays_back_a_training_then_trains_and_tells_the_page_around_it(
     browser: Any, site: str
 ) -> None:
-    with visit(browser, f"{site}/?embed&train#v1") as visited:
+    with visit(browser, f"{site}/?embed&train&first#v1") as visited:
         page = visited.page  # which is its own parent here
+        for width, height in ((730, 560), (358, 640)):  # of a frame above the fold at 1280 x 800 and 390 x 844
+            page.set_viewport_size({"width": width, "height": 900})
+            page.reload()
+            page.wait_for_selector("#training .progress:has-text('played back')")
+            assert page.evaluate("document.body.scrollHeight") <= height
+        visited.check_look()
+        assert page.locator("button:visible.primary").count() == 1
         page.evaluate(HEARD)
-        page.get_by_label("Iterations").first.fill("20")
+        page.get_by_text("Settings", exact=True).click()
+        page.get_by_role("spinbutton", name="Iterations").fill("20")
         page.get_by_label("Learning rate").fill("0.003")
-        page.get_by_role("button", name="Train", exact=True).click()
+        page.get_by_role("button", name="Train", exact=True).press("Enter")
         page.wait_for_selector("#training .progress:has-text('iteration 20 of 20')")
         heard = page.evaluate("Promise.race([heard, new Promise((end) => setTimeout(end, 20_000))])")
         assert f"yours: {heard['loss']:.4f} on the validation split" in page.locator("#training").inner_text()
         changed = ["training.max_iters=20", "training.batch_size=16", "training.learning_rate=0.003"]
         assert (heard["stage"], heard["changed"]) == ("v1", changed)
+        assert not page.locator("#prompt").is_visible()
+        page.get_by_role("button", name="Look inside").click()
+        visited.settled()
+        assert "trained on tiny Shakespeare" in visited.text(".heading .facts")
+        assert page.locator("#prompt").is_visible()
 
 
 def test_an_experiment_is_guessed_run_and_told(browser: Any, site: str) -> None:

@@ -228,18 +228,29 @@ def test_only_the_page_itself_may_begin_a_training(trained: Path) -> None:
 
 
 @pytest.mark.slow
-def test_in_a_browser_trainings_begin_pause_resume_wait_fail_and_survive_the_tab(browser: Any, tmp_path: Path) -> None:
-    gpt.train("model=v1", *SHORT.split(), "device=cpu", folder=tmp_path / "runs" / "first")
-    with serving(tmp_path / "runs") as served:
+def test_in_a_browser_the_first_run_is_trained_and_shown_and_trainings_pause_resume_wait_fail_and_survive_the_tab(
+    browser: Any, tmp_path: Path
+) -> None:
+    with started(tmp_path, f"runs={tmp_path / 'runs'}", f"data.dir={tmp_path}") as (served, _):
         with visit(browser, served.address) as visited:
             page = visited.page
-            page.get_by_label("Iterations").first.fill("100000")
+            page.wait_for_selector("#training .progress:has-text('played back')")
+            assert not page.locator("#prompt").is_visible()
+            page.get_by_text("Settings", exact=True).click()
+            page.get_by_role("spinbutton", name="Iterations").fill("40")
             page.get_by_label("Batch size").fill("8")
+            page.get_by_label("More settings").fill("training.eval_iters=2")
+            page.get_by_role("button", name="Train", exact=True).click()
+            page.wait_for_selector(".writing figcaption:has-text('40 iterations')")
+            page.wait_for_selector(".panel.a .heading:has-text('v5')")
+            page.get_by_role("spinbutton", name="Iterations").fill("100000")
             page.get_by_label("More settings").fill("training.eval_interval=50 training.eval_iters=2")
             page.get_by_role("button", name="Train", exact=True).click()
-            page.wait_for_selector("li[data-state=training] figure svg")
+            page.wait_for_selector("li[data-state=training]")
+            page.wait_for_selector(".writing figcaption:has-text('50 iterations')")
         with visit(browser, served.address, width=390) as visited:
             page = visited.page
+            page.get_by_text("Settings", exact=True).click()
             page.get_by_role("button", name="Pause").click()
             page.wait_for_selector("li[data-state=paused]")
             page.get_by_role("button", name="Resume").click()

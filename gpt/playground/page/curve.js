@@ -3,12 +3,14 @@
 import { count, described, element } from "./dom.js";
 import { Plot } from "./libraries.js";
 
+/** @typedef {Pick<Run, "iterations" | "curve" | "documented" | "changed" | "trained">} Drawn */
+
 /**
  * The losses of a run over its iterations, with the documented one as a line if they can be compared; `at` is an
  * iteration to mark.
- * @param {Run} run
+ * @param {Drawn} run
  */
-export function curve(run, { colour, width, at = null }) {
+export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at = null }) {
   const last = run.curve.at(-1);
   if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
   const words = documentedInWords(run);
@@ -20,7 +22,7 @@ export function curve(run, { colour, width, at = null }) {
   const place = { x: "iteration", y: "val" };
   const picture = Plot.plot({
     width,
-    height: width < 260 ? 120 : 150,
+    height,
     marginLeft: 34,
     marginRight: 12,
     marginBottom: 24,
@@ -30,7 +32,7 @@ export function curve(run, { colour, width, at = null }) {
       label: null,
       ticks: width < 260 ? 2 : 4,
       tickFormat: count,
-      domain: [0, run.trained ? run.iterations : last.iteration],
+      domain: [0, run.iterations],
     },
     y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
     marks: [

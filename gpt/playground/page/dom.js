@@ -44,6 +44,9 @@ export const isNarrow = () => matchMedia("(max-width: 60rem)").matches;
 /** Whether the page is a frame in another one. */
 export const isEmbedded = () => document.body.classList.contains("embedded");
 
+/** Whether the page is only the card that trains, until the reader looks inside or a first run is there. */
+export const isFirst = () => document.body.classList.contains("first");
+
 /** Whether there is room for two runs side by side: in a frame, which has no column of controls, sooner. */
 export const isBeside = () => !isNarrow() || (isEmbedded() && matchMedia("(min-width: 42rem)").matches);
 

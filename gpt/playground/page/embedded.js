@@ -17,23 +17,6 @@ export function embed() {
 }
 
 /**
- * Play the moments of a training as soon as they are seen, if the frame asks for it and the reader has nothing against
- * motion.
- * @import { Moments } from "./moments.js"
- * @param {Moments | null} moments
- */
-export function playSeen(moments) {
-  const isAsked = new URLSearchParams(location.search).has("play");
-  if (!moments || !isAsked || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  const observer = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    moments.play();
-  });
-  observer.observe(moments.root);
-}
-
-/**
  * Tell the page around the frame what a training has reached; without a frame, nobody listens.
  * @import { Run } from "./engines/server.js"
  * @param {Run} run

@@ -2,8 +2,8 @@
 /** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { count, debounced, element, isBeside, newest } from "./dom.js";
-import { embed, playSeen } from "./embedded.js";
+import { count, debounced, element, isBeside, isFirst, newest } from "./dom.js";
+import { embed } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TrainingCard } from "./training/card.js";
@@ -13,7 +13,9 @@ import { TranslatorPanel } from "./translator.js";
 const SIDES = /** @type {const} */ (["a", "b"]);
 const pickers = ["first", "second"].map((id) => /** @type {HTMLSelectElement} */ (document.getElementById(id)));
 
-if (new URLSearchParams(location.search).has("embed")) embed();
+const asked = new URLSearchParams(location.search);
+document.body.classList.toggle("first", asked.has("first"));
+if (asked.has("embed")) embed();
 /** @type {Engine} */
 const engine = await import(`./engines/${document.documentElement.dataset.engine}.js`);
 const choosing = newest();
@@ -43,6 +45,7 @@ async function choose(signal) {
     offer(panels[0].run.id);
     return;
   }
+  if (isFirst()) return offerTraining(runs[0]);
   const usable = runs.filter((run) => run.translates === runs[0].translates);
   panels = usable.map((run, i) =>
     run.translates
@@ -69,10 +72,15 @@ async function choose(signal) {
   }
   given = new URLSearchParams();
   for (const panel of panels) panel.heading.redraw();
-  if (training instanceof ServedTrainings) training.offer(panels[0].run, stages);
-  else training.offer(panels[0].run, trainable);
+  offerTraining(panels[0].run);
   remember();
   await read();
+}
+
+/** @param {Run | null} run */
+function offerTraining(run) {
+  if (training instanceof ServedTrainings) training.offer(run, stages);
+  else training.offer(run, trainable);
 }
 
 /** Put the sliders beside the bars that they change; two runs that are side by side have them in common. */
@@ -164,11 +172,24 @@ async function begun(run) {
   await choosing.run(choose);
 }
 
-/** Offer a run that the server has finished. */
-async function finished() {
+/**
+ * Offer a run that the server has finished; show it if it is the first one.
+ * @param {RunInBrief} run
+ */
+async function finished(run) {
   known = (await engine.runs()).runs;
-  offer(pickers[0].value);
+  offer(isFirst() ? run.id : pickers[0].value);
+  if (isFirst()) return lookInside();
   offerSecond(panels[0].run, pickers[1].value);
+}
+
+const look = element("button", { type: "button", class: "quiet", onclick: lookInside }, "Look inside");
+
+/** Show what the first screen leaves out. */
+async function lookInside() {
+  look.remove();
+  document.body.classList.remove("first");
+  await shown(choosing.run(choose));
 }
 
 const FOLLOWING = matchMedia("(prefers-reduced-motion: reduce)").matches ? Infinity : 500; // milliseconds
@@ -258,11 +279,15 @@ async function start() {
   const wanted = ids.split(",").filter((id) => runs.some((run) => run.id === id));
   const first = wanted[0] ?? chosen;
   offer(first);
+  if (!runs.length) document.body.classList.add("first");
   pickers[0].title = `${count(runs.length)} runs`;
-  offerSecond(
-    runs.find((run) => run.id === first),
-    wanted[1],
-  );
+  if (runs.length) {
+    if (isFirst()) trainingRoot.querySelector(".foot").append(look);
+    offerSecond(
+      runs.find((run) => run.id === first),
+      wanted[1],
+    );
+  }
   for (const picker of pickers) picker.addEventListener("change", () => shown(choosing.run(choose)));
   controls.connect({
     asked: write,
@@ -274,8 +299,8 @@ async function start() {
   addEventListener("hashchange", () => location.reload()); // a shared address, opened in this tab
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));
-  await choosing.run(choose);
-  playSeen(panels[0].heading.moments);
+  if (runs.length) await choosing.run(choose);
+  else offerTraining(null);
 }
 
 await shown(start());

@@ -65,7 +65,7 @@
  *
  * An AbortSignal cancels a request that is no longer needed. A failed request throws an Error with a one-line message.
  * @typedef {object} Engine
- * @property {() => Promise<{chosen: string, runs: RunInBrief[], stages?: string[]}>} runs Every run, and the one to
+ * @property {() => Promise<{chosen: string | null, runs: RunInBrief[], stages?: string[]}>} runs Every run, and the one to
  *   show first; and the stages that can be trained.
  * @property {(id: string) => Promise<Run>} describe
  * @property {(model: Model, ids: number[], signal?: AbortSignal, off?: string[]) => Promise<Tensor>} logits
@@ -83,8 +83,8 @@
  *   Promise<{source: string[], beams: Beam[]}>} translate
  * @property {(run: string, sentence: string, target: number[], signal?: AbortSignal) =>
  *   Promise<Tensor[]>} crossAttention [H, T, S] for each layer.
- * @property {(stage: string, text: Text, chosen: Chosen, settings: string) => Promise<void>} [begin]
- *   Train with train.py, and with more `settings` as on its command line.
+ * @property {(stage: string, text: Text, chosen: Chosen, settings: string) => Promise<string>} [begin]
+ *   Train with train.py, and with more `settings` as on its command line; answers with the training's id.
  * @property {(id: string, to: "pause" | "resume") => Promise<void>} [change]
  * @property {(told: (trainings: Served[]) => void) => void} [follow] Tell of all trainings whenever one has changed.
  * @property {(base: Run, text: Text, chosen: Chosen, progressed: (progress: Progress) => void) =>
@@ -94,7 +94,7 @@
  * @typedef {{
  *   id: string, stage: string, failure: string,
  *   state: "queued" | "training" | "paused" | "killed" | "diverged" | "pruned" | "failed" | "finished",
- *   folder: string, is_own: boolean, iteration: number, iterations: number | null, curve: Estimate[], sample: string,
+ *   folder: string, is_own: boolean, iteration: number, iterations: number | null, curve: Estimate[], texts: Written[],
  *   documented: Documented | null, changed: string[],
  * }} Served
  *
@@ -161,12 +161,13 @@ export async function begin(stage, text, { learningRate, batchSize, iterations, 
     "training.batch_size": batchSize,
     "training.learning_rate": learningRate,
     "training.eval_interval": interval,
-    "training.sample_interval": interval ?? 500,
+    "training.sample_interval": 1, // evaluation
     seed,
   };
   const words = Object.entries(given).filter(([, value]) => value !== null);
   const settings = [...words.map((word) => word.join("=")), more].join(" "); // `more` has the last word
-  await post("api/trainings", { stage, settings, text: text.isDocumented ? null : text.content });
+  const asked = { stage, settings, text: text.isDocumented ? null : text.content };
+  return (await (await post("api/trainings", asked)).json()).id;
 }
 
 /** @type {Engine["change"]} */

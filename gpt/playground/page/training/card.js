@@ -2,15 +2,15 @@
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Progress } from "./work.js" */
 import { documentedInWords } from "../curve.js";
-import { count, element } from "../dom.js";
+import { count, element, isFirst } from "../dom.js";
 import { tellTrained } from "../embedded.js";
 import { splitsOf } from "./corpus.js";
 import { folder } from "./folder.js";
 import { forget, keep } from "./keeping.js";
 import { Laboratory } from "./laboratory.js";
+import { FIRST, Screen } from "./screen.js";
 import { button, duration, SettingsForm } from "./settings.js";
 import { EVAL_ITERS } from "./training.js";
-import { Writing } from "./writing.js";
 
 const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
@@ -31,33 +31,28 @@ export class TrainingCard {
     this.base = null;
     this.training = null;
     this.isGoing = false;
+    this.isOver = false; // it has finished, or failed
     this.isHeld = false; // until the tab is in front again
-    this.settings = new SettingsForm();
-    this.buttons = {
-      train: button("Train", "primary", () => this.#guarded(() => this.#train())),
-      step: button("Step", "quiet", () => this.#guarded(() => this.#step())),
-      again: button("Start over", "quiet", () => this.#guarded(() => this.#again())),
-    };
     this.background = element("input", { type: "checkbox", checked: true, autocomplete: "off" });
+    this.note = element("p", { class: "note" });
+    this.settings = new SettingsForm(
+      button("Step", "quiet", () => this.#guarded(() => this.#step())),
+      element("label", { class: "note" }, this.background, " go on while this tab is in the background"),
+      this.note,
+    );
+    this.train = button("Train", "primary", () => this.#guarded(() => this.#train()));
+    this.again = button("Start over", "quiet", () => this.#guarded(() => this.#again()));
     this.saved = 0; // the iteration of the weights that the reader has kept or downloaded
     addEventListener("beforeunload", (event) => {
       if (this.#isUnsaved()) event.preventDefault();
     });
     document.addEventListener("visibilitychange", () => this.#guarded(() => this.#turned()));
     this.title = element("h2");
-    this.note = element("p", { class: "note" });
-    this.bar = element("progress", { value: 0, max: 1, "aria-label": "Iterations" });
-    this.said = element("p", { class: "progress" });
+    this.why = element("p", { class: "note" });
+    this.bar = element("progress", { value: 0, max: 1, "aria-label": "Progress" });
     this.verdict = element("p", { role: "status" });
     this.failure = element("p", { class: "failure", role: "alert" });
-    this.writing = new Writing();
-    this.form = element(
-      "form",
-      { class: "training", autocomplete: "off", onsubmit: (event) => event.preventDefault() },
-      ...this.settings.parts,
-      element("div", { class: "buttons" }, ...Object.values(this.buttons)),
-      element("label", { class: "note" }, this.background, " go on while this tab is in the background"),
-    );
+    this.screen = new Screen();
     this.keeping = element(
       "div",
       { class: "buttons keeping", hidden: true },
@@ -65,19 +60,25 @@ export class TrainingCard {
       button("Download as a run", "quiet", () => this.#guarded(() => this.#download())),
     );
     this.kept = element("p", { class: "note", role: "status" });
-    this.progress = element("div", { hidden: true }, this.bar, this.said, this.verdict, this.keeping, this.kept);
+    this.progress = element("div", { hidden: true }, this.bar, this.verdict, this.keeping, this.kept);
+    this.form = element(
+      "form",
+      { class: "training", autocomplete: "off", onsubmit: (event) => event.preventDefault() },
+      element(
+        "div",
+        { class: "lead" },
+        this.settings.chips,
+        element("div", { class: "buttons" }, this.train, this.again),
+      ),
+      this.settings.ownField,
+      this.failure,
+      this.screen.root,
+      this.progress,
+      this.settings.foot,
+    );
     this.forgetting = button("Forget this training", "quiet forget", () => this.#guarded(() => this.#forget()));
     this.laboratory = new Laboratory(engine);
-    root.replaceChildren(
-      this.title,
-      this.note,
-      this.form,
-      this.failure,
-      this.forgetting,
-      this.progress,
-      this.writing.root,
-      this.laboratory.root,
-    );
+    root.replaceChildren(this.title, this.why, this.form, this.forgetting, this.laboratory.root);
   }
 
   /**
@@ -89,7 +90,7 @@ export class TrainingCard {
     this.forgetting.hidden = !run.trained?.kept;
     this.shown = run;
     if (this.#isOther(run, stages)) this.#offer(baseOf(run, stages), stages);
-    if (run.trained?.kept) this.writing.play(run.texts ?? []);
+    if (run.trained?.kept) this.screen.play(run);
   }
 
   /**
@@ -113,22 +114,26 @@ export class TrainingCard {
   /** @param {Run} run */
   #offer(run, stages) {
     this.#drop();
+    this.screen.clear();
     this.base = run;
     const { training } = run;
     this.root.toggleAttribute("hidden", !training);
     if (!training) return;
     const isOffered = typeof training !== "string";
-    this.title.textContent = `Train ${run.stage} yourself`;
+    this.title.textContent = isFirst() ? FIRST : `Train ${run.stage} yourself`;
     this.form.hidden = !isOffered;
-    this.note.textContent = isOffered ? `${CODE}${other(training.optimizer)}` : `Not in a browser: ${training}.`;
+    this.why.textContent = isOffered ? "" : `Not in a browser: ${training}.`;
     this.laboratory.root.hidden = !isOffered;
     if (typeof training === "string") return;
+    this.note.textContent = `${CODE}${other(training.optimizer)}`;
     this.laboratory.offer(run, stages);
     this.settings.offer(run, training);
+    if (isFirst()) this.#guarded(() => this.screen.playStored());
   }
 
   async #train() {
     if (this.isGoing) return this.#pause();
+    if (this.isOver) return this.#again();
     if (!this.training && !(await this.#begin())) return;
     this.#go();
   }
@@ -161,7 +166,7 @@ export class TrainingCard {
   #go() {
     this.isGoing = true;
     this.isHeld = false;
-    this.buttons.train.textContent = "Pause";
+    this.train.textContent = "Pause";
     this.training.go();
   }
 
@@ -170,15 +175,15 @@ export class TrainingCard {
     if (!this.form.reportValidity()) return false;
     const text = await this.settings.text();
     const chosen = this.settings.chosen();
+    this.screen.stop();
     const training = await this.engine.train(this.base, text, chosen, (progress) => {
       if (this.training === training) this.#advance(progress);
     });
     Object.assign(this, { training, content: text.content, chosen });
-    this.progress.hidden = false;
+    this.progress.hidden = this.again.hidden = false;
     this.keeping.hidden = true;
     this.kept.textContent = "";
     this.verdict.textContent = "";
-    this.writing.play([]);
     await this.begun(training.run);
     return true;
   }
@@ -187,11 +192,10 @@ export class TrainingCard {
     this.training?.pause();
     this.training = null;
     this.saved = 0;
-    this.isGoing = false;
-    this.progress.hidden = true;
-    this.writing.play([]);
+    this.isGoing = this.isOver = false;
+    this.progress.hidden = this.again.hidden = true;
     this.failure.textContent = "";
-    this.buttons.train.textContent = "Train";
+    this.train.textContent = "Train";
   }
 
   /** @param {Progress} progress */
@@ -201,20 +205,21 @@ export class TrainingCard {
     this.bar.value = iteration;
     const left = perSecond ? (run.iterations - iteration) / perSecond : null;
     const parts = [`iteration ${count(iteration)} of ${count(run.iterations)}`];
-    if (perSecond) parts.push(`${count(Number(perSecond.toPrecision(3)))} a second`, `${duration(left)} left`);
+    if (perSecond && !ended)
+      parts.push(`${count(Number(perSecond.toPrecision(3)))} a second`, `${duration(left)} left`);
     if (this.isHeld) parts.push("paused while this tab is in the background");
-    this.said.textContent = parts.join(" · ");
     if (ended) {
       this.isGoing = false;
-      this.buttons.train.textContent = iteration < run.iterations ? "Go on" : "Train";
-      this.buttons.train.disabled = ended === "finished" || ended === "failed";
+      this.again.hidden = this.isOver = ended !== "paused";
+      this.train.textContent = this.isOver ? "Train again" : "Go on";
       this.failure.textContent = failure ?? "";
-    } else this.buttons.train.disabled = false;
+    }
     this.keeping.hidden = !ended || iteration === 0;
     if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
     this.advanced(run, { iteration, estimate, ended });
     if (ended === "finished" && run.documented) tellTrained(run);
-    if (text) this.writing.show(text);
+    if (text || estimate) this.screen.follow(run);
+    this.screen.said.textContent = parts.join(" · ");
   }
 
   async #keep() {

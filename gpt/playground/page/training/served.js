@@ -1,7 +1,7 @@
 /** Trainings with play.py's server: train.py's own, as ordinary runs, whoever has started them. */
 /** @import { Engine, Run, Served } from "../engines/server.js" */
-import { curve } from "../curve.js";
-import { count, element } from "../dom.js";
+import { count, element, isFirst } from "../dom.js";
+import { FIRST, Screen } from "./screen.js";
 import { field, SettingsForm } from "./settings.js";
 
 const SAID = {
@@ -25,50 +25,55 @@ export class ServedTrainings {
     Object.assign(this, { root, engine, finished });
     /** @type {Map<string, Served>} */
     this.known = new Map();
-    this.settings = new SettingsForm();
+    this.followed = ""; // the training on the screen
+    this.stage = element("select", { autocomplete: "off", "aria-label": "Stage" });
+    this.more = element("input", { type: "text", autocomplete: "off", spellcheck: false });
+    this.settings = new SettingsForm(
+      field("More settings, such as model.n_layer=6 schedule=cosine", this.more),
+      element("p", { class: "note" }, "With train.py, on this computer: an ordinary run among your others."),
+    );
     this.settings.makeOptional();
-    this.stage = element("select", { autocomplete: "off" });
-    this.more = element("input", {
-      type: "text",
-      autocomplete: "off",
-      spellcheck: false,
-      placeholder: "model.n_layer=6",
-    });
+    this.screen = new Screen();
     this.failure = element("p", { class: "failure", role: "alert" });
     this.list = element("ul", { class: "trainings", "aria-label": "Trainings" });
+    const train = element("div", { class: "buttons" }, element("button", { class: "primary" }, "Train"));
     const form = element(
       "form",
       { class: "training", autocomplete: "off" },
-      field("Stage", this.stage),
-      ...this.settings.parts,
-      field("More settings, as on the command line", this.more),
+      element("div", { class: "lead" }, this.settings.chips, this.stage, train),
+      this.settings.ownField,
       this.failure,
-      element("div", { class: "buttons" }, element("button", { class: "primary" }, "Train")),
+      this.screen.root,
+      this.settings.foot,
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#guarded(() => this.#begin());
     });
-    const note = element("p", { class: "note" }, "With train.py, on this computer: an ordinary run among your others.");
-    root.replaceChildren(element("h2", {}, "Train a stage yourself"), note, form, this.list);
+    this.title = element("h2");
+    root.replaceChildren(this.title, form, this.list);
     root.removeAttribute("hidden");
     engine.follow((rows) => this.#show(rows));
   }
 
   /**
-   * Offer these stages, and first the one of a run.
-   * @param {Run} run
+   * Offer these stages, and first the one of a run, or v5 if there is no run yet.
+   * @param {Run | null} run
    * @param {string[]} stages
    */
   offer(run, stages) {
-    if (run.translates || run.id === this.run?.id) return;
+    this.title.textContent = isFirst() ? FIRST : "Train a stage yourself";
+    if (!run) this.#guarded(() => this.screen.playStored());
+    if (run?.translates || (run && run.id === this.run?.id)) return;
     this.run = run;
-    this.stage.replaceChildren(...stages.map((name) => element("option", { selected: name === run.stage }, name)));
+    const first = run?.stage ?? "v5";
+    this.stage.replaceChildren(...stages.map((name) => element("option", { selected: name === first }, name)));
   }
 
   async #begin() {
     const text = await this.settings.text();
-    await this.engine.begin(this.stage.value, text, this.settings.chosen(), this.more.value);
+    this.followed = await this.engine.begin(this.stage.value, text, this.settings.chosen(), this.more.value);
+    this.screen.stop();
   }
 
   /** @param {Served[]} rows */
@@ -81,13 +86,16 @@ export class ServedTrainings {
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.change;
     this.list.replaceChildren(...rows.map((row) => this.#item(row)));
     if (focused) this.list.querySelector(`[data-change="${focused}"]`)?.focus();
+    const followed = rows.find(({ state }) => state === "training") ?? this.known.get(this.followed);
+    if (!followed?.curve.length) return;
+    this.screen.follow(followed);
+    this.screen.said.textContent = `${followed.stage}, ${SAID[followed.state]}${far(followed)}`;
   }
 
   /** @param {Served} row */
   #item(row) {
-    const { id, folder, stage, state, iteration, iterations, sample, failure } = row;
+    const { id, folder, state, iteration, iterations, failure } = row;
     const isOn = state === "training" || state === "queued";
-    const far = iterations === null ? "" : `, iteration ${count(iteration)} of ${count(iterations)}`;
     const change = (name, to) =>
       element(
         "button",
@@ -107,13 +115,11 @@ export class ServedTrainings {
     return element(
       "li",
       { "data-state": state },
-      element("p", {}, element("b", {}, folder), ` ${SAID[state]}${whose}${far}`),
+      element("p", {}, element("b", {}, folder), ` ${SAID[state]}${whose}${far(row)}`),
       iterations
         ? element("progress", { value: iteration, max: iterations, "aria-label": `Iterations of ${folder}` })
         : null,
       failure ? element("p", { class: "failure" }, failure) : null,
-      isOn && row.curve.length ? curve(pictured(row), { colour: "var(--a)", width: 360 }) : null,
-      isOn && sample ? element("pre", { class: "sample", "aria-label": `What ${stage} writes` }, sample) : null,
       element("div", { class: "changes" }, ...buttons),
     );
   }
@@ -128,8 +134,7 @@ export class ServedTrainings {
   }
 }
 
-/** What curve.js draws. */
-function pictured({ curve: rows, documented, changed, iterations }) {
-  const trained = { of: "", iteration: 0, text: "", isDocumented: true, beside: [], batches: [], kept: false };
-  return /** @type {Run} */ ({ curve: rows, documented, changed, iterations, trained });
+/** How far a training is. */
+function far({ iteration, iterations }) {
+  return iterations === null ? "" : `, iteration ${count(iteration)} of ${count(iterations)}`;
 }

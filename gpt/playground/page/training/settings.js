@@ -5,19 +5,27 @@ import { element } from "../dom.js";
 import { OwnText, TEXTS } from "./texts.js";
 
 export class SettingsForm {
-  constructor() {
+  /** @param {Node[]} more What else is folded away. */
+  constructor(...more) {
     this.fields = {
       learningRate: number({ min: 1e-6, max: 10, step: "any" }),
       batchSize: number({ min: 1, max: 512, step: 1 }),
       iterations: number({ min: 1, max: 100_000, step: 1 }),
       seed: number({ min: 0, max: 2 ** 32, step: 1 }),
     };
-    const options = Object.entries(TEXTS).map(([value, { label }]) => element("option", { value }, label));
-    this.choice = element(
-      "select",
-      { autocomplete: "off" },
-      ...options,
-      element("option", { value: "own" }, "your own"),
+    this.chosenText = "shakespeare";
+    const chip = (value, label) => {
+      const checked = value === this.chosenText;
+      const input = element("input", { type: "radio", name: "text", value, checked, autocomplete: "off" });
+      input.addEventListener("change", () => this.#choose(value));
+      return element("label", {}, input, element("span", {}, label));
+    };
+    const offered = Object.entries(TEXTS).filter(([, { label }]) => label);
+    this.chips = element(
+      "fieldset",
+      { class: "chips", "aria-label": "Learn from" },
+      ...offered.map(([value, { label }]) => chip(value, label)),
+      chip("own", "your own"),
     );
     const area = element("textarea", {
       rows: 4,
@@ -28,20 +36,25 @@ export class SettingsForm {
     const said = element("p", { class: "note", role: "status" });
     this.own = new OwnText(area, said);
     const clear = button("Clear", "quiet", () => this.own.clear());
-    const ownField = element("div", { class: "own", hidden: true }, area, said, clear);
-    this.choice.addEventListener("change", () => {
-      ownField.hidden = this.choice.value !== "own";
-    });
+    this.ownField = element("div", { class: "own", hidden: true }, area, said, clear);
     const fields = element(
       "div",
       { class: "settings" },
-      field("Text", this.choice),
       field("Learning rate", this.fields.learningRate),
       field("Batch size", this.fields.batchSize),
       field("Iterations", this.fields.iterations),
       field("Seed", this.fields.seed),
     );
-    this.parts = [fields, ownField];
+    const folded = element("details", {}, element("summary", {}, "Settings"), fields, ...more);
+    // A number that cannot be used is shown, though it is folded away: the browser says what is wrong with it.
+    folded.addEventListener("invalid", () => folded.setAttribute("open", ""), { capture: true });
+    this.foot = element("div", { class: "foot" }, folded);
+  }
+
+  #choose(value) {
+    this.chosenText = value;
+    this.ownField.hidden = value !== "own";
+    if (value === "own") this.own.area.focus();
   }
 
   /**
@@ -79,8 +92,7 @@ export class SettingsForm {
 
   /** @returns {Promise<Text>} */
   async text() {
-    const { value } = this.choice;
-    if (value !== "own") return TEXTS[value].load();
+    if (this.chosenText !== "own") return TEXTS[this.chosenText].load();
     return { content: this.own.content, name: "your text", isDocumented: false };
   }
 }

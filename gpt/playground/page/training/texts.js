@@ -4,17 +4,14 @@
 const LARGEST = 20_000_000; // characters
 const SHOWN = 20_000; // of a text of one's own that can be edited
 
-/** @type {Record<string, {label: string, load: () => Promise<Text>}>} */
+/** @type {Record<string, {label?: string, load: () => Promise<Text>}>} Those with a label are offered. */
 export const TEXTS = {
   shakespeare: {
-    label: "tiny Shakespeare",
+    label: "Shakespeare",
     load: async () => ({ ...(await file("shakespeare", "tiny Shakespeare")), isDocumented: true }),
   },
-  names: { label: "names, one a line", load: () => file("names", "names") },
-  abc: {
-    label: "abcabcabc…",
-    load: async () => ({ content: "abc".repeat(2000), name: "abcabc…", isDocumented: false }),
-  },
+  names: { label: "names", load: () => file("names", "names") },
+  abc: { load: async () => ({ content: "abc".repeat(2000), name: "abcabc…", isDocumented: false }) },
 };
 
 /** @returns {Promise<Text>} */

@@ -7,12 +7,14 @@ const SPEED = 0.25; // letters a millisecond
 const SHOWN = 1200; // milliseconds for which a whole text stays while several are played
 
 export class Writing {
-  constructor() {
+  /** @param {() => void} moved Called when another text is shown: that of `iteration`. */
+  constructor(moved) {
+    this.moved = moved;
     this.said = element("figcaption", { class: "note" });
     this.text = element("pre", { class: "sample", tabindex: 0, "aria-label": "What it writes" });
-    this.strip = element("div", { role: "group", "aria-label": "After so many iterations" });
+    this.strip = element("div", { role: "group", "aria-label": "Moments of the training" });
     this.learned = element("p", { class: "note" });
-    this.root = element("figure", { class: "writing", hidden: true }, this.said, this.text, this.strip, this.learned);
+    this.root = element("figure", { class: "writing" }, this.said, this.text, this.strip, this.learned);
     /** @type {Written[]} */
     this.texts = [];
     this.chosen = -1; // by the reader; -1: the newest one
@@ -20,17 +22,26 @@ export class Writing {
   }
 
   /**
-   * Play the texts of a training, one after another, until the reader chooses one or another is shown; without texts,
-   * forget those of the training before. Nothing moves for a reader who wants it so: the last text is there at once.
+   * Forget the texts of another training for those that this one has written already.
+   * @param {Written[]} texts
+   */
+  begin(texts) {
+    this.stop();
+    this.chosen = -1;
+    this.iteration = null;
+    this.texts = texts;
+    this.said.textContent = this.text.textContent = this.learned.textContent = "";
+    this.strip.replaceChildren();
+  }
+
+  /**
+   * Play the texts of a training, one after another, until the reader chooses one or another is shown. Nothing moves for
+   * a reader who wants it so: the last text is there at once.
    * @param {Written[]} texts
    */
   async play(texts) {
-    const playing = {};
-    this.playing = playing;
-    this.chosen = -1;
-    this.texts = texts;
-    this.root.hidden = texts.length === 0;
-    this.text.textContent = "";
+    this.begin(texts);
+    const { playing } = this;
     for (let i = isStill() ? texts.length - 1 : 0; i >= 0 && i < texts.length && this.playing === playing; i++) {
       await this.#write(i);
       await new Promise((resolve) => setTimeout(resolve, SHOWN));
@@ -42,16 +53,20 @@ export class Writing {
    * @param {Written} written
    */
   show(written) {
-    this.playing = {};
+    this.stop();
     this.texts = extended(this.texts, written);
-    this.root.hidden = false;
     if (this.chosen >= this.texts.length - 1) this.chosen = -1;
     if (this.chosen < 0) this.#write(this.texts.length - 1);
     else this.#mark(this.chosen);
   }
 
-  #choose(i) {
+  /** Play no more texts. */
+  stop() {
     this.playing = {};
+  }
+
+  #choose(i) {
+    this.stop();
     this.chosen = i < this.texts.length - 1 ? i : -1;
     this.text.ariaLive = "polite"; // what the reader asks for is read out, and what comes by itself is not
     this.#write(i, true);
@@ -80,7 +95,9 @@ export class Writing {
   }
 
   #mark(shown) {
-    this.said.textContent = `What it writes after ${count(this.texts[shown].iteration)} iterations:`;
+    this.iteration = this.texts[shown].iteration;
+    this.moved();
+    this.said.textContent = `What it writes after ${count(this.iteration)} iterations:`;
     while (this.strip.children.length > this.texts.length) this.strip.lastChild.remove();
     for (const [i, { iteration }] of this.texts.entries()) {
       const onclick = () => this.#choose(i);

@@ -1,0 +1,82 @@
+/** What a training writes, in large letters, beside its losses. */
+/** @import { Drawn } from "../curve.js" */
+/** @import { Written } from "../engines/server.js" */
+import { curve } from "../curve.js";
+import { element } from "../dom.js";
+import { duration } from "./settings.js";
+import { Writing } from "./writing.js";
+
+export const FIRST = "A network learns to write"; // above it, where the page is nothing else
+
+/** @typedef {Drawn & {id: string, texts?: Written[]}} Followed */
+
+const IS_WIDE = matchMedia("(min-width: 40rem)"); // as in training.css
+
+export class Screen {
+  constructor() {
+    /** @type {Followed | null} */
+    this.run = null;
+    this.writing = new Writing(() => this.#draw());
+    this.picture = element("div", { class: "curve" });
+    this.said = element("p", { class: "progress" });
+    const caption = element("p", { class: "note" }, "Loss on new text: lower is better");
+    const losses = element("div", {}, caption, this.picture);
+    this.root = element("div", { class: "screen", hidden: true }, this.writing.root, losses, this.said);
+  }
+
+  /** Play back the training that docs/learning.py has stored, unless another one has begun. */
+  async playStored() {
+    const { stage, seconds, ...run } = await (await fetch("texts/v5.json")).json();
+    if (this.run) return;
+    this.play(run);
+    this.said.textContent = `${stage}, trained in ${duration(seconds)}, played back`;
+  }
+
+  /**
+   * Play back the texts of a training.
+   * @param {Followed} run
+   */
+  play(run) {
+    this.#show(run);
+    this.said.textContent = "";
+    this.writing.play(run.texts ?? []);
+  }
+
+  /** Leave what is shown as it is until a training is followed. */
+  stop() {
+    this.writing.stop();
+    this.said.textContent = "getting ready …";
+  }
+
+  /** Show nothing until another training is played back or followed. */
+  clear() {
+    this.writing.stop();
+    this.run = null;
+    this.root.hidden = true;
+  }
+
+  /**
+   * Show how far a training is, and what it has written last.
+   * @param {Followed} run
+   */
+  follow(run) {
+    if (run.id !== this.run?.id) this.writing.begin(run.texts.slice(0, -1));
+    this.#show(run);
+    const [newest, shown] = [run.texts, this.writing.texts].map((texts) => texts.at(-1));
+    if (newest && (newest.iteration !== shown?.iteration || newest.text !== shown.text)) this.writing.show(newest);
+    else this.#draw();
+  }
+
+  #show(run) {
+    this.run = run;
+    this.root.hidden = false;
+  }
+
+  /** Draw the losses, with a mark unless the text is the newest. */
+  #draw() {
+    const { iteration, texts } = this.writing;
+    const at = iteration === texts.at(-1)?.iteration ? null : iteration;
+    const [width, height] = [Math.max(180, this.picture.clientWidth), IS_WIDE.matches ? 210 : 110];
+    this.picture.replaceChildren(curve(this.run, { colour: "var(--a)", width, height, at }));
+  }
+}
