@@ -19,7 +19,7 @@ from torch import Tensor
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions, as in conf.py
 
-from course_runs import train_stale  # noqa: E402
+from course_runs import corpus, train_stale  # noqa: E402
 from pictures.architectures import numbers, table  # noqa: E402
 from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
 from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
@@ -31,7 +31,8 @@ from pictures.sequences import reversing  # noqa: E402
 from gpt.base.command_schemas import BeamConfig  # noqa: E402
 from gpt.base.ladder import SMALL  # noqa: E402
 from gpt.data.corpus import PairCorpus  # noqa: E402
-from gpt.models import v4_blocks, v5_residual  # noqa: E402
+from gpt.models import block_size_of, v4_blocks, v5_residual  # noqa: E402
+from gpt.models.ablations import v4  # noqa: E402
 from gpt.playground import looking  # noqa: E402
 from gpt.runs.weights import leading_to  # noqa: E402
 from gpt.session.trained import TrainedRun, load_run  # noqa: E402
@@ -136,7 +137,17 @@ def _temperature(run: TrainedRun) -> list[str]:
 def _truncation(run: TrainedRun) -> list[str]:
     p = logits(run, PROMPT).softmax(-1).sort(descending=True).values
     kept = int((p.cumsum(0) - p < 0.9).sum())
-    return [f"the likeliest five, {_percent(p[:5].sum())} of the probability", f"the likeliest {_word(kept)}"]
+    windows = run.tokenizer.encode(corpus().val)[:40_000].view(-1, block_size_of(run.model))
+    with torch.no_grad():
+        p_all = run.model(windows)[:, -1].softmax(-1).sort(descending=True).values  # (N, V)
+    rare = p_all < 0.01
+    return [
+        f"the likeliest five, {_percent(p[:5].sum())} of the probability",
+        f"the likeliest {_word(kept)}",
+        f"{rare.sum(-1).float().mean():.0f} of the 65 characters have less than 1% each, and together "
+        f"{_percent((p_all * rare).sum(-1).mean())}",
+        f"outside the likeliest five have {_percent(1 - p_all[:, :5].sum(-1).mean())}",
+    ]
 
 
 def _word(n: int) -> str:
@@ -186,7 +197,12 @@ def _gradient_depth() -> list[str]:
         for (n, shallow), (m, deep) in pairwise(zip(depths, without, strict=True))
     ]  # fmt: skip
     shallow, deep = (mean_stream_gradients(v5_residual.GPT, n)[1][0] for n in (1, 16))
-    return [f"by {min(factors):.1f} to {max(factors):.1f}", f"grows by a factor of {deep / shallow:.0f}"]
+    scaled = [mean_stream_gradients(v4.WithScaledInit, n)[1][0] for n in depths]
+    return [
+        f"by {min(factors):.1f} to {max(factors):.1f}",
+        f"between {min(scaled):.2f} and {max(scaled):.2f}",
+        f"grows by a factor of {deep / shallow:.0f}",
+    ]
 
 
 def _residual() -> list[str]:
@@ -195,7 +211,8 @@ def _residual() -> list[str]:
         activations, gradients = mean_stream_gradients(stage, 12)
         phrases.append(f"from {activations[0]:.2f} to {activations[-1]:.2f}")
         phrases.append(f"from {gradients[-1]:.2g} to {gradients[0]:.2g}".replace("e-0", "e-"))
-    return phrases
+    activations, _ = mean_stream_gradients(v4.WithResiduals, 12)
+    return [*phrases, f"from {activations[0]:.2f} to {activations[-1]:.0f}"]
 
 
 def _layer_norm(run: TrainedRun) -> list[str]:
@@ -266,7 +283,7 @@ def of_architectures() -> dict[str, list[str]]:
             f"{slower['gru']:.0f}",
         ],
         "parts": [
-            f"three parts are worth {worse[3]:.2f} to {worse[-1]:.2f}",
+            f"attention itself is worth {worse[-1]:.2f}, three parts {worse[3]:.2f} to {worse[-2]:.2f}",
             f"the other three {worse[0]:.3f} to {worse[2]:.3f}",
         ],
         "equal-parameters": [

@@ -13,9 +13,9 @@ REFERENCE = Path(__file__).parents[1] / "lab" / "architectures.md"
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
-def table(after: str) -> tuple[list[str], dict[str, list[str]]]:
-    """The first table of the page after this text: its columns, and the cells of each row by its first one."""
-    lines = REFERENCE.read_text(encoding="utf-8").partition(after)[2].splitlines()
+def table(after: str, page: Path = REFERENCE) -> tuple[list[str], dict[str, list[str]]]:
+    """The first table of a page after this text: its columns, and the cells of each row by its first one."""
+    lines = page.read_text(encoding="utf-8").partition(after)[2].splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("|"))
     end = next((i for i, line in enumerate(lines) if i > start and not line.startswith("|")), len(lines))
     (_, *columns), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end])
@@ -61,7 +61,7 @@ def parts() -> Figure:
         axes.barh(y, numbers(worse)[0], color="C0", alpha=0.35)
         axes.plot(seeds, [y] * len(seeds), "o", color="C0", markersize=4)
     axes.set_yticks(range(len(missing)), [re.split("[:,]", part)[0] for part, *_ in missing])
-    axes.set(xlabel="by how much the loss rises (dots: seeds)", xlim=(0, 0.11))
+    axes.set(xlabel="by how much the loss rises (dots: seeds)", xlim=(0, 0.5))
     return fig
 
 

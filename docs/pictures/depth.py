@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.models import v4_blocks, v5_residual
+from gpt.models.ablations import v4
 from gpt.session.trained import TrainedRun
 from pictures.theme import figure, tokenizer_of
 
@@ -22,7 +23,11 @@ def gradient_over_depth() -> Figure:
     fig = figure(3.2)
     axes = fig.subplots()
     depths = (1, 2, 3, 4, 6, 8, 12, 16)
-    for name, stage in (("v4, without residuals", v4_blocks.GPT), ("v5, with residuals", v5_residual.GPT)):
+    for name, stage in (
+        ("v4, without residuals", v4_blocks.GPT),
+        ("v5, with residuals", v5_residual.GPT),
+        ("v4, other first weights", v4.WithScaledInit),
+    ):
         axes.plot(depths, [mean_stream_gradients(stage, n)[1][0] for n in depths], ".-", label=name)
     axes.set(yscale="log", xlabel="blocks", ylabel="norm of the gradient at the embedding", xticks=depths)
     axes.minorticks_off()

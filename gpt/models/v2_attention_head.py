@@ -36,7 +36,7 @@ class Head(nn.Module):
         """x: (B, T, C) -> (B, T, D)."""
         T = x.shape[1]
         q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, D) each
-        # Dividing by sqrt(D) keeps the variance of the scores near 1, so softmax does not start out one-hot.
+        # Dividing by sqrt(D) keeps the variance of the scores from growing with D, and softmax from starting one-hot.
         scores = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, T, T)
         future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(diagonal=1)  # the key comes after the query
         scores = scores.masked_fill(future, float("-inf"))

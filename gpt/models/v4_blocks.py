@@ -1,6 +1,6 @@
 """v4: attention and feed-forward as a block, and several blocks stacked.
 
-On its own, the depth makes training harder: the gradient must pass through every layer. v5 and v6 fix that.
+On its own, the depth makes the loss worse, and `experiment=first_weights` tests why. v5 fixes that.
 """
 
 from torch import Tensor, nn

@@ -54,19 +54,19 @@ def test_a_twin_of_v6_is_v6_where_the_part_is_zero_or_has_one_head_with_its_para
 
 
 @torch.no_grad()
-def test_the_plus_signs_of_v5_in_v3_and_v4_and_scaled_first_weights_that_are_drawn_as_the_page_is_told() -> None:
-    full, direct = build("v3"), build("v3_with_direct_path")
-    x = full.embedding(IDX)
-    torch.testing.assert_close(direct(IDX), full.lm_head(x + full.attention(x)))
-    full, residual = build("v4"), build("v4_with_residuals", seed=1)
-    full.load_state_dict(residual.state_dict())
-    x = full.embedding(IDX)
-    for block in full.blocks:
-        x = x + block.attention(x)
-        x = x + block.feed_forward(x)
-    torch.testing.assert_close(residual(IDX), full.lm_head(x))
-    scaled = build("v4_with_scaled_init")
-    x = torch.randn(1000, 32)
+def test_v3_and_v4_with_plus_signs_add_what_their_branches_write() -> None:
+    for stage, name in (("v3", "v3_with_direct_path"), ("v4", "v4_with_residuals")):
+        plain, model = build(stage), build(name, seed=1)
+        plain.load_state_dict(model.state_dict())
+        x = plain.embedding(IDX)
+        for block in getattr(plain, "blocks", [plain]):
+            for branch in ("attention", "feed_forward")[: 1 if stage == "v3" else 2]:
+                x = x + getattr(block, branch)(x)
+        torch.testing.assert_close(model(IDX), plain.lm_head(x))
+
+
+def test_scaled_first_weights_keep_the_scale_and_are_drawn_so_in_the_page() -> None:
+    scaled, x = build("v4_with_scaled_init"), torch.randn(1000, 32)
     for block in scaled.blocks:
         assert block.attention.qkv(x).std().item() == pytest.approx(1, abs=0.1)
         assert block.feed_forward(x).square().mean().item() == pytest.approx(1, abs=0.2)

@@ -1,4 +1,4 @@
-"""v5 and v6 without their residual connections, for comparison: `experiment=depth_without_residuals`.
+"""v5 and v6 without their residual connections, for comparison: `experiment=v6_parts`.
 
 Both keep the projections and the wider feed-forward layer that v5 adds to v4 along with the connections.
 """
