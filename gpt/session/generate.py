@@ -1,7 +1,9 @@
 """Print text from a trained run: python generate.py prompt="ROMEO:". See python generate.py --help."""
 
+import contextlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ def main(config: GenerateConfig, request: Request) -> None:
     from gpt.data.corpus import Text
     from gpt.data.sources import read_text
     from gpt.session.trained import load_run
+    from gpt.tasks import Continuation
 
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
@@ -29,6 +32,8 @@ def main(config: GenerateConfig, request: Request) -> None:
     prompt = config.prompt
     if config.prompt_file is not None:
         prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
+    elif prompt is None and isinstance(trained.task, Continuation):
+        prompt = _piped()
     corpus = trained.corpus({}) if config.recited else None
     pieces = trained.task.respond(trained.model, prompt, config)
     title = f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
@@ -85,6 +90,16 @@ def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
     print(printable(f"written: {path}"), file=sys.stderr)
+
+
+def _piped() -> str | None:
+    """The text of standard input without its last newline, if that is a pipe or a file and not empty."""
+    with contextlib.suppress(OSError, ValueError):  # there is none
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISREG(mode):
+            print("reading the prompt from standard input", file=sys.stderr, flush=True)  # which may not have ended
+            return sys.stdin.buffer.read().decode(errors="surrogateescape").removesuffix("\n") or None
+    return None
 
 
 def _recited(samples: list[str], text: str) -> str:
