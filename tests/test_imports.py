@@ -20,9 +20,10 @@ FLOORS = (
     ("gpt.exporting",),
     ("gpt.session",),
     ("gpt.watching", "gpt.reports"),
+    ("gpt.cli",),
     ("gpt.runs",),
     ("gpt.tasks", "gpt.training", "gpt.inspection"),
-    ("gpt.data", "gpt.models", "gpt.cli"),
+    ("gpt.data", "gpt.models"),
     ("gpt.base",),
 )
 MODELS_MAY = ("gpt.base.choices", "gpt.base.errors", "gpt.models")

@@ -10,13 +10,14 @@ from gpt.base.record import MetricName
 from gpt.base.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
 
 _TEXT = replace(LITERAL, escapes=True)
+_RUN, _RUNS = replace(LITERAL, of_run="one"), replace(LITERAL, of_run="several")
 
 
 class RunConfig(Schema):
     """Which run a command is about."""
 
-    run: Annotated[PathName | None, LITERAL]
-    runs: Annotated[PathName, LITERAL]
+    run: Annotated[PathName | None, _RUN]
+    runs: Annotated[PathName, _RUNS]
     stage: StageName | None
     weights: Weights
 
@@ -143,7 +144,7 @@ class PlayConfig(RunConfig):
 class SelectionConfig(Schema):
     """Which runs a command is about."""
 
-    runs: Annotated[PathName, LITERAL]
+    runs: Annotated[PathName, _RUNS]
     stage: Annotated[list[StageName], LIST, LITERAL]
     tags: Annotated[list[Label], LIST, LITERAL]
 
@@ -157,23 +158,23 @@ class RunsConfig(SelectionConfig):
 
 
 class CleanConfig(SelectionConfig):
-    """conf/clean.yaml: removing the runs that have not finished."""
+    """conf/clean.yaml and conf/rm.yaml: removing runs."""
 
     since: Duration | None
     yes: bool
 
 
 class TagConfig(Schema):
-    """conf/tag.yaml and conf/untag.yaml: giving tags to runs, and taking them."""
+    """conf/tag.yaml: giving tags to runs, and taking them."""
 
-    runs: Annotated[PathName, LITERAL]
+    runs: Annotated[PathName, _RUNS]
     tags: Annotated[list[Label], LIST, LITERAL, Field(min_length=1)]
 
 
 class NameConfig(Schema):
     """conf/name.yaml: giving a run another name."""
 
-    run: Annotated[PathName, LITERAL]
+    run: Annotated[PathName, _RUN]
     name: Annotated[Label, LITERAL]
 
 

@@ -28,7 +28,7 @@ def _managing(function: str, schema: str, words: tuple[str, ...], purpose: str) 
 
 
 COMMANDS = {
-    "train": Command("gpt.session.train", "gpt.base.schema.TrainConfig", ("model",),
+    "train": Command("gpt.session.train", "gpt.base.schema.TrainConfig", ("model", "data.path"),
                      "train a stage of the ladder, or sweep over several: model=v5"),
     "generate": Command("gpt.session.generate", "GenerateConfig", ("model", "run", "prompt"),
                         'print text from a trained run: prompt="ROMEO:"'),
@@ -36,14 +36,14 @@ COMMANDS = {
                         "measure a run on held-out data or on a text"),
     "compare": Command("gpt.session.compare", "CompareConfig", ("model", "runs"),
                        "compare runs with the documented losses and with each other"),
-    "search": Command("gpt.searching.command", "StudyConfig", ("model",), "search for hyperparameters"),
+    "search": Command("gpt.searching.command", "StudyConfig", ("model", "data.path"), "search for hyperparameters"),
     "export": Command("gpt.exporting.command", "ExportConfig", ("model", "run", "format"),
                       "export a run for other programs: format=onnx"),
     "play": Command("gpt.playground.command", "PlayConfig", ("model", "run", "runs"),
                     "open a page about the runs in the browser"),
     "runs": _managing("runs", "RunsConfig", ("model", "runs"), "list the runs, the newest first: since=7d"),
-    "tag": _managing("tag", "TagConfig", ("runs", "tags"), "give tags to runs: RUN_FOLDER golden"),
-    "untag": _managing("untag", "TagConfig", ("runs", "tags"), "take tags from runs: RUN_FOLDER golden"),
-    "name": _managing("name", "NameConfig", ("run", "name"), "give a run another name: RUN_FOLDER best_v5"),
-    "clean": _managing("clean", "CleanConfig", ("model", "runs"), "remove the runs that have not finished"),
+    "tag": _managing("tag", "TagConfig", ("runs", "tags"), "give tags to runs, and take them: RUN golden -wide"),
+    "name": _managing("name", "NameConfig", ("run", "name"), "give a run another name: RUN best_v5"),
+    "rm": _managing("rm", "CleanConfig", ("runs",), "remove runs: RUN RUN"),
+    "clean": _managing("clean", "CleanConfig", ("model", "runs"), "remove the runs that did not finish"),
 }  # fmt: skip

@@ -153,6 +153,11 @@ def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
     return tuple(key for key, declared in _declared(schema).items() if declared.escapes)
 
 
+def runs_of(schema: type[BaseModel], name: str) -> Literal["", "one", "several"]:
+    """Whether the value of a key is one run or several runs, as a user calls them."""
+    return _declared(schema).get(name, _UNKNOWN).of_run
+
+
 def takes_list(schema: type[BaseModel], name: str) -> bool:
     """Whether a list in the value of a literal key is one, rather than text."""
     keys = _declared(schema)

@@ -16,6 +16,7 @@ class Destination:
     folder: Path | None = None  # instead of one in `parent`, if the user has given one
     sweep: Path | None = None  # the folder of the sweep that it is a job of
     swept: tuple[str, ...] = ()  # the keys that differ between the jobs of that sweep
+    changed: tuple[str, ...] | None = None  # the keys that resume=SWEEP changes in its runs; None: it is not that
 
     def of(self, config: TrainConfig) -> Path:
         """The folder of a new run of this configuration, unless it is taken."""

@@ -64,6 +64,7 @@ class Key:
     is_said: bool = True  # with the corpus, if its value is not the usual one
     # On the command line:
     literal: bool = False  # Hydra's grammar does not apply to its value
+    of_run: Literal["", "one", "several"] = ""  # it takes runs, which gpt/runs/naming.py finds by their names
     escapes: bool = False  # \n, \t, \r and \\ in its value stand for these characters
     listed: bool = False  # [a,b] without quotes around it is a list of texts, though it is literal
     package: str = ""  # of a group: where its choices are defined, as of their Registry
@@ -103,7 +104,8 @@ _SECONDS = replace(_EPOCHS, same=False)
 LITERAL = Key(same=True, literal=True)
 LIST = BeforeValidator(listed_text)
 _FOLDER = replace(_ASIDE, resumable=False, of_folder=True, is_path=True)
-_RESUME = replace(_FOLDER, compared=True, literal=True)  # what it names has settings of its own
+_INIT = Key(same=False, resumable=False, changes_targets=True, is_path=True, literal=True, of_run="one")
+_RESUME = replace(_FOLDER, compared=True, literal=True, of_run="one")  # what it names has settings of its own
 # Groups of files that set keys, for new runs alone.
 SETTING_FILES = dict.fromkeys(("experiment", "debug"), Key(same=False, resumable=False, changes_targets=True))
 _PATH = Key(same=True, is_path=True, literal=True, names_corpus=True, in_digest=True)
@@ -225,7 +227,7 @@ class TrainConfig(Schema):
     documented: Annotated[Documented, replace(_STATED, inherited=True)]
     overfit: Annotated[NonNegative | None, Key(same=False, resumable=False)]
     target: Annotated[NonNegative | None, _ASIDE]
-    init: Annotated[PathName | None, Key(same=False, resumable=False, changes_targets=True, is_path=True, literal=True)]
+    init: Annotated[PathName | None, _INIT]
     name: Annotated[Label | None, replace(_ASIDE, is_label=True)]
     tags: Annotated[list[Label], LIST, replace(_ASIDE, is_label=True, literal=True)]
     seed: Annotated[Seed, Key(same=True, resumable=False, on_page=True)]

@@ -21,6 +21,7 @@ from gpt.base.typed import as_typed, expanded, is_file
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
 from gpt.cli.synonyms import by_name, meaning
+from gpt.runs import naming
 
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
 _LONGEST = 60  # characters of a word that are shown
@@ -92,10 +93,6 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
     """
     values, said = keys_for_users(config_name), repr(word if len(word) <= _LONGEST else f"{word[:_LONGEST]}...")
     if config_name in ("train", "search"):
-        if is_file(word):
-            return (
-                f"for a file of text, type data=text data.path={shlex.quote(word)}; for one of settings, call it .yaml"
-            )
         named = {**{group: choices_of(group) for group in groups("train")}, **named}
     if inside := [key for key in values if key == word or key.startswith(f"{word}.")]:
         return f"{word} needs a value, as in {_example(inside[0], values)}, without spaces around the sign"
@@ -105,9 +102,15 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
         likely = [f"--{word}"]
     elif "resume" in values and is_file(f"{word}/config.yaml"):
         likely = [f"resume={shlex.quote(word)}", f"{shlex.quote(f'{word}/config.yaml')} to repeat that run"]
+    elif "resume" in values and naming.find(word):
+        likely = [f"resume={word}", f"init={word}"]
     elif not likely and (key := _meant(word, values)):
         likely = [key if "=" in key else _example(key, values)]
-    likely = likely or [f"{key}={shlex.quote(word)}" for key, names in named.items() if not names]
+    if not likely and "data.path" in named and Path(word).suffix:
+        return f"there is no file {said}"
+    likely = likely or [f"{key}={shlex.quote(word)}" for key, names in named.items() if not names and "." not in key]
+    if not likely and (names := named.get("runs")):
+        return f"no run is called {said}: there are {', '.join(names)}"
     if not likely:
         return f"cannot read {said} as key=value; model can be {_ladder(named['model'])}"
     return f"cannot read {said} as key=value; did you mean {' or '.join(likely)}?"
@@ -137,9 +140,9 @@ def _meant(word: str, keys: Collection[str]) -> str | None:
 
 def _no_such_choice(group: str, name: str, options: Collection[str]) -> str:
     """The error line for a name that is not one of a group's choices."""
-    if group.startswith("data/") or (group == "data" and Path(expanded(name)).suffix == ".txt"):
+    if group.startswith("data/") or (group == "data" and Path(expanded(name)).suffix):
         path = f"{group}/{name}".removeprefix("data/")
-        return f"data= takes the name of a corpus; for a file, type data=text data.path={shlex.quote(path)}"
+        return f"there is no file {path}: data= takes a file or folder of text, or the name of a corpus"
     known = {*options, *(choices_of(group) if (CONF / group).is_dir() else [])}
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     meant = f"did you mean {group}={near[0]}? " if near else ""

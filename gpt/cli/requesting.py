@@ -51,7 +51,7 @@ def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequ
         sweep, subdir = Path(expanded(settings.sweep.dir)), settings.sweep.subdir
         destination = Destination(
             Path(getattr(config, "runs", ".")), sweep, f"{settings.job.num:03d}_",
-            None if subdir == "." else sweep / subdir, sweep, sweeps.swept_keys(),
+            None if subdir == "." else sweep / subdir, sweep, sweeps.swept_keys(), sweeps.changed_keys(),
         )  # fmt: skip
         return replace(request, destination=destination)
     return request
@@ -89,7 +89,7 @@ def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = No
     """The same from Python, even if something else uses Hydra in this process; `values` by the last part of a key."""
     typed, values = bare_words.keyed(overrides, "train", TrainConfig, has_escapes=False), values or {}
     typed += [f"{name}={as_typed(value)}" for name, value in values.items()]
-    typed = bare_words.with_full_keys(typed, "train", TrainConfig)
+    typed = bare_words.interpreted(typed, "train", TrainConfig)
     with own_configuration():
         config, request = of_overrides(typed, has_escapes=False)
     said = [*map(repr, overrides), *(f"{name}={value!r}" for name, value in values.items())]

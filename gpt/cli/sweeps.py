@@ -18,15 +18,20 @@ from gpt.base import stopping
 from gpt.base.console import command
 from gpt.base.errors import UserError, printable
 from gpt.base.files import own_file, parsing, read_text_file
+from gpt.base.schema import TrainConfig
 from gpt.base.typed import expanded, unquoted
+from gpt.cli.arguments import divided_options
+from gpt.cli.bare_words import keyed
 from gpt.cli.composing import parsed, sweeper_params
 from gpt.cli.explanations import explain_composition
+from gpt.runs import naming
 
 # In the environment, which worker processes inherit.
 _JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
+_CHANGED = "GPT_SWEEP_CHANGED"
 _JSON = "GPT_SWEEP_JSON"
 _LAUNCHERS = ("joblib", "submitit", "ray")
-_COMMAND = "multirun.yaml"  # where Hydra records the sweep
+_COMMAND = naming.SWEEP  # where Hydra records the sweep
 _OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
 _BEGINNING = b"hydra:\n  run:\n    dir:"  # of that file
 _created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
@@ -108,20 +113,23 @@ def _listed(override: Override) -> str:
 
 
 def continued(words: list[str]) -> list[str]:
-    """The command line of a sweep that `resume=FOLDER` continues, from the record in its folder; others as they are.
+    """The command line of a sweep that `resume=SWEEP` continues, from the record in its folder; others as they are.
 
     Of the record, only what a user types for a run and the choice of a launcher is taken: the folder may be anyone's.
     """
     named = [word for word in words if word.startswith("resume=")]
-    folder = Path(expanded(unquoted(named[0].partition("=")[2]))) if named else None
+    typed = unquoted(named[0].partition("=")[2]) if named else "auto"
+    folder = next(iter([Path(expanded(typed))] if naming.is_path(typed) else naming.find(typed)), None)
     if folder is None or not (folder / _COMMAND).is_file():
         return words
     with parsing(folder / _COMMAND):
         overrides = yaml.safe_load(read_text_file(folder / _COMMAND))["hydra"]["overrides"]
         task = [word for word in map(str, overrides["task"]) if not word.lstrip("+~").startswith(("hydra", "resume="))]
         hydras = [word for word in map(str, overrides["hydra"]) if _OF_LAUNCHERS.fullmatch(word)]
-    others = [word for word in words if word not in named]
-    return ["-m", *task, *hydras, *others, "resume=auto", f"hydra.sweep.dir={folder}"]
+    options, others = divided_options([word for word in words if word not in named])
+    others = keyed(others, "train", TrainConfig, is_sweep=True)
+    os.environ[_CHANGED] = " ".join(word.partition("=")[0].lstrip("+~") for word in others)
+    return ["-m", *options, *task, *hydras, *others, "resume=auto", f"hydra.sweep.dir={folder}"]
 
 
 def _check_record(path: Path) -> None:
@@ -173,6 +181,11 @@ def is_json() -> bool:
 def swept_keys() -> tuple[str, ...]:
     """The keys known to differ between the jobs of this sweep."""
     return tuple(os.environ.get(_KEYS, "").split())
+
+
+def changed_keys() -> tuple[str, ...] | None:
+    """The keys that were typed beside `resume=SWEEP`; None if this sweep was not continued so."""
+    return tuple(os.environ[_CHANGED].split()) if _CHANGED in os.environ else None
 
 
 def logs() -> str | None:

@@ -12,6 +12,7 @@ def main(config: PlayConfig, request: Request) -> None:
     from gpt.base.errors import printable, requiring
     from gpt.playground.catalogue import Catalogue
     from gpt.runs.finding import chosen_run, finished_runs, roots
+    from gpt.runs.naming import RUNS
     from gpt.runs.weights import existing_weights, selected
 
     del request
@@ -37,5 +38,6 @@ def main(config: PlayConfig, request: Request) -> None:
         # Report a run that cannot be shown here rather than on the page.
         _ = chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
-    trainings = Trainings(folders[0], Path(config.data["dir"]))
+    place = next((folder for folder in folders if not (folder / "config.yaml").is_file()), Path(RUNS))
+    trainings = Trainings(place, Path(config.data["dir"]))
     serve(catalogue, trainings, host=config.host, port=config.port, names=config.names, opens=config.open)

@@ -94,21 +94,23 @@ def started_runs(
             with skipping_damaged():
                 if not (stages or tags) or _is_asked_for(run.config(), stages, tags):
                     found.append(run)
-    return sorted(found, key=_last_started, reverse=True)
+    return sorted(found, key=last_started, reverse=True)
 
 
 def _is_asked_for(run: Summary | TrainConfig, stages: Collection[str], tags: Collection[str]) -> bool:
     return (not stages or run.stage in stages) and set(tags) <= set(run.tags)
 
 
-def has_same_config(run: RunFolder, config: TrainConfig, compared: Collection[str] = ()) -> bool:
+def has_same_config(
+    run: RunFolder, config: TrainConfig, compared: Collection[str] = (), ignored: Collection[str] = ()
+) -> bool:
     """Whether a run has this configuration; a damaged one does not, with a warning.
 
-    The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype. A key that
-    is newer than the run has its default there.
+    The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype, and the
+    other `ignored` ones need not. A key that is newer than the run has its default there.
     """
     with skipping_damaged():
-        one, other = _identity(run.config(), compared), _identity(config, compared)
+        one, other = _identity(run.config(), compared, ignored), _identity(config, compared, ignored)
         keys = (one.keys() | other.keys()) - {f"training.{key}" for key in config.training.undecided}
         return all(one.get(key) == other.get(key) for key in keys)
     return False
@@ -127,7 +129,7 @@ def _folders_with(name: str, root: Path) -> Iterator[Path]:
                     waiting.append(entry.path)
 
 
-def _last_started(run: RunFolder) -> tuple[float, str]:
+def last_started(run: RunFolder) -> tuple[float, str]:
     """A sort key for when the run was last started or resumed; within the same second, by name."""
     try:
         commands = run.commands()
@@ -136,8 +138,9 @@ def _last_started(run: RunFolder) -> tuple[float, str]:
     return (commands[-1].started.timestamp() if commands else 0.0, str(run.path))
 
 
-def _identity(config: TrainConfig, compared: Collection[str]) -> dict[str, Any]:
+def _identity(config: TrainConfig, compared: Collection[str], ignored: Collection[str]) -> dict[str, Any]:
     def counts(key: str) -> bool:
-        return declared(key).matched or not {key, key.partition(".")[0]}.isdisjoint(compared)
+        names = {key, key.partition(".")[0]}
+        return not names.isdisjoint(compared) or (declared(key).matched and names.isdisjoint(ignored))
 
     return {key: value for key, value in flat(completed(config.content())).items() if counts(key)}

@@ -1,8 +1,9 @@
-"""Runs as things: `python -m gpt runs` lists them; tag, untag and name label them, clean removes unfinished ones."""
+"""Runs as things: `python -m gpt runs` lists them; tag and name label them, rm and clean remove them."""
 
 import json
 import logging
 import sys
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,14 @@ def runs(config: RunsConfig, request: Request) -> None:
 
 
 def tag(config: TagConfig, request: Request) -> None:
-    """Give tags to runs."""
+    """Give tags to runs, and take those that have a minus sign."""
     del request
-    for run in map(RunFolder, roots(config.runs)):
-        _label(run, tags=list(dict.fromkeys([*run.config().tags, *config.tags])))
-
-
-def untag(config: TagConfig, request: Request) -> None:
-    """Take tags from runs."""
-    del request
-    for run in map(RunFolder, roots(config.runs)):
-        _label(run, tags=[tag for tag in run.config().tags if tag not in config.tags])
+    taken = {tag.removeprefix("-") for tag in config.tags if tag.startswith("-")}
+    if not (runs := _started(config.runs)):
+        raise RequestError(f"there is no run in {config.runs}")
+    for run in runs:
+        tags = dict.fromkeys([*run.config().tags, *(tag for tag in config.tags if not tag.startswith("-"))])
+        _label(run, tags=[tag for tag in tags if tag not in taken])
 
 
 def name(config: NameConfig, request: Request) -> None:
@@ -57,10 +55,23 @@ def name(config: NameConfig, request: Request) -> None:
     _label(RunFolder(Path(config.run)), name=config.name)
 
 
-def clean(config: CleanConfig, request: Request) -> None:
-    """List the runs that have not finished, ask, and remove those whose state is still the same."""
+def rm(config: CleanConfig, request: Request) -> None:
+    """List these runs, finished or not, ask, and remove them."""
     del request
-    lines = [line for line in _lines(config) if line.state.name not in ("finished", "training")]
+    _remove(_lines(config), config)
+
+
+def clean(config: CleanConfig, request: Request) -> None:
+    """List the runs that ended without finishing, ask, and remove them; those that were paused are to go on."""
+    del request
+    lines = _lines(config)
+    if paused := [line for line in lines if line.state.name == "paused"]:
+        print(f"paused, and kept: {len(paused)} ({command('rm')} removes runs by name)")
+    _remove([line for line in lines if line.state.name not in ("finished", "training", "paused")], config)
+
+
+def _remove(lines: list[Line], config: CleanConfig) -> None:
+    """List the runs, ask, and remove those whose state is still the same."""
     if not lines:
         print(printable(f"nothing to remove in {config.runs}"))
         return
@@ -90,15 +101,20 @@ def clean(config: CleanConfig, request: Request) -> None:
 def _lines(config: RunsConfig | CleanConfig) -> list[Line]:
     """The runs that are asked for, the newest first."""
     oldest = None if config.since is None else now() - timedelta(seconds=seconds_of(config.since))
-    folders, lines = roots(config.runs), []
-    for folder in folders:
-        if not folder.is_dir():
-            raise RequestError(f"there is no folder {folder}")
-    for run in started_runs(*folders, stages=config.stage, tags=config.tags):
+    lines = []
+    for run in _started(config.runs, config.stage, config.tags):
         with skipping_damaged():
             if (line := Line.of(run)) and (oldest is None or line.when >= oldest):
                 lines.append(line)
     return sorted(lines, key=lambda line: line.when, reverse=True)
+
+
+def _started(runs: str, stages: Collection[str] = (), tags: Collection[str] = ()) -> list[RunFolder]:
+    """The runs that are asked for. Raises RequestError if a folder is missing."""
+    for folder in (folders := roots(runs)):
+        if not folder.is_dir():
+            raise RequestError(f"there is no folder {folder}")
+    return started_runs(*folders, stages=stages, tags=tags)
 
 
 def _label(run: RunFolder, **changed: Any) -> None:

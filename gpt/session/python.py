@@ -65,6 +65,8 @@ def load(
 ) -> "TrainedRun":
     """Open the run in the folder `path`, or the newest finished run below `runs`, of any stage or of one.
 
+    `path` may be what a run is called: its name, "last", "best", a stage, or the name of a sweep or a search.
+
     `weights` may be the iteration of a snapshot. `module` is the module that the run trained instead of a stage: the
     weights are loaded into it.
 
@@ -72,12 +74,14 @@ def load(
     """
     from gpt.base.command_schemas import GenerateConfig
     from gpt.base.keys import checked_values
+    from gpt.runs.naming import called
     from gpt.session.trained import load_run
 
     with _documented_errors(), _usual_modes():
         given = {"run": None if path is None else str(path), "runs": str(runs)}
         checked = checked_values(GenerateConfig, given | {"stage": stage, "weights": weights, "device": device})
-        return load_run(checked.pop("run"), **checked, module=module)
+        run = checked.pop("run")
+        return load_run(run and called(run, checked["runs"], one=True)[0], **checked, module=module)
 
 
 def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -> "ComparisonReport":

@@ -18,6 +18,8 @@ import gpt
 from gpt.base import console
 from gpt.base.commands import COMMANDS
 from gpt.base.keys import flat
+from gpt.base.schema import TrainConfig
+from gpt.cli.bare_words import keyed
 from gpt.cli.composing import composed, is_for_users, own_configuration
 from gpt.cli.help import meanings
 from gpt.cli.requesting import of_python
@@ -46,7 +48,7 @@ PLAIN = [
     ("train.py model=norm --config own.yaml", "adds", "pre-LayerNorm"), ("train.py config=own.yaml", "seed", 7),
     ("train.py seed=2 v5", "stage", "v5"),
     ("generate.py 5", "prompt", "5"), ("generate.py '-- Yes'", "prompt", "-- Yes"),
-    ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"a b\"'", "run", "a b"),
+    ("generate.py run= 'my runs/a run'", "run", "my runs/a run"), ("generate.py 'run=\"./a b\"'", "run", "./a b"),
     ("generate.py 'my runs/a run'", "run", "my runs/a run"), ("evaluate.py text.txt", "text", "text.txt"),
     ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("export.py onnx", "format", "onnx"),
     ("search.py n_trials=1e1", "n_trials", 10), ("train.py name=1e-3", "name", "1e-3"),
@@ -57,6 +59,14 @@ PLAIN = [
     ("gpt/__main__.py tag tags golden", "runs", "tags"), ("compare.py stage", "runs", "stage"),
     ("train.py logger=null experiment=null debug=null metrics=null v5", "metrics", {}),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", ["train.py text.txt", "train.py data=text.txt", "train.py data=text.txt v1 -m"])
+def test_a_file_of_text_is_a_corpus(typed: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    words = typed.split()[1:]
+    found = keyed([word for word in words if word != "-m"], "train", TrainConfig, is_sweep="-m" in words)
+    assert {"data=text", "data.path=text.txt"} == {word for word in found if word.startswith("data")}
 
 
 @pytest.mark.parametrize(("typed", "key", "value"), PLAIN, ids=[typed for typed, *_ in PLAIN])
@@ -71,7 +81,7 @@ def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Scri
 WRONG = [
     # A choice, a key or a value that does not exist.
     ("train.py model=V5", "model=V5 does not exist; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, v5, "),
-    ("train.py data=sub/a.txt", "for a file, type data=text data.path=sub/a.txt"),
+    ("train.py data=sub/a.txt", "there is no file sub/a.txt: data= takes a file or folder of text, or the name of"),
     ("train.py training.max_iter=5", "unknown key training.max_iter; did you mean training.max_iters?"),
     ("train.py -p training -c job --config-path=/CONF modle=v2", "unknown key modle; did you mean model?"),
     ("train.py presence=1", "unknown key presence; --help all lists the keys"),
@@ -111,14 +121,14 @@ WRONG = [
     ("generate.py prompt=a prompt_file=b", "give prompt or prompt_file, not both"),
     ("train.py data=text data.path=~/no", "there is no file /home of/no"),
     ("train.py 'resume=\"~/no\"'", "resume=/home of/no: no such folder"),
-    ("compare.py 'runs=[~/no,\"b, c\"]'", "no finished run in /home of/no, b, c: train one"),
+    ("compare.py 'runs=[~/no,\"./b, c\"]'", "no finished run in /home of/no, b, c: train one"),
     ("evaluate.py model=v5", "no finished run of v5 in runs: train one with python train.py model=v5"),
     ("train.py data=text data.path=caf\udce9.txt", r"data.path=caf\udce9.txt: is not UTF-8; a file or folder"),
     # What is long.
     ("gpt/__main__.py tag 'my runs/a run' " + 500 * "a", "aaa...: has more than 60 characters"),
     ("train.py tags=[b," + 500 * "a" + "]", "aaa...: has more than 60 characters"),
     ("train.py " + 500 * "a", f"cannot read '{60 * 'a'}...' as key=value; model can be v1, v2, "),
-    ("train.py " + 500 * "a" + ".yaml", f"cannot read '{60 * 'a'}...' as key=value; model can be v1, v2, "),
+    ("train.py " + 500 * "a" + ".yaml", f"there is no file '{60 * 'a'}...'"),
     ("generate.py " + 500 * "a", "no finished run in runs: train one"),
     ("evaluate.py " + 500 * "a", f"cannot read '{60 * 'a'}...' as key=value; did you mean run=aaa"),
     # Words without a key, other programs' words, and options.
@@ -129,7 +139,9 @@ WRONG = [
     ("generate.py prompt=To be", "prompt has several values, 'To' and 'be': quote it as a whole, prompt='To be'"),
     ("generate.py ~/no", "did you mean run='~/no' or prompt='~/no'?"),
     ("train.py training", "training needs a value, as in training.max_iters=5000, without"),
-    ("train.py text.txt", "for a file of text, type data=text data.path=text.txt; for one of settings, call it .yaml"),
+    ("train.py text.txt data=a/text.txt", "there is no file a/text.txt"),
+    ("train.py text.txt data.path=other.txt", "data.path has several values, 'other.txt' and 'text.txt'"),
+    ("evaluate.py run=no", "there is no folder no and no run of that name; in runs there is nothing; train a run"),
     ("train.py 'my runs/a run'", "did you mean resume='my runs/a run' or 'my runs/a run/config.yaml' to repeat"),
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
@@ -230,7 +242,7 @@ def test_a_command_is_a_script_a_function_of_its_schema_and_a_file_of_keys(name:
     assert code in script.read_text() if command.is_script else not script.exists()
     function = getattr(importlib.import_module(command.module), command.function)
     assert inspect.signature(function).parameters["config"].annotation is command.load_schema()
-    assert {*command.words} - {"model"} <= command.load_schema().model_fields.keys()
+    assert {*command.words} - {"model", "data.path"} <= command.load_schema().model_fields.keys()
     explained = meanings(name, {})
     assert [key for key in flat(composed(name, [])[0]) if is_for_users(key) and not explained.get(key)] == []
     settings = yaml.safe_load((REPOSITORY / "conf" / f"{name}.yaml").read_text())["hydra"]

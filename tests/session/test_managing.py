@@ -120,7 +120,7 @@ def test_folders_are_paths_as_a_shell_completes_them_whatever_their_names(called
 
 def test_labels_are_changed_after_the_fact_and_found(called: Script, runs: Path) -> None:
     before = {path.name: path.read_bytes() for path in (runs / "done").iterdir() if path.is_file()}
-    for words in ("tag runs/done/ golden wide", "untag runs/done wide", "name runs/done best"):
+    for words in ("tag runs/done/ golden wide", "tag runs/done -wide", "name runs/done best"):
         done = called(GPT, *words.split(), cwd=runs.parent)
         assert done.returncode == 0, done.stderr
     run = RunFolder(runs / "done")
@@ -151,6 +151,8 @@ def test_a_run_is_removed_if_its_state_is_the_same_once_the_answer_is_there(
     monkeypatch.setattr("sys.stdin.readline", answer)
     with locks:
         done = called(GPT, "clean", cwd=runs.parent)
+    assert "paused, and kept" not in done.stdout
+    assert ("paused, and kept: 1" in called(GPT, "clean", cwd=runs.parent).stdout) == (by_then == "paused")
     kept = [] if by_then == "the same" else ["killed"]
     assert f"removed {1 - len(kept)}\n" in done.stdout
     assert sorted(path.name for path in runs.iterdir()) == ["done", *kept]

@@ -1,0 +1,123 @@
+"""What people type instead of a run's folder: its name, `last`, `best`, a stage, the name of a sweep or a search."""
+
+import contextlib
+import os
+import sqlite3
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from gpt.base.console import command
+from gpt.base.errors import RequestError, UserError, printable
+from gpt.base.losses import Loss
+from gpt.base.typed import expanded
+from gpt.runs.finding import FinishedRun, finished_runs, last_started, roots, started_runs
+from gpt.runs.folder import RunFolder
+
+RUNS = "runs"  # where names are looked up, unless runs= says otherwise
+SWEEP, STUDY = "multirun.yaml", "study.db"  # in the folder of a sweep, of a search
+_SHOWN = 12  # names in a message
+
+
+def is_path(typed: str) -> bool:
+    """Whether it is taken as a path: what exists is no name, and a name has no slash."""
+    return os.sep in typed or os.path.lexists(expanded(typed))
+
+
+def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
+    """The folder at a path, or those that a name stands for; if `one`, of a sweep or a search that of its winner.
+
+    Raises RequestError if nothing fits or, if `one`, several do.
+    """
+    found = {Path(expanded(typed)): ""} if is_path(typed) else find(typed, runs)
+    if not found:
+        there = ", ".join(names(runs)) or f"nothing; train a run with {command('train')} model=v5"
+        raise RequestError(f"there is no folder {typed} and no run of that name; in {runs} there is {there}")
+    if one and len(found) == 1:
+        found = _winners(*found) or found
+    if one and len(found) > 1:
+        several = (f"{path} ({said})" if said else f"{path}" for path, said in found.items())
+        raise RequestError(f"{typed} can be {' or '.join(several)}: give a folder")
+    for path, said in found.items():
+        if said:
+            print(printable(f"{typed}: {path}, {said}"), file=sys.stderr)
+    return list(found)
+
+
+def find(typed: str, runs: str = RUNS) -> dict[Path, str]:
+    """The folders below `runs` that a name stands for, with what is to be said of them; {} for a path.
+
+    The first of these that fits: the name of runs; `last`, started or finished most recently; `best`, the lowest loss,
+    of each set of targets; a stage, for its newest finished run; the folder of a sweep, a search or a run.
+    """
+    if is_path(typed):
+        return {}
+    folders = roots(runs)
+    labels = {run: _labels(run) for run in started_runs(*folders)}
+    if named := [run.path for run, (name, _) in labels.items() if name == typed]:
+        return dict.fromkeys(named, "")
+    if typed == "last":
+        return {run.path: "" for run in sorted(labels, key=_last_seen)[-1:]}
+    if typed == "best":
+        return _lowest(finished_runs(*folders, is_required=False))
+    if any(stage == typed and run.is_finished() for run, (_, stage) in labels.items()):
+        return {run.folder.path: "" for run in finished_runs(*folders, stages=[typed])[-1:]}
+    above = {path for run in labels for path in (run.path, *run.path.parents) if path.name == typed}
+    return dict.fromkeys(sorted(path for path in above if not {*folders}.isdisjoint(path.parents)), "")
+
+
+def names(runs: str = RUNS) -> list[str]:
+    """The first of the names that there are."""
+    labels = {run.path: _labels(run) for run in started_runs(*roots(runs))}
+    groups = sorted({path.name for run in labels for path in run.parents if _is_group(path)})
+    found = ["last", "best", *(name for name, _ in labels.values()), *(stage for _, stage in labels.values()), *groups]
+    return [*dict.fromkeys(filter(None, found))][:_SHOWN] if labels else []
+
+
+def _labels(run: RunFolder) -> tuple[str | None, str | None]:
+    """The name and the stage of a run; those of a damaged one are not known."""
+    with contextlib.suppress(UserError):
+        config = run.config()
+        return config.name, config.stage
+    return None, None
+
+
+def _last_seen(run: RunFolder) -> float:
+    with contextlib.suppress(UserError):
+        return max(last_started(run)[0], run.summary().finished.timestamp())
+    return last_started(run)[0]
+
+
+def _is_group(folder: Path) -> bool:
+    return (folder / SWEEP).is_file() or (folder / STUDY).is_file()
+
+
+def _winners(folder: Path) -> dict[Path, str]:
+    """The best run of a sweep, for each set of targets, or that of the best trial of a search; {} for a run."""
+    if (folder / STUDY).is_file():
+        trial = finished_runs(folder / _best_trial(folder / STUDY))
+        return dict.fromkeys(_lowest(trial), f"of the best trial of {folder}")
+    return _lowest(finished_runs(folder)) if _is_group(folder) else {}
+
+
+def _best_trial(study: Path) -> str:
+    """The folder of the best complete trial, the first of several, as Optuna has stored them."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{study.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            ((direction,),) = file.execute("SELECT direction FROM study_directions")
+            values = "SELECT value, number FROM trials JOIN trial_values USING (trial_id) WHERE state = 'COMPLETE'"
+            sign = -1 if direction == "MAXIMIZE" else 1
+            return f"trial_{min((sign * value, number) for value, number in file.execute(values))[1]:03d}"
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise UserError(f"{study} has no complete trial, or is damaged: {error}") from None
+
+
+def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:
+    """The run of the lowest loss among those whose losses can be compared, for each set of such runs."""
+    comparable: dict[object, list[tuple[Loss, Path]]] = defaultdict(list)
+    for run in runs:
+        if not (loss := run.summary.exact).over.seen:
+            comparable[loss.key].append((loss, run.folder.path))
+    best = [(*min(losses, key=lambda pair: pair[0].common), len(losses)) for losses in comparable.values()]
+    return {path: f"{loss.common:.4f} nats per {loss.unit}, the lowest of {n} runs" for loss, path, n in best}

@@ -1,0 +1,135 @@
+"""Runs by what people call them: one resolver, and every command that takes a run."""
+
+import shutil
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import gpt
+from gpt.base.commands import COMMANDS
+from gpt.base.keys import runs_of
+from gpt.base.losses import Seen
+from gpt.base.schema import TrainConfig
+from gpt.cli.bare_words import keyed
+from gpt.runs.folder import RunFolder
+from gpt.runs.naming import called as folders_called
+from gpt.runs.records import Labels
+from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
+
+FINISHED = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"
+STAGE = RunFolder(FINISHED).config().stage
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs of these names and losses, the newest first; two of a sweep, the last of other text and of seen text."""
+    monkeypatch.chdir(tmp_path)
+    seen = Seen(run="runs/old", what="validation split", count=9, of=9, unit="line")
+    for age, (folder, name, nats, over) in enumerate((
+        ("c", "twice", 3.0, {}), ("a", "my_best", 2.0, {}), ("b", "twice", 1.5, {}), ("wide/0", None, 1.0, {}),
+        ("wide/1", None, 1.2, {}), ("d", None, 0.5, {"corpus": "other"}), ("e", None, 0.1, {"seen": seen}),
+    )):  # fmt: skip
+        run = RunFolder(Path(shutil.copytree(FINISHED, tmp_path / "runs" / folder)))
+        summary = run.summary()
+        loss = summary.exact.model_copy(update={"nats": nats, "over": summary.exact.over.model_copy(update=over)})
+        changed = {"exact": loss, "finished": summary.finished - timedelta(hours=age)}
+        run.write_summary(summary.model_copy(update=changed))
+        run.write_labels(Labels(name=name, tags=[]))
+    (tmp_path / "runs" / "wide" / "multirun.yaml").touch()
+    return tmp_path
+
+
+def one(typed: str, runs: str = "runs") -> str:
+    return str(folders_called(typed, runs, one=True)[0]).removeprefix("runs/")
+
+
+def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.CaptureFixture) -> None:
+    names = {"my_best": "a", "last": "c", STAGE: "c", "wide": "wide/0", "runs/wide": "wide/0", "runs/b": "b"}
+    assert {typed: one(typed) for typed in names} == names
+    assert "wide: runs/wide/0, 1.0000 nats per character, the lowest of 2 runs\n" in capsys.readouterr().err
+    for typed, message in (
+        ("twice", "twice can be runs/c or runs/b: give a folder"), ("zz", "in runs there is last, best, twice, my_b"),
+        ("best", r"runs/d \(0.5.* the lowest of 1 runs\) or runs/wide/0 \(1.0000 .* the lowest of 5 runs\): give a"),
+    ):  # fmt: skip
+        with pytest.raises(gpt.UserError, match=message):
+            one(typed)
+    assert [*map(str, folders_called("twice") + folders_called("wide"))] == ["runs/c", "runs/b", "runs/wide"]
+    shutil.rmtree("runs/d")
+    assert one("best") == "wide/0"
+    RunFolder(Path("runs/a")).write_labels(Labels(name="last", tags=[]))
+    assert one("last") == "a"  # a run's own name comes before the others
+
+
+@pytest.mark.parametrize("typed", ["my_best", "last", "best", STAGE, "wide", "zz"])
+def test_a_path_that_exists_always_wins(typed: str, place: Path) -> None:
+    for make, remove in ((Path(typed).mkdir, Path(typed).rmdir), (Path(typed).touch, Path(typed).unlink)):
+        make()
+        assert (one(typed), folders_called(typed)) == (typed, [Path(typed)])
+        assert keyed([f"run={typed}"], "generate", COMMANDS["generate"].load_schema()) == [f"run={typed}"]
+        remove()
+
+
+@pytest.mark.parametrize(("direction", "trial"), [("MINIMIZE", 1), ("MAXIMIZE", 0)])
+def test_the_winner_of_a_search_is_the_best_run_of_its_best_trial(direction: str, trial: int, place: Path) -> None:
+    search = Path(shutil.move("runs/wide", "runs/found"))
+    for number in (0, 1):
+        (search / str(number)).rename(search / f"trial_{number:03d}")
+    with sqlite3.connect(search / "study.db") as file:
+        file.executescript(
+            "CREATE TABLE study_directions (direction); CREATE TABLE trials (trial_id, number, state);"
+            f"CREATE TABLE trial_values (trial_id, value); INSERT INTO study_directions VALUES ('{direction}');"
+            "INSERT INTO trials VALUES (1, 0, 'COMPLETE'), (2, 1, 'COMPLETE'), (3, 2, 'PRUNED');"
+            "INSERT INTO trial_values VALUES (1, 9), (2, 8), (3, 7)"
+        )
+    assert one("found") == f"found/trial_{trial:03d}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_run_is_found_by_its_name_by_every_key_of_every_command(name: str, place: Path) -> None:
+    schema = COMMANDS[name].load_schema()
+    whole = TrainConfig if name == "search" else schema
+    for key in (key for key in whole.model_fields if runs_of(whole, key)):
+        for is_sweep in (False, True):
+            assert keyed([f"{key}=my_best"], name, schema, is_sweep=is_sweep) == [f"{key}=runs/a"]
+    bare, label = [key for key in COMMANDS[name].words if runs_of(whole, key)], {"tag": ["best"], "name": ["last"]}
+    for key in bare[:1]:
+        assert keyed(["my_best", *label.get(name, [])], name, schema)[0] == f"{key}=runs/a"
+
+
+def test_a_run_that_is_named_in_one_terminal_is_used_by_name_in_another(
+    called: Script, trained_run: TrainedOnce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def done(name: str, *words: str) -> str:
+        finished = succeeded(called(name if ".py" in name else "gpt/__main__.py", *words, cwd=tmp_path))
+        return finished.stdout + finished.stderr
+
+    for name in ("one", "other"):
+        shutil.copytree(trained_run("v2"), tmp_path / "runs" / name)
+    done("gpt", "name", "runs/one", "my_best")
+    assert "weights of runs/one\n" in done("generate.py", "my_best", "a", "tokens=2")
+    assert "of runs/one, val split" in done("evaluate.py", "my_best")
+    assert "written: runs/one/script" in done("export.py", "my_best", "script")
+    assert "written: compare.json" in done("compare.py", "my_best", "runs/other")
+    assert [line.endswith("runs/one") for line in done("gpt", "runs", "my_best").splitlines() if " seed " in line]
+    done("train.py", "init=my_best", "training.max_iters=2", "name=forked", "hydra.run.dir=runs/forked")
+    forked = RunFolder(tmp_path / "runs" / "forked")
+    assert (forked.config().init, (parent := forked.parent()) and parent.run) == ("runs/one", "runs/one")
+    done("train.py", "resume=forked", "training.max_iters=3")
+    done("gpt", "tag", "forked", "my_best", "golden", "wide")
+    done("gpt", "tag", "forked", "-wide")
+    tags = [RunFolder(tmp_path / "runs" / name).config().tags for name in ("forked", "one", "other")]
+    assert tags == [["golden"], ["golden", "wide"], []]
+    monkeypatch.chdir(tmp_path)
+    assert gpt.load("forked").folder == gpt.load("last").folder == Path("runs/forked")
+    with Path("prompt").open("w+") as prompt:
+        prompt.write("ab\n")
+        prompt.seek(0)
+        monkeypatch.setattr("sys.stdin", prompt)
+        assert "\nab" in f"\n{done('generate.py', 'my_best', 'tokens=2')}"
+    refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), "did you mean runs=my_best?")
+    refused(called("gpt/__main__.py", "rm", "zz", cwd=tmp_path), "no run is called 'zz': there are last, best, ")
+    (forked.path / "thesis.tex").touch()
+    assert "keeps what no run wrote: thesis.tex" in done("gpt", "rm", "forked", "my_best", "yes=true")
+    assert ([path.name for path in forked.path.iterdir()], Path("runs/one").exists()) == (["thesis.tex"], True)
