@@ -124,7 +124,10 @@ def run_to_continue(request: Request, new: Start | None) -> RunFolder | None:
         run = RunFolder(destination.folder)
         return run if run.is_started() else None
     runs = started_runs(destination.sweep or destination.runs, is_finished=None if request.is_of_sweep else False)
-    return next((run for run in runs if has_same_config(run, new.config, destination.swept)), None)
+    other = () if destination.changed is None else (*destination.changed, *keys.having("extends"))
+    as_asked = (run for ignored in ((), other) for run in runs
+                if has_same_config(run, new.config, destination.swept, ignored))  # fmt: skip
+    return next(as_asked, None)
 
 
 def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start | None, stop: Stop) -> Start | Summary:
@@ -132,14 +135,17 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
 
     Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
     """
-    before = run.config()
-    config, edited = _with_changes(before, wanted, request.given if new is None else _found_with(run, wanted, request))
+    before, typed = run.config(), request.destination.changed if request.destination else None
+    given = request.given if new is None else _found_with(run, wanted, request)
+    if typed is not None:
+        given = [*typed, *(key for key in keys.having("extends") if key in given)]
+    config, edited = _with_changes(before, wanted, given)
     checkpoint = _checkpoint(request, config.checkpoint.keep, run)
     is_finished = run.is_finished() and not any(
         getattr(before.training, key) != getattr(config.training, key)
         for key in ("max_iters", "epochs", "seconds", "patience")
     )  # otherwise it will be extended
-    if is_finished or new is not None:
+    if is_finished or (new is not None and typed is None):
         _check_settings(run, before, config, is_finished=is_finished)
     if is_finished:
         if labels := [key for key in keys.having("is_label") if getattr(config, key) != getattr(before, key)]:

@@ -160,6 +160,24 @@ def test_a_sweep_that_is_resumed_drops_none_of_its_values(
     assert len(list((folder / "S").glob("*/summary.json"))) == 3
 
 
+def test_a_sweep_that_is_resumed_with_more_iterations_extends_each_of_its_runs(called: Script, folder: Path) -> None:
+    sweep = ["-m", "v1", "data=corpus.txt", *SHORT, "seed=1,2,3", "hydra.sweep.dir=runs/S"]
+    succeeded(called("train.py", *sweep, cwd=folder))
+    lost, ended = sorted((folder / "runs" / "S").glob("*_seed[12]"))
+    shutil.rmtree(lost)  # as if it had not begun
+    before = (ended / "metrics.jsonl").read_text()
+    succeeded(called("train.py", "resume=S", "training.max_iters=4", "device=cpu", cwd=folder))
+    runs = sorted((folder / "runs" / "S").glob("*/summary.json"))
+    assert [path.parent.name for path in runs] == [f"{number:03d}_v1_seed{number + 1}" for number in range(3)]
+    assert {RunFolder(path.parent).summary().iterations for path in runs} == {4}
+    assert (ended / "metrics.jsonl").read_text().startswith(before.rstrip()[:40])
+    (runs[1]).unlink()  # as if it had been interrupted
+    said = succeeded(called("train.py", "resume=runs/S", cwd=folder)).stdout
+    assert (said.count(" is finished; "), len(list((folder / "runs" / "S").glob("*/summary.json")))) == (2, 3)
+    refused = called("train.py", "resume=S", "model.block_size=4", cwd=folder)
+    assert refused.stderr.count("cannot be resumed with model.block_size=4") == 3
+
+
 def test_every_sweep_of_the_project_is_on_the_page() -> None:
     folder = REPOSITORY / "conf" / "experiment"
     experiments = {str(path.relative_to(folder).with_suffix("")): path.read_text() for path in folder.rglob("*.yaml")}
