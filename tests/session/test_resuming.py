@@ -85,7 +85,7 @@ def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, r
         ("stage=v1", "stage=v1 is set by model=NAME"),
         ("runs=elsewhere", "runs=elsewhere is for new runs"),
         ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere is for new runs"),
-        ("resume=absent", "resume=absent: no such folder"),
+        ("resume=absent", "there is no folder absent and no run of that name"),
         ("resume=empty", "resume=empty: neither a run folder nor a checkpoint in one"),
     ],
 )
