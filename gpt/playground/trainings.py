@@ -240,12 +240,9 @@ def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
         state = RunState.of(run)
         described |= {"iteration": state.iteration, "iterations": state.planned, "seed": run.config().seed}
-        described |= {
-            "corpus": printable(corpus_name(run)),
-            "changed": differing(run.config()),
-            "documented": documented_of(run),
-        }
         rows = run.evaluations()
         texts = [{"iteration": row.iteration, "text": row.sample} for row in rows if row.sample]
         described |= {"curve": curve_of(rows), "texts": texts}
+        described |= {"corpus": printable(corpus_name(run)), "documented": documented_of(run)}
+        described |= {"changed": differing(run.config())}  # last: it raises for a stage that conf/ lacks
     return described
