@@ -247,7 +247,7 @@ def test_texts_come_in_order_while_it_trains_and_none_is_stale(browser: Any, sit
         (told, kept), (_, again) = (visited.page.evaluate(TOLD, 500) for _ in range(2))
     assert [text["iteration"] for text in kept] == MOMENTS
     assert kept == again
-    assert all(len(text["text"]) == 120 for text in kept)
+    assert all(len(text["text"]) == 100 for text in kept)
     newest, waiting = -1, 0
     for progress in told:
         if "text" in progress:

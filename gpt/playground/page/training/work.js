@@ -31,7 +31,7 @@ const LATELY = 5000; // milliseconds over which the speed is measured
 const LARGEST_KEPT = 200e6; // bytes of all moments
 const CORPUS = 500_000; // characters with which the texts are compared
 const FRESH = 700; // milliseconds after which there is another text, of fewer letters
-const SHARE = 0.05; // of the time, for those texts
+const SHARE = 0.04; // of the time, for those texts
 const FEWEST = 40; // letters
 
 export class Work {

@@ -1,8 +1,8 @@
 /** The texts that a training has written. */
 /** @import { Written } from "../engines/server.js" */
 
-export const LETTERS = 120; // of a text that is kept
-export const PASSAGES = 5; // of that length, written at once and judged; the first of them is the text
+export const LETTERS = 100; // of a text that is kept
+export const PASSAGES = 6; // of that length, written at once and judged; the first of them is the text
 
 /** Whether the text after so many iterations is kept: 0, 1, 2, 5, 10, 20, 50, ... */
 export function isMoment(iteration) {
