@@ -32,7 +32,7 @@ const LARGEST_KEPT = 200e6; // bytes of all moments
 const CORPUS = 500_000; // characters with which the texts are compared
 const FRESH = 700; // milliseconds after which there is another text, of fewer letters
 const SHARE = 0.04; // of the time, for those texts
-const FEWEST = 40; // letters
+const FEWEST = 25; // letters
 
 export class Work {
   /**
