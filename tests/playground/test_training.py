@@ -257,8 +257,8 @@ def test_texts_come_in_order_while_it_trains_and_none_is_stale(browser: Any, sit
             waiting += 1
         assert newest >= max((n for n in MOMENTS if n < progress["iteration"]), default=0)
         assert waiting <= 5  # they come every 0.2 s, and a text at least every 0.7 s of the same clock
-    assert [p["perSecond"] for p in told if p["perSecond"] is not None and not 1 < p["perSecond"] < 1e4] == []
-    assert told[0]["perSecond"] is None
+    speeds = [progress["perSecond"] for progress in told if progress["iteration"] <= 10]
+    assert speeds == [None] * len(speeds)  # the first iterations take longer than others
 
 
 # For some corpora, what is learned of texts that are noise before iteration 10 and of the corpus from then on.

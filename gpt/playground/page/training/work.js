@@ -28,6 +28,7 @@ import { isMoment, judge, LETTERS, PASSAGES } from "./written.js";
 const TURN = 12; // milliseconds before other messages have their turn
 const TELLING = 200; // milliseconds between two messages
 const LATELY = 5000; // milliseconds over which the speed is measured
+const MEASURED = 10; // iterations, at least, for a speed
 const LARGEST_KEPT = 200e6; // bytes of all moments
 const CORPUS = 500_000; // characters with which the texts are compared
 const FRESH = 700; // milliseconds after which there is another text, of fewer letters
@@ -209,11 +210,12 @@ class Clock {
     return true;
   }
 
-  /** Iterations a second, lately; null until a second has passed. */
+  /** Iterations a second, lately; null until a second has passed, and a few iterations. */
   get perSecond() {
     const [first, last] = [this.marks[0], this.marks.at(-1)];
     const seconds = first ? (last.now - first.now) / 1000 : 0;
-    return seconds < 1 ? null : (last.iteration - first.iteration) / seconds;
+    const iterations = seconds && last.iteration - first.iteration;
+    return seconds < 1 || iterations < MEASURED ? null : iterations / seconds;
   }
 }
 
