@@ -30,7 +30,7 @@ from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName
 
 _MOST = 8  # that wait or train
-_SHOWN = 20  # runs of other processes
+_LOOKED_AT, _SHOWN = 100, 20  # runs of other processes
 _GRACE = 20.0  # seconds for a checkpoint when the server stops
 # What the page may set; no key that names a path, and no interpolation, which could read the environment.
 _ALLOWED = re.compile(
@@ -130,7 +130,9 @@ class Trainings:
         """All of them and those of other processes, as the page shows them, the newest first."""
         with self._lock:
             own = {training.run.path: training for training in self._own.values()}
-        others = [run for run in started_runs(self.root, is_finished=False) if run.path not in own][:_SHOWN]
+        others = [run for run in started_runs(self.root, is_finished=False) if run.path not in own][:_LOOKED_AT]
+        others.sort(key=_is_pruned)  # of which a search leaves many
+        others = others[:_SHOWN]
         found = []
         for run in [*own, *(run.path for run in others)]:
             with contextlib.suppress(UserError):  # it is being written, or damaged
@@ -216,6 +218,12 @@ class Trainings:
                 training.failure = printable(lines[-1].removeprefix("error: ")) if is_told else "it was killed"
             training.is_stopping = False
             self._next()
+
+
+def _is_pruned(run: RunFolder) -> bool:
+    with contextlib.suppress(UserError):
+        return RunState.of(run).name == "pruned"
+    return False
 
 
 def _words(settings: str) -> list[str]:

@@ -23,7 +23,7 @@ const choosing = newest();
 let panels = [];
 const trainingRoot = document.getElementById("training");
 const training = engine.follow
-  ? new ServedTrainings(trainingRoot, engine, { finished })
+  ? new ServedTrainings(trainingRoot, engine, { finished, opened })
   : new TrainingCard(trainingRoot, engine, { begun, advanced });
 /** @type {RunInBrief[]} */
 let known = [];
@@ -181,6 +181,15 @@ async function finished(run) {
   offer(isFirst() ? run.id : pickers[0].value);
   if (isFirst()) return lookInside();
   offerSecond(panels[0].run, pickers[1].value);
+}
+
+/** Show a run that the server has finished. */
+async function opened(run) {
+  known = (await engine.runs()).runs;
+  offer(run.id);
+  if (isFirst()) return lookInside();
+  await choosing.run(choose);
+  document.getElementById("panels").scrollIntoView();
 }
 
 const look = element("button", { type: "button", class: "quiet", onclick: lookInside }, "Look inside");

@@ -95,7 +95,7 @@
  *   id: string, stage: string, failure: string,
  *   state: "queued" | "training" | "paused" | "killed" | "diverged" | "pruned" | "failed" | "finished",
  *   folder: string, is_own: boolean, iteration: number, iterations: number | null, curve: Estimate[], texts: Written[],
- *   documented: Documented | null, changed: string[],
+ *   documented: Documented | null, changed: string[], corpus: string,
  * }} Served
  *
  * A training, and the run that it makes, which follows it.
@@ -166,7 +166,7 @@ export async function begin(stage, text, { learningRate, batchSize, iterations, 
   };
   const words = Object.entries(given).filter(([, value]) => value !== null);
   const settings = [...words.map((word) => word.join("=")), more].join(" "); // `more` has the last word
-  const asked = { stage, settings, text: text.isDocumented ? null : text.content };
+  const asked = { stage, settings, text: text.isDocumented ? null : text.content, name: text.file ?? text.name };
   return (await (await post("api/trainings", asked)).json()).id;
 }
 

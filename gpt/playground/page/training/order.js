@@ -14,7 +14,7 @@ const ESTIMATES = 5; // at least, in a training
  * @typedef {{
  *   learningRate: number, batchSize: number, iterations: number, seed: number, variant?: string | null, interval?: number,
  * }} Chosen
- * @typedef {{content: string, name: string, isDocumented: boolean}} Text
+ * @typedef {{content: string, name: string, isDocumented: boolean, file?: string}} Text
  */
 
 let trained = 0;

@@ -15,14 +15,16 @@ const SAID = {
   finished: "finished",
 };
 
+const FEW = 3; // of those that do not train
+
 export class ServedTrainings {
   /**
-   * `finished` is called with a run that has just finished.
+   * `finished` is called with a run that has just finished, `opened` with one that is to be shown.
    * @param {Element} root
    * @param {Engine} engine
    */
-  constructor(root, engine, { finished }) {
-    Object.assign(this, { root, engine, finished });
+  constructor(root, engine, { finished, opened }) {
+    Object.assign(this, { root, engine, finished, opened });
     /** @type {Map<string, Served>} */
     this.known = new Map();
     this.followed = ""; // the training on the screen
@@ -36,6 +38,8 @@ export class ServedTrainings {
     this.screen = new Screen();
     this.failure = element("p", { class: "failure", role: "alert" });
     this.list = element("ul", { class: "trainings", "aria-label": "Trainings" });
+    this.rest = element("ul", { class: "trainings", "aria-label": "Earlier trainings" });
+    this.earlier = element("details", {}, element("summary"), this.rest);
     const train = element("div", { class: "buttons" }, element("button", { class: "primary" }, "Train"));
     const form = element(
       "form",
@@ -51,7 +55,7 @@ export class ServedTrainings {
       this.#guarded(() => this.#begin());
     });
     this.title = element("h2");
-    root.replaceChildren(this.title, form, this.list);
+    root.replaceChildren(this.title, form, this.list, this.earlier);
     root.removeAttribute("hidden");
     engine.follow((rows) => this.#show(rows));
   }
@@ -84,8 +88,15 @@ export class ServedTrainings {
     }
     this.known = new Map(rows.map((row) => [row.id, row]));
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.change;
-    this.list.replaceChildren(...rows.map((row) => this.#item(row)));
-    if (focused) this.list.querySelector(`[data-change="${focused}"]`)?.focus();
+    const others = rows.filter((row) => !isOn(row) && row.state !== "pruned");
+    const first = new Set([...rows.filter(isOn), ...others.slice(0, FEW)]);
+    const rest = rows.filter((row) => !first.has(row));
+    this.list.replaceChildren(...rows.filter((row) => first.has(row)).map((row) => this.#item(row)));
+    this.rest.replaceChildren(...rest.map((row) => this.#item(row)));
+    const pruned = rest.filter(({ state }) => state === "pruned").length;
+    this.earlier.hidden = rest.length === 0;
+    this.earlier.firstElementChild.textContent = `${count(rest.length)} more${pruned ? `, ${count(pruned)} of them pruned by a search` : ""}`;
+    if (focused) this.root.querySelector(`[data-change="${focused}"]`)?.focus();
     const followed = rows.find(({ state }) => state === "training") ?? this.known.get(this.followed);
     if (!followed?.curve.length) return;
     this.screen.follow(followed);
@@ -94,9 +105,8 @@ export class ServedTrainings {
 
   /** @param {Served} row */
   #item(row) {
-    const { id, folder, state, iteration, iterations, failure } = row;
-    const isOn = state === "training" || state === "queued";
-    const change = (name, to) =>
+    const { id, folder, stage, corpus, state, iteration, iterations, failure } = row;
+    const change = (name, to, done = () => this.engine.change(id, to)) =>
       element(
         "button",
         {
@@ -104,18 +114,25 @@ export class ServedTrainings {
           class: "quiet",
           "data-change": `${to} ${id}`,
           "aria-label": `${name} ${folder}`,
-          onclick: () => this.#guarded(() => this.engine.change(id, to)),
+          onclick: () => this.#guarded(done),
         },
         name,
       );
     const buttons = [];
-    if (row.is_own && isOn) buttons.push(change("Pause", "pause"));
+    if (row.is_own && isOn(row)) buttons.push(change("Pause", "pause"));
     if (state === "paused" || state === "killed") buttons.push(change("Resume", "resume"));
-    const whose = row.is_own ? "" : " by another process";
+    if (state === "finished") buttons.push(change("Open", "open", () => this.opened(row)));
+    const whose = state === "training" && !row.is_own ? " by another process" : "";
     return element(
       "li",
       { "data-state": state },
-      element("p", {}, element("b", {}, folder), ` ${SAID[state]}${whose}${far(row)}`),
+      element(
+        "p",
+        {},
+        element("b", {}, corpus ? `${stage} on ${corpus}` : stage),
+        `, ${SAID[state]}${whose}${far(row)}`,
+      ),
+      element("p", { class: "note" }, folder),
       iterations
         ? element("progress", { value: iteration, max: iterations, "aria-label": `Iterations of ${folder}` })
         : null,
@@ -133,6 +150,8 @@ export class ServedTrainings {
     }
   }
 }
+
+const isOn = ({ state }) => state === "training" || state === "queued";
 
 /** How far a training is. */
 function far({ iteration, iterations }) {

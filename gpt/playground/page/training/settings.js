@@ -36,7 +36,9 @@ export class SettingsForm {
     const said = element("p", { class: "note", role: "status" });
     this.own = new OwnText(area, said);
     const clear = button("Clear", "quiet", () => this.own.clear());
-    this.ownField = element("div", { class: "own", hidden: true }, area, said, clear);
+    const file = element("input", { type: "file", accept: "text/*", "aria-label": "A file of text" });
+    file.addEventListener("change", () => file.files.length && this.own.open(file.files[0]));
+    this.ownField = element("div", { class: "own", hidden: true }, area, file, said, clear);
     const fields = element(
       "div",
       { class: "settings" },
@@ -93,7 +95,7 @@ export class SettingsForm {
   /** @returns {Promise<Text>} */
   async text() {
     if (this.chosenText !== "own") return TEXTS[this.chosenText].load();
-    return { content: this.own.content, name: "your text", isDocumented: false };
+    return { content: this.own.content, name: "your text", file: this.own.file, isDocumented: false };
   }
 }
 

@@ -35,18 +35,28 @@ export class OwnText {
     area.addEventListener("input", () => this.#say());
     area.addEventListener("paste", (event) => this.#take(event, event.clipboardData.getData("text/plain")));
     area.addEventListener("dragover", (event) => event.preventDefault());
-    area.addEventListener("drop", async (event) => {
+    this.file = ""; // the name of the one that it was read from
+    area.addEventListener("drop", (event) => {
       const [dropped] = event.dataTransfer.files;
       if (!dropped) return;
       event.preventDefault();
-      if (dropped.size > 4 * LARGEST) return this.refuse(dropped.size);
-      try {
-        const decoder = new TextDecoder("utf-8", { fatal: true });
-        this.#show(decoder.decode(await dropped.arrayBuffer()));
-      } catch {
-        this.#fail(`${dropped.name} is not a text in UTF-8`);
-      }
+      this.open(dropped);
     });
+  }
+
+  /**
+   * Read a file that was dropped or chosen.
+   * @param {File} file
+   */
+  async open(file) {
+    if (file.size > 4 * LARGEST) return this.refuse(file.size);
+    try {
+      const decoder = new TextDecoder("utf-8", { fatal: true });
+      this.#show(decoder.decode(await file.arrayBuffer()));
+      this.file = file.name;
+    } catch {
+      this.#fail(`${file.name} is not a text in UTF-8`);
+    }
   }
 
   get content() {
@@ -62,6 +72,7 @@ export class OwnText {
   }
 
   #show(text) {
+    this.file = "";
     this.area.value = text.slice(0, SHOWN);
     this.apart = this.area.value === text ? null : text;
     this.area.readOnly = this.apart !== null;
