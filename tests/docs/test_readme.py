@@ -1,5 +1,6 @@
 """The README: short, and what it shows and leads to is there."""
 
+import json
 import re
 import sys
 import tomllib
@@ -42,7 +43,7 @@ def test_the_moving_picture_is_small() -> None:
         assert picture.n_frames > 20
 
 
-def test_the_moving_picture_has_a_frame_for_each_snapshot(tmp_path: Path) -> None:
+def test_the_moving_picture_and_the_stored_training_show_the_snapshots(tmp_path: Path) -> None:
     short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "device=cpu"]
     gpt.train("model=v1", "checkpoint.snapshots=2", *short, folder=tmp_path / "run")
     first, *_, last = frames = learning.frames(tmp_path / "run")
@@ -50,6 +51,9 @@ def test_the_moving_picture_has_a_frame_for_each_snapshot(tmp_path: Path) -> Non
     assert first.size == (720, 360)
     left = (0, 50, 440, 360)  # the text
     assert first.crop(left).tobytes() != last.crop(left).tobytes()
+    kept, made = json.loads(learning._STORED.read_text()), learning.stored(tmp_path / "run")
+    assert kept.keys() == made.keys()
+    assert [(text["iteration"], len(text["text"])) for text in made["texts"]] == [(0, 200), (20, 200)]
 
 
 def test_the_answer_of_the_exercise_is_what_a_reader_gets(tmp_path: Path) -> None:

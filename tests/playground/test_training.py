@@ -187,6 +187,7 @@ def test_a_text_that_does_not_suit_is_refused_in_a_line_and_a_long_one_is_taken(
             area.evaluate(f"(area, bytes) => {{ area.value = String.fromCharCode(...{code_units}); }}", sent)
             train.click()
             page.wait_for_selector(f"#training .failure:has-text('{line}')")
+            assert page.locator("#training .progress").inner_text() == ""
         area.evaluate(paste, 50_000_000)
         page.wait_for_selector("#training .own:has-text('50 million characters are too many')")
         area.evaluate(paste, 1_000_000)

@@ -256,6 +256,7 @@ export class TrainingCard {
       await work();
     } catch (error) {
       this.failure.textContent = error.message;
+      if (!this.training) this.screen.said.textContent = "";
     }
   }
 }

@@ -17,7 +17,10 @@ export class SettingsForm {
     const chip = (value, label) => {
       const checked = value === this.chosenText;
       const input = element("input", { type: "radio", name: "text", value, checked, autocomplete: "off" });
-      input.addEventListener("change", () => this.#choose(value));
+      input.addEventListener("change", () => {
+        this.chosenText = value;
+        this.ownField.hidden = value !== "own";
+      });
       return element("label", {}, input, element("span", {}, label));
     };
     const offered = Object.entries(TEXTS).filter(([, { label }]) => label);
@@ -51,12 +54,6 @@ export class SettingsForm {
     // A number that cannot be used is shown, though it is folded away: the browser says what is wrong with it.
     folded.addEventListener("invalid", () => folded.setAttribute("open", ""), { capture: true });
     this.foot = element("div", { class: "foot" }, folded);
-  }
-
-  #choose(value) {
-    this.chosenText = value;
-    this.ownField.hidden = value !== "own";
-    if (value === "own") this.own.area.focus();
   }
 
   /**
