@@ -73,7 +73,7 @@ def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:
     assert {name for name in literal | others if keys.literal(TrainConfig, name)} == literal
     assert {name for name in others if keys.textual(TrainConfig, name)} == {"stage", "name", "runs"}
     assert keys.escaping(TrainConfig) == ("data.separator",)
-    assert {*keys.escaping(GenerateConfig)} == {"prompt", "stop"}
+    assert {*keys.escaping(GenerateConfig)} == {"prompt", "separator", "stop"}
     assert [name for name in ("data.path", "run", "text", "split") if keys.literal(EvaluateConfig, name)] == [
         "data.path", "run", "text",
     ]  # fmt: skip
