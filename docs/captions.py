@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE.parent), str(_HERE), str(_HERE / "_ext")]  # gpt, pictures and the extensions, as in conf.py
@@ -25,12 +26,13 @@ from pictures.attention import LETTERS, WINDOW, active_shares  # noqa: E402
 from pictures.depth import deviations, mean_stream_gradients  # noqa: E402
 from pictures.embeddings import characters, share_of_two_directions  # noqa: E402
 from pictures.probabilities import LINE, PROMPT, logits, trusted  # noqa: E402
-from pictures.recalling import answers, circuit  # noqa: E402
+from pictures.recalling import LINE_WITHOUT, answers, circuit, unasked  # noqa: E402
 from pictures.sequences import reversing  # noqa: E402
 
 from gpt.base.command_schemas import BeamConfig  # noqa: E402
 from gpt.base.ladder import SMALL  # noqa: E402
 from gpt.data.corpus import PairCorpus  # noqa: E402
+from gpt.inspection.parts import parts  # noqa: E402
 from gpt.models import block_size_of, v4_blocks, v5_residual  # noqa: E402
 from gpt.models.ablations import v4  # noqa: E402
 from gpt.playground import looking  # noqa: E402
@@ -38,6 +40,7 @@ from gpt.runs.weights import leading_to  # noqa: E402
 from gpt.session.trained import TrainedRun, load_run  # noqa: E402
 from gpt.tasks import Translation  # noqa: E402
 
+_LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"  # that the page begins with
 _NEARLY_ALWAYS = 0.9  # share of the positions
 # What can differ from one machine to another: numbers, and characters.
 _VARIES = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|`[^`]*`|\b(?:two|three|four|five|six|seven|eight|nine|ten)\b")
@@ -90,6 +93,7 @@ def statements(runs: Mapping[str, TrainedRun]) -> dict[str, list[str]]:
         "live-recall": _live_recall(runs["recall"]),
         "live-recall-gru_recall": _live_pair(runs["recall"], runs["gru_recall"]),
         "live-reverse": _live_reverse(runs["reverse"]),
+        "live-v2": ["with {}, and itself with {}".format(*_reads(runs["v2"], 0, 7, 6, 7))],
         "live-v3": _live_v3(runs["v3"]),
         "live-v5": _live_v5(runs["v5"]),
         "live-v6": _live_v6(runs["v5"], runs["v6"]),
@@ -307,6 +311,10 @@ def _live_recall(run: TrainedRun) -> list[str]:
     return [
         f"at iteration {before}, it answers {_percent(dict(found)[before].right)} of 500 lines right",
         f"at iteration {after[0]}, both heads are there, and it answers {_percent(after[1].right)}",
+        f"with {100 * max(run.next_token(LINE_WITHOUT).values()):.1f}%",
+        f"with {_percent(run.attention(LINE_WITHOUT)[1][0, -1].max())} at the 7",
+        f"absent letter, {_percent((unasked(run) > 0.9).float().mean())} are answered with more than 90%",
+        f"is {_percent(unasked(run, 'blocks.1.attention.0').mean())} on average",
     ]
 
 
@@ -320,13 +328,26 @@ def _live_v3(run: TrainedRun) -> list[str]:
         f"is {_range(torch.stack(largest[0]))} at iteration 0",
         f"would have {_percent(even)}",
         "they have {}, {}, {} and {}".format(*map(_percent, largest[1])),
+        *(f"with {_reads(run, head, *at)[0]}" for head, at in enumerate([(2, 1), (6, 5)])),
     ]
+
+
+def _reads(run: TrainedRun, head: int, row: int, *columns: int) -> list[str]:
+    """How much a character of the window reads of others."""
+    return [_percent(run.attention(WINDOW)[0][head, row, column]) for column in columns]
 
 
 def _live_v5(run: TrainedRun) -> list[str]:
     guesses = _guessed_after(run, " breaks?")
     first = next(i for i, layers in guesses.items() if layers[-1] == "\n")
-    return [f"After {first} iterations", f"from iteration {_always(guesses, 1)} on"]
+    ids = run.tokenizer.encode(_LINE)
+    plus = [part for part in parts(run.model) if "plus." in part]
+    logits = [looking.logits(run, ids.tolist(), off) for off in ([], plus[:1], plus)]
+    losses = [cross_entropy(x[:-1], ids[1:]).item() for x in logits]
+    return [
+        f"After {first} iterations", f"from iteration {_always(guesses, 1)} on",
+        "rises from {:.2f} to {:.2f} nats, and".format(*losses), f"to {losses[2]:.2f}: the network",
+    ]  # fmt: skip
 
 
 def _live_v6(v5: TrainedRun, v6: TrainedRun) -> list[str]:

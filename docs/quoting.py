@@ -13,11 +13,12 @@ the Markdown is whole wherever it is read:
     <!-- results: v2 -->                                         the losses of a stage, from docs/lab/results.md
     <!-- seeds: v7 -->                                           those of its seeds
     <!-- ladder -->                                              those of all stages
-    <!-- live: v2 train -->                                      a line in place of the stage that the site shows here
+    <!-- live: v2 -->                                            a line in place of the stage that the site shows here
     <!-- graph -->                                               the steps of the graph that the site shows here
 
 Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
-makes more of pictures, results, seeds, the ladder, the graph and live stages on the site.
+makes more of pictures, results, seeds, the ladder, the graph and live stages on the site, and a button of a bold phrase
+before `<!-- show: prompt=... at=... open=... -->`: it shows that in the live stage.
 """
 
 import argparse

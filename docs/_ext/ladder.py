@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import captions
 from captions import restated
@@ -30,6 +30,7 @@ _PART = re.compile(
     re.MULTILINE,
 )
 _CONTENTS = re.compile(r"^<!--\n(```\{toctree\}\n.*?\n```)\n-->$", re.MULTILINE | re.DOTALL)
+_PHRASE = re.compile(r"\*\*(?P<said>[^*]+)\*\*<!-- show: (?P<words>.*?) -->")
 _ALT = re.compile(r'alt="([^"]*)"')
 
 
@@ -89,12 +90,15 @@ class Live(SphinxDirective):
 
     Two, as STAGE,STAGE, read the same prompt.
 
-    The content says what to look at. With `:train:`, the card that trains the stage comes first; with `:first:`, there
-    is nothing else until the reader looks inside; `:prompt:` is the text that it begins with.
+    The content says what to look at. With `:train:`, the card that trains the stage is not folded; with `:first:`,
+    there is nothing else until the reader looks inside; with `:sampling:`, there are all options of sampling.
+    `:prompt:` is the text that it begins with, and the others are what TextPanel.open of page/panel.js shows of it.
     """
 
     required_arguments, has_content = 1, True
-    option_spec = {"train": directives.flag, "first": directives.flag, "prompt": directives.unchanged_required}  # noqa: RUF012
+    option_spec = dict.fromkeys(("train", "first", "sampling"), directives.flag) | dict.fromkeys(
+        ("prompt", "at", "open", "layer", "head", "step", "off"), directives.unchanged_required
+    )
 
     def run(self) -> list[nodes.Node]:
         """The content and a frame, or nothing."""
@@ -103,10 +107,10 @@ class Live(SphinxDirective):
         if not page.exists():
             return []
         stages, trains = self.arguments[0].split(","), "train" in self.options
-        query = "&amp;".join(["embed", *(option for option in ("train", "first") if option in self.options)])
+        query = "&amp;".join(["embed", *(name for name, value in self.options.items() if value is None)])
         address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{','.join(stages)}"
-        if "prompt" in self.options:
-            address += f"&amp;prompt={quote(self.options['prompt'])}"
+        for name, value in self.options.items():
+            address += "" if value is None else f"&amp;{name}={quote(value)}"
         title = f"{' beside '.join(stages)} in your browser, {'to train' if trains else 'trained'}"
         frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
         said = _restated(self, "-".join(["live", *stages]))
@@ -127,7 +131,14 @@ def _prepare(app: Sphinx) -> None:
 
 def _read(_app: Sphinx, _docname: str, source: list[str]) -> None:
     """Make directives of the parts of the Markdown that are more on the site."""
-    source[0] = _PART.sub(_directive, _CONTENTS.sub(r"\1", source[0]))
+    text = _PHRASE.sub(_phrase, _CONTENTS.sub(r"\1", source[0]))
+    source[0] = _PART.sub(_directive, text)
+
+
+def _phrase(phrase: re.Match[str]) -> str:
+    """Bold text that linked.js makes a button, which shows something in the live stage."""
+    shown = urlencode(dict(word.split("=", 1) for word in shlex.split(phrase["words"])))
+    return f'<b data-show="{html.escape(shown)}">{phrase["said"]}</b>'
 
 
 def _directive(part: re.Match[str]) -> str:

@@ -77,6 +77,30 @@ addEventListener("DOMContentLoaded", async () => {
   markFormulas(isThere);
 });
 
+/* A bold phrase that names what it speaks of is a button: it shows that in the live stage. */
+addEventListener("DOMContentLoaded", () => {
+  /** @type {HTMLIFrameElement} */
+  const frame = document.querySelector("iframe.live");
+  if (!frame) return;
+  let asked = null;
+  const ask = () => asked && frame.contentWindow.postMessage({ show: asked }, "*");
+  addEventListener("message", ({ source, data }) => {
+    if (source === frame.contentWindow && data?.ready) ask(); // it is loaded when it is near
+  });
+  for (const phrase of document.querySelectorAll("b[data-show]")) {
+    const button = document.createElement("button");
+    button.className = "show";
+    button.title = "Show it in the live stage";
+    button.append(...phrase.childNodes);
+    button.addEventListener("click", () => {
+      asked = phrase.getAttribute("data-show");
+      frame.scrollIntoView();
+      ask();
+    });
+    phrase.replaceWith(button);
+  }
+});
+
 const partsOf = (root) => [...root.querySelectorAll("[data-part]")].map(({ dataset }) => dataset.part);
 
 /** Put the elements of a picture into the page; those of the other theme have the same ids. */

@@ -1,6 +1,7 @@
 """How two layers find the digit of a letter."""
 
 from collections.abc import Mapping
+from string import ascii_lowercase
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from gpt.inspection.parts import Switched
 from gpt.session.trained import TrainedRun
 from pictures.theme import figure, heat, label_cells, tokenizer_of
 
-LINE = "k3p0q7z1p"
+LINE, LINE_WITHOUT = "k3p0q7z1p", "k3p0q7z1x"
 _LINES = 500  # of the validation split
 
 
@@ -53,6 +54,16 @@ def answers(run: TrainedRun) -> tuple[float, float]:
     found = run.model(idx)[:, -1].argmax(-1)  # (N)
     is_told = (idx[:, 1:-1:2] == found[:, None]).any(-1)
     return (found == digits).float().mean().item(), is_told.float().mean().item()
+
+
+@torch.no_grad()
+def unasked(run: TrainedRun, off: str | None = None) -> Tensor:
+    """The largest probability after lines that ask for a letter that they do not have, with a part turned off: (N)."""
+    idx, _, _ = _asked(run)
+    letters = tokenizer_of(run).encode(ascii_lowercase)
+    absent = [letters[~torch.isin(letters, line)] for line in idx]
+    idx[:, -1] = torch.stack([free[n % len(free)] for n, free in enumerate(absent)])
+    return Switched(run.model).without([off] if off else [])(idx)[:, -1].softmax(-1).amax(-1)
 
 
 def _asked(run: TrainedRun) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,7 +49,16 @@ _ABLATIONS = "gpt.models.ablations"
 # name, the hyperparameters that differ.
 _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "v2": {"without_scaling": {"_target_": f"{_ABLATIONS}.without_scaling.GPT"}},
-    "v4": {"1_block": {"n_layer": 1}, "6_blocks": {"n_layer": 6}},
+    "v3": {
+        "one_head": {"n_head": 1},
+        "one_head_with_direct_path": {"_target_": f"{_ABLATIONS}.v3.WithDirectPath", "n_head": 1},
+    },
+    "v4": {
+        "1_block": {"n_layer": 1}, "6_blocks": {"n_layer": 6},
+        **{name: {"_target_": f"{_ABLATIONS}.v4.WithScaledInit", "n_layer": blocks}
+           for name, blocks in {"scaled": 3, "6_blocks_scaled": 6}.items()},
+        "6_blocks_with_residuals": {"_target_": f"{_ABLATIONS}.v4.WithResiduals", "n_layer": 6},
+    },
     "v5": {
         "6_blocks": {"n_layer": 6},
         "6_blocks_without_residuals": {

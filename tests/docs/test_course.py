@@ -41,7 +41,7 @@ QUOTED = re.compile(r"^<!-- (?P<kind>\w+):? ?(?P<what>.*) -->\n(?P<shown>(?:.*\n
 FIGURE = re.compile(r'<figure class="picture.*?src="([^"]*)-light\.svg".*?<figcaption>(.*?)</figcaption>', re.DOTALL)
 LIVE = {  # the notes of live stages, in docs/captions.py, and their pages
     "live-recall": "recall", "live-recall-gru_recall": "architectures", "live-reverse": "sequences",
-    **{f"live-{stage}": stage for stage in ("v3", "v5", "v6", "v7")},
+    **{f"live-{stage}": stage for stage in ("v2", "v3", "v5", "v6", "v7")},
 }  # fmt: skip
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
@@ -71,8 +71,7 @@ def test_the_page_of_a_stage_has_all_its_parts(stage: str) -> None:
     text = page.read_text()
     assert "$$" in text
     assert quoted(page, "picture")
-    live = [what.partition(" prompt=")[0] for what, _ in quoted(page, "live")]
-    assert live == [stage, f"{stage} train"][: 1 if stage == "v7" else 2]
+    assert [what.split()[0] for what, _ in quoted(page, "live")] == [stage]
     assert [what for what, _ in quoted(page, "results")] == ([stage] if stage != "v7" else [])
     assert bool(quoted(page, "diff")) == (stage not in ("v1", "v2"))  # whose models are new
     assert any("gpt/models/" in what for what, _ in quoted(page, "code"))
@@ -191,9 +190,9 @@ def test_every_link_of_the_site_leads_somewhere_and_nothing_is_fetched_from_else
     assert len(list(site.rglob("*.html"))) > 40
     assert wrong == []
     text = (site / "course" / "v6.html").read_text()
-    for query in ("embed", "embed&amp;train"):
-        frame = f'<iframe class="live" src="../_static/live/index.html?{query}#v6"'
-        assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
+    frame = '<iframe class="live" src="../_static/live/index.html?embed#v6&amp;open='
+    assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
+    assert '<b data-show="prompt=the+king&amp;' in (site / "course" / "v2.html").read_text()
     assert "attention_norm" in text[text.index("+++ plain/v6.py") :]
     assert all(shown in text for shown in ("2.0607", "layer-norm-light.svg", "layer-norm-dark.svg"))
 

@@ -37,6 +37,7 @@ def address(published: Path, site: str) -> str:
             <link rel="icon" href="icon.svg"><link rel="stylesheet" href="course.css">
             <script src="course.js"></script><script src="linked.js"></script>
             <main aria-busy="false"><h1>{stage}</h1>
+            <p><b data-show="prompt=Abc&amp;at=2&amp;open=attention:scores&amp;step=1">the b</b></p>
             <figure class="picture"><img src="flow-{stage}.svg" alt="The picture of {stage}."></figure>
             <div style="height: 2000px"></div><div class="highlight-python">{block}</div>
             <iframe class="live" src="index.html?embed#{stage}" title="live"></iframe></main></html>"""
@@ -100,6 +101,19 @@ def test_a_part_of_the_code_lights_its_place_in_the_picture_and_in_the_live_numb
         live.locator(".step", has_text="weights @ v").locator("h4").hover()
         assert lit(visited)["code"] == ["@ v", "self.attention", "self.attention"]
         assert violations(visited.page) == []
+
+
+def test_a_phrase_sets_prompt_character_and_step_in_the_live_stage(browser: Any, address: str) -> None:
+    with visit(browser, f"{address}/v6.html", width=390) as visited:
+        live = visited.page.frame_locator("iframe")
+        visited.page.get_by_role("button", name="the b").press("Enter")
+        live.get_by_text("It meets the key of “A”").wait_for()
+        assert live.locator("#prompt").input_value() == "Abc"
+        assert live.locator(".step:visible h4").all_inner_texts()[0].startswith("Attention")
+        assert "after which the run predicts" in live.locator(".flow-view .note", has_text="“b”").first.inner_text()
+        assert not live.locator("#training").is_visible()
+        live.get_by_text("Train it yourself").click()
+        assert live.get_by_role("button", name="Train", exact=True).is_visible()
 
 
 def test_residual_connections_and_norms_are_found_in_code_and_picture(browser: Any, address: str) -> None:

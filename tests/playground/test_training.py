@@ -523,6 +523,29 @@ def test_an_experiment_is_guessed_run_and_told(browser: Any, site: str) -> None:
         assert violations(page) == []
 
 
+def test_each_arm_of_a_comparison_waits_for_its_button(browser: Any, site: str) -> None:
+    short = "experiment => Object.assign(experiment, { iterations: 3, pages: ['v1'] })"
+    script = f"""async () => {{
+      const {{ EXPERIMENTS }} = await import("./training/experiments.js");
+      const chosen = EXPERIMENTS.find(({{ areChosen }}) => areChosen);
+      ({short})(chosen).arms = chosen.arms.map(({{ label }}, seed) => ({{ label, stage: "v1", seed }}));
+    }}"""
+    with visit(browser, f"{site}/#v2") as visited:
+        page = visited.page
+        page.evaluate(script)
+        page.locator("#first").select_option("v1")
+        visited.settled()
+        page.get_by_text("Experiments: guess, then see").click()
+        page.get_by_role("button", name="a plus sign").click()
+        page.locator(".guesses button").first.click()
+        for arm in page.locator(".guesses button").all():
+            assert page.locator(".summary").count() == 0
+            arm.click()
+            assert arm.is_disabled()
+        page.wait_for_selector(".experiment:has-text('on average over three seeds')")
+        assert page.locator(".summary tr").count() == 5
+
+
 def test_a_stage_that_cannot_be_trained_says_why(counting: Path, published: Path) -> None:
     described = json.loads((published / "runs.json").read_text())
     assert described["v8"]["training"]["optimizer"] == "Muon"

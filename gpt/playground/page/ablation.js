@@ -88,6 +88,11 @@ export class Ablation {
       `now the likeliest is “${spoken(this.names[ranking(after)[0]])}”.`;
   }
 
+  /** Let the parts be off whose names have this in them, and no others. */
+  turnOff(named) {
+    this.off = new Set(named ? this.run.parts.filter((part) => part.includes(named)) : []);
+  }
+
   #sayEffect(scores) {
     const { ids } = this.what;
     const [before, after] = [meanLoss(this.what.scores), meanLoss(scores)];

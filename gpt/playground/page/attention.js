@@ -4,6 +4,8 @@ import { element, spoken } from "./dom.js";
 import { labelWidths, large, paint, strengths } from "./maps.js";
 
 const SMALL = 56; // CSS pixels
+const LARGER = 104; // of a stage with few heads
+const FEW = 4; // heads
 const LABELLED = 40; // rows or columns, at most, that have room for labels
 
 let made = 0; // views, whose scales need names of their own
@@ -70,6 +72,7 @@ export class AttentionView {
       this.chosen !== null && this.chosen[0] < layers.length && this.chosen[1] < layers[this.chosen[0]].shape[0];
     if (!isThere) this.chosen = null;
     const heads = layers.reduce((sum, layer) => sum + layer.shape[0], 0);
+    this.small.classList.toggle("few", heads <= FEW);
     const buttons = layers.map((layer, l) =>
       element(
         "div",
@@ -83,6 +86,17 @@ export class AttentionView {
     this.root.classList.toggle("wide", this.#isLarge());
     this.largest.textContent = this.isAbsolute ? "100%" : "the row’s largest";
     this.#draw();
+  }
+
+  /**
+   * Enlarge the map of a head, or the mean of all.
+   * @param {[layer: number, head: number] | null} which
+   */
+  choose(which) {
+    this.chosen = which;
+    if (!this.layers) return;
+    this.redraw();
+    this.looked(null);
   }
 
   /** Show nothing. */
@@ -145,7 +159,7 @@ export class AttentionView {
   #button(which) {
     const name = which === null ? "mean of all heads" : `layer ${which[0] + 1}, head ${which[1] + 1}`;
     const canvas = element("canvas", { "aria-hidden": "true" });
-    paint(canvas, this.#map(which), SMALL);
+    paint(canvas, this.#map(which), this.small.classList.contains("few") ? LARGER : SMALL);
     return element(
       "button",
       {
@@ -154,12 +168,9 @@ export class AttentionView {
         title: name,
         "aria-label": name,
         "aria-pressed": String(same(which, this.chosen)),
-        onclick: (event) => {
-          this.chosen = which;
-          for (const other of this.small.querySelectorAll("button")) other.ariaPressed = "false";
-          event.currentTarget.ariaPressed = "true";
-          this.#draw();
-          this.looked(null);
+        onclick: () => {
+          this.choose(which);
+          /** @type {HTMLElement} */ (this.small.querySelector("[aria-pressed=true]")).focus();
         },
       },
       canvas,

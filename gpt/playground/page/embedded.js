@@ -1,8 +1,12 @@
 /** The page in a frame of another page: the prompt and the results, other settings folded away, and as high as its content. */
 
+import { element } from "./dom.js";
+
 export function embed() {
+  const asked = new URLSearchParams(location.search);
   document.body.classList.add("embedded");
-  document.body.classList.toggle("trains", new URLSearchParams(location.search).has("train"));
+  document.body.classList.toggle("sampling", asked.has("sampling"));
+  if (!asked.has("train")) fold(document.getElementById("training"));
   const others = document.getElementById("others");
   others.removeAttribute("open");
   others.append(document.querySelector(".pickers"));
@@ -14,6 +18,21 @@ export function embed() {
     if (source === parent && data?.covered !== undefined) document.body.classList.toggle("covered", data.covered);
   });
   link();
+}
+
+/** Fold the training away, which is not what the frame is opened for. */
+function fold(card) {
+  const folded = element("details", { class: "fold" }, element("summary", {}, "Train it yourself, here"));
+  card.before(folded);
+  folded.append(card);
+}
+
+/** Let the page around the frame ask for something: `show` is called with that, as in an address. */
+export function listen(show) {
+  addEventListener("message", ({ source, data }) => {
+    if (source === parent && typeof data?.show === "string") show(new URLSearchParams(data.show));
+  });
+  parent.postMessage({ ready: true }, "*");
 }
 
 /**

@@ -14,7 +14,17 @@ export class Flow {
     this.pass = new Pass(run, names, () => this.#draw());
     /** @type {number | null} */
     this.step = null; // where the reader is; null shows all steps alike
+    this.isAlone = false;
+    /** @type {string | null} */
+    this.sought = null; // the part whose step is to be shown
     this.root = element("div", { class: "flow-view" });
+  }
+
+  /** Show the step that explains a part, and what is chosen in it. */
+  open(part, chosen) {
+    this.sought = part;
+    Object.assign(this.pass, chosen);
+    if (this.pass.values) this.pass.choose({});
   }
 
   /**
@@ -40,6 +50,12 @@ export class Flow {
     const { pass } = this;
     const focused = document.activeElement?.getAttribute("data-focus");
     const steps = stepsOf(pass);
+    if (this.sought) {
+      const found = steps.findIndex(({ parts, detail = [] }) => [...detail, ...parts].includes(this.sought));
+      this.step = found < 0 ? null : found;
+      this.sought = null;
+      this.isAlone = true; // without the steps before it, until the reader goes on
+    }
     if (this.step !== null) this.step = Math.min(this.step, steps.length - 1);
     const { stage } = this.run;
     this.items = steps.map(({ title, parts, detail, code, shape, body }, i) => {
@@ -95,7 +111,11 @@ export class Flow {
         "div",
         { class: "walk" },
         picture(this.run, steps, this.step, (step) => this.#go(step)),
-        element("ol", { class: this.step === null ? "flow" : "flow stepping" }, ...this.items),
+        element(
+          "ol",
+          { class: this.step === null ? "flow" : "flow stepping", "data-alone": this.isAlone },
+          ...this.items,
+        ),
       ),
     );
     if (focused) /** @type {HTMLElement} */ (this.root.querySelector(`[data-focus="${focused}"]`))?.focus();
@@ -104,6 +124,7 @@ export class Flow {
   /** Go to a step; null for all of them. */
   #go(step) {
     this.step = step;
+    this.isAlone = false;
     this.#draw();
     if (step === null) return;
     const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";

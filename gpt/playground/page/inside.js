@@ -56,6 +56,18 @@ export class Inside {
     await this.#load();
   }
 
+  /**
+   * Open one of the folded parts or, by the name of a part of the run, the step that explains it, as far as the reader
+   * has `gone` in it; and turn the parts off whose names have `off` in them.
+   */
+  open(name, gone, off) {
+    const folded = this.root.querySelector(`details.${CSS.escape(name)}`);
+    if (!folded) this.flow.open(name, gone);
+    if (off !== undefined) this.ablation.turnOff(off);
+    (folded ?? this.root.querySelector("details.steps"))?.setAttribute("open", "");
+    return this.#load();
+  }
+
   /** Redraw after a change of colours. */
   redraw() {
     this.flow.redraw();

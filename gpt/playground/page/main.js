@@ -3,7 +3,7 @@
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
 import { count, debounced, element, isBeside, isFirst, newest } from "./dom.js";
-import { embed } from "./embedded.js";
+import { embed, listen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
 import { TrainingCard } from "./training/card.js";
@@ -34,6 +34,9 @@ let stages = []; // that the server trains
 let translates = false; // what the runs do
 let suggested = ""; // the suggested prompt, until the reader types another
 let given = new URLSearchParams(); // the prompt and the settings of the page's address, until they are used
+const OPENED = ["at", "open", "layer", "head", "step", "off"];
+/** @type {[string, string][]} */
+let opened = []; // what an address, or the page around a frame, wants to be shown: TextPanel.open
 
 /** Make the panels of the chosen runs, and let them read the prompt. */
 async function choose(signal) {
@@ -70,11 +73,13 @@ async function choose(signal) {
     suggested = panels[0].run.prompt;
     controls.setPrompt(suggested);
   }
+  open(given);
   given = new URLSearchParams();
   for (const panel of panels) panel.heading.redraw();
   offerTraining(panels[0].run);
   remember();
   await read();
+  await reopen();
 }
 
 /** @param {Run | null} run */
@@ -107,7 +112,7 @@ function redraw() {
 
 /** Keep the runs, the prompt and the settings in the page's address, to reload or to share. */
 function remember() {
-  const kept = new URLSearchParams(controls.settings());
+  const kept = new URLSearchParams([...opened, ...controls.settings()]);
   if (!["", suggested].includes(controls.prompt())) kept.set("prompt", controls.prompt());
   const ids = panels.map(({ run }) => run.trained?.of ?? run.id); // what is trained here is not there after a reload
   const parts = [[...new Set(ids)].join(","), ...(kept.size ? [kept] : [])];
@@ -132,6 +137,25 @@ async function read() {
   begin();
   await shown(all(panels.map((panel) => panel.read(controls.prompt(), controls.options()))));
   showComparison();
+}
+
+/** Take over what is to be shown; without anything new, it stays. */
+function open(wanted) {
+  const found = [...wanted].filter(([name]) => OPENED.includes(name));
+  if (found.length) opened = found;
+}
+
+/** Show what the page around the frame asks for. */
+async function show(wanted) {
+  open(wanted);
+  if (wanted.has("prompt")) controls.setPrompt(wanted.get("prompt"));
+  await read();
+  await reopen();
+}
+
+async function reopen() {
+  const texts = panels.filter((panel) => panel instanceof TextPanel);
+  await shown(all(texts.map((panel) => panel.open(Object.fromEntries(opened)))));
 }
 
 async function write() {
@@ -310,6 +334,7 @@ async function start() {
   addEventListener("resize", debounced(redraw, 150));
   if (runs.length) await choosing.run(choose);
   else offerTraining(null);
+  listen(show);
 }
 
 await shown(start());

@@ -10,6 +10,7 @@ import { card, coalesced, element, newest, panel, percent, reveal, spoken, visib
 import { tokenizer } from "./encoding.js";
 import { Heading } from "./heading.js";
 import { Inside } from "./inside.js";
+import { jumps } from "./jumps.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { legend, TextView } from "./text.js";
 import { seenFrom } from "./windows.js";
@@ -71,8 +72,11 @@ export class TextPanel {
       this.contexts,
       this.attention.root,
     );
-    const title = element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
-    this.texts = card(run, { class: "card texts" }, title, this.mean, this.text.root);
+    this.jumps = element("div"); // of a line with an answer
+    const title = run.answers_only
+      ? element("h3", {}, "The line")
+      : element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
+    this.texts = card(run, { class: "card texts" }, title, this.mean, this.text.root, this.jumps);
     this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
     this.root = panel(
       run,
@@ -186,6 +190,20 @@ export class TextPanel {
     if (this.model.moment !== null) return;
     this.isBehind = this.#isUnread(); // until its text has been read, with the weights of an earlier iteration
     if (!this.isBehind) this.scrub(null);
+  }
+
+  /**
+   * Show the prediction after `at` tokens, and next to the text what is to be opened: the maps, or what Inside has of
+   * this name.
+   * @param {Record<string, string>} wanted
+   */
+  async open({ at, open, ...chosen }) {
+    if (!open) return;
+    const { layer = 1, head = 1 } = chosen;
+    this.texts.after(open === "maps" ? this.maps : this.inside.root);
+    if (open === "maps") this.attention.choose(chosen.head ? [layer - 1, head - 1] : null);
+    else this.inside.open(open, { layer: layer - 1, head: head - 1, met: Number(chosen.step ?? 0) }, chosen.off);
+    if (at) await this.select(Math.min(at, this.tokens.length));
   }
 
   /** Bring the text into view. */
@@ -329,7 +347,8 @@ export class TextPanel {
   #colour(logits) {
     this.logits = logits;
     this.scores = logits ? scored(logits, this.ids) : [];
-    this.text.colour(this.scores);
+    const { answers_only: isOfAnswers, block_size: answer } = this.run; // in a line that fills the window
+    this.text.colour(isOfAnswers ? this.scores.map((score, i) => (i === answer ? score : null)) : this.scores);
     this.mean.replaceChildren(...this.#means());
   }
 
@@ -388,6 +407,7 @@ export class TextPanel {
       `Each row shows what one ${this.run.token} attends to. The last row belongs to the prediction above; ` +
       "the text underlines what it attends to. The line above the text marks the window: all that the run has read.";
     this.attention.show(layers, tokens, tokens);
+    if (this.run.answers_only) this.jumps.replaceChildren(jumps(layers, tokens, this.texts.clientWidth) ?? "");
     this.#light(null);
   }
 
@@ -441,6 +461,7 @@ export class TextPanel {
   #showNoAttention(why) {
     this.drawContexts = () => this.contexts.replaceChildren();
     this.drawContexts();
+    this.jumps.replaceChildren();
     this.attention.clear();
     if (!this.text.position || !this.logits) {
       this.tested.textContent = "";

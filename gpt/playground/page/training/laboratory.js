@@ -7,7 +7,7 @@ import { EXPERIMENTS } from "./experiments.js";
 import { TEXTS } from "./texts.js";
 
 const TALLEST = 2; // nats above the lowest loss
-const COLOURS = ["var(--a)", "var(--b)", "var(--look-colour)"];
+const COLOURS = ["var(--a)", "var(--b)", "var(--look-colour)", "var(--failure)", "var(--muted)"];
 
 export class Laboratory {
   /** @param {Engine} engine */
@@ -60,18 +60,24 @@ export class Laboratory {
     this.#stop();
     const turn = {};
     this.turn = turn;
-    const { arms, iterations, guesses, why } = experiment;
+    const { arms, iterations, guesses, why, areChosen } = experiment;
     const picture = element("div");
     const said = element("p", { role: "status" });
     const stop = element("button", { type: "button", class: "quiet", onclick: () => this.#stop() }, "Stop");
     const guessed = element("p", { class: "note" }, `You guess: ${guesses[guess][0]}.`);
-    this.body.replaceChildren(element("p", {}, experiment.question), guessed, picture, said, stop);
+    const starts = areChosen ? arms.map(({ label }) => starting(label)) : [];
+    const buttons = element("div", { class: "guesses" }, ...starts.map(({ button }) => button));
+    if (areChosen) said.textContent = "Train all of them to see, in any order.";
+    this.body.replaceChildren(element("p", {}, experiment.question), guessed, buttons, picture, said, stop);
     /** @type {Result[]} */
     const results = arms.map(({ label }) => ({ label, val: null, curve: [] }));
     const draw = () => picture.replaceChildren(chart(results, iterations));
     try {
       const text = await TEXTS[experiment.text].load();
-      const trained = arms.map((arm, i) => this.#trained(arm, text, experiment, results[i], turn, draw));
+      const trained = arms.map(async (arm, i) => {
+        await starts[i]?.pressed;
+        if (this.turn === turn) await this.#trained(arm, text, experiment, results[i], turn, draw);
+      });
       await Promise.all(trained);
     } catch (error) {
       if (this.turn === turn) said.replaceChildren(element("span", { class: "failure" }, error.message));
@@ -111,8 +117,17 @@ export class Laboratory {
 
   #stop() {
     this.turn = {};
-    this.body.querySelector("button")?.remove();
+    for (const button of this.body.querySelectorAll("button")) button.remove();
   }
+}
+
+/** A button, and a promise that resolves when it is pressed. */
+function starting(label) {
+  const button = element("button", { type: "button", class: "quiet" }, label);
+  const pressed = new Promise((resolve) => button.addEventListener("click", resolve, { once: true })).then(() => {
+    button.disabled = true;
+  });
+  return { button, pressed };
 }
 
 /** @param {Result[]} results */
