@@ -36,7 +36,7 @@ let suggested = ""; // the suggested prompt, until the reader types another
 let given = new URLSearchParams(); // the prompt and the settings of the page's address, until they are used
 const OPENED = ["at", "open", "layer", "head", "step", "off"];
 /** @type {[string, string][]} */
-let opened = []; // what an address, or the page around a frame, wants to be shown: TextPanel.open
+let view = []; // what an address, or the page around a frame, wants to be shown: TextPanel.open
 
 /** Make the panels of the chosen runs, and let them read the prompt. */
 async function choose(signal) {
@@ -112,7 +112,7 @@ function redraw() {
 
 /** Keep the runs, the prompt and the settings in the page's address, to reload or to share. */
 function remember() {
-  const kept = new URLSearchParams([...opened, ...controls.settings()]);
+  const kept = new URLSearchParams([...view, ...controls.settings()]);
   if (!["", suggested].includes(controls.prompt())) kept.set("prompt", controls.prompt());
   const ids = panels.map(({ run }) => run.trained?.of ?? run.id); // what is trained here is not there after a reload
   const parts = [[...new Set(ids)].join(","), ...(kept.size ? [kept] : [])];
@@ -142,7 +142,7 @@ async function read() {
 /** Take over what is to be shown; without anything new, it stays. */
 function open(wanted) {
   const found = [...wanted].filter(([name]) => OPENED.includes(name));
-  if (found.length) opened = found;
+  if (found.length) view = found;
 }
 
 /** Show what the page around the frame asks for. */
@@ -155,7 +155,7 @@ async function show(wanted) {
 
 async function reopen() {
   const texts = panels.filter((panel) => panel instanceof TextPanel);
-  await shown(all(texts.map((panel) => panel.open(Object.fromEntries(opened)))));
+  await shown(all(texts.map((panel) => panel.open(Object.fromEntries(view)))));
 }
 
 async function write() {
