@@ -95,7 +95,11 @@ export class ServedTrainings {
     this.rest.replaceChildren(...rest.map((row) => this.#item(row)));
     const pruned = rest.filter(({ state }) => state === "pruned").length;
     this.earlier.hidden = rest.length === 0;
-    this.earlier.firstElementChild.textContent = `${count(rest.length)} more${pruned ? `, ${count(pruned)} of them pruned by a search` : ""}`;
+    const parts = [
+      rest.length > pruned ? `${count(rest.length - pruned)} earlier` : "",
+      pruned ? `${count(pruned)} pruned by a search` : "",
+    ];
+    this.earlier.firstElementChild.textContent = parts.filter(Boolean).join(", ");
     if (focused) this.root.querySelector(`[data-change="${focused}"]`)?.focus();
     const followed = rows.find(({ state }) => state === "training") ?? this.known.get(this.followed);
     if (!followed?.curve.length) return;
@@ -133,7 +137,7 @@ export class ServedTrainings {
         `, ${SAID[state]}${whose}${far(row)}`,
       ),
       element("p", { class: "note" }, folder),
-      iterations
+      iterations && state !== "finished"
         ? element("progress", { value: iteration, max: iterations, "aria-label": `Iterations of ${folder}` })
         : null,
       failure ? element("p", { class: "failure" }, failure) : null,
