@@ -44,7 +44,10 @@ def keyed(
     Raises RequestError for a word that is ambiguous or an option, or that gives a key a second value.
     """
     stages = {path.stem for folder in [CONF, *folders] for path in (folder / "model").glob("*.yaml")}
-    words = [word.removeprefix("--").removeprefix("config=") if _CONFIG.match(word) else word for word in words]
+    configs = {word: word.removeprefix("--").removeprefix("config=") for word in words if _CONFIG.match(word)}
+    if missing := [word for word, file in configs.items() if not is_file(file)]:
+        raise RequestError(f"{missing[0]}: no such file")
+    words = [configs.get(word, word) for word in words]
     files = [word for word in words if config_name in _OF_TRAINING and own_files.is_own(word)]
     others = [word for word in words if word not in files and not (files and word == "--config")]
     plain: list[str] = []  # the words that have no key
@@ -98,26 +101,26 @@ def interpreted(
 
 
 def _with_full_keys(words: Sequence[str], config_name: str, schema: type[BaseModel]) -> list[str]:
+    typed = [word.partition("=")[0].lstrip("+~") for word in words]
     words = [_in_seconds(word) if config_name == "train" else word for word in words]
     words = [f"model={_stages(word[6:])}" if word.startswith("model=") else word for word in words]
-    keys = [word.partition("=")[0] for word in words]
+    keys = [word.partition("=")[0].lstrip("+~") for word in words]
     known = {*schema.model_fields, *TrainConfig.model_fields, *SETTING_FILES, *COMMANDS[config_name].words, "json"}
-    if not (short := {key for key in keys if key.isidentifier() and key not in known}):
-        return [*words]
-    meant = {key: full for key, full in by_name(keys_for_users(config_name, words)).items() if key in short}
-    full_keys = [meant.get(key, key) for key in keys]
-    for key, full in zip(keys, full_keys, strict=True):
-        others = {other for other, its_full in zip(keys, full_keys, strict=True) if its_full == full and other != key}
-        if key in meant and others:
+    short = {key for key in keys if key.isidentifier() and key not in known}
+    named = by_name(keys_for_users(config_name, words)) if short else {}
+    full_keys = [named.get(key, key) if key in short else key for key in keys]
+    for key, full in zip(typed, full_keys, strict=True):
+        others = {other for other, its_full in zip(typed, full_keys, strict=True) if its_full == full and other != key}
+        if others:
             raise RequestError(f"give {key}= or {others.pop()}=, not both: they are one key")
-    return [full + word[len(key) :] for word, key, full in zip(words, keys, full_keys, strict=True)]
+    return [word.replace(key, full, 1) for word, key, full in zip(words, keys, full_keys, strict=True)]
 
 
 def _in_seconds(word: str) -> str:
-    """training.seconds=5min,10min for minutes=5,10."""
-    if found := re.fullmatch(r"(?:training\.)?(minutes|hours)=([\d.,]+)", word):
+    """training.seconds=5min,10min for minutes=5,10; a value with a unit of its own stays what it is."""
+    if found := re.fullmatch(r"(?:training\.)?(minutes|hours)=([^(\[]+)", word):
         unit = {"minutes": "min", "hours": "h"}[found[1]]
-        return "training.seconds=" + ",".join(f"{value}{unit}" for value in found[2].split(","))
+        return "training.seconds=" + re.sub(r"([0-9.]+)(?=,|$)", rf"\1{unit}", found[2])
     return word
 
 

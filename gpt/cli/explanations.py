@@ -66,7 +66,7 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
     if deleted and key in values:
         return f"there is nothing to delete: {key} has no value"
     known = [*filter(is_for_users, values), *more_keys, "hydra.run.dir"]
-    others = [word.partition("=")[0] for word in typed if not deleted and not word.startswith(("+", "~"))]
+    others = [word.partition("=")[0] for word in divided_options([*typed])[1] if not (deleted or word[0] in "+~-")]
     wrong = dict.fromkeys([key, *(other for other in others if _is_unknown(other, [*values, *more_keys], choices))])
     return ", and ".join(_unknown(each, given.get(each), known, choices) for each in wrong)
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import logging
 import shlex
@@ -14,6 +15,7 @@ from gpt.data.sources import read_text
 
 _BETWEEN_CELLS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
+_END = "\0"  # a last row, which becomes part of one before it whose quotation mark is open
 _LONGEST_ROW = 2**16  # characters of a first row that is looked at
 
 log = logging.getLogger(__name__)
@@ -79,9 +81,17 @@ def _of_cells(file: Path, content: str, field: str) -> Iterator[tuple[int, str]]
 def _rows(file: Path, content: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of a file that are not empty, each with the line where it ends."""
     csv.field_size_limit(max(csv.field_size_limit(), len(content)))
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=_BETWEEN_CELLS[file.suffix.lower()])
+    lines = itertools.chain(io.StringIO(content, newline=""), [_END])
+    reader, begins = csv.reader(lines, delimiter=_BETWEEN_CELLS[file.suffix.lower()]), 1
     try:
-        yield from ((reader.line_num, cells) for cells in reader if cells)
+        for cells in reader:
+            if cells == [_END]:
+                return
+            if cells and cells[-1].endswith(_END):
+                raise RequestError(f"line {begins} of {file} has a quotation mark without a second one")
+            begins = reader.line_num + 1
+            if cells:
+                yield reader.line_num, cells
     except csv.Error as error:
         raise RequestError(f"line {reader.line_num} of {file}: {error}") from None
 

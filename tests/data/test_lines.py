@@ -232,7 +232,8 @@ def test_tables_have_the_documents_that_the_standard_library_reads(
 
 def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
     for name, content in {
-        "a.csv": "id,text\n1,a\n2,b\n", "a.jsonl": '{"text": 1}\n', "b.jsonl": "[1]\n", "a.txt": "a", "c.csv": '"a',
+        "a.csv": "id,text\n1,a\n2,b\n", "a.jsonl": '{"text": 1}\n', "b.jsonl": "[1]\n", "a.txt": "a",
+        "c.csv": 'a\n1\n"2\n3\n',
     }.items():  # fmt: skip
         (tmp_path / name).write_text(content)
     for name, field, message in [
@@ -242,7 +243,7 @@ def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
         ("a.jsonl", "x", "a.jsonl has no column x; it has text"),
         ("b.jsonl", "text", "line 1 of b.jsonl is not a JSON object"),
         ("a.txt", "1", "a.txt: data=table reads files called .csv, .tsv or .jsonl"),
-        ("c.csv", "a", "0 parts are too few"),
+        ("c.csv", "a", "line 3 of c.csv has a quotation mark without a second one"),
     ]:
         typed = ["model=v1", "data=table", f"data.path={name}", f"data.field={field}"]
         refused(called("train.py", *typed, cwd=tmp_path), message)
