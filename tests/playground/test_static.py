@@ -266,12 +266,13 @@ def test_run_folders_give_exactly_these_runs(several: Path, tmp_path: Path) -> N
 def test_a_run_whose_graph_is_not_equal_is_left_out_alone(
     several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def only_v1(name, *others):
+    def only_v1(name: str, run: RunFolder, folder: Path, *others: object) -> tuple[dict, list[str]]:
+        folder.mkdir(parents=True)
         if name == "v6":
             raise UserError("the export failed: inside.onnx differs from the run by 0.1")
         return {"stage": name}, []
 
-    monkeypatch.setattr(static, "_exported", only_v1)
+    monkeypatch.setattr(static, "export_run", only_v1)
     newest = static.newest_of_each_stage([several / "runs"])
     static.write({name: newest[name] for name in ("v1", "v6")}, tmp_path / "site", downloads())
     assert list(json.loads((tmp_path / "site" / "runs.json").read_text())) == ["v1"]
