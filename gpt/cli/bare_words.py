@@ -102,7 +102,8 @@ def interpreted(
 
 def _with_full_keys(words: Sequence[str], config_name: str, schema: type[BaseModel]) -> list[str]:
     typed = [word.partition("=")[0].lstrip("+~") for word in words]
-    words = [_in_seconds(word) if config_name == "train" else word for word in words]
+    is_train = config_name == "train"  # search.py has minutes of its own
+    words = [_in_seconds(word) if is_train or word.startswith("training.") else word for word in words]
     words = [f"model={_stages(word[6:])}" if word.startswith("model=") else word for word in words]
     keys = [word.partition("=")[0].lstrip("+~") for word in words]
     known = {*schema.model_fields, *TrainConfig.model_fields, *SETTING_FILES, *COMMANDS[config_name].words, "json"}

@@ -60,7 +60,7 @@ def _last_iteration(recipe: Recipe, model: nn.Module, done: Done | None) -> int:
     if settings.budget is not None:
         left = settings.budget - (done.seconds if done else 0.0)
         if done and left < 0 and settings.budget != done.settings.budget:
-            raise RequestError(f"{done.seconds:.0f} s of training are done: training.seconds={settings.seconds}")
+            raise RequestError(f"{done.seconds:.0f} s of training are done: seconds={settings.seconds} is less")
         steps = 0 if left <= 0 else max(1, round(left / _seconds_of_step(model, recipe)))
         planned: int = recipe.world.broadcast(iterations + steps)
         return planned

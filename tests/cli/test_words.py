@@ -147,6 +147,7 @@ WRONG = [
     ("train.py help", "cannot read 'help' as key=value; did you mean --help?"),
     ("train.py lr", "cannot read 'lr' as key=value; did you mean training.learning_rate=0.001?"),
     ("train.py v4 iters=5 training.max_iters=3", "give iters= or training.max_iters=, not both: they are one key"),
+    ("search.py v1,v2 training.minutes=5 iters=1", "training.max_iters= has no effect with training.seconds="),
     ("train.py v4 minutes=5 seconds=3", "give minutes= or seconds=, not both: they are one key"),
     ("train.py --config=no.yaml v1", "--config=no.yaml: no such file"),
     ("train.py v1 fo=1 --cfg job training.lr=3", "unknown key fo; --help all lists the keys, and unknown key training"),
