@@ -23,8 +23,8 @@ from gpt.session.trained import TrainedRun
 _DOWNLOADS = Path(__file__).parents[2] / "data"
 _PACKAGE = Path(gpt.__file__).parent
 _WRITERS = ("exporting", "inspection", "models", "playground")  # the packages whose code makes a graph what it is
-_TRAINED = (*SMALL, "v8", "gru")  # in the page
-_STAGES = (*_TRAINED, "recall", "gru_recall", "v7", "reverse")
+_TRAINED = (*SMALL, "v8", "gru", "recall", "gru_recall")  # in the page
+_STAGES = (*_TRAINED, "v7", "reverse")
 _POOL = partial(ProcessPoolExecutor, os.cpu_count(), get_context("spawn"))  # PyTorch has threads, which a fork lacks
 
 log = logging.getLogger(__name__)

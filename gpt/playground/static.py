@@ -143,7 +143,7 @@ def export_run(name: str, run: RunFolder, folder: Path, weights: Weights = "auto
     Continuation.required(trained.task, "a page without a server")
     choice, kept, training, checked = trained.config.model, _moments(trained), None, []
     try:
-        if full["answers_only"]:
+        if full["answers_only"] and not _is_made_up_there(trained.config.data, block_size_of(trained.model)):
             raise RequestError("it was trained on the answers of its lines alone, and the page trains on whole texts")
         if size_of(trained.model) > _LARGEST_LOADED:
             raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
@@ -169,6 +169,12 @@ def _variants(stage: str, choice: Choice) -> dict[str, Choice]:
     """The variants of a stage, by name; none of a stage without experiments of its own."""
     own = choice.model_dump(by_alias=True)
     return {name: Choice.model_validate(own | other) for name, other in _VARIANTS.get(stage, {}).items()}
+
+
+def _is_made_up_there(data: Choice, block_size: int) -> bool:
+    """Whether the page makes up such lines (page/training/texts.js): those of recall that fill the window."""
+    own = data.hyperparameters
+    return data.target.endswith(".recall") and own["distance"] == 0 and block_size == 2 * own["pairs"] + 1
 
 
 def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training in the page: the stage's own loss and gradients, in a worker of a real browser."""
 
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +17,18 @@ import gpt
 from gpt import models
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
+from gpt.data.lines import recall
 from gpt.exporting.training_graphs import export_training
 from gpt.inspection.dataflow import dataflow
-from gpt.playground import looking
+from gpt.models import block_size_of
+from gpt.playground import looking, static
 from gpt.playground.assets import files
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 from gpt.training.optimizers import AdamW
 from tests.conftest import Script, stage_config
-from tests.playground.browsing import Visit, violations, visit
+from tests.playground.browsing import Visit, downloads, violations, visit
+from tests.playground.conftest import serving_files
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +55,8 @@ TRAINED = """async ([stage, ids, places, rate]) => {
     return outputs;
   };
   const all = Int32Array.from(ids);
-  const settings = { learningRate: rate, batchSize: places[0].length, seed: 1, blockSize: run.block_size };
+  const { block_size: blockSize, answers_only: answersOnly } = run;
+  const settings = { learningRate: rate, batchSize: places[0].length, seed: 1, blockSize, answersOnly };
   const training = new Training(
     { step: graph("training.onnx"), loss: graph("loss.onnx") }, weights, { train: all, val: all }, settings);
   const losses = [];
@@ -64,23 +69,28 @@ TRAINED = """async ([stage, ids, places, rate]) => {
 def test_it_trains_as_pytorch_does(
     browser: Any, site: str, published: Path, load: Callable[..., TrainedRun], stage: str
 ) -> None:
-    run = load(stage)
-    V = run.task.vocab_size
-    described = json.loads((published / "runs.json").read_text())[stage]
-    model = models.build(run.config.model, V).train()
-    model.load_state_dict(
-        load_file(published / "graphs" / stage / "weights" / f"{described['moments'][0]}.safetensors"), strict=False
-    )
-    T, draw = described["block_size"], torch.Generator().manual_seed(1)
-    ids = torch.randint(V, (500,), generator=draw)
-    places = torch.randint(len(ids) - T, (ITERATIONS, BATCH), generator=draw)
+    draw = torch.Generator().manual_seed(1)
+    ids = torch.randint(load(stage).task.vocab_size, (500,), generator=draw)
+    places = torch.randint(len(ids) - block_size_of(load(stage).model), (ITERATIONS, BATCH), generator=draw)
     with visit(browser, f"{site}/#{stage}") as visited:
-        first, losses = visited.page.evaluate(TRAINED, [stage, ids.tolist(), places.tolist(), RATE])
+        check_training(visited, published, load(stage), stage, ids, places)
 
+
+def check_training(
+    visited: Visit, published: Path, run: TrainedRun, name: str, ids: torch.Tensor, places: torch.Tensor
+) -> None:
+    """Train on windows that begin at these places, and compare the losses and the first gradients with PyTorch's."""
+    described = json.loads((published / "runs.json").read_text())[name]
+    weights = published / "graphs" / name / "weights" / f"{described['moments'][0]}.safetensors"
+    model = models.build(run.config.model, run.task.vocab_size).train()
+    model.load_state_dict(load_file(weights), strict=False)
+    first, losses = visited.page.evaluate(TRAINED, [name, ids.tolist(), places.tolist(), RATE])
+    T, counted = described["block_size"], slice(-1 if described["answers_only"] else None, None)
     optimizer = AdamW(model, RATE, weight_decay=0.01, beta1=0.9, beta2=0.999)
     for i, starts in enumerate(places):
         windows = torch.stack([ids[start : start + T + 1] for start in starts])
-        loss = cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+        logits, targets = model(windows[:, :-1])[:, counted], windows[:, 1:][:, counted]
+        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
         if i == 0:
@@ -90,6 +100,29 @@ def test_it_trains_as_pytorch_does(
                 assert (found - weight.grad).abs().max() <= 1e-4 * weight.grad.abs().max(), name
         assert losses[i] == pytest.approx(loss.item(), abs=5e-5)
         optimizer.step({"all": RATE}, torch.zeros(()))
+
+
+def test_lines_are_trained_on_their_answers_and_it_says_how_many_are_right(browser: Any, tmp_path: Path) -> None:
+    small = ["model=v6", "model.n_layer=2", "model.n_head=1", "model.block_size=9", "training.max_iters=2"]
+    run = gpt.train(*small, "data=recall", "data.distance=0", "checkpoint.snapshots=2", folder=tmp_path / "v6")
+    static.write({"lines": RunFolder(tmp_path / "v6")}, tmp_path / "site", downloads())
+    with serving_files(tmp_path / "site") as address, visit(browser, f"{address}/#lines") as visited:
+        page = visited.page
+        page.emulate_media(reduced_motion="reduce")  # answers are there at once
+        ids = run.tokenizer.encode(recall(4, 0, 100).train)
+        places = 11 * torch.randint(90, (ITERATIONS, BATCH), generator=torch.Generator().manual_seed(1))
+        check_training(visited, tmp_path / "site", run, "lines", ids, places)
+        assert page.locator("#training .chips label:visible").all_inner_texts() == ["new lines"]
+        page.get_by_text("Settings", exact=True).click()
+        page.get_by_role("spinbutton", name="Iterations").fill("3")
+        page.get_by_role("button", name="Train", exact=True).click()
+        page.get_by_role("button", name="Train again").wait_for()
+        (share,) = re.findall(r"([\d.]+)% of new lines answered right", visited.text("#training"))
+        assert f"{share}% are answered right" in page.locator("#training .curve svg").get_attribute("aria-label")
+        lines = re.findall(r"(?m)^((?:[a-z]\d){4}[a-z]) → (.)(, wrong)?$", visited.text("#training .sample"))
+        assert len(lines) == 6
+        for question, answer, wrong in lines:
+            assert (question[question.index(question[-1]) + 1] != answer) == bool(wrong)
 
 
 # Milliseconds for which the page did not answer, at most, from now on.

@@ -19,27 +19,15 @@ export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at
   const values = [...run.curve, ...beside].flatMap((row) => [row.train, row.val]);
   const low = Math.min(...values, ...compared);
   const high = Math.max(...values);
-  const place = { x: "iteration", y: "val" };
-  const picture = Plot.plot({
+  const picture = plotted(run, {
     width,
     height,
-    marginLeft: 34,
-    marginRight: 12,
-    marginBottom: 24,
-    marginTop: 12,
-    style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
-    x: {
-      label: null,
-      ticks: width < 260 ? 2 : 4,
-      tickFormat: count,
-      domain: [0, run.iterations],
-    },
-    y: { label: null, ticks: 4, domain: [low - 0.18 * (high - low), high], grid: true },
+    y: { domain: [low - 0.18 * (high - low), high] },
     marks: [
       Plot.line(batches, { x: "iteration", y: "loss", clip: true, stroke: "var(--muted)", strokeOpacity: 0.45 }),
       Plot.line(
         beside.filter((row) => row.iteration <= run.iterations),
-        { ...place, clip: true, stroke: "var(--muted)", strokeWidth: 1 },
+        { x: "iteration", y: "val", clip: true, stroke: "var(--muted)", strokeWidth: 1 },
       ),
       Plot.line(run.curve, {
         x: "iteration",
@@ -50,9 +38,7 @@ export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at
         strokeDasharray: "2,2",
       }),
       Plot.ruleY(compared, { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
-      Plot.line(run.curve, { ...place, clip: true, stroke: colour, strokeWidth: 2 }),
-      at === null ? null : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
-      Plot.dot([at === null ? last : between(run.curve, at)], { ...place, fill: colour, r: 3.5 }),
+      ...marked(run.curve, "val", colour, at),
       Plot.text(compared, {
         x: 0,
         y: (y) => y,
@@ -91,6 +77,41 @@ export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at
   );
 }
 
+/** The share of lines that a run answers right, in the same way. */
+export function accuracy(/** @type {Drawn} */ run, { colour, width, height, at = null }) {
+  const last = run.curve.at(-1);
+  if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
+  const y = { domain: [0, 1], tickFormat: "%" };
+  const picture = plotted(run, { width, height, y, marks: marked(run.curve, "accuracy", colour, at) });
+  described(picture, `After ${last.iteration} iterations, ${(100 * last.accuracy).toFixed(1)}% are answered right`);
+  return element("figure", {}, picture);
+}
+
+/** A chart over the iterations of a run. */
+function plotted(run, { width, height, y, marks }) {
+  return Plot.plot({
+    width,
+    height,
+    marginLeft: 34,
+    marginRight: 12,
+    marginBottom: 24,
+    marginTop: 12,
+    style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
+    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: count, domain: [0, run.iterations] },
+    y: { label: null, ticks: 4, grid: true, ...y },
+    marks,
+  });
+}
+
+/** The line of a measure, its last point or the one at an iteration, and a mark there. */
+function marked(curve, y, colour, at) {
+  return [
+    Plot.line(curve, { x: "iteration", y, clip: true, stroke: colour, strokeWidth: 2 }),
+    at === null ? null : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
+    Plot.dot([at === null ? curve.at(-1) : between(curve, y, at)], { x: "iteration", y, fill: colour, r: 3.5 }),
+  ];
+}
+
 const SETTINGS = {
   "training.max_iters": (n) => `after ${count(n)} iterations`,
   "training.batch_size": (n) => `with batches of ${n}`,
@@ -115,10 +136,10 @@ export function documentedInWords({ documented, changed }) {
  * The point of the drawn line at an iteration.
  * @param {Estimate[]} curve
  */
-function between(curve, iteration) {
+function between(curve, y, iteration) {
   const found = curve.findIndex((row) => row.iteration >= iteration);
   const after = found < 0 ? curve.length - 1 : found; // a training goes on after its last estimate
   const [a, b] = [curve[found < 0 ? after : Math.max(after - 1, 0)], curve[after]];
   const share = a === b ? 0 : (iteration - a.iteration) / (b.iteration - a.iteration);
-  return { iteration, val: a.val + share * (b.val - a.val) };
+  return { iteration, [y]: a[y] + share * (b[y] - a[y]) };
 }

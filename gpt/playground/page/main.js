@@ -28,7 +28,7 @@ const training = engine.follow
 /** @type {RunInBrief[]} */
 let known = [];
 /** @type {Map<string, Run>} */
-const trainable = new Map(); // by stage
+const trainable = new Map(); // by id
 /** @type {string[]} */
 let stages = []; // that the server trains
 let translates = false; // what the runs do
@@ -305,7 +305,7 @@ async function start() {
   known = runs;
   stages = offered ?? [];
   for (const run of /** @type {Run[]} */ (runs)) {
-    if (typeof run.training === "object" && !run.trained) trainable.set(run.stage, run);
+    if (typeof run.training === "object" && !run.trained) trainable.set(run.id, run);
   }
   const [ids, ...rest] = location.hash.slice(1).split("&");
   given = new URLSearchParams(rest.join("&"));

@@ -49,7 +49,8 @@
  *   config: {training: {learning_rate: number, batch_size: number, max_iters: number, eval_interval: number | string}},
  *   optimizer: string,
  * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
- * @typedef {{iteration: number, train: number, val: number}} Estimate
+ * @typedef {{iteration: number, train: number, val: number, accuracy?: number}} Estimate `accuracy` is the share of lines
+ *   that are answered right.
  *
  * What a run wrote after so many iterations: at 0, 1, 2, 5, 10, 20, ... and at the last one, in this order. `traits` are
  * those that several such passages have as often as the corpus.

@@ -16,7 +16,7 @@ const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
 
 /** The run whose stage is trained when a run is shown. */
-const baseOf = (run, stages) => (run.trained ? stages.get(run.stage) : run);
+const baseOf = (run, trainable) => (run.trained ? trainable.get(run.trained.of) : run);
 
 export class TrainingCard {
   /**
@@ -53,11 +53,12 @@ export class TrainingCard {
     this.verdict = element("p", { role: "status" });
     this.failure = element("p", { class: "failure", role: "alert" });
     this.screen = new Screen();
+    this.downloading = button("Download as a run", "quiet", () => this.#guarded(() => this.#download()));
     this.keeping = element(
       "div",
       { class: "buttons keeping", hidden: true },
       button("Keep in this browser", "quiet", () => this.#guarded(() => this.#keep())),
-      button("Download as a run", "quiet", () => this.#guarded(() => this.#download())),
+      this.downloading,
     );
     this.kept = element("p", { class: "note", role: "status" });
     this.progress = element("div", { hidden: true }, this.bar, this.verdict, this.keeping, this.kept);
@@ -84,35 +85,35 @@ export class TrainingCard {
   /**
    * Offer to train the stage of a run, unless that is what was offered already.
    * @param {Run} run
-   * @param {Map<string, Run>} stages The runs whose stages can be trained, by stage.
+   * @param {Map<string, Run>} trainable The runs whose stages can be trained, by id.
    */
-  offer(run, stages) {
+  offer(run, trainable) {
     this.forgetting.hidden = !run.trained?.kept;
     this.shown = run;
-    if (this.#isOther(run, stages)) this.#offer(baseOf(run, stages), stages);
+    if (this.#isOther(run, trainable)) this.#offer(baseOf(run, trainable), trainable);
     if (run.trained?.kept) this.screen.play(run);
   }
 
   /**
    * Whether a run may be offered: if that ends a training whose weights would be lost, the reader is asked.
    * @param {Run} run
-   * @param {Map<string, Run>} stages
+   * @param {Map<string, Run>} trainable
    */
-  mayOffer(run, stages) {
-    return !this.#isUnsaved() || !this.#isOther(run, stages) || confirm("Leave this training without keeping it?");
+  mayOffer(run, trainable) {
+    return !this.#isUnsaved() || !this.#isOther(run, trainable) || confirm("Leave this training without keeping it?");
   }
 
   #isUnsaved() {
     return this.training !== null && this.training.run.trained.iteration !== this.saved;
   }
 
-  #isOther(run, stages) {
-    const base = baseOf(run, stages);
+  #isOther(run, trainable) {
+    const base = baseOf(run, trainable);
     return Boolean(base) && base.id !== this.base?.id;
   }
 
   /** @param {Run} run */
-  #offer(run, stages) {
+  #offer(run, trainable) {
     this.#drop();
     this.screen.clear();
     this.base = run;
@@ -120,13 +121,14 @@ export class TrainingCard {
     this.root.toggleAttribute("hidden", !training);
     if (!training) return;
     const isOffered = typeof training !== "string";
-    this.title.textContent = isFirst() ? FIRST : `Train ${run.stage} yourself`;
+    this.title.textContent = isFirst() ? FIRST : `Train ${run.answers_only ? "it" : run.stage} yourself`;
+    this.downloading.hidden = run.answers_only; // train.py has no file of such lines
     this.form.hidden = !isOffered;
     this.why.textContent = isOffered ? "" : `Not in a browser: ${training}.`;
     this.laboratory.root.hidden = !isOffered;
     if (typeof training === "string") return;
     this.note.textContent = `${CODE}${other(training.optimizer)}`;
-    this.laboratory.offer(run, stages);
+    this.laboratory.offer(run, trainable);
     this.settings.offer(run, training);
     if (isFirst()) this.#guarded(() => this.screen.playStored());
   }
@@ -173,7 +175,7 @@ export class TrainingCard {
   /** Prepare a training; false if a setting is missing or wrong, which the browser shows beside it. */
   async #begin() {
     if (!this.form.reportValidity()) return false;
-    const text = await this.settings.text();
+    const text = await this.settings.text(this.base);
     const chosen = this.settings.chosen();
     this.screen.stop();
     const training = await this.engine.train(this.base, text, chosen, (progress) => {
@@ -279,11 +281,12 @@ function other(optimizer) {
 
 /** The documented loss and the reader's. */
 function verdict(run, iteration) {
-  const { train, val } = run.curve.at(-1);
+  const { train, val, accuracy } = run.curve.at(-1);
   const yours = [
     `yours: `,
     element("b", {}, val.toFixed(4)),
     ` on the validation split, ${train.toFixed(4)} in training`,
+    ...(accuracy === undefined ? [] : [`; ${(100 * accuracy).toFixed(1)}% of new lines answered right`]),
   ];
   const documented = documentedInWords(run);
   return documented && iteration === run.iterations ? [`${documented}, `, ...yours] : yours;

@@ -22,14 +22,15 @@ export class Laboratory {
   /**
    * Offer the experiments of a run's page whose stages are here.
    * @param {Run} run
-   * @param {Map<string, Run>} stages The runs to train from, by their stage.
+   * @param {Map<string, Run>} trainable The runs to train from, by their id.
    */
-  offer(run, stages) {
+  offer(run, trainable) {
     this.#stop();
     this.run = run;
-    this.stages = stages;
+    const ofTexts = [...trainable.values()].filter((one) => !one.answers_only && !run.answers_only);
+    this.stages = new Map(ofTexts.map((one) => [one.stage, one]));
     const isHere = ({ stage, variant }) => {
-      const base = stages.get(stage || run.stage);
+      const base = this.stages.get(stage || run.stage);
       return base && (!variant || base.variants?.includes(variant));
     };
     const offered = EXPERIMENTS.filter(({ pages, arms }) => pages.includes(run.stage) && arms.every(isHere));

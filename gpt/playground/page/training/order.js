@@ -46,10 +46,11 @@ export function ordered(base, text, vocabulary, chosen, description) {
     start: isSame ? { file } : null,
     description,
     vocabulary,
-    settings: { learningRate, batchSize, seed, blockSize: base.block_size },
+    settings: { learningRate, batchSize, seed, blockSize: base.block_size, answersOnly: base.answers_only },
     iterations,
     interval: chosen.interval ?? intervalOf(offered.config.training.eval_interval, iterations),
   };
+  const beginning = Array.from(text.content.slice(0, 2 * PROMPT));
   trained += 1;
   /** @type {Run} */
   const run = {
@@ -64,11 +65,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
     vocabulary_size: vocabulary.length,
     tokenizer: { kind: "characters" },
     token: "character",
-    prompt: text.isDocumented
-      ? base.prompt
-      : Array.from(text.content.slice(0, 2 * PROMPT))
-          .slice(0, PROMPT)
-          .join(""),
+    prompt: text.isDocumented || base.answers_only ? base.prompt : beginning.slice(0, PROMPT).join(""),
     changed: documented ? changes(base, chosen) : [],
     differing: "",
     documented,

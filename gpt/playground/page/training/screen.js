@@ -1,14 +1,14 @@
 /** What a training writes, in large letters, beside its losses. */
 /** @import { Drawn } from "../curve.js" */
 /** @import { Written } from "../engines/server.js" */
-import { curve } from "../curve.js";
+import { accuracy, curve } from "../curve.js";
 import { element } from "../dom.js";
 import { duration } from "./settings.js";
 import { Writing } from "./writing.js";
 
 export const FIRST = "A network learns to write"; // above it, where the page is nothing else
 
-/** @typedef {Drawn & {id: string, texts?: Written[]}} Followed */
+/** @typedef {Drawn & {id: string, texts?: Written[], answers_only?: boolean}} Followed */
 
 const IS_WIDE = matchMedia("(min-width: 40rem)"); // as in training.css
 
@@ -19,8 +19,8 @@ export class Screen {
     this.writing = new Writing(() => this.#draw());
     this.picture = element("div", { class: "curve" });
     this.said = element("p", { class: "progress" });
-    const caption = element("p", { class: "note" }, "Loss on new text: lower is better");
-    const losses = element("div", {}, caption, this.picture);
+    this.caption = element("p", { class: "note" });
+    const losses = element("div", {}, this.caption, this.picture);
     this.root = element("div", { class: "screen", hidden: true }, this.writing.root, losses, this.said);
   }
 
@@ -70,6 +70,8 @@ export class Screen {
   #show(run) {
     this.run = run;
     this.root.hidden = false;
+    this.writing.does = run.answers_only ? "answers" : "writes";
+    this.caption.textContent = run.answers_only ? "New lines answered right" : "Loss on new text: lower is better";
   }
 
   /** Draw the losses, with a mark unless the text is the newest. */
@@ -77,6 +79,7 @@ export class Screen {
     const { iteration, texts } = this.writing;
     const at = iteration === texts.at(-1)?.iteration ? null : iteration;
     const [width, height] = [Math.max(180, this.picture.clientWidth), IS_WIDE.matches ? 210 : 110];
-    this.picture.replaceChildren(curve(this.run, { colour: "var(--a)", width, height, at }));
+    const draw = this.run.answers_only ? accuracy : curve;
+    this.picture.replaceChildren(draw(this.run, { colour: "var(--a)", width, height, at }));
   }
 }

@@ -13,14 +13,9 @@ export class SettingsForm {
       iterations: number({ min: 1, max: 100_000, step: 1 }),
       seed: number({ min: 0, max: 2 ** 32, step: 1 }),
     };
-    this.chosenText = "shakespeare";
     const chip = (value, label) => {
-      const checked = value === this.chosenText;
-      const input = element("input", { type: "radio", name: "text", value, checked, autocomplete: "off" });
-      input.addEventListener("change", () => {
-        this.chosenText = value;
-        this.ownField.hidden = value !== "own";
-      });
+      const input = element("input", { type: "radio", name: "text", value, autocomplete: "off" });
+      input.addEventListener("change", () => this.#showOwn());
       return element("label", {}, input, element("span", {}, label));
     };
     const offered = Object.entries(TEXTS).filter(([, { label }]) => label);
@@ -54,6 +49,24 @@ export class SettingsForm {
     // A number that cannot be used is shown, though it is folded away: the browser says what is wrong with it.
     folded.addEventListener("invalid", () => folded.setAttribute("open", ""), { capture: true });
     this.foot = element("div", { class: "foot" }, folded);
+    this.#offerTexts(false);
+  }
+
+  /** Of all texts, those that suit a run. */
+  #offerTexts(answersOnly) {
+    const all = /** @type {NodeListOf<HTMLInputElement>} */ (this.chips.querySelectorAll("input"));
+    for (const input of all) input.parentElement.hidden = (TEXTS[input.value]?.answersOnly ?? false) !== answersOnly;
+    const offered = [...all].filter(({ parentElement: chip }) => !chip.hidden);
+    if (!offered.some(({ checked }) => checked)) offered[0].checked = true;
+    this.#showOwn();
+  }
+
+  get #chosenText() {
+    return /** @type {HTMLInputElement} */ (this.chips.querySelector(":checked")).value;
+  }
+
+  #showOwn() {
+    this.ownField.hidden = this.#chosenText !== "own";
   }
 
   /**
@@ -62,6 +75,7 @@ export class SettingsForm {
    * @param {Offered} offered
    */
   offer(run, { config }) {
+    this.#offerTexts(run.answers_only);
     const { learning_rate: learningRate, batch_size: batchSize, max_iters: iterations } = config.training;
     const values = { learningRate, batchSize, iterations, seed: run.seed };
     for (const [name, value] of Object.entries(values)) this.fields[name].value = String(value);
@@ -90,8 +104,8 @@ export class SettingsForm {
   }
 
   /** @returns {Promise<Text>} */
-  async text() {
-    if (this.chosenText !== "own") return TEXTS[this.chosenText].load();
+  async text(/** @type {Run | undefined} */ run = undefined) {
+    if (this.#chosenText !== "own") return TEXTS[this.#chosenText].load(run, this.chosen().seed);
     return { content: this.own.content, name: "your text", file: this.own.file, isDocumented: false };
   }
 }

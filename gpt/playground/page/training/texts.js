@@ -1,16 +1,23 @@
 /** The texts that a stage can be trained on. */
+/** @import { Run } from "../engines/server.js" */
 /** @import { Text } from "./order.js" */
+import { random } from "../engines/random.js";
 
 const LARGEST = 20_000_000; // characters
 const SHOWN = 20_000; // of a text of one's own that can be edited
+const LINES = 20_000; // as in conf/data/recall.yaml
 
-/** @type {Record<string, {label?: string, load: () => Promise<Text>}>} Those with a label are offered. */
+/**
+ * Those with a label are offered, each to runs that are `answersOnly` or not, as it is. Lines need the run and a seed.
+ * @type {Record<string, {label?: string, answersOnly?: boolean, load: (run?: Run, seed?: number) => Promise<Text>}>}
+ */
 export const TEXTS = {
   shakespeare: {
     label: "Shakespeare",
     load: async () => ({ ...(await file("shakespeare", "tiny Shakespeare")), isDocumented: true }),
   },
   names: { label: "names", load: () => file("names", "names") },
+  recall: { label: "new lines", answersOnly: true, load: async (run, seed) => recall((run.block_size - 1) / 2, seed) },
   abc: { load: async () => ({ content: "abc".repeat(2000), name: "abcabc…", isDocumented: false }) },
 };
 
@@ -19,6 +26,18 @@ async function file(name, label) {
   const response = await fetch(new URL(`../texts/${name}.txt`, import.meta.url));
   if (!response.ok) throw new Error(`the text could not be loaded: ${response.status}`);
   return { content: await response.text(), name: label, isDocumented: false };
+}
+
+/** Lines as those of gpt/data/lines.py: letters, each followed by its digit, and one of them again, then its digit. */
+function recall(pairs, seed) {
+  const uniform = random(seed);
+  const below = (n) => Math.floor(n * uniform());
+  const line = () => {
+    const letters = Array.from("abcdefghijklmnopqrstuvwxyz");
+    const told = Array.from({ length: pairs }, () => letters.splice(below(letters.length), 1)[0] + below(10));
+    return `${told.join("")}${told[below(pairs)]}\n`;
+  };
+  return { content: Array.from({ length: LINES }, line).join(""), name: "new lines", isDocumented: false };
 }
 
 /**

@@ -7,13 +7,16 @@
  * @typedef {(weights: Tensors, batch: number, idx: BigInt64Array, targets: BigInt64Array) =>
  *   Promise<Record<string, {data: Float32Array}>>} Graph
  *
- * @typedef {{learningRate: number, batchSize: number, seed: number, blockSize: number}} Settings
+ * @typedef {{
+ *   learningRate: number, batchSize: number, seed: number, blockSize: number, answersOnly: boolean,
+ * }} Settings Whether the targets are only the last characters of lines, each a window with its end.
  */
 import { random } from "../engines/random.js";
 import { AdamW } from "./adamw.js";
 
 export const EVAL_ITERS = 200; // batches in an estimate of each split's loss
 const TARGETS_PER_PASS = 8192; // of an estimate
+const IGNORED = -100n; // no target, as in gpt/data/batch.py
 
 export class Training {
   /**
@@ -63,16 +66,19 @@ export class Training {
   }
 
   #starts(ids, batch, uniform) {
-    const places = ids.length - this.settings.blockSize;
-    return Array.from({ length: batch }, () => Math.floor(uniform() * places));
+    const { blockSize: T, answersOnly } = this.settings;
+    const step = answersOnly ? T + 2 : 1;
+    const places = Math.ceil((ids.length - T) / step);
+    return Array.from({ length: batch }, () => step * Math.floor(uniform() * places));
   }
 
   #run(graph, ids, starts) {
-    const T = this.settings.blockSize;
+    const { blockSize: T, answersOnly } = this.settings;
     const [idx, targets] = [0, 1].map((ahead) => {
       const windows = new BigInt64Array(starts.length * T);
       for (const [b, start] of starts.entries()) {
-        for (let t = 0; t < T; t++) windows[b * T + t] = BigInt(ids[start + ahead + t]);
+        for (let t = 0; t < T; t++)
+          windows[b * T + t] = ahead && answersOnly && t < T - 1 ? IGNORED : BigInt(ids[start + ahead + t]);
       }
       return windows;
     });

@@ -34,6 +34,8 @@ const CORPUS = 500_000; // characters with which the texts are compared
 const FRESH = 700; // milliseconds after which there is another text, of fewer letters
 const SHARE = 0.04; // of the time, for those texts
 const FEWEST = 25; // letters
+const ASKED = 500; // held-out lines, to see how many are answered right
+const LINES = 6; // of them that are shown
 
 export class Work {
   /**
@@ -124,6 +126,15 @@ export class Work {
     if (!this.logits || this.written === iteration) return;
     this.written = iteration;
     const { vocabulary } = this.order;
+    const answers = await this.#answers();
+    if (answers.length) {
+      const lines = answers.slice(0, LINES).map(({ question, answer, isRight }) => {
+        const asked = question.map((id) => vocabulary[id]).join("");
+        return `${asked} → ${vocabulary[answer].replace("\n", "↵")}${isRight ? "" : ", wrong"}`;
+      });
+      this.wrote = performance.now();
+      return this.#tell({ text: { iteration, text: lines.join("\n") } });
+    }
     const ids = [Math.max(0, vocabulary.indexOf("\n"))];
     const rows = Array.from({ length: passages }, (_, row) => ({ ids, uniform: random(settings.seed + 3 + row) }));
     const texts = rows.map(() => "");
@@ -163,7 +174,24 @@ export class Work {
     if (this.estimated === this.training.iteration) return; // a step or a pause has made it
     this.#keep();
     this.estimated = this.training.iteration;
-    this.#tell({ estimate: await this.training.estimate() });
+    const estimate = await this.training.estimate();
+    const answers = await this.#answers();
+    if (answers.length) estimate.accuracy = answers.filter(({ isRight }) => isRight).length / answers.length;
+    this.#tell({ estimate });
+  }
+
+  /** What held-out lines ask, and the likeliest answers; none of a text. */
+  async #answers() {
+    const { weights, splits, settings } = this.training;
+    if (!this.logits || !settings.answersOnly) return [];
+    const T = settings.blockSize;
+    const starts = Array.from({ length: Math.min(ASKED, splits.val.length / (T + 2)) }, (_, row) => row * (T + 2));
+    const questions = starts.map((start) => Array.from(splits.val.subarray(start, start + T)));
+    const logits = await this.logits(weights, questions);
+    return questions.map((question, row) => {
+      const answer = logits[row].indexOf(Math.max(...logits[row]));
+      return { question, answer, isRight: answer === splits.val[starts[row] + T] };
+    });
   }
 
   #keep() {

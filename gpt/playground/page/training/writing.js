@@ -10,6 +10,7 @@ export class Writing {
   /** @param {() => void} moved Called when another text is shown: that of `iteration`. */
   constructor(moved) {
     this.moved = moved;
+    this.does = "writes";
     this.said = element("figcaption", { class: "note" });
     this.text = element("pre", { class: "sample", tabindex: 0, "aria-label": "What it writes" });
     this.strip = element("div", { role: "group", "aria-label": "Moments of the training" });
@@ -97,7 +98,7 @@ export class Writing {
   #mark(shown) {
     this.iteration = this.texts[shown].iteration;
     this.moved();
-    this.said.textContent = `What it writes after ${count(this.iteration)} iterations:`;
+    this.said.textContent = `What it ${this.does} after ${count(this.iteration)} iterations:`;
     while (this.strip.children.length > this.texts.length) this.strip.lastChild.remove();
     for (const [i, { iteration }] of this.texts.entries()) {
       const onclick = () => this.#choose(i);
