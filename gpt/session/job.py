@@ -172,7 +172,8 @@ class Job:
             stop_below=config.overfit, world=world,
         )  # fmt: skip
         recipe = with_length(recipe, model, start.done)
-        check_warmup(config.schedule, recipe.settings.max_iters)
+        if settings.budget is None:  # with one, nobody knows how many iterations there will be
+            check_warmup(config.schedule, recipe.settings.max_iters)
         final: dict[str, Any] = {"training": recipe.settings}
         if module is not None:
             told_by = identity(module, model, has_own_weights=start.beginning.parent is None)

@@ -72,6 +72,8 @@ def test_a_budget_of_seconds_is_spent_the_schedule_follows_it_and_a_resume_train
         assert f"training.max_iters={run.summary.iterations}" in run.summary.changed
         return run.summary.iterations
 
+    assert train(*typed, "seconds=2", "schedule.warmup_iters=100000")  # longer than it lasts: nobody can know
+    shutil.rmtree(tmp_path / "run")
     first, run = train(*typed, "seconds=4"), gpt.load(tmp_path / "run")
     clock = run.run.clock()
     for row in run.evaluations[2:]:  # after the first, the clock is steady
