@@ -133,8 +133,8 @@ export const EXPERIMENTS = [
     title: "Better first weights",
     pages: ["v4"],
     question:
-      "v4 with first weights that keep the size of the numbers from layer to layer, and six blocks with the plus signs " +
-      "that v5 adds, instead. Which ends lowest after 1,000 iterations?",
+      "v4 with three blocks or six: as it is, with first weights that keep the size of the numbers from layer to layer, " +
+      "or, with six, with the plus signs that v5 adds. Which ends lowest after 1,000 iterations?",
     text: "shakespeare",
     iterations: 1000,
     areChosen: true,
@@ -157,7 +157,7 @@ export const EXPERIMENTS = [
       "from 2.59 to 2.33; 6 with plus signs have 2.12.",
   },
   {
-    title: "Six blocks, and one plus sign",
+    title: "Six blocks, with and without plus signs",
     pages: ["v5"],
     question:
       "v5 with 6 blocks, and the same without the plus signs of its residual connections. After 300 iterations, is the " +
@@ -169,7 +169,7 @@ export const EXPERIMENTS = [
       { label: "without x +", stage: "v5", variant: "6_blocks_without_residuals" },
     ],
     guesses: COMPARED,
-    why: "A picture on the page of v5 shows how little of the gradient reaches the first blocks of such a stack.",
+    why: "The page of v5 shows how signal and gradient fade in v4, which has no plus signs either; that of v4 tests what this costs.",
   },
   {
     title: "The same seed twice, then another",
