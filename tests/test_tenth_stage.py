@@ -70,7 +70,8 @@ assert page["opens"]
 (units,) = [row["parts"] for row in page["flow"] if row["parts"][0]["name"] == "feed_forward"]
 assert [(part["label"], part["since"]) for part in units] == [
     ("gated feed-forward", "v10"), ("2 times as wide", "v5"), ("value", "v10"), ("gate", "v10")]
-assert list(page["switches"]["layer 2"]) == ["all of it", "head 1", "head 2", "all heads", "feed-forward"]
+plus = ["x + attention", "x + feed-forward"]
+assert list(page["switches"]["layer 2"]) == ["all of it", "head 1", "head 2", "all heads", "feed-forward", *plus]
 values = looking.inside(run, run.tokenizer.encode("abc").tolist(), 2)
 assert {"blocks.1.feed_forward.gate", "stream.blocks.1.feed_forward", "lens.blocks.1.feed_forward"} <= values.keys()
 added = sum(x for name, x in values.items() if name.startswith("blocks") and name.endswith(("attention", "forward")))

@@ -32,10 +32,11 @@ function reveal(answer) {
 
 /* Pictures are there for those who read on without a guess, too: once the question is in the upper third of the window. */
 function revealBehind(question, answer) {
-  const passed = ([{ isIntersecting, boundingClientRect }]) => {
+  const passed = ([{ isIntersecting, boundingClientRect }], observer) => {
     if (isIntersecting || boundingClientRect.top > innerHeight / 3) return;
+    observer.disconnect();
     reveal(answer);
-    question.parentElement.querySelector("button.guess")?.remove();
+    if (question.nextElementSibling?.matches("button.guess")) question.nextElementSibling.remove();
   };
   new IntersectionObserver(passed, { rootMargin: "-33% 0px 0px" }).observe(question);
 }

@@ -119,6 +119,8 @@ def continued(words: list[str]) -> list[str]:
     """
     named = [word for word in words if word.startswith("resume=")]
     typed = unquoted(named[0].partition("=")[2]) if named else "auto"
+    if typed == "auto":  # to look for a name, all runs would be read
+        return words
     folder = next(iter([Path(expanded(typed))] if naming.is_path(typed) else naming.find(typed)), None)
     if folder is None or not (folder / _COMMAND).is_file():
         return words

@@ -174,7 +174,7 @@ def _variants(stage: str, choice: Choice) -> dict[str, Choice]:
 def _is_made_up_there(data: Choice, block_size: int) -> bool:
     """Whether the page makes up such lines (page/training/texts.js): those of recall that fill the window."""
     own = data.hyperparameters
-    return data.target.endswith(".recall") and own["distance"] == 0 and block_size == 2 * own["pairs"] + 1
+    return data.target == "gpt.data.lines.recall" and own["distance"] == 0 and block_size == 2 * own["pairs"] + 1
 
 
 def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class ComparisonReport:
         is_documented_only = bool(comparison.rows) and not (others or any(run.summary.changes for run in runs))
         is_of_losses = config.metric in LOSSES and not config.by
         shown = [] if is_documented_only and is_of_losses else ranked
-        is_timed = all(run.folder.config().training.budget is not None for run in runs)
+        counted = [run for ranking in ranked for run in ranking.runs]  # none of which is damaged
+        is_timed = bool(counted) and all(run.folder.config().training.budget is not None for run in counted)
         return cls(config, comparison, ranked, shown, config.x or ("seconds" if is_timed else "iterations"))
 
     def __str__(self) -> str:

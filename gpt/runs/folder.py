@@ -328,7 +328,7 @@ class RunState:
         planned, reached = run.config().training.max_iters, [0, *run.checkpoints()]
         if os.path.lexists(run.path / "metrics.jsonl"):
             reached.append(run.last_recorded().iteration)
-        return cls(_name(run), max(reached), planned)
+        return cls(_name(run), max(reached), max(planned, *reached))  # with a budget of seconds, it is a guess
 
     def as_record(self) -> dict[str, Any]:
         """The state for programs."""

@@ -87,16 +87,21 @@ def load(
 def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -> "ComparisonReport":
     """Compare runs, as compare.py does: a notebook shows the tables and the curves, and print() the tables.
 
+    `runs` may be what runs are called, as in `load`.
+
     `values` are the keys of compare.py, as in gpt.compare("runs/2026-01-31", stage=["v5", "v6"], x="seconds"). Raises
     RequestError if there is no finished run.
     """
     from gpt.base.command_schemas import CompareConfig
+    from gpt.base.typed import in_quotes
     from gpt.cli.composing import composed
     from gpt.reports.comparison import compared
+    from gpt.runs.naming import called
 
     with _documented_errors():
         names = [str(name) for name in ([runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs)]
-        given = {"runs": names[0] if len(names) == 1 else f"[{','.join(names)}]"} | values
+        paths = [str(path) for name in names for path in called(name)]
+        given = {"runs": paths[0] if len(paths) == 1 else f"[{','.join(map(in_quotes, paths))}]"} | values
         return compared(CompareConfig.model_validate(composed("compare", [])[0] | given))
 
 

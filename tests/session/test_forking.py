@@ -118,7 +118,7 @@ def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["init=nowhere"], "error: init=nowhere: not a run folder\n"),
+        (["init=nowhere"], "error: there is no folder nowhere and no run of that name; in runs there is nothing"),
         (["init=parent", "model=v5"], "error: init=parent is a run of v7, not of v5: omit model=\n"),
         (["init=parent", "model.n_embd=64"], "error: init=parent: with model.n_embd=64, its weights would not fit, or"),
         (["init=parent", "experiment=v7_cpu"], "error: init= takes its settings from another run, and experiment="),

@@ -112,7 +112,7 @@ def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, m
     console = ConsoleLog(small_recipe(data, max_iters=max_iters), lambda: [], 512)
     average = WeightAverage(state, small_recipe(data), 0)
     saving = [StepLog(max_iters // 4), BestWeights(run), RunWriter(run), checkpoints]
-    return [guard, console, *saving, ProgressBar(state, max_iters), average]
+    return [guard, console, *saving, ProgressBar(state, small_recipe(data, max_iters=max_iters)), average]
 
 
 @pytest.mark.parametrize(

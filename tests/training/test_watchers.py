@@ -96,7 +96,7 @@ def test_what_a_checkpoint_saves_is_changed_in_the_phase_of_that_name_only(data:
     sampler = Sampler(small_recipe(data, sample_interval=1), lambda: "a sample")
     changing = [BestWeights(run), StepLog(1), sampler, MovingAverage(state, 0.9)]
     console = ConsoleLog(small_recipe(data, max_iters=5), list, 512)
-    recording = [RunWriter(run), console, SnapshotWriter(run, 2, 5), ProgressBar(state, 5)]
+    recording = [RunWriter(run), console, SnapshotWriter(run, 2, 5), ProgressBar(state, small_recipe(data))]
     assert {watcher.phase for watcher in changing} == {Phase.CHANGE}
     assert {watcher.phase for watcher in recording} == {Phase.RECORD, Phase.SHOW}
     train_state(state, data, watchers=changing, max_iters=5)

@@ -28,7 +28,8 @@ export async function runs() {
   const chosen = listed.at(-1).id;
   for (const { run, weights } of await kept()) {
     if (!(run.trained.of in described)) continue; // the page has been written again, without it
-    described[run.id] = run;
+    const { parts, switches } = described[run.trained.of]; // of the graphs as they are now
+    described[run.id] = { ...run, parts, switches };
     held.set(run.id, weights);
   }
   return { chosen, runs: Object.values(described) };

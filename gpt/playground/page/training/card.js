@@ -31,6 +31,7 @@ export class TrainingCard {
     this.base = null;
     this.training = null;
     this.isGoing = false;
+    this.isBeginning = false;
     this.isOver = false; // it has finished, or failed
     this.isHeld = false; // until the tab is in front again
     this.background = element("input", { type: "checkbox", checked: true, autocomplete: "off" });
@@ -160,8 +161,8 @@ export class TrainingCard {
   async #turned() {
     if (this.background.checked) return;
     if (document.hidden && this.isGoing) {
-      await this.#pause();
       this.isHeld = true;
+      await this.#pause();
     } else if (!document.hidden && this.isHeld) this.#go();
   }
 
@@ -174,13 +175,25 @@ export class TrainingCard {
 
   /** Prepare a training; false if a setting is missing or wrong, which the browser shows beside it. */
   async #begin() {
-    if (!this.form.reportValidity()) return false;
-    const text = await this.settings.text(this.base);
+    if (this.isBeginning || !this.form.reportValidity()) return false;
+    this.isBeginning = true;
+    const { base } = this;
     const chosen = this.settings.chosen();
-    this.screen.stop();
-    const training = await this.engine.train(this.base, text, chosen, (progress) => {
-      if (this.training === training) this.#advance(progress);
-    });
+    let text;
+    let training;
+    try {
+      text = await this.settings.text(base);
+      this.screen.stop();
+      training = await this.engine.train(base, text, chosen, (progress) => {
+        if (this.training === training) this.#advance(progress);
+      });
+    } finally {
+      this.isBeginning = false;
+    }
+    if (this.base !== base) {
+      training.forget(); // another stage was chosen meanwhile
+      return false;
+    }
     Object.assign(this, { training, content: text.content, chosen });
     this.progress.hidden = this.again.hidden = false;
     this.keeping.hidden = true;

@@ -3,7 +3,7 @@
  *
  * A training of one; what is not given is as the page offers it. `variant` is one of gpt/playground/static.py.
  * @typedef {Partial<Chosen> & {label: string, stage: string, variant?: string}} Arm
- * @typedef {{label: string, val: number | null, curve: Estimate[]}} Result `val` is null if the loss became NaN.
+ * @typedef {{label: string, val: number, curve: Estimate[]}} Result `val` is Infinity if the loss became NaN.
  *
  * Of the guesses, the first one whose test the results pass is right. It is offered on the pages of these stages. If
  * `areChosen`, each arm waits for its button.
@@ -19,7 +19,7 @@
 
 const SAME = 0.02; // nats: a difference as small as between two seeds
 
-const difference = ([first, second]) => (second.val ?? Infinity) - (first.val ?? Infinity);
+const difference = ([first, second]) => second.val - first.val;
 
 /** @type {Experiment["guesses"]} */
 const COMPARED = [

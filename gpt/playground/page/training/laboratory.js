@@ -71,7 +71,7 @@ export class Laboratory {
     if (areChosen) said.textContent = "Train all of them to see, in any order.";
     this.body.replaceChildren(element("p", {}, experiment.question), guessed, buttons, picture, said, stop);
     /** @type {Result[]} */
-    const results = arms.map(({ label }) => ({ label, val: null, curve: [] }));
+    const results = arms.map(({ label }) => ({ label, val: Infinity, curve: [] }));
     const draw = () => picture.replaceChildren(chart(results, iterations));
     try {
       const text = await TEXTS[experiment.text].load();
@@ -81,8 +81,9 @@ export class Laboratory {
       });
       await Promise.all(trained);
     } catch (error) {
-      if (this.turn === turn) said.replaceChildren(element("span", { class: "failure" }, error.message));
-      stop.remove();
+      if (this.turn !== turn) return;
+      this.#stop();
+      said.replaceChildren(element("span", { class: "failure" }, error.message));
       return;
     }
     if (this.turn !== turn) return;
@@ -159,7 +160,12 @@ function chart(results, iterations) {
 /** @param {Result[]} results */
 function summary(results) {
   const rows = results.map(({ label, val }) =>
-    element("tr", {}, element("th", { scope: "row" }, label), element("td", {}, val === null ? "NaN" : val.toFixed(4))),
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, label),
+      element("td", {}, val === Infinity ? "NaN" : val.toFixed(4)),
+    ),
   );
   return table("summary", [null, "validation loss"], rows);
 }

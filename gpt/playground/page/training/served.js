@@ -84,7 +84,7 @@ export class ServedTrainings {
   #show(rows) {
     for (const row of rows) {
       const before = this.known.get(row.id);
-      if (row.state === "finished" && before && before.state !== "finished") this.finished(row);
+      if (row.state === "finished" && before && before.state !== "finished") this.#guarded(() => this.finished(row));
     }
     this.known = new Map(rows.map((row) => [row.id, row]));
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.change;

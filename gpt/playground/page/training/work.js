@@ -49,7 +49,8 @@ export class Work {
     this.training = new Training(graphs, weights, order.splits, order.settings);
     Object.assign(this, { logits: graphs.logits, order, tell });
     this.clock = new Clock();
-    this.judge = judge(Array.from(order.splits.train.subarray(0, CORPUS), (id) => order.vocabulary[id]).join(""));
+    if (graphs.logits && !order.settings.answersOnly)
+      this.judge = judge(Array.from(order.splits.train.subarray(0, CORPUS), (id) => order.vocabulary[id]).join(""));
     this.letter = 1; // milliseconds that one takes
     this.wrote = 0; // when
     /** @type {Map<number, Tensors>} */
@@ -74,14 +75,17 @@ export class Work {
   }
 
   /** One iteration, with an estimate after it. */
-  async step() {
-    await this.pause();
-    await this.#guarded(async () => {
-      await this.#estimated();
-      await this.#iterate();
-      await this.#estimated();
-      return "paused";
-    });
+  step() {
+    this.isGoing = false;
+    this.going = this.going.then(() =>
+      this.#guarded(async () => {
+        await this.#estimated();
+        await this.#iterate();
+        await this.#estimated();
+        return "paused";
+      }),
+    );
+    return this.going;
   }
 
   /**
@@ -103,6 +107,7 @@ export class Work {
       }
       if (this.training.iteration < iterations) return "paused";
       await this.#estimated();
+      this.isGoing = false;
       return "finished";
     });
   }
@@ -126,9 +131,9 @@ export class Work {
     if (!this.logits || this.written === iteration) return;
     this.written = iteration;
     const { vocabulary } = this.order;
-    const answers = await this.#answers();
+    const answers = await this.#answers(LINES);
     if (answers.length) {
-      const lines = answers.slice(0, LINES).map(({ question, answer, isRight }) => {
+      const lines = answers.map(({ question, answer, isRight }) => {
         const asked = question.map((id) => vocabulary[id]).join("");
         return `${asked} → ${vocabulary[answer].replace("\n", "↵")}${isRight ? "" : ", wrong"}`;
       });
@@ -158,11 +163,11 @@ export class Work {
     try {
       const ended = await work();
       await this.#write(PASSAGES, LETTERS);
-      this.#tell({ ended });
+      this.#tell(this.isGoing ? {} : { ended }); // unless it goes on meanwhile
     } catch (error) {
+      this.isGoing = false;
       this.#tell({ ended: "failed", failure: error.message });
     }
-    this.isGoing = false;
   }
 
   async #iterate() {
@@ -181,11 +186,11 @@ export class Work {
   }
 
   /** What held-out lines ask, and the likeliest answers; none of a text. */
-  async #answers() {
+  async #answers(most = ASKED) {
     const { weights, splits, settings } = this.training;
     if (!this.logits || !settings.answersOnly) return [];
     const T = settings.blockSize;
-    const starts = Array.from({ length: Math.min(ASKED, splits.val.length / (T + 2)) }, (_, row) => row * (T + 2));
+    const starts = Array.from({ length: Math.min(most, splits.val.length / (T + 2)) }, (_, row) => row * (T + 2));
     const questions = starts.map((start) => Array.from(splits.val.subarray(start, start + T)));
     const logits = await this.logits(weights, questions);
     return questions.map((question, row) => {
