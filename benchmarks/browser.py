@@ -33,14 +33,14 @@ _LONGEST_TASK = """() => {
   }).observe({ type: "longtask" });
 }"""
 _TRAIN = """async (iterations) => {
-  const field = [...document.querySelectorAll("#training label")].find((label) => label.innerText === "Iterations");
+  const field = [...document.querySelectorAll("#training label")].find((label) => label.textContent === "Iterations");
   field.querySelector("input").value = iterations;
   const began = performance.now();
   document.querySelector("#training .primary").click();
   const said = `iteration ${iterations.toLocaleString("en")} of`;
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, 20));
-    if (document.querySelector("#training .primary").disabled &&
+    if (document.querySelector("#training .primary").innerText !== "Pause" &&
         document.querySelector("#training .progress").innerText.startsWith(said)) break;
   }
   return [(performance.now() - began) / 1000, document.querySelector("#training [role=status] b").innerText, longest];
