@@ -83,4 +83,4 @@ def test_a_sweep_on_all_cores_and_a_stage_of_ones_own(installed: Path, tmp_path:
     swept = ["-m", "--config-dir=mine", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=my_v1,v2"]
     succeeds(installed / "gpt-train", *swept, *SHORT, cwd=tmp_path)
     assert len(list(tmp_path.glob("runs/*/*_sweep/*/summary.json"))) == 2
-    assert "  runs=runs" in succeeds(installed / "gpt-train", "--help", cwd=tmp_path)
+    assert "  runs=runs" in succeeds(installed / "gpt-train", "--help", "all", cwd=tmp_path)
