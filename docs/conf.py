@@ -37,9 +37,9 @@ nitpicky = True
 
 templates_path = ["_templates"]  # the search page with a heading, which the theme's lacks
 html_theme = "furo"
-html_static_path = ["_static", str(_GENERATED), str(_MATHJAX)]
+html_static_path = ["_static", "../gpt/playground/page/spaces.css", str(_GENERATED), str(_MATHJAX)]
 html_favicon = "_static/favicon.svg"
-html_css_files = ["course.css"]
+html_css_files = ["spaces.css", "course.css"]
 html_js_files = ["record.js", "course.js", "guesses.js", "progress.js", "seeds.js", "graph.js", "linked.js"]
 html_show_sphinx = html_copy_source = False
 html_theme_options = {

@@ -8,12 +8,15 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
 
 from gpt.base.choices import Choice, Registry, validated
 from gpt.base.errors import RequestError
+from gpt.base.installation import CONF
 from gpt.base.schema import SETTING_FILES, Key, TrainConfig
 
+_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 _UNKNOWN = Key(same=False, compared=False, resumable=False)  # such as Hydra's own
 
 
@@ -119,6 +122,25 @@ def defaults(group: str, target: str) -> dict[str, Any]:
         parameters = registry.hyperparameters(registry.find(Choice(_target_=target)))
         return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     return {}
+
+
+def unusual(group: str, choice: Choice) -> dict[str, Any]:
+    """The hyperparameters of a choice whose values are neither those of a file in conf/ nor their defaults."""
+    usual = _usual(group, choice.target)
+    return {key: value for key, value in choice.hyperparameters.items() if (key, value) not in usual}
+
+
+@cache
+def _usual(group: str, target: str) -> list[tuple[str, Any]]:
+    files = map(written, (CONF / group).rglob("*.yaml"))
+    settings = [content for content in files if content.get("_target_") == target] or [{}]
+    return [pair for content in settings for pair in (defaults(group, target) | content).items()]
+
+
+def written(path: Path) -> dict[str, Any]:
+    """What a file of conf/ says."""
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
+    return content
 
 
 @cache

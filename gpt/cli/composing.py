@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from gpt.base.choices import Choice
 from gpt.base.installation import CONF
-from gpt.base.keys import declared, defaults, flat
+from gpt.base.keys import declared, flat, written
 from gpt.base.ladder import rank
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 _COMPOSING = threading.RLock()
-_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 
 
 def parsed(overrides: list[str]) -> list[Override]:
@@ -80,19 +78,6 @@ def choices_of(group: str) -> list[str]:
     return sorted(names, key=rank if group == "model" else None)
 
 
-def unusual(group: str, choice: Choice) -> dict[str, Any]:
-    """The hyperparameters of a choice whose values are neither those of a file in conf/ nor their defaults."""
-    usual = _usual(group, choice.target)
-    return {key: value for key, value in choice.hyperparameters.items() if (key, value) not in usual}
-
-
-@cache
-def _usual(group: str, target: str) -> list[tuple[str, Any]]:
-    files = [yaml.load(path.read_text(encoding="utf-8"), _Yaml) for path in (CONF / group).rglob("*.yaml")]
-    settings: list[dict[str, Any]] = [content for content in files if content.get("_target_") == target] or [{}]
-    return [pair for content in settings for pair in (defaults(group, target) | content).items()]
-
-
 def is_for_users(key: str) -> bool:
     """Whether a user sets this key; the others are set by model=NAME and other choices."""
     return declared(key).by_hand and not key.endswith("._target_")
@@ -131,7 +116,7 @@ def settings_of(stage: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
     path = next((path for folder in folders if (path := folder / "model" / f"{stage}.yaml").is_file()), None)
     if path is None:
         return []
-    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
+    content = written(path)
     choices: list[str] = []
     below: list[str] = []
     for default in content.pop("defaults", []):

@@ -19,19 +19,9 @@ from gpt.base.typed import as_typed
 from gpt.cli.composing import choices_of, composed, groups, is_for_users, settings_of
 
 _COLUMN = 38  # column where meanings start, unless a key is longer
-_OFTEN = (
-    "data",
-    "optimizer",
-    "schedule",
-    "training.max_iters",
-    "training.batch_size",
-    "training.learning_rate",
-    "training.eval_interval",
-    "name",
-    "seed",
-    "device",
-    "resume",
-)  # what people change, beside the model
+# What people change, beside the model.
+_OFTEN = ("data", "optimizer", "schedule", "training.max_iters", "training.batch_size", "training.learning_rate",
+          "training.eval_interval", "name", "seed", "device", "resume")  # fmt: skip
 
 
 def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_whole: bool = True) -> str:
@@ -43,8 +33,9 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
     tree, settings = composed(config_name, overrides)
     choices = settings["runtime"]["choices"]
     is_short = config_name == "train" and not is_whole
-    purposes = [] if is_short else [_group(group, choices.get(group), width) for group in groups(config_name)]
-    parts = [settings["help"]["template"].strip(), *([_ladder(choices["model"], width)] if is_short else purposes)]
+    shown = ["model"] if is_short else groups(config_name)
+    purposes = [_group(group, choices.get(group), width, is_short=is_short) for group in shown]
+    parts = [settings["help"]["template"].strip(), *purposes]
     explained = meanings(config_name, choices)
     ranges = _ranges(schema.model_json_schema(by_alias=True))
     section = None
@@ -76,22 +67,17 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
     ])  # fmt: skip
 
 
-def _ladder(chosen: str, width: int) -> str:
-    """The stages of the ladder, each with its idea."""
-    lines = ["model=NAME, by number or by idea, as in model=residual (* is chosen):"]
-    for name in LADDER:
-        lines += _entry(
-            f"{'*' if name == chosen else ' '} {name}", _purpose(CONF / "model" / f"{name}.yaml"), width, column=14
-        )
-    return "\n".join(lines)
+def _group(group: str, chosen: Any, width: int, *, is_short: bool) -> str:
+    """The choices of a group, each with its purpose; the current one has a star.
 
-
-def _group(group: str, chosen: Any, width: int) -> str:
-    """The choices of a group, each with its purpose; the current one has a star. Stages stand under three headings."""
+    Stages stand under three headings or, in short, only those of the ladder, by their ideas.
+    """
     heading = f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"
     names, lines = choices_of(group), []
     parts = {heading: names}
-    if group == "model":
+    if is_short:
+        parts = {"model=NAME, by number or by idea, as in model=residual (* is chosen):": list(LADDER)}
+    elif group == "model":
         parts = {
             heading: [name for name in names if name in LADDER],
             "  beside the ladder:": [name for name in names if name not in LADDER and not is_ablation(name)],
@@ -102,8 +88,8 @@ def _group(group: str, chosen: Any, width: int) -> str:
         for name in members:
             purpose = _purpose(CONF / group / f"{name}.yaml")
             others = settings_of(name) if group == "model" and (name == chosen or not is_ablation(name)) else []
-            purpose += f"; also sets {' '.join(others)}" if others else ""
-            lines += _entry(f"{'*' if name == chosen else ' '} {name}", purpose, width, column=24)
+            purpose += f"; also sets {' '.join(others)}" if others and not is_short else ""
+            lines += _entry(f"{'*' if name == chosen else ' '} {name}", purpose, width, 14 if is_short else 24)
     return "\n".join(lines)
 
 

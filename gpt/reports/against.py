@@ -11,7 +11,7 @@ from gpt.base.errors import RequestError
 from gpt.base.keys import declared
 from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
-from gpt.reports.plots import MOST_COLOURS
+from gpt.reports.plots import MOST_COLOURS, quantity
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, is_number, label, names, shown
 from gpt.runs.records import LOSSES, Metric
 
@@ -43,14 +43,14 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
     keys = [known[name] for name in by]
     labels = [escaping.label(short[key]) for key in keys]
     figure, (axes,), _ = panels(1)
-    quantity, best = (f"{metric} loss (nats per {ranking.unit})", "lowest") if metric in LOSSES else (metric, "best")
+    of_metric, best = quantity(metric, ranking.unit), "lowest" if metric in LOSSES else "best"
     if len(keys) == 1:
         _draw_against(axes, ranking, keys[0])
-        axes.set(xlabel=labels[0], ylabel=quantity)
+        axes.set(xlabel=labels[0], ylabel=of_metric)
         axes.grid(alpha=0.3)
     else:
         _draw_map(axes, ranking, keys[0], keys[1])
-        axes.set(xlabel=labels[0], ylabel=labels[1], title=f"{quantity}, {best} over other keys")
+        axes.set(xlabel=labels[0], ylabel=labels[1], title=f"{of_metric}, {best} over other keys")
     return figure
 
 

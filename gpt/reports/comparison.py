@@ -16,7 +16,6 @@ from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import PLACE, attempt, check_below_folder, read_text_file, sealed, unseal, write_atomically
 from gpt.base.keys import declared
 from gpt.base.pictures import check_replaceable, is_picture, picture, write_picture
-from gpt.cli.composing import composed
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
@@ -48,12 +47,10 @@ class ComparisonReport:
     def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "ComparisonReport":
         """Compare finished runs, the oldest first; `others` have not finished.
 
-        Raises RequestError if all are damaged.
+        One that cannot be compared is left out, with a warning.
         """
         comparison = documented.compare(runs, tolerance=config.tolerance)
         ranked = rankings(runs, config.metric, others)
-        if not (comparison.rows or ranked):
-            raise RequestError("none of these runs can be compared: the warnings above say why")
         is_documented_only = bool(comparison.rows) and not (others or any(run.summary.changes for run in runs))
         is_of_losses = config.metric in LOSSES and not config.by
         shown = [] if is_documented_only and is_of_losses else ranked
@@ -66,12 +63,12 @@ class ComparisonReport:
 
     def plot(self) -> Picture:
         """The curves. Raises RequestError if there are none."""
-        if (figure := self._curves(with_ends=True)) is None:
-            raise RequestError("none of these runs has a curve to draw")
-        return Picture(picture(figure))
+        return Picture(picture(self._slide()))
 
     def _repr_html_(self) -> str:
-        curves = "" if self._curves() is None else self.plot().as_html(width=840)
+        curves = ""
+        with contextlib.suppress(RequestError):
+            curves = self.plot().as_html(width=840)
         return f"<pre>{html.escape(self.text('simple'))}</pre>{curves}"
 
     def text(self, style: str) -> str:
@@ -105,11 +102,16 @@ class ComparisonReport:
     def write_picture(self, path: Path) -> list[Path]:
         """Write the picture of the curves alone. Raises RequestError if there are none, and as `replaced_by` does."""
         replaced_by(path)
-        if (figure := self._curves(with_ends=True)) is None:
-            raise RequestError("none of these runs has a curve to draw")
+        figure = self._slide()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_picture(path, figure, WRITER)
         return [path]
+
+    def _slide(self) -> "Figure":
+        """The curves, with what they end at. Raises RequestError if there are none."""
+        if (figure := self._curves(with_ends=True)) is None:
+            raise RequestError("none of these runs has a curve to draw")
+        return figure
 
     def _curves(self, *, with_ends: bool = False) -> "Figure | None":
         title, metric = self.config.title, self.config.metric
@@ -145,11 +147,14 @@ class ComparisonReport:
 
 
 def compared(config: CompareConfig) -> ComparisonReport:
-    """The comparison of the runs that are selected. Raises RequestError if none of them has finished."""
+    """The comparison of the runs that are selected. Raises RequestError if none has finished, or can be compared."""
     folders = roots(config.runs)
     runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
     others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)[::-1]  # as `runs` are
-    return ComparisonReport.of(runs, others, config)
+    report = ComparisonReport.of(runs, others, config)
+    if not (report.comparison.rows or report.rankings):
+        raise RequestError("none of these runs can be compared: the warnings above say why")
+    return report
 
 
 def replaced_by(out: Path) -> list[Path]:
@@ -170,21 +175,22 @@ def replaced_by(out: Path) -> list[Path]:
     return found
 
 
-def print_comparison(folder: Path) -> None:
-    """For a sweep of several runs, print the documented runs beside their documented losses, and rank all runs."""
+def print_comparison(folder: Path, config: CompareConfig) -> None:
+    """For a sweep of several runs, print the documented runs beside their documented losses, and rank all runs.
+
+    The curves are drawn in its folder.
+    """
     if len(list(folder.glob("*/config.yaml"))) < 2 or not list(folder.glob("*/summary.json")):
         return
-    runs, others = finished_runs(folder), started_runs(folder, is_finished=False)[::-1]
-    config = CompareConfig.model_validate(composed("compare", [])[0])
-    comparison = documented.compare(runs, tolerance=config.tolerance)
-    if comparison.rows:
-        print(f"\n{documented.table(comparison, 'simple')}")
-    for ranking in rankings(runs, "exact", others):
-        print(f"\n{tables.table(ranking, 'exact', 'simple')}")
+    report = ComparisonReport.of(finished_runs(folder), started_runs(folder, is_finished=False)[::-1], config)
+    if report.comparison.rows:
+        print(f"\n{documented.table(report.comparison, 'simple')}")
+    for ranking in report.rankings:
+        print(f"\n{tables.table(ranking, config.metric, 'simple')}")
     path = folder / _PICTURES[0]
 
     def draw() -> None:
-        ComparisonReport.of(runs, others, config).write_picture(path)
+        report.write_picture(path)
 
     said = f"picture of the curves: {path}; " if attempt("the picture of the curves", draw) else ""
     print("\n" + printable(f"{said}all tables and pictures: {command('compare')} runs={shlex.quote(str(folder))}"))

@@ -10,9 +10,8 @@ from tabulate import tabulate
 
 from gpt.base.durations import spoken
 from gpt.base.errors import printable
-from gpt.base.keys import declared
+from gpt.base.keys import declared, unusual
 from gpt.base.losses import Loss
-from gpt.cli.composing import unusual
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import now
 

@@ -79,6 +79,11 @@ def at_equal(ranking: Ranking, x: Axis) -> tuple[float, list[tuple[Group, list[f
     return amount, sorted(losses, key=lambda loss: statistics.mean(loss[1]))
 
 
+def quantity(metric: Metric, unit: Unit) -> str:
+    """What a ranking is by, as an axis says it."""
+    return f"{metric} loss (nats per {unit})" if metric in LOSSES else metric
+
+
 def draw(
     comparison: Comparison,
     rankings: Sequence[Ranking],
@@ -97,12 +102,12 @@ def draw(
     figure, all_axes, sides = panels(max(1, len(rankings)), with_sides=with_ends)
     if rankings:
         for number, (axes, ranking) in enumerate(zip(all_axes, rankings, strict=True)):
-            ends = {name: End(group.mean, group.deviation) for name, group in _named(ranking.groups)}
-            _draw_groups(axes, [(name, group.runs) for name, group in _named(ranking.groups)], x, ranking.unit, ends)
+            named = _named(ranking.groups)
+            ends = {name: End(group.mean, group.deviation) for name, group in named}
+            _draw_groups(axes, [(name, group.runs) for name, group in named], x, ranking.unit, ends)
             axes.set_title(printable(f"Validation loss on {ranking.corpus}"), parse_math=False)
             if sides:
-                of_loss = f"{metric} loss (nats per {ranking.unit})" if metric in LOSSES else metric
-                _draw_ends(sides[number], ends, of_loss)
+                _draw_ends(sides[number], ends, quantity(metric, ranking.unit))
     else:
         stages = sorted(comparison.counted.items(), key=lambda stage: rank(stage[0]))
         ends = {row.stage: End(row.measured, row.deviation) for row in comparison.rows if row.split == "val"}

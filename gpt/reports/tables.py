@@ -27,13 +27,8 @@ def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = (
     title = f"{metric}, estimated"
     if metric in LOSSES:
         title = f"{'best ' if metric == 'best' else ''}{ranking.runs[0].summary.loss(metric).title}"
-    headers = [
-        *short.values(),
-        *sizes_of(ranking.groups[0], sizes),
-        "seeds",
-        title,
-        *(["bits per byte"] if with_bits else []),
-    ]
+    sizes = [*sizes_of(ranking.groups[0], sizes)]
+    headers = [*short.values(), *sizes, "seeds", title, *(["bits per byte"] if with_bits else [])]
     headers += [*(f"{name}, estimated" for name in metrics), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
@@ -52,7 +47,7 @@ def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = (
     cells += [
         [
             *(shown(key, other.values[key]) for key in ranking.keys),
-            *(["-"] * len(sizes_of(ranking.groups[0], sizes))), 0,
+            *(["-"] * len(sizes)), 0,
             *(["-"] * (1 + with_bits + len(metrics))), str(other.state), "-", str(other.run.path),
         ]
         for other in ranking.unfinished

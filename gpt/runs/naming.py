@@ -20,6 +20,11 @@ SWEEP, STUDY = "multirun.yaml", "study.db"  # in the folder of a sweep, of a sea
 _SHOWN = 12  # names in a message
 
 
+def trial_name(number: int) -> str:
+    """The name of the folder of a search's trial."""
+    return f"trial_{number:03d}"
+
+
 def is_path(typed: str) -> bool:
     """Whether it is taken as a path: what exists is no name, and a name has no slash."""
     return os.sep in typed or os.path.lexists(expanded(typed))
@@ -108,7 +113,7 @@ def _best_trial(study: Path) -> str:
             ((direction,),) = file.execute("SELECT direction FROM study_directions")
             values = "SELECT value, number FROM trials JOIN trial_values USING (trial_id) WHERE state = 'COMPLETE'"
             sign = -1 if direction == "MAXIMIZE" else 1
-            return f"trial_{min((sign * value, number) for value, number in file.execute(values))[1]:03d}"
+            return trial_name(min((sign * value, number) for value, number in file.execute(values))[1])
     except (sqlite3.Error, TypeError, ValueError) as error:
         raise UserError(f"{study} has no complete trial, or is damaged: {error}") from None
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
+from gpt.base.keys import having
 from gpt.base.pictures import write_picture
 from gpt.base.request import Request
 from gpt.base.schema import TrainConfig
@@ -24,6 +25,7 @@ from gpt.cli.composing import composed
 from gpt.cli.ranges import Base, Range
 from gpt.reports.axes import log_axis
 from gpt.reports.ranking import edge
+from gpt.runs.naming import trial_name
 from gpt.searching.study import EXACT, WRITER, Goal, Search
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def conclude(search: Search, base: Base, request: Request) -> None:
     loss = finished[0].summary.exact if finished and not search.goal.metric else None
     measured = f", measured {loss.objection}" if loss and loss.objection else ""
     unit = f" (nats per {loss.unit}{measured})" if loss else ""
-    log.info(f"best: trial_{best.number:03d}, {search.goal.noun} {best.value:.4f}{search.goal.over_seeds}{unit}")
+    log.info(f"best: {trial_name(best.number)}, {search.goal.noun} {best.value:.4f}{search.goal.over_seeds}{unit}")
     if finished:
         log.info(f"use it: {command('generate')} run={shlex.quote(str(finished[0].folder.path))}")
     length = f" in full, for {full:,} iterations" if full else ""
@@ -66,8 +68,8 @@ def _full_length(base: Base) -> int | None:
 
     That is a search in epochs, or over the length.
     """
-    config, lengths = base.config, {"training.max_iters", "training.epochs", "training.seconds"}
-    if not lengths.isdisjoint(f"training.{key}" for key in config.training.undecided) or lengths & base.ranges.keys():
+    config, lengths = base.config, {"training.max_iters", *having("decides")}
+    if "max_iters" in config.training.undecided or lengths & base.ranges.keys():
         return None
     content, settings = composed("train", [f"model={config.stage}"])
     full = int(content["training"]["max_iters"])

@@ -41,6 +41,7 @@ from gpt.base.seeding import generator
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.locking import check_same, lock_file, lock_in
+from gpt.runs.naming import STUDY, trial_name
 from gpt.runs.records import Summary
 from gpt.searching.space import combinations, contains, rounded, spread
 from gpt.training.metrics import is_higher_better
@@ -123,7 +124,7 @@ class Search:
         settings |= {"seed": goal.seeds} if goal.seeds else {}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(lock_file(folder / ".lock"))
-        self._file = folder / "study.db"
+        self._file = folder / STUDY
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.picture = folder / "search.png"
         with self._lock, _usable(self._file, (Exception,)):  # whatever the libraries make of a damaged file
@@ -178,7 +179,7 @@ class Search:
 
     def trial_folder(self, number: int) -> Path:
         """The folder of a trial, which is its run folder if it has no seeds of its own."""
-        return self.folder / f"trial_{number:03d}"
+        return self.folder / trial_name(number)
 
     def runs(self, number: int) -> dict[Path, list[str]]:
         """The run folders of a trial, each with the overrides that are its own."""

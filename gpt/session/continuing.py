@@ -142,8 +142,9 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     config, edited = _with_changes(before, wanted, given)
     checkpoint = _checkpoint(request, config.checkpoint.keep, run)
     is_finished = run.is_finished() and not any(
-        getattr(before.training, key) != getattr(config.training, key)
-        for key in ("max_iters", "epochs", "seconds", "patience")
+        getattr(before.training, name) != getattr(config.training, name)
+        for group, _, name in (key.partition(".") for key in (*keys.having("extends"), "training.patience"))
+        if group == "training"
     )  # otherwise it will be extended
     if is_finished or (new is not None and typed is None):
         _check_settings(run, before, config, is_finished=is_finished)

@@ -62,6 +62,8 @@ def _print(summary: "Summary", folder: "RunFolder | None", *, as_json: bool, ind
 
 def after_sweep(folder: Path) -> None:
     """Compare the runs of a sweep that has ended."""
+    from gpt.base.command_schemas import CompareConfig
+    from gpt.cli.composing import composed
     from gpt.reports.comparison import print_comparison
 
-    print_comparison(folder)
+    print_comparison(folder, CompareConfig.model_validate(composed("compare", [])[0]))

@@ -137,7 +137,7 @@ def _all_reduce(
     """
     world = recipe.world
     if world.size == 1:
-        return False, state.seconds
+        return False, None if recipe.settings.seconds is None else state.seconds
     shared = mean.new_tensor([stop.requested is not None, state.seconds / world.size])
     world.all_reduce_sum(mean, shared, *gradients)
     if recipe.runtime.device.type != "cpu" and state.progress.iteration % _STOP_INTERVAL_ON_GPU:

@@ -128,7 +128,7 @@ def test_no_mistake_ends_the_list(command: Exercises, folder: Path) -> None:
     for name, (before, after) in MISTAKES.items():
         (folder / f"{name}.py").write_text(changed(solution(name), (before, after)))
     code, said = command()
-    assert (code, len(said.splitlines())) == (0, len(EXERCISES))
+    assert (code, len(said.splitlines())) == (0, len(EXERCISES)), said
     for name in MISTAKES:
         code, said = command(name)
         assert (code, "Traceback" in said) == (1, False), said

@@ -28,11 +28,15 @@ const COMPARED = [
   ["higher", () => true],
 ];
 
-/** @type {(...labels: string[]) => Experiment["guesses"]} Which of the arms with these labels ends lowest. */
-const lowest = (...labels) =>
-  labels.map((label) => [label, (results) => results.every(({ val }) => val >= valOf(results, label))]);
-
-const valOf = (results, label) => results.find((result) => result.label === label).val;
+/** @type {(experiment: Omit<Experiment, "guesses">) => Experiment} One that asks which of its arms ends lowest. */
+const lowest = (experiment) => ({
+  ...experiment,
+  areChosen: true,
+  guesses: experiment.arms.map(({ label }, i) => [
+    label,
+    (results) => results.every(({ val }) => val >= results[i].val),
+  ]),
+});
 
 /** @type {Experiment[]} */
 export const EXPERIMENTS = [
@@ -78,7 +82,7 @@ export const EXPERIMENTS = [
     guesses: COMPARED,
     why: "The scores are four times as large without it, and softmax more extreme from the beginning.",
   },
-  {
+  lowest({
     title: "One head, four heads, or a plus sign",
     pages: ["v2", "v3", "v5"],
     question:
@@ -86,18 +90,16 @@ export const EXPERIMENTS = [
       "to its input, as in v5. Which of these ends lowest after 1,000 iterations?",
     text: "shakespeare",
     iterations: 1000,
-    areChosen: true,
     arms: [
       { label: "one head of 16", stage: "v2" },
       { label: "one of 32", stage: "v3", variant: "one_head" },
       { label: "four of 8", stage: "v3" },
       { label: "one of 32 and a direct path", stage: "v3", variant: "one_head_with_direct_path" },
     ],
-    guesses: lowest("one head of 16", "one of 32", "four of 8", "one of 32 and a direct path"),
     why:
       "After 5,000 iterations, on average over three seeds, 16 more numbers have gained 0.01, four heads instead of one " +
       "of 32 have gained 0.13, and the direct path 0.09.",
-  },
+  }),
   {
     title: "With and without a feed-forward layer",
     pages: ["v3_ffn"],
@@ -129,7 +131,7 @@ export const EXPERIMENTS = [
     ],
     why: "Each block hands on only what it has computed itself. The next experiment tries what could repair it.",
   },
-  {
+  lowest({
     title: "Better first weights",
     pages: ["v4"],
     question:
@@ -137,7 +139,6 @@ export const EXPERIMENTS = [
       "or, with six, with the plus signs that v5 adds. Which ends lowest after 1,000 iterations?",
     text: "shakespeare",
     iterations: 1000,
-    areChosen: true,
     arms: [
       { label: "3 blocks", stage: "v4" },
       { label: "3 with better first weights", stage: "v4", variant: "scaled" },
@@ -145,17 +146,10 @@ export const EXPERIMENTS = [
       { label: "6 with better first weights", stage: "v4", variant: "6_blocks_scaled" },
       { label: "6 with plus signs", stage: "v4", variant: "6_blocks_with_residuals" },
     ],
-    guesses: lowest(
-      "3 blocks",
-      "3 with better first weights",
-      "6 blocks",
-      "6 with better first weights",
-      "6 with plus signs",
-    ),
     why:
       "After 5,000 iterations, on average over three seeds, better first weights lower 3 blocks from 2.31 to 2.22 and 6 " +
       "from 2.59 to 2.33; 6 with plus signs have 2.12.",
-  },
+  }),
   {
     title: "Six blocks, with and without plus signs",
     pages: ["v5"],
