@@ -179,10 +179,15 @@ def serving(runs: Path) -> Iterator[Served]:
             thread.join()
 
 
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Write no line a request, which would be among the output that another test captures."""
+
+
 @contextlib.contextmanager
 def serving_files(site: Path) -> Iterator[str]:
     """The address of a folder that is served as files, and as nothing else."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    handler = functools.partial(_Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"
