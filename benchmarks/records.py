@@ -5,7 +5,7 @@
 
 docs/lab/records.md has the rules. Seconds on different machines are not comparable, and a machine's speed drifts, so
 the figure to read is the ratio to the previous record of the same track, seed by seed. Nothing else may run meanwhile.
-On a processor without instructions for bfloat16, records that use it are trained in float32.
+On a processor where bfloat16 is slower than float32, records that use it are trained in float32.
 `--out` keeps the run folders, writes the figures of each run to records.csv, and draws the losses of each track, as
 network.png and counts.png. Finished runs in it are not trained again, and an interrupted one is resumed, so records
 that take hours can be stopped and continued with the same command.
@@ -28,7 +28,7 @@ from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 from gpt.base.files import write_atomically
-from gpt.base.runtime import has_bfloat16
+from gpt.base.runtime import has_fast_bfloat16
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
@@ -44,7 +44,7 @@ def main() -> None:
     options = parser(__doc__, names=_RECORDS, keeps="the runs, their figures and pictures, of all records there")
     options.add_argument("--seeds", default="1,2,3", help="of each record (default 1,2,3)")
     given = options.parse_args()
-    changes = ["device=cpu", *([] if has_bfloat16(torch.device("cpu")) else ["dtype=float32"])]
+    changes = ["device=cpu", *([] if has_fast_bfloat16(torch.device("cpu")) else ["dtype=float32"])]
     changes += ["training.short_window=null", *QUICK_TRAINING] if given.quick else []
     with kept(given.out) as out:
         file = out / "waited.json"  # of each command that was not interrupted, its seconds from start to end

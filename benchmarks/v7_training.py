@@ -24,7 +24,7 @@ import torch
 from harness import Row, compared, kept, output, parser, seconds_of, table, trained
 
 from gpt.base.installation import TINY_SHAKESPEARE
-from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
+from gpt.base.runtime import has_fast_bfloat16, keep_freed_memory, select_device
 
 _ITERATIONS, _LAST = (300, 100) if torch.cuda.is_available() else (5, 3)
 _SIZE = {"block_size": 256, "n_embd": 384, "n_head": 6, "n_layer": 6}
@@ -62,7 +62,7 @@ def _peak(size: int) -> float:
     """GFLOP/s of a square matrix product in the precision that v7 trains in: the best of ten."""
     device = select_device("auto")
     keep_freed_memory(device)  # as in training
-    dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
+    dtype = torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     return 2 * size**3 / min(seconds_of(lambda: (a @ b)[0, 0].item()) for _ in range(10)) / 1e9  # waits for a GPU
 

@@ -70,7 +70,7 @@ def test_a_peer_has_its_own_code_and_environment_but_for_constants(
 def test_without_a_fast_path_its_fallback_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     name, calls = "_amp_foreach_non_finite_check_and_unscale_", []
     monkeypatch.setattr(torch, name, lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr("gpt.tasks.decoding.packing._is_intel", lambda: False)
+    monkeypatch.setattr("gpt.tasks.decoding.packing.is_intel", lambda: False)
     with without("gpt.training.optimizers", name), unpacked():
         assert has_nonfinite([torch.tensor([1.0, float("nan")])]) == 1
         model = packed(build("v7", n_layer=1), torch.float32)

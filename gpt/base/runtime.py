@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -97,7 +98,7 @@ def select_device(name: str) -> torch.device:
 
 
 def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtime:
-    """`auto` is bfloat16 where the processor has instructions for it and the model is large enough to gain.
+    """`auto` is bfloat16 where its products are faster than float32's and the model is large enough to gain.
 
     The steps of a small model gain little from a second CPU thread and lose a lot when another process needs that core,
     so they use one; others use as many as PyTorch chose.
@@ -105,9 +106,10 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
     threads = _THREADS if size_of(model) >= _GAINS_FROM_THREADS else 1
     if dtype == "auto":
         enough = _ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
-        dtype = "bfloat16" if size_of(model) >= enough and has_bfloat16(device) else "float32"
-    elif dtype == "bfloat16" and device.type == "cpu" and not has_bfloat16(device) and platform.machine() in _X86:
-        log.warning("this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32")
+        dtype = "bfloat16" if size_of(model) >= enough and has_fast_bfloat16(device) else "float32"
+    elif dtype == "bfloat16" and device.type == "cpu" and not has_fast_bfloat16(device) and platform.machine() in _X86:
+        how = "slower" if has_bfloat16(device) else "many times slower"
+        log.warning("on this processor bfloat16 is %s than float32: use dtype=float32", how)
     return Runtime(device, getattr(torch, dtype), threads)
 
 
@@ -154,12 +156,29 @@ def size_of(model: nn.Module) -> int:
 
 @functools.cache
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the processor has instructions for bfloat16; elsewhere it is slower than float32."""
+    """Whether the processor has instructions for bfloat16; elsewhere it is many times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
     return False
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products are faster in bfloat16 than in float32.
+
+    Intel's processors need AMX for that. On one of the fifth generation without it, as in some virtual machines, the
+    other instructions for bfloat16 reach half the rate of float32.
+    """
+    needs_amx = device.type == "cpu" and is_intel()
+    return has_bfloat16(device) and (not needs_amx or torch.cpu._is_amx_tile_supported())
+
+
+@functools.cache
+def is_intel() -> bool:
+    """Whether the processor is one of Intel's."""
+    described = Path("/proc/cpuinfo")
+    return "GenuineIntel" in (described.read_text() if described.exists() else platform.processor())
 
 
 def keep_freed_memory(device: torch.device) -> None:

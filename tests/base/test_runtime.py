@@ -15,16 +15,35 @@ from tests.conftest import REPOSITORY
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("dtype", "has_it"), [("bfloat16", False), ("bfloat16", True), ("auto", False)])
-def test_bfloat16_without_instructions_for_it_is_used_with_a_warning(
-    dtype: str, has_it: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("has_it", "is_intel", "has_amx", "how"),
+    [
+        (False, False, False, "many times slower"),
+        (True, True, False, "slower"),
+        (True, True, True, None),
+        (True, False, False, None),
+    ],
+)
+def test_bfloat16_is_chosen_where_it_is_fast_and_used_elsewhere_with_a_warning(
+    *,
+    has_it: bool,
+    is_intel: bool,
+    has_amx: bool,
+    how: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("gpt.base.runtime.has_bfloat16", lambda device: has_it)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr("gpt.base.runtime.is_intel", lambda: is_intel)
+    with torch.device("meta"):
+        large = nn.Linear(2000, 2000)
+    assert select_runtime(CPU, "auto", large).dtype is (torch.float32 if how else torch.bfloat16)
+    assert select_runtime(CPU, "auto", nn.Linear(2, 2)).dtype is torch.float32
     with caplog.at_level(logging.WARNING, "gpt"):
-        runtime = select_runtime(CPU, dtype, nn.Linear(2, 2))
-    assert runtime.dtype is (torch.bfloat16 if dtype == "bfloat16" else torch.float32)
-    message = "this processor has no instructions for bfloat16, so it is many times slower: use dtype=float32"
-    assert caplog.messages == ([message] if (dtype, has_it) == ("bfloat16", False) else [])
+        assert select_runtime(CPU, "bfloat16", large).dtype is torch.bfloat16
+    message = f"on this processor bfloat16 is {how} than float32: use dtype=float32"
+    assert caplog.messages == ([message] if how else [])
 
 
 @pytest.mark.parametrize("outer", [False, True])

@@ -22,7 +22,7 @@ def test_a_packed_model_has_about_the_same_logits_and_can_be_traced(
     dtype: torch.dtype, atol: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At v7's width, where layers are packed; in float32, the products differ in the last bits at most."""
-    monkeypatch.setattr(packing, "_is_intel", lambda: False)
+    monkeypatch.setattr(packing, "is_intel", lambda: False)
     model, cache, idx = build("v7", n_layer=2), KVCache(256), torch.randint(65, (1, 20))
     logits, text = model(idx), greedy(model, idx[0])
     packed(model, dtype)
@@ -38,12 +38,12 @@ def test_a_packed_model_has_about_the_same_logits_and_can_be_traced(
 
 
 @pytest.mark.parametrize(
-    "changed", [(packing, "_is_intel", lambda: True), (torch.backends.mkldnn, "is_available", lambda: False)]
+    "changed", [(packing, "is_intel", lambda: True), (torch.backends.mkldnn, "is_available", lambda: False)]
 )
 def test_small_models_and_those_that_gain_nothing_from_it_are_not_packed(
     changed: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_is_intel", lambda: False)
+    monkeypatch.setattr(packing, "is_intel", lambda: False)
     assert packed(build_small("v5"), torch.float32).lm_head.__class__ is nn.Linear
     monkeypatch.setattr(*changed)
     assert packed(build("v7", n_layer=2), torch.float32).lm_head.__class__ is nn.Linear

@@ -6,16 +6,14 @@ all of it elsewhere. Integers of 8 bits are a quarter of what is to be read.
 """
 
 import functools
-import platform
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from gpt.base.errors import UnavailableError
-from gpt.base.runtime import is_large
+from gpt.base.runtime import is_intel, is_large
 
 
 def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -47,13 +45,7 @@ def _gains_from_packing(dtype: torch.dtype) -> bool:
     private = ("_reorder_linear_weight", "_linear_pointwise")
     if not (torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in private)):
         return False
-    return not _is_intel() if dtype is torch.float32 else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-@functools.cache
-def _is_intel() -> bool:
-    described = Path("/proc/cpuinfo")
-    return "GenuineIntel" in (described.read_text() if described.exists() else platform.processor())
+    return not is_intel() if dtype is torch.float32 else torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class _PackedLinear(nn.Module):
