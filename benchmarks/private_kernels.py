@@ -1,24 +1,43 @@
 """What the fast paths gain that use PyTorch's private functions or go around its kernels: each against its fallback.
 
     python benchmarks/private_kernels.py
+    python benchmarks/private_kernels.py --whole NAME   # whole trainings and texts, with a path and without
 
 The package falls back to public functions where a version of PyTorch lacks a private one. Here both are timed in turn,
 pair by pair: in a documented v6 step, for attention in bfloat16 in one of v8, and, for the packed matrices and the
 recorded pass, in generation at v7's size. A recorded step, which goes around autograd, is compared with autograd.
+
+With --whole, figures are processor seconds, from the start of Python to its exit: other processes change them little.
 """
 
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
 import argparse
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import torch
 from generation import v7_generation
-from harness import Row, compared, in_new_process, parser, seconds_of, table
+from harness import (
+    QUICK_TRAINING,
+    REPOSITORY,
+    Row,
+    compared,
+    in_new_process,
+    kept,
+    output,
+    parser,
+    seconds_of,
+    table,
+    train_command,
+    trained,
+)
 
 from gpt import models
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device, select_runtime
@@ -33,6 +52,49 @@ from gpt.training.objectives import Autograd, Objective
 from gpt.training.optimizers import AdamW, has_nonfinite
 
 _WARM_UP = 20  # steps that are not timed
+_V1, _V3, _V6 = (f"model={stage} training.max_iters={n}" for stage, n in (("v1", 5000), ("v3", 1500), ("v6", 1500)))
+_V7_CPU = "experiment=v7_cpu training.max_iters=100 training.eval_iters=5"
+_V6_COMPILED = f"{_V6} compile=true"
+_LACKS = "lambda owner, name: name != {!r} and hasattr(owner, name)"
+# Each path: a name of the package, what stands there without the path, and trainings or options of generate.py.
+_WHOLE = {
+    "recorded_step": ("gpt.training.recipe._RECORDED_FROM", "math.inf", [_V1, _V3, _V6]),
+    "precompiled_step": ("gpt.training.compilation.is_large", "lambda _: True", [_V6_COMPILED]),
+    "sums": ("gpt.models.attention._SHORT", "0", [_V6_COMPILED]),
+    "dropout": (
+        "gpt.models.attention.Dropout.forward",
+        "lambda self, x: torch.nn.functional.dropout(x, self.p, self.training)", [_V7_CPU],
+    ),
+    "products": (
+        "gpt.models.attention._SHORT_IN_BFLOAT16", "0", ["model=v8 dtype=bfloat16 training.max_iters=50"]
+    ),
+    "scan": (
+        "gpt.models.hybrid.Scan.apply",
+        "lambda a, b, h: (lambda A, B: (A * h[:, None] + B).transpose(0, 1))"
+        "(*scanned(a.transpose(0, 1), b.transpose(0, 1), (len(a) - 1).bit_length()))",
+        ["model=hybrid training.max_iters=60 training.eval_iters=5"],
+    ),
+    "fused": ("gpt.training.optimizers.hasattr", _LACKS.format("_fused_adamw_"), [_V6]),
+    "one_check": (
+        "gpt.training.optimizers.hasattr", _LACKS.format("_amp_foreach_non_finite_check_and_unscale_"), [_V6]
+    ),
+    "joined": ("gpt.training.evaluation._TOKENS_PER_PASS_ON_CPU", "256", [_V6]),
+    "one_thread": ("gpt.base.runtime._GAINS_FROM_THREADS", "0", [_V6]),
+    "memory": ("gpt.base.runtime.keep_freed_memory", "lambda _: None", [_V7_CPU]),
+    "recorded_pass": ("gpt.tasks.decoding.sampling._MANY", "{}", ["dtype=float32", "dtype=bfloat16", "dtype=int8"]),
+    "packed": (
+        "gpt.tasks.decoding.packing._gains_from_packing", "lambda _: False", ["dtype=float32", "dtype=bfloat16"]
+    ),
+    "cache": ("gpt.tasks.decoding.sampling.Cached", "type(None)", ["dtype=float32"]),
+}  # fmt: skip
+_WITHOUT = """
+import gpt, math, runpy, sys, torch
+from unittest import mock
+from gpt.models.min_gru import scanned
+name, value, *sys.argv = sys.argv[1:]
+with mock.patch(name, eval(value), create=name.endswith("hasattr")):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def rows(given: argparse.Namespace) -> list[Row]:
@@ -52,6 +114,33 @@ def rows(given: argparse.Namespace) -> list[Row]:
         ours = partial(_generation, 1, tokens, dtype)
         found.append(_against(given, work, "characters/s", ours, "the stage's Python", unrecorded()))
     return found
+
+
+def whole(given: argparse.Namespace) -> Iterator[Row]:
+    """Processor seconds of whole processes with each path and without it."""
+    with kept() as folder:
+        few = ["training.max_iters=1", "training.eval_iters=1", "training.exact_tokens=1000"]
+        run = folder if given.quick else trained(folder / "run", "model=v7", *few).path
+        for path in given.names or _WHOLE:
+            name, value, works = _WHOLE[path]
+            for work in works[:1] if given.quick else works:
+                command = train_command(*work.split(), *(QUICK_TRAINING if given.quick else []))[1:]
+                if work.startswith("dtype"):
+                    command = [str(REPOSITORY / "generate.py"), f"run={run}", work, "tokens=500"]
+                ours = partial(_processor_seconds, [sys.executable, *command], folder)
+                theirs = partial(_processor_seconds, [sys.executable, "-c", _WITHOUT, name, value, *command], folder)
+                if "compile=true" in work:  # a cache of its own, which a first run fills
+                    theirs = partial(theirs, cache=folder / path)
+                    theirs()
+                yield compared(given, f"{path}: {work}", "s", ours, "without", theirs)
+
+
+def _processor_seconds(command: list[str], folder: Path, cache: Path | None = None) -> float:
+    """User and system time of a process and its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    output(command, folder, settings={"XDG_CACHE_HOME": str(cache or folder / "cache")})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _steps(given: argparse.Namespace, device: str, has_bfloat16: bool) -> Iterator[Row]:
@@ -148,5 +237,7 @@ def _generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
 
 
 if __name__ == "__main__":
-    given = parser(__doc__).parse_args()
-    print(table(rows(given)))
+    options = parser(__doc__, names=_WHOLE)
+    options.add_argument("--whole", action="store_true", help="whole processes, of all paths or of NAME")
+    given = options.parse_args()
+    print(table([*whole(given)] if given.whole else rows(given)))

@@ -47,7 +47,7 @@ def made(module: Module, vocab_size: int) -> nn.Module:
     model = module if isinstance(module, nn.Module) else module(vocab_size)
     if not isinstance(model, nn.Module):
         raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
-    if isinstance(model, torch.jit.ScriptModule):
+    if any(kind.__module__.startswith("torch.jit.") for kind in type(model).__mro__):
         raise RequestError("a module of TorchScript cannot be trained here: give it as it is before torch.jit.script")
     models.check(model, type(model).__name__)
     _check_state(model)

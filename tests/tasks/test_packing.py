@@ -1,15 +1,20 @@
 """Packing: a model for reading only, which computes what the model computed as it was."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from gpt.data.batch import Batch
 from gpt.models.kv_cache import KVCache
 from gpt.tasks.decoding import packing
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.recorded_step import traced
 from gpt.tasks.decoding.sampling import generate
-from tests.conftest import build, build_small
+from gpt.training.gradient_tape import RecordedGradient
+from gpt.training.objectives import Autograd, Objective
+from tests.conftest import CPU, build, build_small
 
 
 def greedy(model: nn.Module, prompt: Tensor) -> Tensor:
@@ -59,3 +64,29 @@ def test_counts_are_converted_too_and_weights_of_zero_stay_zero_in_int8() -> Non
     model.lm_head.weight.zero_()
     bias = model.lm_head.bias.expand(1, 2, -1)
     assert torch.equal(packed(model, torch.int8)(torch.tensor([[1, 2]])), bias)
+
+
+class Removed(SimpleNamespace):
+    """What is left of TorchScript: what PyTorch itself asks, and one error for everything else."""
+
+    def __getattr__(self, name: str) -> object:
+        raise self.error(f"torch.jit has no {name}")
+
+
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError])
+def test_without_torchscript_steps_and_characters_are_computed_without_a_recording(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_is_intel", lambda: False)
+    packed_model, prompt = packed(build("v7", n_layer=2), torch.float32), torch.tensor([1])
+    batch = Batch.full(*torch.randint(65, (2, 4, 8)))
+
+    def computed() -> list[Tensor]:
+        model = build_small("v5").train()
+        gradient = RecordedGradient(model, Autograd(Objective(), CPU))
+        losses = [gradient(model, batch, 1.0) for _ in range(4)]
+        return [greedy(packed_model, prompt), *losses, *(p.grad for p in model.parameters())]
+
+    expected = computed()
+    monkeypatch.setattr(torch, "jit", Removed(error=error, is_scripting=lambda: False))
+    assert all(map(torch.equal, computed(), expected))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gpt.base.errors import UnavailableError
 from gpt.base.runtime import is_intel, is_large
+from gpt.tasks.decoding.recorded_step import tracing
 
 
 def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -61,7 +62,7 @@ class _PackedLinear(nn.Module):
         self.register_buffer("bias", linear.bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        linear = _scripted() if torch.jit.is_tracing() else _linear
+        linear = _scripted() if tracing.locked() else _linear
         return linear(x, self.weight, self.bias)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gpt.models.kv_cache import KVCache, RecordedCache
 
-_tracing = threading.Lock()  # the tracer has global variables
+tracing = threading.Lock()  # held by the thread that records: the tracer has global variables
 _WARM_UP = 2  # passes in which libraries allocate what they need, which is not possible while a graph is captured
 
 
@@ -29,7 +29,7 @@ def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], 
     does. Raises ValueError, RuntimeError or AttributeError for a model that cannot be recorded.
     """
     step = _Step(model, cache)
-    with _tracing, torch.jit.optimized_execution(False), warnings.catch_warnings(record=True) as found:
+    with tracing, torch.jit.optimized_execution(False), warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", torch.jit.TracerWarning)
         recorded = torch.jit.trace(step, step.inputs(idx), check_trace=False)
     if any("Converting a tensor to" in str(warning.message) for warning in found):
