@@ -6,7 +6,6 @@ cache for later runs with the same code, shapes, hyperparameters, threads, proce
 """
 
 import contextlib
-import functools
 import hashlib
 import logging
 import platform
@@ -187,7 +186,7 @@ def _library(step: _Step, example: list[Tensor]) -> Any:
 
 
 def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], path: Path) -> None:
-    from torch._inductor import aoti_compile_and_package, config  # slow to import, like the whole compiler
+    from torch._inductor import aoti_compile_and_package  # slow to import, like the whole compiler
     from torch.fx.experimental.proxy_tensor import make_fx
 
     torch.compiler._is_compiling_flag = True  # as torch.compile tells the stages that they are being compiled
@@ -198,16 +197,8 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
         exported = torch.export.export(graph, tuple(example))
-        # Precompiled headers would pay off only for a second library; the metadata would stay in PyTorch's settings.
-        options = {"precompile_headers": False, "metadata": {}}
-        options = {f"aot_inductor.{name}": x for name, x in options.items() if hasattr(config.aot_inductor, name)}
-        package = functools.partial(aoti_compile_and_package, exported, package_path=str(path))
-        # The system says which vector instructions there are. To try whether the C++ compiler knows them takes seconds,
-        # so it is tried only if it does not.
-        try:
-            package(inductor_configs=options | {"cpp.vec_isa_ok": True})
-        except RuntimeError:
-            package(inductor_configs=options)
+        options = {"aot_inductor.metadata": {}}  # which would otherwise stay in PyTorch's settings
+        aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
 
 
 def _load(path: Path) -> Any:
