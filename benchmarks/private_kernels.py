@@ -232,7 +232,7 @@ def _compiled(steps: int, *, is_private: bool) -> float:
 
 
 def _generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
-    with mock.patch("gpt.tasks.decoding.packing._is_intel", return_value=False):  # else it leaves float32 as it is
+    with mock.patch("gpt.tasks.decoding.packing.is_intel", return_value=False):  # else it leaves float32 as it is
         return v7_generation(batch, tokens, dtype)
 
 

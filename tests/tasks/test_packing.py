@@ -77,7 +77,7 @@ class Removed(SimpleNamespace):
 def test_without_torchscript_steps_and_characters_are_computed_without_a_recording(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_is_intel", lambda: False)
+    monkeypatch.setattr(packing, "is_intel", lambda: False)
     packed_model, prompt = packed(build("v7", n_layer=2), torch.float32), torch.tensor([1])
     batch = Batch.full(*torch.randint(65, (2, 4, 8)))
 
