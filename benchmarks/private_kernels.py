@@ -1,13 +1,14 @@
 """What the fast paths gain that use PyTorch's private functions or go around its kernels: each against its fallback.
 
     python benchmarks/private_kernels.py
-    python benchmarks/private_kernels.py --whole NAME   # whole trainings and texts, with a path and without
+    python benchmarks/private_kernels.py --whole NAME   # whole trainings, with a path and without
 
 The package falls back to public functions where a version of PyTorch lacks a private one. Here both are timed in turn,
 pair by pair: in a documented v6 step, for attention in bfloat16 in one of v8, and, for the packed matrices and the
 recorded pass, in generation at v7's size. A recorded step, which goes around autograd, is compared with autograd.
 
-With --whole, figures are processor seconds, from the start of Python to its exit: other processes change them little.
+With --whole, figures are processor seconds from the start of Python to its exit, on one thread: other processes change
+them little, while a second thread would wait for a core.
 """
 
 import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
@@ -26,7 +27,6 @@ import torch
 from generation import v7_generation
 from harness import (
     QUICK_TRAINING,
-    REPOSITORY,
     Row,
     compared,
     in_new_process,
@@ -36,7 +36,6 @@ from harness import (
     seconds_of,
     table,
     train_command,
-    trained,
 )
 
 from gpt import models
@@ -56,7 +55,7 @@ _V1, _V3, _V6 = (f"model={stage} training.max_iters={n}" for stage, n in (("v1",
 _V7_CPU = "experiment=v7_cpu training.max_iters=100 training.eval_iters=5"
 _V6_COMPILED = f"{_V6} compile=true"
 _LACKS = "lambda owner, name: name != {!r} and hasattr(owner, name)"
-# Each path: a name of the package, what stands there without the path, and trainings or options of generate.py.
+# Each path: a name of the package, what stands there without the path, and trainings.
 _WHOLE = {
     "recorded_step": ("gpt.training.recipe._RECORDED_FROM", "math.inf", [_V1, _V3, _V6]),
     "precompiled_step": ("gpt.training.compilation.is_large", "lambda _: True", [_V6_COMPILED]),
@@ -64,9 +63,6 @@ _WHOLE = {
     "dropout": (
         "gpt.models.attention.Dropout.forward",
         "lambda self, x: torch.nn.functional.dropout(x, self.p, self.training)", [_V7_CPU],
-    ),
-    "products": (
-        "gpt.models.attention._SHORT_IN_BFLOAT16", "0", ["model=v8 dtype=bfloat16 training.max_iters=50"]
     ),
     "scan": (
         "gpt.models.hybrid.Scan.apply",
@@ -79,13 +75,7 @@ _WHOLE = {
         "gpt.training.optimizers.hasattr", _LACKS.format("_amp_foreach_non_finite_check_and_unscale_"), [_V6]
     ),
     "joined": ("gpt.training.evaluation._TOKENS_PER_PASS_ON_CPU", "256", [_V6]),
-    "one_thread": ("gpt.base.runtime._GAINS_FROM_THREADS", "0", [_V6]),
     "memory": ("gpt.base.runtime.keep_freed_memory", "lambda _: None", [_V7_CPU]),
-    "recorded_pass": ("gpt.tasks.decoding.sampling._MANY", "{}", ["dtype=float32", "dtype=bfloat16", "dtype=int8"]),
-    "packed": (
-        "gpt.tasks.decoding.packing._gains_from_packing", "lambda _: False", ["dtype=float32", "dtype=bfloat16"]
-    ),
-    "cache": ("gpt.tasks.decoding.sampling.Cached", "type(None)", ["dtype=float32"]),
 }  # fmt: skip
 _WITHOUT = """
 import gpt, math, runpy, sys, torch
@@ -117,28 +107,26 @@ def rows(given: argparse.Namespace) -> list[Row]:
 
 
 def whole(given: argparse.Namespace) -> Iterator[Row]:
-    """Processor seconds of whole processes with each path and without it."""
+    """Processor seconds of whole trainings with each path and without it."""
     with kept() as folder:
-        few = ["training.max_iters=1", "training.eval_iters=1", "training.exact_tokens=1000"]
-        run = folder if given.quick else trained(folder / "run", "model=v7", *few).path
         for path in given.names or _WHOLE:
             name, value, works = _WHOLE[path]
             for work in works[:1] if given.quick else works:
-                command = train_command(*work.split(), *(QUICK_TRAINING if given.quick else []))[1:]
-                if work.startswith("dtype"):
-                    command = [str(REPOSITORY / "generate.py"), f"run={run}", work, "tokens=500"]
-                ours = partial(_processor_seconds, [sys.executable, *command], folder)
-                theirs = partial(_processor_seconds, [sys.executable, "-c", _WITHOUT, name, value, *command], folder)
-                if "compile=true" in work:  # a cache of its own, which a first run fills
-                    theirs = partial(theirs, cache=folder / path)
-                    theirs()
+                command = train_command(*work.split(), *(QUICK_TRAINING if given.quick else []))
+                without = [sys.executable, "-c", _WITHOUT, name, value, *command[1:]]
+                ours, theirs = (
+                    partial(_processor_seconds, each, folder, folder / side)  # each with a compiler's cache of its own
+                    for each, side in ((command, "with"), (without, path))
+                )
+                if "compile=true" in work:
+                    theirs()  # which fills its cache
                 yield compared(given, f"{path}: {work}", "s", ours, "without", theirs)
 
 
-def _processor_seconds(command: list[str], folder: Path, cache: Path | None = None) -> float:
-    """User and system time of a process and its children."""
+def _processor_seconds(command: list[str], folder: Path, cache: Path) -> float:
+    """User and system time of a process and its children, on one thread."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    output(command, folder, settings={"XDG_CACHE_HOME": str(cache or folder / "cache")})
+    output(command, folder, settings={"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -238,6 +226,6 @@ def _generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
 
 if __name__ == "__main__":
     options = parser(__doc__, names=_WHOLE)
-    options.add_argument("--whole", action="store_true", help="whole processes, of all paths or of NAME")
+    options.add_argument("--whole", action="store_true", help="whole trainings, for all paths or NAME")
     given = options.parse_args()
     print(table([*whole(given)] if given.whole else rows(given)))

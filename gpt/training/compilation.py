@@ -197,7 +197,7 @@ def _compile(step: Callable[..., tuple[Tensor, ...]], example: list[Tensor], pat
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch warns about its own code
         exported = torch.export.export(graph, tuple(example))
-        options = {"aot_inductor.metadata": {}}  # which would otherwise stay in PyTorch's settings
+        options: dict[str, Any] = {"aot_inductor.metadata": {}}  # which would otherwise stay in PyTorch's settings
         aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
 
 
