@@ -280,9 +280,8 @@ class MappedIds:
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.device = torch.device("cpu")
-        self._file = path.open("rb", buffering=0)
-        is_empty = not os.fstat(self._file.fileno()).st_size  # which cannot be mapped
-        self._ids = np.empty(0, dtype) if is_empty else np.asarray(np.memmap(self._file, dtype, "r"))
+        is_empty = not path.stat().st_size  # which cannot be mapped
+        self._ids = np.empty(0, dtype) if is_empty else np.asarray(np.memmap(path, dtype, "r"))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -291,22 +290,3 @@ class MappedIds:
         """The ids of a slice, or at some places: int64."""
         chosen = self._ids.take(index.numpy()) if isinstance(index, Tensor) else self._ids[index]
         return torch.from_numpy(chosen.astype(np.int64))
-
-    def windows(self, starts: Tensor, length: int) -> Tensor:
-        """`length` ids from each of `starts`, (B, 1): (B, length) int64.
-
-        They are read instead of mapped, because a window at a random place costs a page fault, ten times as much.
-        """
-        if not hasattr(os, "pread"):  # on Windows
-            return self[starts + torch.arange(length)]
-        size, file = self._ids.itemsize, self._file.fileno()
-        rows = [os.pread(file, length * size, start * size) for start in starts[:, 0].tolist()]
-        ids = np.frombuffer(b"".join(rows), self._ids.dtype).reshape(len(rows), length)
-        return torch.from_numpy(ids.astype(np.int64))
-
-    def expect(self, starts: Tensor, length: int) -> None:
-        """Begin to read `length` ids from each of `starts`, (B, 1), which will be asked for soon."""
-        if hasattr(os, "posix_fadvise"):  # on Linux
-            size, file = self._ids.itemsize, self._file.fileno()
-            for start in starts[:, 0].tolist():
-                os.posix_fadvise(file, start * size, length * size, os.POSIX_FADV_WILLNEED)

@@ -11,7 +11,6 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Data, Targets, WrappedData
 from gpt.data.corpus import Text
-from gpt.data.long_text import MappedIds
 from gpt.data.tokenizer import Ids, TextTokenizer
 
 _MOST = 10**8  # windows in an epoch, whose order takes 8 bytes each
@@ -142,15 +141,12 @@ class TextData:
 
     def training_windows(self, seed: int, iteration: int, rows: int, T: int) -> Batch:
         """The same with `rows` windows of T tokens, at uniformly random positions."""
-        ids = self._splits["train"]
-        return self.training_windows_at(lambda i: _starts(ids, T, rows, generator(seed, "train", i)), iteration, T)
+        draw = generator(seed, "train", iteration)
+        return self.training_windows_at(_starts(self._splits["train"], T, rows, draw), T)
 
-    def training_windows_at(self, starts: Callable[[int], Tensor], iteration: int, T: int) -> Batch:
-        """The windows of T tokens that begin at starts(iteration), (B, 1), in the training split."""
-        ids = self._splits["train"]
-        if isinstance(ids, MappedIds):  # the disk fetches the next batch while the model trains on this one
-            ids.expect(starts(iteration + 1), T + 1)
-        return self._at("train", starts(iteration), T)
+    def training_windows_at(self, starts: Tensor, T: int) -> Batch:
+        """The windows of T tokens that begin at `starts`, (B, 1), in the training split."""
+        return self._at("train", starts, T)
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
@@ -178,7 +174,7 @@ class TextData:
         """The windows of T tokens that begin at `starts`, (B, 1)."""
         ids = self._splits[split]
         starts = starts.to(ids.device, non_blocking=True)
-        windows = ids.windows(starts, T + 1) if isinstance(ids, MappedIds) else ids[starts + self._window[: T + 1]]
+        windows = ids[starts + self._window[: T + 1]]  # (B, T + 1)
         return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
@@ -218,7 +214,7 @@ class ShuffledWindows(WrappedData):
 
     def training_windows(self, seed: int, iteration: int, rows: int, T: int) -> Batch:
         """The same with `rows` windows of T tokens."""
-        return self._text.training_windows_at(lambda i: self._starts(seed, i, rows, T), iteration, T)
+        return self._text.training_windows_at(self._starts(seed, iteration, rows, T), T)
 
     def _starts(self, seed: int, iteration: int, rows: int, T: int) -> Tensor:
         """Where the windows of a batch begin, (rows, 1)."""
