@@ -34,6 +34,7 @@ QUICK = {
     "browser": (["v1"], ["work", "v1, 20 iterations in the page"]),
     "same_losses": (["--only", "v1", "--", str(REPOSITORY)], ["training", "v1"]),
     "records": (["04_counts", "08_two_tokens", "--out", "kept"], ["record", "04_counts", "08_two_tokens"]),
+    "private_kernels": (["--whole", "fused", "scan"], ["work", "fused: model=v6 training.max_iters=1500"]),
     "gpu": (["determinism_v9", "compiled_v6"], ["check", "v9, deterministic=true, the same seed twice"]),
 }
 
