@@ -68,11 +68,14 @@ _WHOLE = {
         "gpt.models.hybrid.Scan.apply",
         "lambda a, b, h: (lambda A, B: (A * h[:, None] + B).transpose(0, 1))"
         "(*scanned(a.transpose(0, 1), b.transpose(0, 1), (len(a) - 1).bit_length()))",
-        ["model=hybrid training.max_iters=60 training.eval_iters=5"],
+        ["model=hybrid training.max_iters=40 training.eval_iters=5 training.exact_tokens=1000"],
     ),
     "fused": ("gpt.training.optimizers.hasattr", _LACKS.format("_fused_adamw_"), [_V6]),
     "one_check": (
         "gpt.training.optimizers.hasattr", _LACKS.format("_amp_foreach_non_finite_check_and_unscale_"), [_V6]
+    ),
+    "operations": (
+        "gpt.training.operations.Counter", "lambda: torch.utils.flop_counter.FlopCounterMode(display=False)", [_V1]
     ),
     "joined": ("gpt.training.evaluation._TOKENS_PER_PASS_ON_CPU", "256", [_V6]),
     "memory": ("gpt.base.runtime.keep_freed_memory", "lambda _: None", [_V7_CPU]),
