@@ -1,7 +1,5 @@
 """Packing: a model for reading only, which computes what the model computed as it was."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -66,16 +64,13 @@ def test_counts_are_converted_too_and_weights_of_zero_stay_zero_in_int8() -> Non
     assert torch.equal(packed(model, torch.int8)(torch.tensor([[1, 2]])), bias)
 
 
-class Raising(SimpleNamespace):
-    """TorchScript of which nothing works."""
-
-    def __getattr__(self, name: str) -> object:
-        raise RuntimeError(name)
+def raising(_: object, name: str) -> object:
+    raise RuntimeError(name)
 
 
-@pytest.mark.parametrize("kind", [SimpleNamespace, Raising])
+@pytest.mark.parametrize("inside", [{}, {"__getattr__": raising}])
 def test_without_torchscript_steps_and_characters_are_computed_without_a_recording(
-    kind: type[SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+    inside: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "is_intel", lambda: False)
     large, prompt = packed(build("v7", n_layer=2), torch.float32), torch.tensor([1])
@@ -88,5 +83,6 @@ def test_without_torchscript_steps_and_characters_are_computed_without_a_recordi
         return [greedy(large, prompt), *losses, *(p.grad for p in model.parameters())]
 
     expected = computed()
-    monkeypatch.setattr(torch, "jit", kind(is_scripting=lambda: False))  # which PyTorch itself asks
+    inside = inside | {"is_scripting": staticmethod(lambda: False)}  # which PyTorch itself asks
+    monkeypatch.setattr(torch, "jit", type("Jit", (), inside)())
     assert all(map(torch.equal, computed(), expected))
