@@ -114,3 +114,16 @@ def test_v9_with_recurrences_has_hybrids_blocks_and_v9s_counts() -> None:
     alone, v9 = build_small("v9_with_recurrences", n_layer=1, seed=1), build_small("v9", n_layer=1, seed=1)
     alone.load_state_dict(v9.state_dict())
     assert torch.equal(alone(IDX), v9(IDX))
+
+
+@torch.no_grad()
+def test_an_ngram_embedding_reads_as_many_tokens_as_its_longest_ngram_has() -> None:
+    model, full = build_small("hybrid_with_ngrams", ngrams=3, rows=101), build_small("hybrid")
+    changed = IDX.clone()
+    changed[:, 2] += 1
+    differs = (model.embedding(changed) != model.embedding(IDX)).any(-1)
+    assert differs.tolist() == [[t in (2, 3, 4) for t in range(8)]] * 2
+    state = full.state_dict()
+    state["embedding.token.weight"] = state.pop("embedding.weight")
+    model.load_state_dict(state | {"embedding.table.weight": torch.zeros(101, 32)})
+    assert torch.equal(model(IDX), full(IDX))
