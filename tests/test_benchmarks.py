@@ -105,7 +105,7 @@ def test_the_settings_of_the_leaderboard_lead_from_record_to_record() -> None:
             config, _ = composed("train", [f"experiment=records/{base}", *settings])
             assert config == composed("train", [f"experiment=records/{name}"])[0]
             reached.append(name)
-    assert reached == ["12_shuffled", "13_hybrid", "08_two_tokens"]
+    assert reached == ["12_shuffled", "13_hybrid", "14_ngrams", "08_two_tokens"]
 
 
 @pytest.mark.slow
