@@ -127,3 +127,16 @@ def test_an_ngram_embedding_reads_as_many_tokens_as_its_longest_ngram_has() -> N
     state["embedding.token.weight"] = state.pop("embedding.weight")
     model.load_state_dict(state | {"embedding.table.weight": torch.zeros(101, 32)})
     assert torch.equal(model(IDX), full(IDX))
+
+
+def test_members_are_trained_on_rows_of_their_own_and_asked_together() -> None:
+    model, alone = build_small("hybrid_with_members", members=2), build_small("hybrid")
+    probabilities, names = [], alone.state_dict()
+    for member in model.members:
+        alone.load_state_dict({name: x for name, x in model.state_dict().items() if name in names}, strict=False)
+        alone.blocks.load_state_dict(member.state_dict())
+        probabilities.append(alone(IDX).softmax(-1))
+    torch.testing.assert_close(model(IDX).softmax(-1), torch.stack(probabilities).mean(0))
+    torch.testing.assert_close(model.train()(IDX)[1].softmax(-1), probabilities[1][1])
+    model(IDX)[0].sum().backward()
+    assert [any(p.grad.any() for p in member.parameters()) for member in model.members] == [True, False]
