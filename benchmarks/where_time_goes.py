@@ -2,6 +2,7 @@
 
     python benchmarks/where_time_goes.py v1
     python benchmarks/where_time_goes.py generation
+    python benchmarks/where_time_goes.py generation64
 
 Each part of a run is timed on its own, in one process and with the run's number of threads, and multiplied by how often
 a run needs it. The sum is compared with the wall time of an entire run. Of generation, a profile shows the operators;
@@ -40,18 +41,21 @@ from gpt.training.optimizers import AdamW
 
 def main() -> None:
     """Print the table of the given work."""
-    works, options = [*SMALL, "generation"], parser(__doc__)
+    texts = {"generation": 1, "generation64": 64}
+    works, options = [*SMALL, *texts], parser(__doc__)
     options.add_argument("work", nargs="?", choices=works, default="v6", help=f"of {', '.join(works)} (default v6)")
     given = options.parse_args()
-    print(
-        _of_generation(4 if given.quick else 128) if given.work == "generation" else _of_a_run(given.work, given.quick)
-    )
+    if given.work in texts:
+        number = texts[given.work]
+        print(_of_generation(number, 4 if given.quick else 128 if number == 1 else 32))
+    else:
+        print(_of_a_run(given.work, given.quick))
 
 
-def _of_generation(count: int) -> str:
-    """The costliest operators of `count` characters, after as many others: with 128, a recorded pass is repeated."""
+def _of_generation(texts: int, count: int) -> str:
+    """The costliest operators of `count` characters, after as many others: from 25 on, a recorded pass is repeated."""
     model = packed(GPT(65, 256, 384, 6, 6, 0.2), torch.float32)
-    characters = generate(model, torch.tensor([0]), tokens=2 * count, num_samples=1, seed=1)
+    characters = generate(model, torch.tensor([0]), tokens=2 * count, num_samples=texts, seed=1)
     for _ in range(count):
         next(characters).tolist()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
@@ -65,7 +69,7 @@ def _of_generation(count: int) -> str:
     ]  # fmt: skip
     rows.append(["all", f"{sum(each.count for each in found) / count:.1f}", f"{total / count:.0f}", "100%"])
     profile = markdown(["operator", "calls per character", "microseconds per character", "share"], rows)
-    cache, idx = KVCache(256), torch.tensor([[0]])
+    cache, idx = KVCache(256), torch.zeros(texts, 1, dtype=torch.int64)
     with torch.inference_mode():
         with cache.active():
             model(idx)
