@@ -184,7 +184,7 @@ def is_intel() -> bool:
 def keep_freed_memory(device: torch.device) -> None:
     """Make the C library reuse the memory of large tensors on a CPU instead of returning it to the system.
 
-    By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a third of v7's
+    By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a seventh of v7's
     step. Peak memory does not change. This cannot be undone, so it is for commands, whose process is their own. Does
     nothing if the C library is not glibc.
     """
