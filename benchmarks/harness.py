@@ -54,7 +54,8 @@ def parser(
     """
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if names:
-        options.add_argument("names", nargs="*", choices=names, metavar="NAME", help=f"of {', '.join(names)}; or all")
+        choices = [*names, []]  # [] for none, which older versions of argparse check, too
+        options.add_argument("names", nargs="*", choices=choices, metavar="NAME", help=f"of {', '.join(names)}; or all")
     options.add_argument(
         "--quick", action="store_true", help="a few iterations, one repeat, small models: only to check that it works"
     )
