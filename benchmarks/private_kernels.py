@@ -38,52 +38,45 @@ from harness import (
     train_command,
 )
 
-from gpt import models
-from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device, select_runtime
+from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
 from gpt.cli.requesting import of_python
-from gpt.data.corpora import shakespeare
-from gpt.data.text import TextData
-from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.models import block_size_of
-from gpt.training.compilation import compiler_options, training_losses
-from gpt.training.gradient_tape import RecordedGradient
-from gpt.training.objectives import Autograd, Objective
-from gpt.training.optimizers import AdamW, has_nonfinite
+from gpt.session.job import Job, Start
+from gpt.training.compilation import compiler_options
+from gpt.training.objectives import Autograd
+from gpt.training.optimizers import has_nonfinite
+from gpt.training.processes import ALONE
 
 _WARM_UP = 20  # steps that are not timed
 _V1, _V3, _V6 = (f"model={stage} training.max_iters={n}" for stage, n in (("v1", 5000), ("v3", 1500), ("v6", 1500)))
 _V7_CPU = "experiment=v7_cpu training.max_iters=100 training.eval_iters=5"
 _V6_COMPILED = f"{_V6} compile=true"
-_LACKS = "lambda owner, name: name != {!r} and hasattr(owner, name)"
+_PRIVATE = {"fused": "_fused_adamw_", "one_check": "_amp_foreach_non_finite_check_and_unscale_"}  # functions of torch
 # Each path: a name of the package, what stands there without the path, and trainings.
 _WHOLE = {
     "recorded_step": ("gpt.training.recipe._RECORDED_FROM", "math.inf", [_V1, _V3, _V6]),
     "precompiled_step": ("gpt.training.compilation.is_large", "lambda _: True", [_V6_COMPILED]),
     "sums": ("gpt.models.attention._SHORT", "0", [_V6_COMPILED]),
-    "dropout": (
-        "gpt.models.attention.Dropout.forward",
-        "lambda self, x: torch.nn.functional.dropout(x, self.p, self.training)", [_V7_CPU],
-    ),
+    "dropout": ("gpt.models.attention.Dropout.forward", "lambda self, x: dropout(x, self.p, self.training)", [_V7_CPU]),
     "scan": (
         "gpt.models.hybrid.Scan.apply",
         "lambda a, b, h: (lambda A, B: (A * h[:, None] + B).transpose(0, 1))"
         "(*scanned(a.transpose(0, 1), b.transpose(0, 1), (len(a) - 1).bit_length()))",
         ["model=hybrid training.max_iters=40 training.eval_iters=5 training.exact_tokens=1000"],
     ),
-    "fused": ("gpt.training.optimizers.hasattr", _LACKS.format("_fused_adamw_"), [_V6]),
-    "one_check": (
-        "gpt.training.optimizers.hasattr", _LACKS.format("_amp_foreach_non_finite_check_and_unscale_"), [_V6]
-    ),
-    "operations": (
-        "gpt.training.operations.Counter", "lambda: torch.utils.flop_counter.FlopCounterMode(display=False)", [_V1]
-    ),
+    **{
+        path: ("gpt.training.optimizers.hasattr", f"lambda x, name: name != {name!r} and hasattr(x, name)", [_V6])
+        for path, name in _PRIVATE.items()
+    },
+    "operations": ("gpt.training.operations.Counter", "lambda: FlopCounterMode(display=False)", [_V1]),
     "joined": ("gpt.training.evaluation._TOKENS_PER_PASS_ON_CPU", "256", [_V6]),
     "memory": ("gpt.base.runtime.keep_freed_memory", "lambda _: None", [_V7_CPU]),
-}  # fmt: skip
+}
 _WITHOUT = """
-import gpt, math, runpy, sys, torch
+import gpt, math, runpy, sys
 from unittest import mock
 from gpt.models.min_gru import scanned
+from torch.nn.functional import dropout
+from torch.utils.flop_counter import FlopCounterMode
 name, value, *sys.argv = sys.argv[1:]
 with mock.patch(name, eval(value), create=name.endswith("hasattr")):
     runpy.run_path(sys.argv[0], run_name="__main__")
@@ -94,18 +87,18 @@ def rows(given: argparse.Namespace) -> list[Row]:
     """Milliseconds per step, and characters per second; on a GPU, without those that are for CPUs."""
     device = select_device("auto")
     reduced = [torch.bfloat16] if has_bfloat16(device) else []  # emulated, it takes minutes and says nothing
-    dtypes = [torch.float32, *reduced, *([torch.int8] if device.type == "cpu" else [])]
     found = [*_steps(given, device.type, bool(reduced))]
-    for batch, tokens in [(1, 8)] if given.quick else [(1, 256), (64, 64)] if device.type == "cpu" else []:
-        for dtype in (torch.float32, *reduced):
-            work = f"v7-size generation, {batch} x {tokens} characters, {str(dtype)[6:]}, packed"
-            ours = partial(_generation, batch, tokens, dtype)
-            found.append(_against(given, work, "characters/s", ours, "nn.Linear", unpacked()))
-    tokens = 8 if given.quick else 256
-    for dtype in dtypes:  # on a GPU, a CUDA graph
-        work = f"v7-size generation, 1 x {tokens} characters, {str(dtype)[6:]}, recorded"
-        ours = partial(_generation, 1, tokens, dtype)
-        found.append(_against(given, work, "characters/s", ours, "the stage's Python", unrecorded()))
+    one, sizes = ((1, 8), [(1, 8)]) if given.quick else ((1, 256), [(1, 256), (64, 64)])
+    dtypes = [torch.float32, *reduced]
+    works = [("packed", size, dtype) for size in sizes for dtype in dtypes] if device.type == "cpu" else []
+    # On a GPU, a CUDA graph.
+    works += [("recorded", one, dtype) for dtype in (*dtypes, *([torch.int8] if device.type == "cpu" else []))]
+    packs_float32 = mock.patch("gpt.tasks.decoding.packing.is_intel", return_value=False)
+    for path, (batch, tokens), dtype in works:
+        work = f"v7-size generation, {batch} x {tokens} characters, {str(dtype)[6:]}, {path}"
+        peer, fallback = ("nn.Linear", unpacked()) if path == "packed" else ("the stage's Python", unrecorded())
+        ours = partial(_within, packs_float32, partial(v7_generation, batch, tokens, dtype))
+        found.append(compared(given, work, "characters/s", ours, peer, partial(_within, fallback, ours)))
     return found
 
 
@@ -128,17 +121,17 @@ def whole(given: argparse.Namespace) -> Iterator[Row]:
 
 def _processor_seconds(command: list[str], folder: Path, cache: Path) -> float:
     """User and system time of a process and its children, on one thread."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     output(command, folder, settings={"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"})
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
 
 
 def _steps(given: argparse.Namespace, device: str, has_bfloat16: bool) -> Iterator[Row]:
     steps = 2 if given.quick else 1000
-    for name in ("_fused_adamw_", "_amp_foreach_non_finite_check_and_unscale_"):
-        removed = without("gpt.training.optimizers", name)
-        yield _against(given, f"v6 step, torch.{name}", "ms", partial(step, "v6", steps), "public fallback", removed)
+    for name in _PRIVATE.values():
+        ours = partial(step, "v6", steps)
+        theirs = partial(_within, without("gpt.training.optimizers", name), ours)
+        yield compared(given, f"v6 step, torch.{name}", "ms", ours, "public fallback", theirs)
     if device != "cpu":
         return
     for stage in ("v1",) if given.quick else ("v1", "v2", "v5", "v6"):
@@ -150,22 +143,13 @@ def _steps(given: argparse.Namespace, device: str, has_bfloat16: bool) -> Iterat
     if has_bfloat16:
         v8 = partial(step, "v8", 2 if given.quick else 50, dtype="bfloat16")
         fallback = mock.patch("gpt.models.attention._SHORT_IN_BFLOAT16", 0)  # PyTorch's kernel in bfloat16, too
-        yield _against(given, "v8 step, bfloat16, attention as products", "ms", v8, "PyTorch's kernel", fallback)
+        theirs = partial(_within, fallback, v8)
+        yield compared(given, "v8 step, bfloat16, attention as products", "ms", v8, "PyTorch's kernel", theirs)
 
 
-def _against(
-    given: argparse.Namespace,
-    work: str,
-    unit: str,
-    ours: Callable[[], float],
-    peer: str,
-    fallback: AbstractContextManager,
-) -> Row:
-    def theirs() -> float:
-        with fallback:
-            return ours()
-
-    return compared(given, work, unit, ours, peer, theirs)
+def _within(context: AbstractContextManager, measured: Callable[[], float]) -> float:
+    with context:
+        return measured()
 
 
 def without(module: str, name: str) -> AbstractContextManager:
@@ -188,31 +172,24 @@ def unrecorded() -> AbstractContextManager:
 
 def step(stage: str, steps: int, *, compile: bool = False, dtype: str = "float32", is_recorded: bool = False) -> float:
     """Milliseconds per step of a stage's documented run: forward, backward, the check for NaN and Inf, AdamW."""
-    torch.manual_seed(0)
-    config, _ = of_python([f"model={stage}"])
-    corpus = shakespeare(train_fraction=0.9)
-    tokenizer, device = CharTokenizer(corpus.train + corpus.val), select_device("auto")
-    model = models.build(config.model, len(tokenizer)).to(device)
-    data = TextData(corpus, tokenizer, block_size=block_size_of(model), device=device)
-    batch = data.training_batch(0, 0, config.training.batch_size)
-    runtime, parameters = select_runtime(device, dtype, model), list(model.parameters())
-    optimizer = AdamW(model, 1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999)
-    keep_freed_memory(device)
-    with runtime.settings(), compiler_options(device) if compile else nullcontext():
-        loss, _ = training_losses(model, [batch], runtime, Objective(), parts=1, compile=compile)
-        autograd = Autograd(loss, runtime)
-        gradient = RecordedGradient(model, autograd) if is_recorded else autograd
+    keep_freed_memory(device := select_device("auto"))
+    settings = [f"model={stage}", "optimizer=adamw", f"dtype={dtype}", f"compile={compile}".lower()]
+    with compiler_options(device) if compile else nullcontext():
+        job = Job.of(Start(*of_python(settings)), ALONE)
+        recipe, optimizer, batch = job.recipe, job.optimizer, job.recipe.batch(0)
+        gradient = recipe.gradient(job.model) if is_recorded else Autograd(recipe.loss, recipe.runtime)
 
         def run(steps: int) -> None:
             for _ in range(steps):
-                mean = gradient(model, batch, 1.0)
-                skip = has_nonfinite([mean, *(p.grad for p in parameters if p.grad is not None)])
+                mean = gradient(job.model, batch, 1.0)
+                skip = has_nonfinite([mean, *(p.grad for p in optimizer.parameters.values() if p.grad is not None)])
                 optimizer.step(optimizer.peaks, skip)
                 optimizer.zero_grad()
-            runtime.synchronize()
+            recipe.runtime.synchronize()
 
-        run(min(steps, _WARM_UP))
-        return seconds_of(lambda: run(steps)) / steps * 1000
+        with recipe.runtime.settings():
+            run(min(steps, _WARM_UP))
+            return seconds_of(lambda: run(steps)) / steps * 1000
 
 
 def _compiled(steps: int, *, is_private: bool) -> float:
@@ -220,11 +197,6 @@ def _compiled(steps: int, *, is_private: bool) -> float:
     # By torch.compile, as a larger stage: a small one is compiled ahead of time.
     with mock.patch("gpt.training.compilation.is_large", return_value=True), nullcontext() if is_private else removed:
         return step("v6", steps, compile=True)
-
-
-def _generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
-    with mock.patch("gpt.tasks.decoding.packing.is_intel", return_value=False):  # else it leaves float32 as it is
-        return v7_generation(batch, tokens, dtype)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,7 @@ from collections.abc import Callable
 import torch
 from harness import QUICK_TRAINING, kept, markdown, parser, seconds_of, train_command, wall_seconds
 
-from gpt import models
 from gpt.base.ladder import SMALL
-from gpt.base.runtime import select_runtime
-from gpt.base.seeding import generator
 from gpt.cli.requesting import of_python
 from gpt.data.corpora import shakespeare
 from gpt.data.text import TextData
@@ -30,13 +27,12 @@ from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import block_size_of
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
+from gpt.session.job import Job, Start
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.recorded_step import traced
-from gpt.tasks.decoding.sampling import generate, sample_text
-from gpt.training.evaluation import exact_loss, mean_loss, tokens_per_pass
-from gpt.training.gradient_tape import RecordedGradient
-from gpt.training.objectives import Autograd, Objective
-from gpt.training.optimizers import AdamW
+from gpt.tasks.decoding.sampling import generate
+from gpt.training.evaluation import estimation_targets, mean_loss
+from gpt.training.processes import ALONE
 
 
 def main() -> None:
@@ -79,30 +75,23 @@ def _of_generation(texts: int, count: int) -> str:
 
 def _of_a_run(stage: str, quick: bool) -> str:
     often, seldom = (2, 1) if quick else (300, 5)
-    config, _ = of_python([f"model={stage}"])
-    training, batch_size = config.training, config.training.batch_size
-    evaluations, eval_iters = 1 + training.max_iters // int(training.eval_interval), 1 if quick else training.eval_iters
-    torch.manual_seed(0)
-    corpus = shakespeare(train_fraction=0.9)
-    tokenizer = CharTokenizer(corpus.train + corpus.val)
-    model = models.build(config.model, vocab_size=len(tokenizer))
+    few = ["training.eval_iters=1"] if quick else []
+    job = Job.of(Start(*of_python([f"model={stage}", "device=cpu", *few])), ALONE)
+    model, optimizer, runtime = job.model, job.optimizer, job.recipe.runtime
+    training = job.config.training
+    evaluations = 1 + training.max_iters // int(training.eval_interval)
+    batch, no_skip, gradient = job.recipe.batch(0), torch.zeros(()), job.recipe.gradient(model)
 
     def tokenized() -> TextData:
         text = shakespeare(train_fraction=0.9)
         return TextData(text, CharTokenizer(text.train + text.val), block_size=block_size_of(model))
-
-    data, runtime = tokenized(), select_runtime(torch.device("cpu"), "float32", model)
-    optimizer = AdamW(model, training.learning_rate, weight_decay=0.01, beta1=0.9, beta2=0.999)
-    batch, no_skip = data.batch("train", batch_size, generator(0)), torch.zeros(())
-    gradient = RecordedGradient(model, Autograd(Objective(), runtime))
 
     def backward() -> None:
         optimizer.zero_grad()
         gradient(model, batch, 1.0)
 
     def estimate() -> None:
-        at_once = tokens_per_pass(runtime, model)
-        mean_loss(model, data.estimation_batches("val", 0, 0, eval_iters, batch_size, at_once), "", runtime)
+        mean_loss(model, estimation_targets(model, job.recipe, "val", 0), "", runtime)
 
     def step() -> None:
         optimizer.step(optimizer.peaks, no_skip)
@@ -114,12 +103,12 @@ def _of_a_run(stage: str, quick: bool) -> str:
             "Python and configuration": wall_seconds(train_command("--cfg", "job"), folder),
             "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
             "corpus and tokens": _median(tokenized, seldom),
-            "batches": training.max_iters * _median(lambda: data.training_batch(0, 1, batch_size), often),
+            "batches": training.max_iters * _median(lambda: job.recipe.batch(1), often),
             "loss and gradient": training.max_iters * _median(backward, often),
             "optimizer": training.max_iters * _median(step, often),
             "estimates": 2 * evaluations * _median(estimate, seldom),
-            "exact loss": _median(lambda: exact_loss(model, data, "val", runtime=runtime), seldom),
-            "sample": _median(lambda: sample_text(model, tokenizer, seed=0), seldom),
+            "exact loss": _median(lambda: job.exact_loss("last"), seldom),
+            "sample": _median(lambda: job.task.sample(model, job.corpus, seed=0), seldom),
         }
         short = QUICK_TRAINING if quick else []
         whole = wall_seconds(train_command(f"model={stage}", "device=cpu", *short), folder)
