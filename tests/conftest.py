@@ -240,6 +240,13 @@ def corpus_file(text: str, once: Once) -> Path:
     return once("corpus", lambda folder: (folder / name).write_text(text)) / name
 
 
+@pytest.fixture
+def folder(tmp_path: Path, text: str) -> Path:
+    """A working folder with the small corpus as corpus.txt."""
+    (tmp_path / "corpus.txt").write_text(text)
+    return tmp_path
+
+
 TrainedOnce = Callable[..., Path]
 
 
@@ -257,8 +264,7 @@ def trained_run(script: Script, corpus_file: Path, once: Once) -> TrainedOnce:
         command = ["train.py", f"model={stage}", *size, *_SHORT, *corpus, *settings]
 
         def train(folder: Path) -> None:
-            done = script(*command, "hydra.run.dir=run", cwd=folder)
-            assert done.returncode == 0, done.stderr
+            done = succeeded(script(*command, "hydra.run.dir=run", cwd=folder))
             (folder / "output.txt").write_text(done.stdout)
 
         digest = hashlib.sha256("\n".join(command).encode()).hexdigest()[:12]
@@ -272,11 +278,10 @@ def trained(script: Script, corpus_file: Path, once: Once) -> Path:
     """A working folder in which a small v7 was trained with the command line."""
 
     def train(folder: Path) -> None:
-        done = script(
+        succeeded(script(
             "train.py", "model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2",
             "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "training.batch_size=16",
             "training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}", cwd=folder,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        ))  # fmt: skip
 
     return once("trained", train)

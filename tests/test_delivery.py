@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import gpt
-from tests.conftest import REPOSITORY, shell_commands
+from tests.conftest import REPOSITORY, shell_commands, succeeded
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 WORKFLOWS = REPOSITORY / ".github" / "workflows"
@@ -26,8 +26,7 @@ COMMANDS = [line.partition("#")[0].strip() for line in re.findall(
 
 
 def succeeds(*command: str | Path) -> str:
-    done = subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    done = succeeded(subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True))
     return done.stdout
 
 

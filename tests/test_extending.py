@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 from filelock import FileLock
 
-from tests.conftest import REPOSITORY, shell_commands
+from tests.conftest import REPOSITORY, shell_commands, succeeded
 from tests.forked import Forked
 from tests.playground.browsing import chromium
 from tests.playground.conftest import serving_files
@@ -59,8 +59,7 @@ class Copy(NamedTuple):
             assert python == "python"
             lines.append([str(self.folder / script), *arguments])
         called = Forked([str(self.folder / "called.py")], self.folder, standard_input=json.dumps(lines).encode())
-        process = called.finished()
-        assert process.returncode == 0, process.stderr
+        process = succeeded(called.finished())
         results = [json.loads(line) for line in process.stdout.splitlines()]
         return [subprocess.CompletedProcess(line, *result) for line, result in zip(lines, results, strict=True)]
 

@@ -47,8 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             command in README or not command.startswith("python train.py") or re.search("ladder|debug=", command)
         )
         typed = command if as_written else f"{command} {SHORT}"
-        done = subprocess.run(typed, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        done = succeeded(subprocess.run(typed, shell=True, cwd=folder, env=environment, capture_output=True, text=True))
         assert "Traceback" not in done.stderr
     return folder
 

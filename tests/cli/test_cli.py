@@ -157,12 +157,9 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
     assert sorted(trained.rglob("*")) == before
 
 
-def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
-    script: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    done = succeeded(script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=tmp_path))
-    summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(tmp_path)}
+def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(script: Script, folder: Path) -> None:
+    done = succeeded(script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=folder))
+    summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(folder)}
     assert {name: found["stage"] for name, found in summaries.items()} == {
         "000_v1_seed1337": "v1", "001_v6_seed1337": "v6",
     }  # fmt: skip
@@ -171,15 +168,14 @@ def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(
     assert re.search(r"^v[16] +1 +\d\.\d{4} +best", done.stdout.partition("2 runs on corpus.txt")[2], re.MULTILINE)
 
 
-def test_a_failing_job_does_not_stop_its_sweep(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    shutil.copy(corpus_file, tmp_path / "corpus.txt")
-    done = called("train.py", "-m", "model=v6", "model.n_head=5,4,2", *SHORT, *TEXT, cwd=tmp_path)
+def test_a_failing_job_does_not_stop_its_sweep(called: Script, folder: Path) -> None:
+    done = called("train.py", "-m", "model=v6", "model.n_head=5,4,2", *SHORT, *TEXT, cwd=folder)
     assert done.returncode == 2
     assert "error: job 1 of 3: n_head=5: " in done.stderr
     assert "n_embd=32 must be a multiple of n_head=5" in done.stderr
     assert done.stderr.endswith("error: not every job of the sweep succeeded\n")
     assert done.stderr.count("\n") == 2, done.stderr
-    assert len(run_folders(tmp_path)) == 2
+    assert len(run_folders(folder)) == 2
     assert "2 runs on corpus.txt" in done.stdout  # compared at the end, all the same
 
 
@@ -261,18 +257,17 @@ def test_what_can_be_wrong_once_there_is_a_run(called: Script, trained: Path) ->
 
 
 def test_a_sweeper_gets_the_validation_loss_of_each_job(
-    called: Script, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    called: Script, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What Optuna or any other sweeper for Hydra would minimise."""
     Plugins.instance()  # imports the sweeper's module anew
     sweeper, got = importlib.import_module("hydra._internal.core_plugins.basic_sweeper").BasicSweeper, []
     sweep = sweeper.sweep
     monkeypatch.setattr(sweeper, "sweep", lambda self, arguments: got.extend(sweep(self, arguments)))
-    shutil.copy(corpus_file, tmp_path / "corpus.txt")
     swept = ["-m", "model=v1", "seed=1,2", *SHORT, *TEXT]
-    done = succeeded(called("train.py", *swept, cwd=tmp_path))
+    done = succeeded(called("train.py", *swept, cwd=folder))
     assert "job 2 of 2: seed=2" in done.stdout.splitlines()
-    losses = [json.loads((run / "summary.json").read_text())["exact"]["nats"] for run in run_folders(tmp_path)]
+    losses = [json.loads((run / "summary.json").read_text())["exact"]["nats"] for run in run_folders(folder)]
     assert [job.return_value for batch in got for job in batch] == losses
 
 

@@ -31,12 +31,6 @@ from tests.sweeping import (
 LOCAL = ["hydra/launcher=submitit_local", "hydra.sweep.dir=S"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, text: str) -> Path:
-    (tmp_path / "corpus.txt").write_text(text)
-    return tmp_path
-
-
 def children_of(pid: int) -> list[int]:
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
     return [int(child) for child in found]

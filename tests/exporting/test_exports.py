@@ -29,7 +29,7 @@ from gpt.exporting.staging import staged
 from gpt.exporting.verification import TOLERANCE, compare
 from gpt.playground.describing import in_full
 from gpt.session.trained import TrainedRun
-from tests.conftest import REPOSITORY, Script, TrainedOnce, build_small, small_corpus, stage_config
+from tests.conftest import REPOSITORY, Script, TrainedOnce, build_small, small_corpus, stage_config, succeeded
 
 
 @pytest.fixture
@@ -372,8 +372,7 @@ def test_the_page_about_exports_runs_as_written(script: Script, tmp_path: Path) 
     small = ["model=v7", "model.block_size=32", "model.n_embd=96", "model.n_head=4", "model.n_layer=1", "device=cpu"]
     short = ["training.max_iters=4", "training.eval_iters=1", "training.batch_size=8", "hydra.run.dir=runs/v7"]
     (tmp_path / "input.txt").write_text(tiny_shakespeare()[:50_000])
-    done = script("train.py", *small, *short, "data=text", "data.path=input.txt", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("train.py", *small, *short, "data=text", "data.path=input.txt", cwd=tmp_path))
     for line in commands.splitlines():
         python, name, *arguments = shlex.split(line, comments=True)
         assert python == "python"
@@ -382,6 +381,5 @@ def test_the_page_about_exports_runs_as_written(script: Script, tmp_path: Path) 
         code = block.replace("FOLDER", f"runs/v7/{name}")
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "HF_MODULES_CACHE": str(tmp_path)}
         command = [sys.executable, "-c", code]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment))
         assert done.stdout

@@ -24,7 +24,7 @@ from gpt.playground.server import LOCAL, Server
 from gpt.playground.trainings import Trainings
 from gpt.runs.finding import finished_runs
 from gpt.session.trained import TrainedRun
-from tests.conftest import REPOSITORY, Once, Script, small_corpus
+from tests.conftest import REPOSITORY, Once, Script, small_corpus, succeeded
 from tests.playground.browsing import chromium, downloads
 
 MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は夜 😀 \r\n\t  x = 1234;\n\n" * 100])
@@ -58,8 +58,7 @@ def several(script: Script, corpus_file: Path, once: Once) -> Path:
         }  # fmt: skip
         for stage, given in settings.items():
             given = given if stage == "transformer" else [f"model={stage}", *own, *given]
-            done = script("train.py", *_SHORT, *given, cwd=folder)
-            assert done.returncode == 0, done.stderr
+            succeeded(script("train.py", *_SHORT, *given, cwd=folder))
         for run in finished_runs(folder / "runs", stages=["v1", "v6"]):
             assert run.folder.snapshots() == MOMENTS
             assert run.summary.best.weights == MOMENTS[-1]
@@ -74,8 +73,7 @@ def published(several: Path, script: Script, once: Once) -> Path:
     def write(folder: Path) -> None:
         out, listed = folder / "site", finished_runs(several / "runs", stages=[*STAGES, "transformer"])
         runs = ",".join(f"'{run.folder.path}'" for run in listed)
-        done = script("play.py", f"out={out}", f"runs=[{runs}]", f"data.dir={downloads()}", cwd=folder)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(script("play.py", f"out={out}", f"runs=[{runs}]", f"data.dir={downloads()}", cwd=folder))
         assert "transformer: translator.onnx: equal within" in done.stdout
         for stage in STAGES:
             assert f"{stage}: model.onnx: equal within" in done.stdout

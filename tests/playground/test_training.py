@@ -26,7 +26,7 @@ from gpt.playground.assets import files
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 from gpt.training.optimizers import AdamW
-from tests.conftest import Script, stage_config
+from tests.conftest import Script, stage_config, succeeded
 from tests.playground.browsing import Visit, downloads, violations, visit
 from tests.playground.conftest import serving_files
 
@@ -472,15 +472,13 @@ def test_a_training_is_downloaded_as_a_run_and_kept_over_a_reload(
         with tarfile.open(archive) as files:
             files.extractall(tmp_path, filter="data")
         run = tmp_path / "v6_trained_here"
-        done = script("generate.py", f"run={run}", "tokens=100", "weights=last", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        succeeded(script("generate.py", f"run={run}", "tokens=100", "weights=last", cwd=tmp_path))
         trained = gpt.load(run, weights="last", device="cpu")
         prompt = page.input_value("#prompt")
         ids = trained.tokenizer.encode(prompt)
         expected = cross_entropy(looking.logits(trained, ids.tolist())[:-1], ids[1:]).item()
         assert loss == pytest.approx(expected, abs=0.006)
-        done = script("evaluate.py", f"run={run}", f"data.path={run / 'input.txt'}", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        succeeded(script("evaluate.py", f"run={run}", f"data.path={run / 'input.txt'}", cwd=tmp_path))
 
         page.reload()
         visited.settled()

@@ -31,7 +31,7 @@ from gpt.runs.folder import NAMES, RunFolder
 from gpt.runs.weights import iteration_of, leading_to, load_model
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.state import TrainingState
-from tests.conftest import CPU, Script, build_small
+from tests.conftest import CPU, Script, build_small, succeeded
 
 GOLDEN = Path(__file__).parent / "formats"
 RELEASES = {  # a text of 20 characters; estimated training and validation loss and exact loss after 60 iterations
@@ -90,8 +90,7 @@ def test_an_earlier_run_generates_is_measured_compared_and_resumed(
     text, losses = RELEASES[release]
     generated = called("generate.py", "tokens=20", "device=cpu", cwd=tmp_path)
     assert generated.stdout.strip("\n") == text, generated.stderr
-    exact = called("evaluate.py", "data.path=corpus.txt", "json=true", "device=cpu", cwd=tmp_path)
-    assert exact.returncode == 0, exact.stderr
+    exact = succeeded(called("evaluate.py", "data.path=corpus.txt", "json=true", "device=cpu", cwd=tmp_path))
     assert json.loads(exact.stdout)["nats_per_character"] == pytest.approx(old.summary().exact.nats, abs=1e-6)
     compared = called("compare.py", cwd=tmp_path)
     assert compared.stdout.startswith("1 run on corpus.txt")
@@ -131,8 +130,7 @@ def test_a_run_of_another_version_says_so_and_is_passed_over(
         refused = called(*command.split(), cwd=tmp_path)
         assert refused.returncode == 1
         assert refused.stderr == f"error: runs/other/config.yaml {said}\n"
-    newest = called("generate.py", "tokens=5", cwd=tmp_path)
-    assert newest.returncode == 0
+    newest = succeeded(called("generate.py", "tokens=5", cwd=tmp_path))
     assert f"warning: skipped: runs/other/summary.json {said}" in newest.stderr
     assert "weights of runs/old" in newest.stderr
 

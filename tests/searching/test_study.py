@@ -35,7 +35,7 @@ from gpt.searching.study import Goal, Search
 from gpt.session import train
 from gpt.training.progress import Progress
 from gpt.training.watchers import Watcher
-from tests.conftest import REPOSITORY, Script
+from tests.conftest import REPOSITORY, Script, succeeded
 from tests.faults.trials import put, tree
 from tests.forked import Forked
 from tests.losses import evaluation
@@ -104,8 +104,7 @@ def test_a_search_is_a_run_and_a_line_for_each_trial_and_a_command_for_the_winne
     python, *arguments = shlex.split(command)
     assert python == "python"
     assert {"model=v1", "training.max_iters=16000"} <= set(arguments)
-    done = called(*arguments, "training.max_iters=12", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called(*arguments, "training.max_iters=12", cwd=tmp_path))
     assert re.search(rf"^exact .* {found[2]} ", done.stdout, re.MULTILINE)
 
 
@@ -147,8 +146,7 @@ def test_a_trial_of_several_seeds_has_their_mean_so_that_a_lucky_one_does_not_wi
     assert use == f"use it: python generate.py run=S/trial_00{number}/seed_{luckiest}"
     assert announced == "train the winner in full, for 16,000 iterations, with each seed:"
     _, *arguments = shlex.split(command)
-    trained = called(*arguments, "training.max_iters=12", "hydra.sweep.dir=swept", cwd=tmp_path)
-    assert trained.returncode == 0, trained.stderr
+    succeeded(called(*arguments, "training.max_iters=12", "hydra.sweep.dir=swept", cwd=tmp_path))
     again = [json.loads(path.read_text())["exact"]["nats"] for path in sorted(tmp_path.glob("swept/*/summary.json"))]
     assert again == losses[number]
     assert "has seed=[1, 2]" in searched(RATE, "seed=1,2", "n_trials=2", "study=S", code=2).stderr
@@ -198,8 +196,7 @@ def test_the_winner_of_a_search_with_a_length_of_its_own_is_trained_for_that(
     lengths: str, called: Script, corpus: list[str], tmp_path: Path
 ) -> None:
     short = [word for word in SHORT if "max_iters" not in word]
-    done = called("search.py", *short, *corpus, *lengths.split(), "n_trials=2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("search.py", *short, *corpus, *lengths.split(), "n_trials=2", cwd=tmp_path))
     announced, command = done.stdout.splitlines()[-2:]
     assert announced == "train the winner:"
     assert len(re.findall(r"training\.(max_iters|epochs)=", command)) == 1
@@ -254,8 +251,7 @@ def test_a_trial_above_the_median_of_the_others_is_pruned_unless_pruning_is_off(
 def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> None:
     command = [str(REPOSITORY / "search.py"), *SHORT, *corpus, RATE, "n_trials=6", "prune=false"]
     for worker in [Forked(command, tmp_path) for _ in range(3)]:
-        done = worker.finished()
-        assert done.returncode == 0, done.stderr
+        succeeded(worker.finished())
     study = tmp_path / "runs" / "search_v1"
     trials = trials_in(study)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
@@ -281,8 +277,7 @@ def test_a_search_that_is_killed_finds_what_an_unbroken_one_finds(
             time.sleep(draw.uniform(0, 1))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    succeeded(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True))
     whole, parts = (
         [(t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in trials_in(tmp_path / name)]
         for name in ("whole", "parts")
@@ -455,8 +450,7 @@ def test_trials_with_other_tokens_are_compared_by_character_and_none_is_pruned(
 ) -> None:
     ranges = ["data.tokenizer=characters,bytes,subwords", "data.vocab_size=260"]
     assert "no trial is pruned: with another data.tokenizer, " in searched(*ranges, "n_trials=3", "study=S").stdout
-    done = called("compare.py", "runs=S", "out=out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("compare.py", "runs=S", "out=out", cwd=tmp_path))
     ranked = json.loads((tmp_path / "out" / "compare.json").read_text())["rankings"][0]["groups"]
     found = {
         f"S/trial_{trial.number:03d}": pytest.approx(trial.value, abs=1e-12) for trial in trials_in(tmp_path / "S")
@@ -535,6 +529,5 @@ def test_the_page_about_searching_runs_as_written(script: Script, corpus: list[s
     for trials, (python, name, *arguments) in enumerate(commands, start=2):
         assert python == "python"
         more = [*short, f"n_trials={trials}"] if name == "search.py" else []
-        done = script(name, *arguments, *more, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(name, *arguments, *more, cwd=tmp_path))
     assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"search_v6", "mine"}

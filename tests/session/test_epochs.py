@@ -16,7 +16,7 @@ from gpt.data.text import ShuffledWindows
 from gpt.runs.folder import RunFolder
 from gpt.session import length
 from gpt.training import state
-from tests.conftest import Script
+from tests.conftest import Script, refused, succeeded
 
 
 @pytest.mark.parametrize("windows", ["random", "shuffled"])
@@ -129,9 +129,7 @@ def test_epochs_of_data_without_them_or_shorter_than_the_warmup_are_refused(
 ) -> None:
     warmup = ["data=text", f"data.path={corpus_file}", "schedule=linear", "schedule.warmup_iters=10000"]
     for typed, said in ((["debug=overfit"], "training.epochs= is for data with"), (warmup, "is longer than the run")):
-        done = called("train.py", "v1", *typed, "training.epochs=1", cwd=tmp_path)
-        assert done.returncode == 2
-        assert said in done.stderr
+        refused(called("train.py", "v1", *typed, "training.epochs=1", cwd=tmp_path), said)
 
 
 @pytest.mark.parametrize(("wanted", "interval"), [("0.3s", 2), ("10 s", 100), ("5min", 200)])
@@ -154,8 +152,7 @@ def test_measuring_the_speed_of_a_step_changes_no_bit_of_the_run(
     for folder, interval in (("timed", "1h"), ("plain", "6")):
         for more in ([], ["resume=auto"]):
             typed = [*small, f"training.eval_interval={interval}", f"hydra.run.dir={folder}", *more]
-            done = called("train.py", *typed, "training.eval_iters=1", cwd=tmp_path)
-            assert done.returncode == 0, done.stderr
+            done = succeeded(called("train.py", *typed, "training.eval_iters=1", cwd=tmp_path))
             assert ("is finished" in done.stdout) == bool(more)
             assert ("every 6 iterations, at the speed" in done.stdout) == (not more and folder == "timed")
     weights = [(tmp_path / folder / "last.safetensors").read_bytes() for folder in ("timed", "plain")]

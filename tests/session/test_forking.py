@@ -16,7 +16,7 @@ from gpt.base.files import sha256
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.folder import RunFolder
 from gpt.session.forking import is_same_function
-from tests.conftest import Script, empty_run, stage_config
+from tests.conftest import Script, empty_run, refused, stage_config, succeeded
 
 _SMALL = {"block_size": 16, "n_embd": 32, "n_head": 4, "n_layer": 2}
 
@@ -32,8 +32,7 @@ def test_a_fork_starts_from_the_best_weights_of_its_parent_with_its_settings(
 ) -> None:
     options = [f"init={parent.path}", "training.max_iters=1", "hydra.run.dir=fork", "~optimizer.beta1",
                "training.learning_rate=0", "optimizer.weight_decay=0"]  # fmt: skip
-    done = called("train.py", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("train.py", *options, cwd=tmp_path))
     digest = sha256(parent.weights("best"))
     assert f"starting from the best weights of {parent.path} (60 iterations, sha256 {digest[:12]})" in done.stdout
     fork = RunFolder(tmp_path / "fork")
@@ -69,14 +68,12 @@ def test_a_fork_says_wherever_it_has_a_result_what_it_left_out_because_its_vocab
     assert not list((tmp_path / "fork").iterdir())
     assert refused.stderr.startswith(f"error: the vocabulary of init={parent.path} lacks ")
     assert refused.stderr.endswith(" of 396 characters, more than 0.2 of a split: train without init=\n")
-    done = called("train.py", f"init={parent.path}", *other, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("train.py", f"init={parent.path}", *other, cwd=tmp_path))
     assert done.stderr.splitlines() == ["warning: left out 400 characters that the vocabulary lacks: 'ßé'"]
     assert "400 of 2,800 characters left out" in done.stdout
     summary = RunFolder(tmp_path / "fork").summary()
     assert summary.left_out == LeftOut(train=360, val=40, of_train=2520, of_val=280)
-    evaluated = called("evaluate.py", "run=fork", "json=true", cwd=tmp_path)
-    assert evaluated.returncode == 0, evaluated.stderr
+    evaluated = succeeded(called("evaluate.py", "run=fork", "json=true", cwd=tmp_path))
     found = json.loads(evaluated.stdout)
     assert found["nats_per_character"] == pytest.approx(summary.exact.nats, abs=0.1)
     assert (found["scored"], found["left_out"]) == (239, 40)
@@ -91,8 +88,7 @@ def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
 ) -> None:
     options = [f"init={parent.path}", "training.max_iters=10", "checkpoint.min_seconds=0", "checkpoint.keep=9",
                "checkpoint.interval=5"]  # fmt: skip
-    whole = called("train.py", *options, "hydra.run.dir=whole", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
+    succeeded(called("train.py", *options, "hydra.run.dir=whole", cwd=tmp_path))
     early = empty_run(tmp_path / "early")  # killed before its first checkpoint
     for name in ("config.yaml", "parent.json", "tokenizer.json"):
         shutil.copy(tmp_path / "whole" / name, early.path)
@@ -103,8 +99,7 @@ def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
         shutil.rmtree(tmp_path / "cut" / "checkpoints" / name)
     (tmp_path / "cut" / "summary.json").unlink()
     shutil.rmtree(parent.path)  # the weights at iteration 0 are in the fork's first checkpoint
-    done = called("train.py", "resume=cut", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(called("train.py", "resume=cut", cwd=tmp_path))
     for folder in ("cut", "early"):
         for name in ("last.safetensors", "metrics.jsonl", "parent.json"):
             assert (tmp_path / folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -128,10 +123,7 @@ def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
 def test_a_fork_that_cannot_be_is_refused_in_one_line(
     options: list[str], message: str, called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:
-    done = called("train.py", *options, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    refused(called("train.py", *options, cwd=tmp_path), message)
     assert not (tmp_path / "runs").exists()
 
 

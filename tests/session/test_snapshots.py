@@ -14,7 +14,7 @@ import gpt
 from gpt.base.errors import UserError
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import moments
-from tests.conftest import Script
+from tests.conftest import Script, succeeded
 
 SHORT = ["training.eval_interval=20", "training.eval_iters=2", "device=cpu", "checkpoint.interval=30",
          "checkpoint.min_seconds=0", "checkpoint.keep=100", "data=text"]  # fmt: skip
@@ -95,8 +95,7 @@ def test_what_came_after_the_checkpoint_that_a_run_resumes_from_is_replaced(
     (run.path / "snapshots" / ".00000031.safetensors.0123abcd").write_bytes(b"what a killed process was writing")
     run.weights(31).write_bytes(b"too")
     for length in (59, 60):
-        done = called("train.py", f"resume={run.checkpoint(30)}", f"training.max_iters={length}", cwd=run.path)
-        assert done.returncode == 0, done.stderr
+        succeeded(called("train.py", f"resume={run.checkpoint(30)}", f"training.max_iters={length}", cwd=run.path))
         assert [i for i in run.snapshots() if i <= 30] == [i for i in KEPT if i <= 30]
         assert [i for i in run.snapshots() if i > 30] == [i for i in moments(7, length) if i > 30]
     assert contents(run) == expected
@@ -108,8 +107,7 @@ def test_an_extended_run_keeps_its_moments_and_adds_those_of_its_new_length_and_
     before = contents(finished)
     for number, length, kept in ((0, 80, KEPT), (7, 90, [*KEPT, 90])):
         more = [f"training.max_iters={length}", f"checkpoint.snapshots={number}"]
-        done = called("train.py", f"resume={run.path}", *more, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        succeeded(called("train.py", f"resume={run.path}", *more, cwd=tmp_path))
         assert run.snapshots() == kept
     after = contents(run)
     assert all(after[name] == before[name] for name in before if name[0] == "0")

@@ -19,7 +19,7 @@ from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun
 from gpt.session.measuring import measured
 from gpt.session.trained import TrainedRun
-from tests.conftest import Script, small_corpus
+from tests.conftest import Script, small_corpus, succeeded
 
 KINDS = ["characters", "bytes", "subwords"]
 CONTENT = small_corpus().replace("a", "é").replace("b", "€")
@@ -162,8 +162,7 @@ def test_a_benchmark_is_trained_validated_and_tested_on_its_own_splits_in_bits(
     log = (tmp_path / "run" / "train.log").read_text()
     assert " to test on; a vocabulary of 256 bytes" in log
     assert f"{run.summary.exact.bits_per('byte'):.4f} bits per byte" in log
-    done = called("evaluate.py", "run=run", "split=test", "json=true", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(called("evaluate.py", "run=run", "split=test", "json=true", cwd=tmp_path))
     found = json.loads(done.stdout)
     assert (found["measured"], found["scored"]) == ("test split", 99)
     assert found["nats_per_byte"] == pytest.approx(gpt.load(tmp_path / "run").loss(content[1900:].decode()), abs=1e-5)

@@ -22,7 +22,7 @@ from gpt.session.measuring import Measured
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import generate
 from gpt.tasks.task import Measure
-from tests.conftest import REPOSITORY, Script, build_small
+from tests.conftest import REPOSITORY, Script, build_small, succeeded
 from tests.losses import exact
 
 
@@ -145,8 +145,7 @@ def test_the_page_about_python_runs_as_written(
     assert {line for line in lines if "import" in line} == {"import gpt", "import torch"}
     (tmp_path / "input.txt").write_text(tiny_shakespeare()[:50_000])
     short = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
-    done = script("train.py", "model=v5", "data=text", "data.path=input.txt", *short, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("train.py", "model=v5", "data=text", "data.path=input.txt", *short, cwd=tmp_path))
     monkeypatch.chdir(tmp_path)
     for block in blocks:
         exec(block, {})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Script
+from tests.conftest import Script, succeeded
 from tests.sweeping import COMMANDS, FILES, V1, contents, finished, losses, run_short, start, training, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -82,12 +82,6 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         wait_until(lambda: not jobs(variables))
 
 
-@pytest.fixture
-def folder(tmp_path: Path, text: str) -> Path:
-    (tmp_path / "corpus.txt").write_text(text)
-    return tmp_path
-
-
 def call(slurm: Slurm, *command: str) -> list[str]:
     return subprocess.run(command, env=os.environ | slurm, capture_output=True, text=True).stdout.split()
 
@@ -120,8 +114,7 @@ def test_a_preempted_sweep_ends_as_the_unbroken_one(
     wait_until(training(folder / "S", count))
     assert call(slurm, "squeue", "--noheader", "--format=%j") == ["S"] * count
     preempt(slurm)
-    done = finished(sweep)
-    assert done.returncode == 0, done.stderr
+    succeeded(finished(sweep))
     logs = "".join(path.read_text() for path in folder.glob("S/logs/*/*_log.out"))
     for job in range(count):
         assert f"resuming S/00{job}_v1_seed{job + 1} from iteration " in logs
@@ -153,6 +146,5 @@ def test_a_sweep_that_is_stopped_leaves_jobs_that_save_and_are_not_requeued(slur
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "-m hydra/launcher=slurm" in command])
 def test_a_command_of_the_page_runs(command: str, slurm: Slurm, folder: Path) -> None:
-    done = run_short(command, folder, **slurm)
-    assert done.returncode == 0, done.stderr
+    succeeded(run_short(command, folder, **slurm))
     assert len(list(folder.glob("runs/*/*_sweep/*/summary.json"))) >= 2

@@ -36,12 +36,6 @@ V9 = [
 ENDLESS = ["training.max_iters=100000", "checkpoint.interval=10", "checkpoint.min_seconds=0"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, text: str) -> Path:
-    (tmp_path / "corpus.txt").write_text(text)
-    return tmp_path
-
-
 def start(processes: int, *arguments: str, cwd: Path) -> subprocess.Popen:
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *torchrun, str(REPOSITORY / "train.py"), *arguments]

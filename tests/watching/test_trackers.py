@@ -29,7 +29,7 @@ from gpt.watching.tensorboard import TensorBoard
 from gpt.watching.trackers import Tracker
 from gpt.watching.trackio import Trackio
 from gpt.watching.wandb import Wandb
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, succeeded
 from tests.faults.trials import tree
 from tests.forked import Forked
 from tests.training.helpers import choice, small_state, train_state
@@ -350,8 +350,7 @@ def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
     for command in COMMANDS:
         script, *given = shlex.split(command)
         own = [word for word in SHORT.split() if word.partition("=")[0] not in command]
-        done = Forked([str(REPOSITORY / script), *given, *own], tmp_path).finished()
-        assert done.returncode == 0, done.stderr
+        done = succeeded(Forked([str(REPOSITORY / script), *given, *own], tmp_path).finished())
         assert "failed" not in done.stderr
     wait_for_trackers(tmp_path)
     assert len(list(tmp_path.rglob("events.out.tfevents.*"))) == 1
