@@ -8,9 +8,6 @@ the last estimate; that of train.py from its first step to its last estimate. Wh
 and the longest task of its main thread is measured.
 """
 
-import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
-
-# isort: split
 import contextlib
 import os
 import re
@@ -62,9 +59,8 @@ def main() -> None:
             with _served(site) as address:
                 ours = partial(_in_page, browser, f"{address}#{stage}", count, notes, stage)
                 theirs = partial(_in_pytorch, folder / "again", stage, count)
-                rows.append(
-                    compared(given, f"{stage}, {count:,} iterations in the page", "/s", ours, "train.py", theirs)
-                )
+                work = f"{stage}, {count:,} iterations in the page"
+                rows.append(compared(given, work, "/s", ours, "train.py", theirs))
     print(table(rows), *notes, sep="\n")
 
 

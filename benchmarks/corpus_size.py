@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from harness import machine, markdown, output, parser, seconds_of, train_command, wall_seconds
+from harness import machine, markdown, output, parser, seconds_of, train_command, trained, wall_seconds
 
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.data.sources import files_of
-from gpt.runs.folder import RunFolder
 
 _MB = 10**6
 _ONE_STEP = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1", "training.exact_tokens=1000"]
@@ -94,10 +93,8 @@ def _measured(file: Path | None, data: list[str], *, quick: bool) -> Cost:
         for choice, iterations in _STAGES.items():
             steps = [f"training.max_iters={2 if quick else iterations}", "training.eval_interval=1000000"]
             steps += ["schedule.warmup_iters=0", *(["model.n_embd=8", "model.n_head=2"] if quick else [])]
-            place = folder / choice
-            settings = [choice, "device=cpu", *data, *_ONE_STEP, *steps, f"hydra.run.dir={place}", "resume=null"]
-            output(train_command(*settings), folder, settings=own)
-            speeds.append(RunFolder(place).summary().tokens_per_second)
+            run = trained(folder / choice, choice, "device=cpu", *data, *_ONE_STEP, *steps, environment=own)
+            speeds.append(run.summary().tokens_per_second)
         exact = [*start, "training.exact_tokens=null" if quick else "training.exact_tokens=5000000"]
         exact_loss = wall_seconds(exact, folder, own) - later_start
         size = (file or TINY_SHAKESPEARE).stat().st_size / _MB

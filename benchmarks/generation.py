@@ -62,9 +62,8 @@ def rows(given: argparse.Namespace) -> list[Row]:
         tokens, times = (8, 2) if given.quick else (256, 200)
         for dtype in [] if has_gpu else dtypes:
             # The ratio is the share of what the memory's bandwidth, measured in float32, allows.
-            size, reading = _WEIGHTS * _BYTES[dtype], partial(in_new_process, partial(_bandwidth, times))
+            limit = partial(in_new_process, partial(_limit, times, _WEIGHTS * _BYTES[dtype]))
             work = f"v7-size generation, 1 x {tokens} characters, {dtype}, of the limit"
-            limit = lambda size=size, reading=reading: reading() / size  # noqa: E731
             found.append(compared(given, work, unit, _ours(1, tokens, dtype), "reading the weights", limit))
         tokens = 8 if given.quick else 1000
         record = trained(folder / "record", "experiment=speedrun_cpu", "training.short_window=null", *QUICK_TRAINING)
@@ -73,11 +72,11 @@ def rows(given: argparse.Namespace) -> list[Row]:
         return [*found, compared(given, work, unit, of_record)]
 
 
-def v7_generation(batch: int, tokens: int, dtype: torch.dtype, device: str = "auto") -> float:
+def v7_generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
     """Characters per second, all samples together, with random weights, which do not affect the time."""
-    keep_freed_memory(select_device(device))  # as generate.py does
+    keep_freed_memory(device := select_device("auto"))  # as generate.py does
     torch.manual_seed(0)
-    model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(select_device(device)), dtype)
+    model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(device), dtype)
 
     def run(tokens: int) -> None:
         for ids in generate(model, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):
@@ -98,8 +97,8 @@ def _of_the_record(run: Path, tokens: int) -> float:
     return tokens / seconds_of(lambda: trained.generate(tokens=tokens))
 
 
-def _bandwidth(times: int) -> float:
-    """Bytes read per second, by products of one vector with as many weights as v7's linear layers have."""
+def _limit(times: int, size: int) -> float:
+    """How often `size` bytes are read per second, by products of a vector with as many weights as v7's layers have."""
     weights, x = torch.randn(7, 1536, 1024), torch.randn(1, 1024)
 
     def read(times: int) -> None:
@@ -109,7 +108,7 @@ def _bandwidth(times: int) -> float:
 
     with torch.inference_mode():
         read(2)
-        return times * weights.nbytes / seconds_of(lambda: read(times))
+        return times * weights.nbytes / size / seconds_of(lambda: read(times))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ _FOLDERS = {
     "annotated": "a checkout of harvardnlp/annotated-transformer",
     "run": "the folder of a finished run of model=transformer",
 }
+Measure = Callable[[], float]
 _Result = TypeVar("_Result")
 
 
@@ -100,12 +101,7 @@ class Row:
 
 
 def compared(
-    given: argparse.Namespace,
-    work: str,
-    unit: str,
-    ours: Callable[[], float],
-    peer: str = "-",
-    theirs: Callable[[], float] | None = None,
+    given: argparse.Namespace, work: str, unit: str, ours: Measure, peer: str = "-", theirs: Measure | None = None
 ) -> Row:
     """Measure both in turn, after one run of ours that does not count, to fill all caches, including the compiler's.
 
@@ -184,12 +180,12 @@ def train_command(*arguments: str, checkout: Path = REPOSITORY) -> list[str]:
     return [sys.executable, str(checkout / "train.py"), *arguments]
 
 
-def trained(folder: Path, *settings: str) -> RunFolder:
+def trained(folder: Path, *settings: str, environment: Mapping[str, str] = {}) -> RunFolder:
     """The run in `folder`, trained with these settings unless it is finished, or resumed if it was interrupted."""
     run = RunFolder(folder)
     if not run.is_finished():
         begin = [f"resume={folder}"] if run.is_started() else [*settings, f"hydra.run.dir={folder}", "resume=null"]
-        output(train_command(*begin), folder.parent)
+        output(train_command(*begin), folder.parent, settings=environment)
     return run
 
 

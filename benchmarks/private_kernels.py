@@ -88,11 +88,10 @@ def rows(given: argparse.Namespace) -> list[Row]:
     device = select_device("auto")
     reduced = [torch.bfloat16] if has_bfloat16(device) else []  # emulated, it takes minutes and says nothing
     found = [*_steps(given, device.type, bool(reduced))]
-    one, sizes = ((1, 8), [(1, 8)]) if given.quick else ((1, 256), [(1, 256), (64, 64)])
-    dtypes = [torch.float32, *reduced]
+    dtypes, sizes = [torch.float32, *reduced], [(1, 8)] if given.quick else [(1, 256), (64, 64)]
     works = [("packed", size, dtype) for size in sizes for dtype in dtypes] if device.type == "cpu" else []
     # On a GPU, a CUDA graph.
-    works += [("recorded", one, dtype) for dtype in (*dtypes, *([torch.int8] if device.type == "cpu" else []))]
+    works += [("recorded", sizes[0], dtype) for dtype in (*dtypes, *([torch.int8] if device.type == "cpu" else []))]
     packs_float32 = mock.patch("gpt.tasks.decoding.packing.is_intel", return_value=False)
     for path, (batch, tokens), dtype in works:
         work = f"v7-size generation, {batch} x {tokens} characters, {str(dtype)[6:]}, {path}"
@@ -110,10 +109,8 @@ def whole(given: argparse.Namespace) -> Iterator[Row]:
             for work in works[:1] if given.quick else works:
                 command = train_command(*work.split(), *(QUICK_TRAINING if given.quick else []))
                 without = [sys.executable, "-c", _WITHOUT, name, value, *command[1:]]
-                ours, theirs = (
-                    partial(_processor_seconds, each, folder, folder / side)  # each with a compiler's cache of its own
-                    for each, side in ((command, "with"), (without, path))
-                )
+                ours = partial(_processor_seconds, command, folder, folder / "with")
+                theirs = partial(_processor_seconds, without, folder, folder / path)  # with its own compiler's cache
                 if "compile=true" in work:
                     theirs()  # which fills its cache
                 yield compared(given, f"{path}: {work}", "s", ours, "without", theirs)

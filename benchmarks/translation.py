@@ -7,7 +7,7 @@ The peers: PyTorch's own nn.Transformer in a plain loop, and the annotated Trans
 run that has learned when to end a sentence: RUN_FOLDER is a run of model=transformer.
 """
 
-import gpt  # noqa: F401  # before torch, as in the scripts: it sets how threads wait
+import gpt  # before torch, as in the scripts: it sets how threads wait
 
 # isort: split
 import argparse
@@ -25,7 +25,7 @@ from harness import DATA, Row, compared, parser, seconds_of, table
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 
-from gpt import models, tasks
+from gpt import models
 from gpt.base.runtime import keep_freed_memory, select_runtime
 from gpt.cli.requesting import of_python
 from gpt.data.batch import Batch
@@ -34,8 +34,7 @@ from gpt.data.corpus import PairCorpus
 from gpt.data.pairs import PairData, Subwords
 from gpt.data.vocabulary import PAD
 from gpt.models.transformer import sinusoidal_positions
-from gpt.runs.folder import RunFolder
-from gpt.runs.weights import load_model
+from gpt.tasks import Translation
 from gpt.tasks.decoding.beam_search import translate
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
@@ -77,28 +76,26 @@ def rows(given: argparse.Namespace) -> list[Row]:
     tokenizer = Subwords.trained_on((line for pair in corpus.train for line in pair), corpus.vocab_size)
     data = PairData(corpus, tokenizer, block_size=_SIZE.block_size, device="cpu")
     batches = [data.training_batch(0, i, _TOKENS) for i in range(2 if given.quick else 30)]
-    peers: dict[str, Callable[[], float] | None] = {
-        "nn.Transformer, plain loop": lambda: _train_plain(batches),
-        "annotated Transformer": (lambda: _train_annotated(given.annotated, batches)) if given.annotated else None,
-    }
+    work, ours, plain = "transformer training", partial(_train_ours, batches), partial(_train_plain, batches)
+    annotated = partial(_train_annotated, given.annotated, batches) if given.annotated else None
     found = [
-        compared(given, "transformer training", "tokens/s", lambda: _train_ours(batches), peer, theirs)
-        for peer, theirs in peers.items()
+        compared(given, work, "tokens/s", ours, "nn.Transformer, plain loop", plain),
+        compared(given, work, "tokens/s", ours, "annotated Transformer", annotated),
     ]
     if given.run is not None:
-        found.append(_decoding(RunFolder(given.run), given))
+        found.append(_decoding(given))
     return found
 
 
-def _decoding(run: RunFolder, given: argparse.Namespace) -> Row:
-    config, vocabulary, model = run.config(), run.vocabulary(), load_model(run, "last")
-    tokenizer = Subwords(list(vocabulary.vocabulary), [(a, b) for a, b in vocabulary.merges or []])
-    _, corpus = tasks.load(config.data, model, vocabulary)
+def _decoding(given: argparse.Namespace) -> Row:
+    trained = gpt.load(given.run, weights="last", device="cpu")
+    tokenizer, corpus = Translation.required(trained.task, "this benchmark").tokenizer, trained.corpus({})
     assert isinstance(corpus, PairCorpus)
     sentences = [source for source, _ in corpus.test[: 8 if given.quick else None]]
 
     def decode(cached: bool) -> float:
-        return seconds_of(lambda: translate(model, tokenizer, sentences, beam=5, length_penalty=1.0, cached=cached))
+        search = partial(translate, trained.model, tokenizer, sentences, beam=5, length_penalty=1.0, cached=cached)
+        return seconds_of(search)
 
     work, ours, theirs = f"beam 5, {len(sentences):,} test sentences", partial(decode, True), partial(decode, False)
     return compared(given, work, "s", ours, "the same without caches", theirs)

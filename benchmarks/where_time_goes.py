@@ -19,12 +19,9 @@ from collections.abc import Callable
 import torch
 from harness import QUICK_TRAINING, kept, markdown, parser, seconds_of, train_command, wall_seconds
 
+from gpt import tasks
 from gpt.base.ladder import SMALL
 from gpt.cli.requesting import of_python
-from gpt.data.corpora import shakespeare
-from gpt.data.text import TextData
-from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.models import block_size_of
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
 from gpt.session.job import Job, Start
@@ -82,9 +79,9 @@ def _of_a_run(stage: str, quick: bool) -> str:
     evaluations = 1 + training.max_iters // int(training.eval_interval)
     batch, no_skip, gradient = job.recipe.batch(0), torch.zeros(()), job.recipe.gradient(model)
 
-    def tokenized() -> TextData:
-        text = shakespeare(train_fraction=0.9)
-        return TextData(text, CharTokenizer(text.train + text.val), block_size=block_size_of(model))
+    def tokenized() -> None:
+        task, corpus = tasks.load(job.config.data, model)
+        task.data(corpus, model, runtime.device)
 
     def backward() -> None:
         optimizer.zero_grad()
