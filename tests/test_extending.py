@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 from filelock import FileLock
 
-from tests.conftest import REPOSITORY, shell_commands, succeeded
+from tests.conftest import REPOSITORY, refused, shell_commands, succeeded
 from tests.forked import Forked
 from tests.playground.browsing import chromium
 from tests.playground.conftest import serving_files
@@ -223,9 +223,7 @@ def test_resumed_runs_with_added_things_equal_uninterrupted_ones(whole: Copy) ->
             assert (folder / "parts" / name / file).read_bytes() == (folder / "whole" / name / file).read_bytes()
 
 
-def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(
-    done: Callable[[str], Copy],
-) -> None:
+def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(done: Callable[[str], Copy]) -> None:
     assert len(Page.read("task").files) <= 5
     copy = done("task")
     newest = copy.newest("data=speeches")
@@ -285,14 +283,10 @@ def test_a_stage_from_outside_generates_is_compared_and_resumed(done: Callable[[
     assert "wide" in compared.stdout
     (folder / "mine" / "model" / "v5_again.yaml").write_text((folder / "conf" / "model" / "v5.yaml").read_text())
     short = "training.max_iters=2 training.eval_iters=1 device=cpu"
-    (ended,) = run(f"python train.py --config-dir=mine model=v5_again {short}")
-    assert ended.returncode == 0, ended.stderr
+    succeeded(*run(f"python train.py --config-dir=mine model=v5_again {short}"))
     newest = copy.runs()[-1]
     assert newest["stage"] == "v5_again"
     resume = f"resume={newest['path']} training.max_iters=4"
-    refused, ended = run(f"python train.py {resume}", f"python train.py --config-dir=mine {resume}")
-    assert refused.returncode == 2
-    assert (
-        refused.stderr == "error: model=v5_again is not in conf/: add the --config-dir that the run was started with\n"
-    )
-    assert ended.returncode == 0, ended.stderr
+    without, ended = run(f"python train.py {resume}", f"python train.py --config-dir=mine {resume}")
+    refused(without, "error: model=v5_again is not in conf/: add the --config-dir that the run was started with\n")
+    succeeded(ended)

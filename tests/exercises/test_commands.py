@@ -79,10 +79,7 @@ def test_the_exercises_are_listed_with_their_states_and_checked(command: Exercis
     code, said = command()
     states = {line[:10].strip(): line[10:32].strip() for line in said.splitlines()}
     assert (code, states) == (0, dict.fromkeys(EXERCISES, "blanks left") | {"v2": "right", "v5": "not right yet"})
-    for name, expected, beginning in (
-        ("v2", 0, "Head: all right\n"),
-        ("v9", 2, "there is no exercise v9: choose v1,"),
-    ):
+    for name, expected, beginning in (("v2", 0, "Head: all right\n"), ("v9", 2, "there is no exercise v9: choose v1,")):
         code, said = command(name)
         assert (code, said[: len(beginning)]) == (expected, beginning)
 

@@ -28,9 +28,7 @@ def counted(counting: Path) -> TrainedRun:
     return gpt.load(counting, device="cpu")
 
 
-def test_logits_and_attention_are_the_models_and_the_next_token_is_drawn_from_the_last(
-    run: TrainedRun,
-) -> None:
+def test_logits_and_attention_are_the_models_and_the_next_token_is_drawn_from_the_last(run: TrainedRun) -> None:
     ids = run.task.tokenizer.encode("Abcde fg")
     with torch.no_grad():
         assert torch.equal(looking.logits(run, ids.tolist()), run.model(ids[None])[0])

@@ -125,13 +125,8 @@ def test_a_trial_of_several_seeds_has_their_mean_so_that_a_lucky_one_does_not_wi
     done = searched(RATE, "seed=choice(3,1,2)", "n_trials=2", "study=S")
     trials = trials_in(tmp_path / "S")
     assert [{*trial.params} for trial in trials] == [{"training.learning_rate"}] * 2
-    summaries = [
-        [
-            json.loads((tmp_path / "S" / f"trial_00{i}" / f"seed_{seed}" / "summary.json").read_text())
-            for seed in (1, 2, 3)
-        ]
-        for i in range(2)
-    ]
+    paths = [[tmp_path / "S" / f"trial_00{i}" / f"seed_{seed}" / "summary.json" for seed in (1, 2, 3)] for i in (0, 1)]
+    summaries = [[json.loads(path.read_text()) for path in of_trial] for of_trial in paths]
     assert [[summary["seed"] for summary in of_trial] for of_trial in summaries] == [[1, 2, 3]] * 2
     losses = [[summary["exact"]["nats"] for summary in of_trial] for of_trial in summaries]
     assert all(len({*of_trial}) == 3 for of_trial in losses)
