@@ -54,7 +54,8 @@ def compared(name: str, settings: Mapping[str, Any] | None = None) -> bool:
 def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
     """Whether runs that differ in this key are different settings in a ranking, not repetitions; see `compared`."""
     key = declared(name)
-    if any((settings or {}).get(other) is not None for other in having("decides") if _decides_alone(other, name)):
+    deciding = [other for other in having("decides") if declared(other).decides == name and not declared(other).same]
+    if any((settings or {}).get(other) is not None for other in deciding):  # which tell runs apart by themselves
         return False
     return not (key.same or _holds(key.unused_with, settings) or _holds(key.repeated_with, settings))
 
@@ -88,12 +89,6 @@ def check_decided(given: Collection[str], settings: Mapping[str, Any]) -> None:
     for name in having("decides"):
         if (decided := declared(name).decides) in given and settings.get(name) is not None:
             raise RequestError(f"{decided}= has no effect with {name}=: give only one of them, or {name}=null")
-
-
-def _decides_alone(name: str, other: str) -> bool:
-    """Whether runs with equal values of this key, which decides another one, are repetitions whatever that is."""
-    key = declared(name)
-    return key.decides == other and not key.same
 
 
 def _holds(condition: Mapping[str, tuple[Any, ...]], settings: Mapping[str, Any] | None) -> bool:

@@ -81,11 +81,6 @@ class Runtime:
         if self.device.type != "cpu":
             getattr(torch, self.device.type).synchronize()
 
-    @property
-    def accumulator(self) -> torch.device:
-        """Where long sums are accumulated: on the device, so that nothing waits for it, unless it lacks float64."""
-        return torch.device("cpu") if self.device.type == "mps" else self.device
-
 
 def select_device(name: str) -> torch.device:
     """`auto` is the fastest device available. Raises RequestError for a device that this machine lacks."""

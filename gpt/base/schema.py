@@ -77,11 +77,6 @@ class Key:
         return not self.same if self.compared is None else self.compared
 
 
-def listed_text(value: object) -> object:
-    """A list that was typed as text, as in a,b; any other value is returned."""
-    return listed(value) if isinstance(value, str) else value
-
-
 def _duration(text: str) -> str:
     seconds_of(text)
     return text
@@ -102,7 +97,7 @@ _EVALUATES = Key(same=False, fixed_unless=_ENDS_AT_MAX_ITERS, leaves_trace=False
 _EPOCHS = Key(same=True, compared=True, extends=True, decides="training.max_iters", leaves_trace=False)
 _SECONDS = replace(_EPOCHS, same=False)
 LITERAL = Key(same=True, literal=True)
-LIST = BeforeValidator(listed_text)
+LIST = BeforeValidator(lambda value: listed(value) if isinstance(value, str) else value)  # typed as text: a,b
 _FOLDER = replace(_ASIDE, resumable=False, of_folder=True, is_path=True)
 _INIT = Key(same=False, resumable=False, changes_targets=True, is_path=True, literal=True, of_run="one")
 _RESUME = replace(_FOLDER, compared=True, literal=True, of_run="one")  # what it names has settings of its own

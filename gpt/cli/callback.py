@@ -36,7 +36,8 @@ class SweepCallback(Callback):
             with contextlib.suppress(HydraException, ValueError):  # the job will say more
                 if has_sweep(choice):
                     raise sweeps.Refusal(f"{choice} is a sweep itself: start it alone")
-        for job in itertools.islice(itertools.product(*map(_values, given)), _MOST):
+        values = [_swept(each) or [str(each.input_line)] for each in given]
+        for job in itertools.islice(itertools.product(*values), _MOST):
             try:
                 requesting.of_overrides(job)
             except Exception as error:
@@ -50,11 +51,6 @@ class SweepCallback(Callback):
         """After each job, in its process."""
         if job_return.status == JobStatus.FAILED:
             job_return.__class__ = _Failed
-
-
-def _values(override: Override) -> list[str]:
-    """The override with each of its values."""
-    return _swept(override) or [str(override.input_line)]
 
 
 def _swept(override: Override) -> list[str]:

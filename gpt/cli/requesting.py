@@ -78,10 +78,12 @@ def _request(
         check_decided(given, flat(config.content()))
     now, runs = datetime.now(), Path(getattr(config, "runs", "."))
     folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
+    main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     return Request(
         given, command,
         Destination(runs, runs / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_", folder),
-        resume=getattr(config, "resume", None), options=tuple(options), foreign=_foreign(settings),
+        resume=getattr(config, "resume", None), options=tuple(options),
+        foreign=() if Path(main) == CONF else (f"--config-path={main}",),
     )  # fmt: skip
 
 
@@ -199,11 +201,6 @@ def _options(settings: Any) -> list[str]:
     """The option --config-dir, if given; a command must repeat it to compose the same configuration."""
     sources = settings.runtime.config_sources
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
-
-
-def _foreign(settings: Any) -> tuple[str, ...]:
-    main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
-    return () if Path(main) == CONF else (f"--config-path={main}",)
 
 
 def _command(script: str, typed: Sequence[str]) -> str:

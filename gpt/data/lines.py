@@ -20,19 +20,9 @@ from torch import Tensor
 from gpt.base.choices import PathNames
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
+from gpt.data import sources
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import SubwordCount, TextCorpus, Tokens
-from gpt.data.sources import (
-    IN_MEMORY,
-    Encoding,
-    Source,
-    TrainFraction,
-    divided,
-    files_of,
-    lines_in,
-    read_text,
-    with_copies,
-)
 from gpt.data.tables import tell_of_columns, texts_of
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers import TokenKind
@@ -111,8 +101,8 @@ class Documents(Lines):
 def questions(
     path: PathNames,
     separator: Annotated[str, Field(min_length=1)],
-    train_fraction: TrainFraction,
-    encoding: Encoding = "utf-8",
+    train_fraction: sources.TrainFraction,
+    encoding: sources.Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
 ) -> Lines:
@@ -121,8 +111,8 @@ def questions(
     Raises RequestError for a line without the separator.
     """
     found: dict[str, None] = {}  # each once
-    for file in files_of(path):
-        for number, line in enumerate(lines_in(_read(file, encoding)), start=1):
+    for file in sources.files_of(path):
+        for number, line in enumerate(sources.lines_in(_read(file, encoding)), start=1):
             if not line.strip():
                 continue
             if separator not in line:
@@ -130,15 +120,15 @@ def questions(
                     f"line {number} of {file} has no {separator!r} between question and answer: {line[:40]!r}"
                 )
             found[line] = None
-    splits = divided(list(found), train_fraction)
+    splits = sources.divided(list(found), train_fraction)
     return Lines(*splits, tokens=Tokens(tokenizer, vocab_size), separator=separator)
 
 
 def documents(
     path: PathNames,
     separator: Annotated[str, Field(min_length=1)],
-    train_fraction: TrainFraction,
-    encoding: Encoding = "utf-8",
+    train_fraction: sources.TrainFraction,
+    encoding: sources.Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
 ) -> Documents:
@@ -155,9 +145,9 @@ def documents(
 def table(
     path: PathNames,
     field: Annotated[str, Field(min_length=1, max_length=200)],
-    train_fraction: TrainFraction,
+    train_fraction: sources.TrainFraction,
     separator: Annotated[str, Field(min_length=1)] | None = None,
-    encoding: Encoding = "utf-8",
+    encoding: sources.Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
 ) -> Documents:
@@ -175,21 +165,21 @@ def table(
 
 def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
     """Without those that are empty. Raises RequestError for too few of them."""
-    found = with_copies((text for text in texts if text.strip()), separator)
-    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator)
+    found = sources.with_copies((text for text in texts if text.strip()), separator)
+    return Documents(*sources.divided(found, train_fraction, separator), tokens=tokens, separator=separator)
 
 
 def _small(path: str | Sequence[str]) -> list[Path]:
     """The files of documents, which are held in memory. Raises RequestError for more than 16 MB of them."""
-    files = files_of(path)
-    if Source(files).bytes_in_files > IN_MEMORY:
-        raise RequestError(f"documents are for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
+    files = sources.files_of(path)
+    if sources.Source(files).bytes_in_files > sources.IN_MEMORY:
+        raise RequestError(f"documents are for up to {sources.IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
     return files
 
 
 def _read(file: Path, encoding: str) -> str:
     """The text of a file, in which the line ends of Windows are line ends, too, and no characters to learn."""
-    return read_text(file, encoding, keys=["encoding"]).replace("\r\n", "\n")
+    return sources.read_text(file, encoding, keys=["encoding"]).replace("\r\n", "\n")
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

@@ -64,11 +64,6 @@ class LeftOut(Record):
         """In all splits."""
         return self.train + self.val + self.test
 
-    def in_split(self, split: str) -> int:
-        """In one split."""
-        count: int = getattr(self, split)
-        return count
-
     @property
     def share(self) -> float:
         """In the split that has more of them, from 0 to 1."""

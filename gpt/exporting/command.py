@@ -10,16 +10,10 @@ from gpt.base.request import Request
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
 
-_MODULES = {
-    "hub": "hub",
-    "transformers": "as_gpt2",
-    "transformers_code": "own_code",
-    "onnx": "graphs",
-    "script": "script",
-}
+_MODULES = {"transformers": "as_gpt2", "transformers_code": "own_code", "onnx": "graphs"}  # unlike the format
 
 
-def main(config: ExportConfig, request: Request) -> None:
+def main(config: ExportConfig, _: Request) -> None:
     """Export the run to a new folder, after checking that the two agree."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable
@@ -28,7 +22,6 @@ def main(config: ExportConfig, request: Request) -> None:
     from gpt.exporting.staging import staged
     from gpt.session.trained import load_run
 
-    del request
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device="cpu")
     out = Path(config.out) if config.out else trained.run.path / config.format
     with Stop().listening(), staged(out) as folder:
@@ -46,6 +39,6 @@ def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license
     from gpt.base.errors import requiring
 
     with requiring(format.removesuffix("_code")):
-        module = importlib.import_module(f"gpt.exporting.{_MODULES[format]}")
+        module = importlib.import_module(f"gpt.exporting.{_MODULES.get(format, format)}")
     checked: str = module.export(trained, folder, **({"license": license} if format == "hub" else {}))
     return checked

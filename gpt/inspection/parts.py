@@ -185,7 +185,8 @@ class Switched(nn.Module):
             embedding = self.model.get_submodule("embedding")
             embedding.register_forward_hook(lambda module, x, output: self._kept("positions", output, module.token(*x)))
         elif isinstance(module, RotaryPositions):
-            module.register_forward_hook(lambda _, qk, rotated: self._each_kept("positions", rotated, qk))
+            kept = partial(self._kept, "positions")
+            module.register_forward_hook(lambda _, qk, rotated: tuple(map(kept, rotated, qk)))
         elif name in ("expected", "trust"):
             module.register_forward_hook(lambda _, __, output: self._kept("counts", output, output * 0))
         elif name in self.parts:
@@ -202,9 +203,6 @@ class Switched(nn.Module):
 
     def _kept(self, part: str, output: Tensor, instead: Tensor) -> Tensor:
         return torch.where(self._on[part], output, instead)
-
-    def _each_kept(self, part: str, outputs: tuple[Tensor, ...], instead: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(self._kept(part, *pair) for pair in zip(outputs, instead, strict=True))
 
     def _heads(self, name: str, y: Tensor) -> Tensor:
         """y: (B, T, C), the heads' outputs side by side -> (B, T, C)."""

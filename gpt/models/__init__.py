@@ -35,9 +35,8 @@ from gpt.base.errors import RequestError
 
 
 def _is_stage(target: Any) -> bool:
-    if not (isinstance(target, type) and issubclass(target, nn.Module)):
-        return False
-    return {"vocab_size", "block_size"} <= inspect.signature(target).parameters.keys()
+    is_module = isinstance(target, type) and issubclass(target, nn.Module)
+    return is_module and {"vocab_size", "block_size"} <= inspect.signature(target).parameters.keys()
 
 
 _CONTRACT = "a torch.nn.Module whose constructor takes vocab_size and block_size"

@@ -14,7 +14,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
-from torch import Tensor
 
 from gpt.base.errors import requiring
 from gpt.playground import looking
@@ -66,10 +65,6 @@ def application(catalogue: Catalogue, trainings: Trainings) -> Starlette:
     )
 
 
-def _logits(trained: TrainedRun, **asked: Any) -> dict[str, Tensor]:
-    return {"logits": looking.logits(trained, **asked)}
-
-
 def _translating(name: str, trained: TrainedRun, **asked: Any) -> Any:
     """Call a function of translating.py. Raises RequestError if its tokenizer's library is not installed."""
     with requiring("translate"):
@@ -79,7 +74,7 @@ def _translating(name: str, trained: TrainedRun, **asked: Any) -> Any:
 
 # What is computed by a run, by its address below /api/: the request, and the function, which takes what is asked.
 _COMPUTED: Mapping[str, tuple[type[Asked], Callable[..., Any]]] = {
-    "logits": (AboutLogits, _logits),
+    "logits": (AboutLogits, lambda trained, **asked: {"logits": looking.logits(trained, **asked)}),
     "attention": (AboutTokens, looking.attention),
     "inside": (AboutRow, looking.inside),
     "interventions": (AboutTokens, looking.interventions),

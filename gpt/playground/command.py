@@ -6,7 +6,7 @@ from gpt.base.command_schemas import PlayConfig
 from gpt.base.request import Request
 
 
-def main(config: PlayConfig, request: Request) -> None:
+def main(config: PlayConfig, _: Request) -> None:
     """Serve the page until Ctrl-C, or write it as static files."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable, requiring
@@ -15,7 +15,6 @@ def main(config: PlayConfig, request: Request) -> None:
     from gpt.runs.naming import RUNS
     from gpt.runs.weights import existing_weights, selected
 
-    del request
     folders = roots(config.runs)
     if config.out is not None:
         with requiring("onnx"):
@@ -36,7 +35,7 @@ def main(config: PlayConfig, request: Request) -> None:
     if config.run or config.stage or finished_runs(*folders, is_required=False):  # else the page trains the first one
         chosen = chosen_run(config.run, config.runs, config.stage)
         # Report a run that cannot be shown here rather than on the page.
-        _ = chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
+        chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     place = next((folder for folder in folders if not (folder / "config.yaml").is_file()), Path(RUNS))
     trainings = Trainings(place, Path(config.data["dir"]))

@@ -103,12 +103,8 @@ def interventions(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
         model(idx[:, -1:])  # one token tells whether there is any
     if not observed.weights:
         p = model(idx)[0, -1].softmax(dim=-1)
-        found["moved"] = torch.stack(
-            [
-                (model(idx[:, -n:])[0, -1].softmax(dim=-1) - p).abs().sum() / 2
-                for n in range(1, min(idx.shape[1], _SHORTEST) + 1)
-            ]
-        )
+        lengths = range(1, min(idx.shape[1], _SHORTEST) + 1)
+        found["moved"] = torch.stack([(model(idx[:, -n:])[0, -1].softmax(dim=-1) - p).abs().sum() / 2 for n in lengths])
     return {name: tensor.float().cpu() for name, tensor in found.items()}
 
 

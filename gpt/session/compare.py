@@ -6,7 +6,7 @@ from gpt.base.command_schemas import CompareConfig
 from gpt.base.request import Request
 
 
-def main(config: CompareConfig, request: Request) -> None:
+def main(config: CompareConfig, _: Request) -> None:
     """Print the tables of all runs, and write them as Markdown, CSV, JSON and pictures."""
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import printable
@@ -14,7 +14,6 @@ def main(config: CompareConfig, request: Request) -> None:
     from gpt.reports.comparison import compared, replaced_by
     from gpt.runs.finding import roots
 
-    del request
     folders = roots(config.runs)
     out = Path(config.out) if config.out else _place(folders)
     replaced_by(out)  # or it is refused now, before the tables are printed

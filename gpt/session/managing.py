@@ -23,9 +23,8 @@ from gpt.runs.removing import remove
 log = logging.getLogger(__name__)
 
 
-def runs(config: RunsConfig, request: Request) -> None:
+def runs(config: RunsConfig, _: Request) -> None:
     """List the runs, the newest or the lowest loss first."""
-    del request
     lines = by_loss(_lines(config)) if config.sort == "loss" else _lines(config)
     if config.as_json:
         print(json.dumps([line.as_record() for line in lines], indent=2))
@@ -38,9 +37,8 @@ def runs(config: RunsConfig, request: Request) -> None:
         print(printable(f"no run{' with ' if asked else ''}{' '.join(asked)} in {config.runs}: {hint}"))
 
 
-def tag(config: TagConfig, request: Request) -> None:
+def tag(config: TagConfig, _: Request) -> None:
     """Give tags to runs, and take those that have a minus sign."""
-    del request
     taken = {tag.removeprefix("-") for tag in config.tags if tag.startswith("-")}
     if not (runs := _started(config.runs)):
         raise RequestError(f"there is no run in {config.runs}")
@@ -49,21 +47,18 @@ def tag(config: TagConfig, request: Request) -> None:
         _label(run, tags=[tag for tag in tags if tag not in taken])
 
 
-def name(config: NameConfig, request: Request) -> None:
+def name(config: NameConfig, _: Request) -> None:
     """Give a run another name; its folder stays where it is."""
-    del request
     _label(RunFolder(Path(config.run)), name=config.name)
 
 
-def rm(config: CleanConfig, request: Request) -> None:
+def rm(config: CleanConfig, _: Request) -> None:
     """List these runs, finished or not, ask, and remove them."""
-    del request
     _remove(_lines(config), config)
 
 
-def clean(config: CleanConfig, request: Request) -> None:
+def clean(config: CleanConfig, _: Request) -> None:
     """List the runs that ended without finishing, ask, and remove them; those that were paused are to go on."""
-    del request
     lines = _lines(config)
     if paused := [line for line in lines if line.state.name == "paused"]:
         print(f"paused, and kept: {len(paused)} ({command('rm')} removes runs by name)")

@@ -92,7 +92,7 @@ def run(
             return Outcome(None, job, state.progress.evaluations, folder)
         exact = job.exact_loss(_use_result(state, job, folder))
         with stop.deferred():  # a signal must not interrupt an import or the writing of a file
-            job = _of_length(job, state, folder)
+            job = job.of_length(state.progress)
             summary = summarise(job, state, exact, time.perf_counter() - started, folder)
             if folder is not None:
                 _report(folder, job, summary, watchers)
@@ -100,14 +100,6 @@ def run(
         if folder is not None and stop.requested is not None:
             raise Stopped(stop.requested, f"stopped after {folder.path} had finished")
     return Outcome(summary, job, state.progress.evaluations, folder)
-
-
-def _of_length(job: Job, state: TrainingState, folder: RunFolder | None) -> Job:
-    """The job with the number of iterations that a budget of seconds came to, which is recorded, too."""
-    job = job.of_length(state.progress)
-    if folder is not None and job.recipe.settings.budget is not None:
-        folder.write_config(job.config)
-    return job
 
 
 def _use_result(state: TrainingState, job: Job, folder: RunFolder | None) -> Saved:
@@ -196,6 +188,8 @@ def _warn_of_repetitions(job: Job) -> None:
 
 def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:
     """Write a sample, the loss curve and the summary, and tell the watchers."""
+    if job.recipe.settings.budget is not None:
+        folder.write_config(job.config)  # with the number of iterations that the seconds came to
     attempt("the sample", lambda: folder.write("sample.txt", job.task.sample(job.model, job.corpus, summary.seed)))
     # Matplotlib reads the user's settings, which can raise any error.
     attempt("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary).content), (Exception,))

@@ -24,7 +24,8 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
     config, progress, runtime = job.config, state.progress, job.recipe.runtime
     last = progress.evaluations[-1]
     best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val.nats)
-    last_batch = state.last_batch.item()
+    last_batch, of_batch = state.last_batch.item(), job.recipe.over["train"].model_copy(update={"drawn": None})
+    gpu = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None
     return Summary(
         stage=config.stage,
         name=config.name,
@@ -41,12 +42,12 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
         exact=exact,
         target=config.target,
         counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),
-        last_batch=_of_batch(last_batch, job) if math.isfinite(last_batch) else None,
+        last_batch=Loss(nats=last_batch, how="mini-batch", over=of_batch) if math.isfinite(last_batch) else None,
         flops=operations(job.model, job.recipe, progress),
         tokens_per_second=round(state.tokens_per_second),
         seconds=round(seconds, 2),
         skipped=int(state.skipped),
-        device=_device_name(runtime.device),
+        device=f"cuda ({gpu})" if gpu else runtime.device.type,
         dtype="bfloat16" if runtime.dtype is torch.bfloat16 else "float32",
         versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         git_commit=_git_commit(),
@@ -55,15 +56,6 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
         parent=run.parent() if run else None,
         commands=run.commands() if run else [],
     )
-
-
-def _of_batch(nats: float, job: Job) -> Loss:
-    """The loss of the last training mini-batch, of the weights before its update."""
-    return Loss(nats=nats, how="mini-batch", over=job.recipe.over["train"].model_copy(update={"drawn": None}))
-
-
-def _device_name(device: torch.device) -> str:
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
 
 
 def _git_commit() -> str | None:

@@ -95,7 +95,7 @@ class Task(ABC):
         """What a loss on a split of the corpus is over, as far as that is known before it is measured."""
         left_out = self.left_out(corpus)
         known = {"token": self.token, "window": block_size_of(model), "answers_only": corpus.answers_only}
-        known["left_out"] = left_out.in_split(split) if left_out else 0
+        known["left_out"] = getattr(left_out, split) if left_out else 0
         return self.vocabulary(corpus).over(split).model_copy(update=known)
 
     def shared(self, split: str, corpus: Any, trained_on: Any) -> tuple[int, int, str]:  # noqa: ARG002

@@ -38,12 +38,7 @@ def tokens_per_pass(runtime: Runtime, model: nn.Module) -> int:
 
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module,
-    targets: Targets,
-    name: str,
-    runtime: Runtime,
-    loss: BatchLoss = batch_loss,
-    world: World = ALONE,
+    model: nn.Module, targets: Targets, name: str, runtime: Runtime, loss: BatchLoss = batch_loss, world: World = ALONE
 ) -> Tensor:
     """The mean over all these targets, with the model in evaluation mode: a scalar on the device.
 
@@ -51,7 +46,8 @@ def mean_loss(
     """
     was_training = model.training
     model.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=runtime.accumulator)  # of losses, of targets
+    place = "cpu" if runtime.device.type == "mps" else runtime.device  # so that nothing waits; MPS lacks float64
+    sums = torch.zeros(2, dtype=torch.float64, device=place)  # of losses, of targets
     # The bar appears only when an evaluation takes long.
     bar = tqdm(
         total=targets.count, desc=name, unit="token", unit_scale=True, leave=False, delay=2,

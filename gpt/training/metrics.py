@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -22,14 +22,11 @@ Higher = Annotated[Tensor, "higher"]
 
 _GIVEN = ("logits", "targets")
 _TAKEN = ("loss", "learning_rate")  # names used by other columns of a run's records
-
-
-def _is_metric(target: Any) -> bool:
-    return inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:2] == _GIVEN
-
-
-_CONTRACT = "a function of logits and targets, in this order, and of its hyperparameters"
-METRIC = Registry("metrics", "a metric", "gpt.training", _CONTRACT, _is_metric, given=_GIVEN)
+METRIC = Registry(
+    "metrics", "a metric", "gpt.training",
+    "a function of logits and targets, in this order, and of its hyperparameters",
+    lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:2] == _GIVEN, _GIVEN,
+)  # fmt: skip
 
 
 def chosen_metrics(choices: Mapping[str, Choice]) -> dict[str, Metric]:

@@ -9,7 +9,6 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,12 +53,10 @@ class Optimizer(ABC):
         return gradient
 
 
-def _is_optimizer(target: Any) -> bool:
-    return inspect.isclass(target) and issubclass(target, Optimizer)
-
-
-_CONTRACT, _GIVEN = "a subclass of gpt.training.optimizers.Optimizer", ("model", "learning_rate")
-OPTIMIZER = Registry("optimizer", "an optimizer", "gpt.training", _CONTRACT, _is_optimizer, given=_GIVEN)
+OPTIMIZER = Registry(
+    "optimizer", "an optimizer", "gpt.training", "a subclass of gpt.training.optimizers.Optimizer",
+    lambda target: inspect.isclass(target) and issubclass(target, Optimizer), given=("model", "learning_rate"),
+)  # fmt: skip
 
 
 class AdamW(Optimizer):

@@ -7,7 +7,6 @@ group of parameters. Each begins with a linear warm-up over `warmup_iters` itera
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
 
 from gpt.base.choices import Choice, CountOrZero, Fraction, Registry
 from gpt.base.errors import RequestError
@@ -15,14 +14,11 @@ from gpt.base.errors import RequestError
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 
 _GIVEN = ("iteration", "max_iters", "peak")
-
-
-def _is_schedule(target: Any) -> bool:
-    return inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN
-
-
 _CONTRACT = "a function of iteration, max_iters and peak, in this order, and of its hyperparameters"
-SCHEDULE = Registry("schedule", "a schedule", "gpt.training", _CONTRACT, _is_schedule, given=_GIVEN)
+SCHEDULE = Registry(
+    "schedule", "a schedule", "gpt.training", _CONTRACT,
+    lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN, _GIVEN,
+)  # fmt: skip
 
 
 def check_warmup(choice: Choice, max_iters: int) -> None:
