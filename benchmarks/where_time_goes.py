@@ -74,8 +74,7 @@ def _of_a_run(stage: str, quick: bool) -> str:
     often, seldom = (2, 1) if quick else (300, 5)
     few = ["training.eval_iters=1"] if quick else []
     job = Job.of(Start(*of_python([f"model={stage}", "device=cpu", *few])), ALONE)
-    model, optimizer, runtime = job.model, job.optimizer, job.recipe.runtime
-    training = job.config.training
+    model, optimizer, runtime, training = job.model, job.optimizer, job.recipe.runtime, job.config.training
     evaluations = 1 + training.max_iters // int(training.eval_interval)
     batch, no_skip, gradient = job.recipe.batch(0), torch.zeros(()), job.recipe.gradient(model)
 

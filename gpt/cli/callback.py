@@ -55,6 +55,5 @@ class SweepCallback(Callback):
 
 def _swept(override: Override) -> list[str]:
     """The override with each value that is swept over."""
-    if not override.is_discrete_sweep():
-        return []
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    values = override.sweep_string_iterator() if override.is_discrete_sweep() else ()
+    return [f"{override.get_key_element()}={value}" for value in values]
