@@ -46,7 +46,10 @@ def main() -> None:
 
 
 def _of_generation(texts: int, count: int) -> str:
-    """The costliest operators of `count` characters, after as many others: from 25 on, a recorded pass is repeated."""
+    """The costliest operators of `count` steps, a character of each text, after as many others.
+
+    From 25 on, a recorded pass is repeated.
+    """
     model = packed(GPT(65, 256, 384, 6, 6, 0.2), torch.float32)
     characters = generate(model, torch.tensor([0]), tokens=2 * count, num_samples=texts, seed=1)
     for _ in range(count):
@@ -61,7 +64,7 @@ def _of_generation(texts: int, count: int) -> str:
          f"{each.self_cpu_time_total / total:.0%}"] for each in found[:10]
     ]  # fmt: skip
     rows.append(["all", f"{sum(each.count for each in found) / count:.1f}", f"{total / count:.0f}", "100%"])
-    profile = markdown(["operator", "calls per character", "microseconds per character", "share"], rows)
+    profile = markdown(["operator", "calls per step", "microseconds per step", "share"], rows)
     cache, idx = KVCache(256), torch.zeros(texts, 1, dtype=torch.int64)
     with torch.inference_mode():
         with cache.active():
