@@ -69,9 +69,12 @@ def export_translator(trained: TrainedRun, folder: Path) -> str:
     outputs = ["logits", *(f"attention_{i}" for i in range(trained.config.model.hyperparameters["n_layer"]))]
     batch, source, time = torch.export.Dim("batch"), *(torch.export.Dim(n, max=size) for n in ("source", "time"))
     program = translated(
-        module, (torch.full((2, 3), PAD + 1), torch.full((2, 4), PAD + 1)), input_names=["idx", "target"],
-        output_names=outputs, dynamic_shapes=({0: batch, 1: source}, {0: batch, 1: time}),
-    )  # fmt: skip
+        module,
+        (torch.full((2, 3), PAD + 1), torch.full((2, 4), PAD + 1)),
+        input_names=["idx", "target"],
+        output_names=outputs,
+        dynamic_shapes=({0: batch, 1: source}, {0: batch, 1: time}),
+    )
     program.save(folder / name, external_data=False)
     graph = running(folder / name, outputs)
     return compare(name, _of_source(module), _of_source(graph), trained.task.vocab_size, size)

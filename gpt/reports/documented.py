@@ -85,11 +85,17 @@ def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
         verdict = f"{'agrees within' if abs(difference) <= tolerance else 'differs by more than'} {tolerance:g}"
     is_exact = split == "val" and len({summary.exact.key for summary in summaries}) == 1
     return Row(
-        summaries[0].stage, split, figure, documented.kind, seeds=[summary.seed for summary in summaries],
-        measured=measured, deviation=statistics.stdev(losses) if len(losses) > 1 else None,
+        stage=summaries[0].stage,
+        split=split,
+        documented=figure,
+        kind=documented.kind,
+        seeds=[summary.seed for summary in summaries],
+        measured=measured,
+        deviation=statistics.stdev(losses) if len(losses) > 1 else None,
         exact=statistics.mean(summary.exact.nats for summary in summaries) if is_exact else None,
-        difference=difference, verdict=verdict,
-    )  # fmt: skip
+        difference=difference,
+        verdict=verdict,
+    )
 
 
 def table(comparison: Comparison, style: str) -> str:

@@ -154,13 +154,16 @@ def _ranking(members: list[_Member], unfinished: list[Unfinished]) -> Ranking:
     standings, is_tested = _standings(groups)
     changed = [member.run.summary.changes for member in members]
     return Ranking(
-        corpus=corpus_name(members[-1].run.folder), keys=keys,
+        corpus=corpus_name(members[-1].run.folder),
+        keys=keys,
         shared=[change for change in changed[0] if all(change in each for each in changed)],
         groups=[replace(group, standing=standing) for group, standing in zip(groups, standings, strict=True)],
-        unit=unit, has_characters=all(member.loss.over.token == "character" for member in members),
-        is_tested=is_tested, older=older,
+        unit=unit,
+        has_characters=all(member.loss.over.token == "character" for member in members),
+        is_tested=is_tested,
+        older=older,
         unfinished=[x._replace(values={key: x.values.get(key) for key in keys}) for x in unfinished],
-    )  # fmt: skip
+    )
 
 
 def _group(members: list[_Member], keys: list[str], unit: Unit) -> Group:

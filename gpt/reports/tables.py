@@ -148,7 +148,9 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
     """The rankings for programs."""
     return [
         {
-            "corpus": ranking.corpus, "keys": ranking.keys, "shared": ranking.shared,
+            "corpus": ranking.corpus,
+            "keys": ranking.keys,
+            "shared": ranking.shared,
             "older": [str(run.path) for run, _ in ranking.older],
             "unfinished": [
                 {"folder": str(other.run.path), "values": other.values, "seed": other.seed} | other.state.as_record()

@@ -38,7 +38,12 @@ def tokens_per_pass(runtime: Runtime, model: nn.Module) -> int:
 
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module, targets: Targets, name: str, runtime: Runtime, loss: BatchLoss = batch_loss, world: World = ALONE
+    model: nn.Module,
+    targets: Targets,
+    name: str,
+    runtime: Runtime,
+    loss: BatchLoss = batch_loss,
+    world: World = ALONE,
 ) -> Tensor:
     """The mean over all these targets, with the model in evaluation mode: a scalar on the device.
 

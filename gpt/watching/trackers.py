@@ -124,8 +124,12 @@ class Tracker(RunWatcher):
         documented = of_batch if losses.kind == "mini-batch" else {"train": losses.train, "val": losses.val}
         self._documented = {f"loss/documented_{of}": loss for of, loss in documented.items() if loss is not None}
         self._messages.put({
-            "id": tracking_id, "name": self._run.path.name, "folder": str(self._run.path), "lock": self._run.lock.id,
-            "config": config.content(), "options": self._options,
+            "id": tracking_id,
+            "name": self._run.path.name,
+            "folder": str(self._run.path),
+            "lock": self._run.lock.id,
+            "config": config.content(),
+            "options": self._options,
         })  # fmt: skip
         self._feeder = Thread(target=self._feed, args=(self._process.stdin,), daemon=True)
         self._listener = Thread(target=self._listen, args=(self._process, self._process.stdout), daemon=True)
