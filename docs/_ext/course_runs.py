@@ -19,7 +19,7 @@ from gpt.cli.requesting import of_python
 from gpt.data.corpora import shakespeare
 from gpt.data.corpus import TextCorpus
 from gpt.models import STAGE
-from gpt.runs.finding import has_same_config
+from gpt.runs.finding import has_same_settings
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 from gpt.tasks import load_corpus
@@ -114,7 +114,10 @@ def _is_fresh(run: RunFolder, line: list[str]) -> bool:
         return False
     config, _ = of_python(line)
     digest = load_corpus(config.data, STAGE.find(config.model)).digest
-    if has_same_config(run, config, {"checkpoint", "metrics"}) and run.vocabulary().corpus == digest:
+    if (
+        has_same_settings(run.config(), config, {"checkpoint", "metrics", "training.max_iters"})
+        and run.vocabulary().corpus == digest
+    ):
         return run.is_finished()
     shutil.rmtree(run.path)
     return False

@@ -10,7 +10,7 @@ from gpt.base.record import MetricName
 from gpt.base.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
 
 _TEXT = replace(LITERAL, escapes=True)
-_RUN, _RUNS = replace(LITERAL, of_run="one"), replace(LITERAL, of_run="several")
+_RUN, _RUNS = replace(LITERAL, takes="run"), replace(LITERAL, takes="runs")
 
 
 class RunConfig(Schema):

@@ -1,8 +1,6 @@
 """Keys of configurations: what the schema declares about each, and configurations flattened to dotted keys."""
 
-import ast
 import contextlib
-import importlib.util
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -14,26 +12,20 @@ from pydantic import BaseModel
 from gpt.base.choices import Choice, Registry, validated
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.schema import SETTING_FILES, Key, TrainConfig
+from gpt.base.schema import ASIDE, SETTING_FILES, Key, TrainConfig
 
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
-_UNKNOWN = Key(same=False, compared=False, resumable=False)  # such as Hydra's own
+FIXED = ("setting", "measure", "repeat", "stated")  # roles of the keys that a resumed run keeps
+LENGTHS = ("training.max_iters", "training.epochs", "training.seconds")  # the last two decide the first
 
 
 @lru_cache(2**10)
 def declared(name: str) -> Key:
-    """The declaration of a key of train.yaml, or of the innermost group around it."""
-    keys, group, hyperparameter = _declared(TrainConfig), *name.partition(".")[::2]
-    if name not in keys and group in keys and (path := keys[group].if_path) and hyperparameter in _paths(group):
-        return path
+    """The declaration of a key of train.yaml, or of the innermost group around it; of any other key, `ASIDE`."""
+    keys = _declared(TrainConfig)
     while name and name not in keys:
         name = name.rpartition(".")[0]
-    return keys.get(name, _UNKNOWN)
-
-
-def having(what: str) -> list[str]:
-    """The keys and groups of train.yaml whose declaration says this, such as is_label."""
-    return [name for name, key in _declared(TrainConfig).items() if getattr(key, what)]
+    return keys.get(name, ASIDE)
 
 
 def choice_groups(*, several: bool = False) -> list[str]:
@@ -42,58 +34,24 @@ def choice_groups(*, several: bool = False) -> list[str]:
     return [name for name, kind in kinds.items() if (Choice in get_args(kind) if several else kind is Choice)]
 
 
-def compared(name: str, settings: Mapping[str, Any] | None = None) -> bool:
-    """Whether this key or group of a run is compared with the documented run of its stage.
-
-    `settings` are all keys of the run, flat: some count only if another is set.
-    """
-    key = declared(name)
-    return key.is_compared and not _holds(key.unused_with, settings)
+def is_compared(name: str) -> bool:
+    """Whether this key or group of a run is compared with the documented run of its stage."""
+    return declared(name).role in ("setting", "length")
 
 
-def grouped(name: str, settings: Mapping[str, Any] | None = None) -> bool:
-    """Whether runs that differ in this key are different settings in a ranking, not repetitions; see `compared`."""
-    key = declared(name)
-    deciding = [other for other in having("decides") if declared(other).decides == name and not declared(other).same]
-    if any((settings or {}).get(other) is not None for other in deciding):  # which tell runs apart by themselves
-        return False
-    return not (key.same or _holds(key.unused_with, settings) or _holds(key.repeated_with, settings))
+def telling_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a run's settings, flat, that are equal for repetitions: the stage, and what sets its results apart."""
+    kept = {key: value for key, value in settings.items() if key == "stage" or is_compared(key)}
+    if settings["training.seconds"] is not None:  # The clock has decided how many iterations there are.
+        del kept["training.max_iters"]
+    return kept
 
 
-def fixed_by(name: str, settings: Mapping[str, Any]) -> str | None:
-    """The key for whose value, among `settings`, this key may not change when a run is resumed; None if it may."""
-    values = declared(name).fixed_unless
-    return next((other for other, free in values.items() if settings.get(other) not in free), None)
-
-
-def identifying(name: str) -> list[str]:
-    """The keys that must be equal to resume a run with another value of this key, or with another choice of a group."""
-    key, group = declared(name), name.partition(".")[0]
-    if key.of_folder or (key.resumable and name != group):
-        return []
-    if key.identified_by and name == group:
-        return [key.identified_by]
-    if not declared(group).resumable:
-        return [name]
-    within = _declared(TrainConfig).items()
-    return [other for other, own in within if not own.resumable and (other == name or other.startswith(f"{name}."))]
-
-
-def superseded(given: Collection[str]) -> list[str]:
-    """The keys that no longer count, because what they decide is among the `given` ones."""
-    return [name for name in having("decides") if declared(name).decides in given and name not in given]
-
-
-def check_decided(given: Collection[str], settings: Mapping[str, Any]) -> None:
-    """Raise RequestError if a given key has no effect, because another one decides what it would."""
-    for name in having("decides"):
-        if (decided := declared(name).decides) in given and settings.get(name) is not None:
-            raise RequestError(f"{decided}= has no effect with {name}=: give only one of them, or {name}=null")
-
-
-def _holds(condition: Mapping[str, tuple[Any, ...]], settings: Mapping[str, Any] | None) -> bool:
-    """Whether there is a condition, and these settings meet it."""
-    return bool(condition) and all((settings or {}).get(other) in values for other, values in condition.items())
+def check_one_length(given: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Raise RequestError if max_iters is given beside epochs or seconds, which would decide it."""
+    for name in LENGTHS[1:]:
+        if LENGTHS[0] in given and settings.get(name) is not None:
+            raise RequestError(f"{LENGTHS[0]}= has no effect with {name}=: give only one of them, or {name}=null")
 
 
 def completed(content: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -138,31 +96,9 @@ def written(path: Path) -> dict[str, Any]:
     return content
 
 
-@cache
-def _paths(group: str) -> frozenset[str]:
-    """The hyperparameters of a group that are annotated as paths.
-
-    The sources are parsed, because importing them imports torch, for which the completion of a command cannot wait.
-    """
-    package = importlib.util.find_spec(_declared(TrainConfig)[group].package)
-    folder = Path((package and package.origin) or "").parent
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py"))
-    return frozenset(
-        node.arg
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.arg)
-        and node.annotation
-        and ast.unparse(node.annotation).removesuffix(" | None") in ("PathName", "PathNames")
-    )
-
-
 def literal(schema: type[BaseModel], name: str) -> bool:
     """Whether the value of a key is taken as typed, without Hydra's grammar."""
-    keys, group = _declared(schema), name.partition(".")[0]
-    if name in keys:
-        return keys[name].literal
-    return group in keys and keys[group].if_path is not None and declared(name).literal
+    return _declared(schema).get(name, ASIDE).literal
 
 
 def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
@@ -170,15 +106,14 @@ def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
     return tuple(key for key, declared in _declared(schema).items() if declared.escapes)
 
 
-def runs_of(schema: type[BaseModel], name: str) -> Literal["", "one", "several"]:
-    """Whether the value of a key is one run or several runs, as a user calls them."""
-    return _declared(schema).get(name, _UNKNOWN).of_run
+def takes(schema: type[BaseModel], name: str) -> Literal["", "run", "runs"]:
+    """Whether the value of a key is a run or several runs, as a user calls them."""
+    return _declared(schema).get(name, ASIDE).takes
 
 
 def takes_list(schema: type[BaseModel], name: str) -> bool:
     """Whether a list in the value of a literal key is one, rather than text."""
-    keys = _declared(schema)
-    return name in keys and keys[name].listed
+    return _declared(schema).get(name, ASIDE).listed
 
 
 def textual(schema: type[BaseModel], name: str) -> bool:

@@ -16,7 +16,6 @@ class Destination:
     folder: Path | None = None  # instead of one in `parent`, if the user has given one
     sweep: Path | None = None  # the folder of the sweep that it is a job of
     swept: tuple[str, ...] = ()  # the keys that differ between the jobs of that sweep
-    changed: tuple[str, ...] | None = None  # the keys that resume=SWEEP changes in its runs; None: it is not that
 
     def of(self, config: TrainConfig) -> Path:
         """The folder of a new run of this configuration, unless it is taken."""
@@ -31,7 +30,7 @@ class Request:
     given: tuple[str, ...]  # the keys that have a value on the command line, including groups such as model
     command: str  # the command line
     destination: Destination | None  # None: nothing is written
-    resume: str | None = None  # a run folder, a checkpoint in one, or "auto"
+    resume: str | None = None  # a run folder, or "auto"
     options: tuple[str, ...] = ()  # of Hydra, such as --config-dir: a command that composes the same needs them too
     foreign: tuple[str, ...] = ()  # --config-path, which replaces conf/
     rest: tuple[str, ...] = ()  # of search.py: the part of its command line that is train.py's

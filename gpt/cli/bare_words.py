@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import declared, runs_of, superseded
+from gpt.base.keys import LENGTHS, takes
 from gpt.base.ladder import with_idea
 from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.base.typed import expanded, in_quotes, is_file, listed, unquoted
@@ -23,6 +23,7 @@ from gpt.cli.composing import choices_of
 from gpt.cli.explanations import explain_option, explain_word, keys_for_users
 from gpt.cli.synonyms import by_name
 from gpt.runs import naming
+from gpt.runs.folder import holds_run
 
 _CONFIG = re.compile(r"(--)?config=.*\.ya?ml$")
 _KEYED = re.compile(r"~(?!/)|\+{0,2}[\w./@:-]+=")  # how Hydra's overrides begin
@@ -145,12 +146,12 @@ def _of_corpus(setting: str) -> list[str]:
 def _located(setting: str, schema: type[BaseModel], where: str, *, is_sweep: bool) -> str:
     """The setting with folders instead of the names of runs below `where`, if it is of runs."""
     key, _, value = setting.partition("=")
-    how, whole = runs_of(schema, key.lstrip("+")), unquoted(value)
+    how, whole = takes(schema, key.lstrip("+")), unquoted(value)
     if not how or whole in ("", "null", "auto", MISSING) or (is_sweep and "(" in value):
         return setting
-    is_one = not is_sweep and (how == "one" or os.path.lexists(expanded(whole)))
+    is_one = not is_sweep and (how == "run" or os.path.lexists(expanded(whole)))
     items = [whole] if is_one else listed(value)
-    paths = [path for item in items for path in naming.called(item, where, one=how == "one")]
+    paths = [path for item in items for path in naming.called(item, where, one=how == "run")]
     if paths == [Path(expanded(item)) for item in items]:
         return setting
     return f"{key}={','.join(_quoted(str(path)) for path in paths)}"
@@ -163,7 +164,8 @@ def _quoted(path: str) -> str:
 def _replaced(words: Sequence[str]) -> set[str]:
     """The keys whose earlier values no longer count, once these words are given."""
     given = {word.partition("=")[0].lstrip("+~"): word.partition("=")[2] for word in words}
-    return {*given, *superseded(given), *(declared(key).decides for key, value in given.items() if value != "null")}
+    sets_length = any(given.get(key, "null") != "null" for key in LENGTHS)
+    return {*given, *(LENGTHS if sets_length else ())}
 
 
 def _joined(words: Sequence[str]) -> list[str]:
@@ -187,7 +189,7 @@ def _by_key(
     for number, word in enumerate(words, start=1):
         word = _stages(word) if config_name in _OF_TRAINING else word  # elsewhere, it may be a prompt
         taken, label = {*bare, *(setting.partition("=")[0] for setting in found)}, keys[-1]
-        takes_name = any(runs_of(schema, key) for key in keys) and "run" not in taken
+        takes_name = any(takes(schema, key) for key in keys) and "run" not in taken
         if label == "tags" and (label in bare or any(map(naming.is_path, bare.get("runs", [])))):
             takes_name = False  # so that no run is tagged because it is called as the tag
         called = [*naming.find(word, where)] if takes_name and word not in stages else []
@@ -196,9 +198,9 @@ def _by_key(
         if number == len(words) and label in ("name", "tags") and label not in taken and not naming.is_path(word):
             fitting = [label]
         if not fitting:
-            named = {key: naming.names(where) if runs_of(schema, key) else choices[key] for key in keys}
+            named = {key: naming.names(where) if takes(schema, key) else choices[key] for key in keys}
             raise RequestError(explain_word(word, config_name, named))
-        is_group = "runs" in fitting and not all((path / "config.yaml").exists() for path in called)
+        is_group = "runs" in fitting and not all(holds_run(path) for path in called)
         bare.setdefault("runs" if is_group else fitting[0], []).append(word)
     return bare
 
@@ -221,7 +223,7 @@ def _fits(word: str, key: str, choices: Collection[str], called: Collection[Path
         case "model":
             return all(name in choices for name in word.split(","))
         case "run":
-            return is_file(f"{word}/config.yaml") or bool(called)
+            return holds_run(Path(path)) or bool(called)
         case "runs":
             return "/" in word or os.path.isdir(path) or bool(called)  # noqa: PTH112  # as is_file
         case "text" | "data.path":

@@ -80,7 +80,7 @@ def choices_of(group: str) -> list[str]:
 
 def is_for_users(key: str) -> bool:
     """Whether a user sets this key; the others are set by model=NAME and other choices."""
-    return declared(key).by_hand and not key.endswith("._target_")
+    return declared(key).role != "stated" and not key.endswith("._target_")
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def settings_of(stage: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
             below += settings_of(default, folders)
         elif isinstance(default, dict):
             choices += [f"{key.removeprefix('override ').lstrip('/')}={name}" for key, name in default.items()]
-    others = {key: value for key, value in content.items() if key != "model" and declared(key).by_hand}
+    others = {key: value for key, value in content.items() if key != "model" and declared(key).role != "stated"}
     own = {setting.partition("=")[0]: setting for setting in [*below, *choices]}
     return list((own | {key: f"{key}={value}" for key, value in flat(others).items()}).values())
 

@@ -17,11 +17,12 @@ from gpt.base.console import command
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import BESIDE, is_ablation, rank
-from gpt.base.typed import as_typed, expanded, is_file
+from gpt.base.typed import as_typed, expanded
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
 from gpt.cli.synonyms import by_name, meaning
 from gpt.runs import naming
+from gpt.runs.folder import holds_run
 
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
 _LONGEST = 60  # characters of a word that are shown
@@ -100,7 +101,7 @@ def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str
     likely = [f"{key}={near[0]}" for key in named if near and near[0] in named[key]]
     if f"--{word}" in OPTIONS:
         likely = [f"--{word}"]
-    elif "resume" in values and is_file(f"{word}/config.yaml"):
+    elif "resume" in values and holds_run(Path(word)):
         likely = [f"resume={shlex.quote(word)}", f"{shlex.quote(f'{word}/config.yaml')} to repeat that run"]
     elif "resume" in values and naming.find(word):
         likely = [f"resume={word}", f"init={word}"]

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import choice_groups, declared, escaping, flat, textual
+from gpt.base.keys import LENGTHS, choice_groups, escaping, flat, textual
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, in_quotes, is_file
 from gpt.cli.composing import choices_of, composed, is_for_users
@@ -93,11 +93,11 @@ def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> li
     if settings["runtime"]["choices"]["model"] != content["stage"]:
         raise RequestError(f"the run's stage, {content['stage']}, is not in conf/: resume= and init= do without")
     before, after = flat(defaults), flat(content)
-    decided = {declared(key).decides for key, value in after.items() if value is not None}
+    is_decided = any(after.get(key) is not None for key in LENGTHS[1:])
     return typed + [
         _override(key, value, has_escapes=has_escapes, is_sweep=is_sweep)
         for key, value in after.items()
-        if key not in {"format", "checksum", "stage", *decided}
+        if key not in {"format", "checksum", "stage", *LENGTHS[:1][:is_decided]}
         and is_for_users(key)
         and (key not in before or before[key] != value)
     ]  # fmt: skip

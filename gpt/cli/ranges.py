@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gpt.base.command_schemas import StudyConfig
 from gpt.base.errors import RequestError
-from gpt.base.keys import check_decided, checked_values, flat
+from gpt.base.keys import check_one_length, checked_values, flat
 from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.cli import arguments
 from gpt.cli.composing import has_sweep, parsed, sweeper_params
@@ -76,7 +76,7 @@ def divided(training: Sequence[str]) -> Base:
         raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
     with composition(fixed, StudyConfig.model_fields) as (values, _):
         config = TrainConfig.model_validate(values)
-    check_decided({*given, *found}, flat(config.content()) | found)
+    check_one_length({*given, *found}, flat(config.content()) | found)
     name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
     return Base(fixed, config, found, seeds, name)
 

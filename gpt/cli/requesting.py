@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
-from gpt.base.keys import check_decided, compared, completed, differences, flat
+from gpt.base.keys import check_one_length, completed, differences, flat, is_compared
 from gpt.base.request import Destination, Request
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, in_quotes, unescaped, unquoted
@@ -51,7 +51,7 @@ def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequ
         sweep, subdir = Path(expanded(settings.sweep.dir)), settings.sweep.subdir
         destination = Destination(
             Path(getattr(config, "runs", ".")), sweep, f"{settings.job.num:03d}_",
-            None if subdir == "." else sweep / subdir, sweep, sweeps.swept_keys(), sweeps.changed_keys(),
+            None if subdir == "." else sweep / subdir, sweep, sweeps.swept_keys(),
         )  # fmt: skip
         return replace(request, destination=destination)
     return request
@@ -75,7 +75,7 @@ def _request(
     """A request whose new run is created below `runs`, unless Hydra's `settings` say where."""
     given = tuple(map(_key, overrides))
     if isinstance(config, TrainConfig):
-        check_decided(given, flat(config.content()))
+        check_one_length(given, flat(config.content()))
     now, runs = datetime.now(), Path(getattr(config, "runs", "."))
     folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
     main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
@@ -167,7 +167,7 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     looked up where the command line says. Raises RequestError for an unknown stage.
     """
     groups = {key.partition(".")[0] for key in request.given if key != "model"}
-    if not request.foreign and not any(map(compared, groups)):
+    if not request.foreign and not request.resume and not any(map(is_compared, groups)):
         return []  # composing takes 50 ms
     folders = tuple(option.partition("=")[2] for option in (*request.options, *request.foreign))
     return [*request.foreign, *differing(config, folders)]
@@ -176,8 +176,8 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
 def differing(config: TrainConfig, folders: tuple[str, ...] = ()) -> list[str]:
     """The same of a run whose command line is not known; `folders` are looked up for a stage that conf/ lacks."""
     content = config.content()
-    settings, found = flat(content), differences(completed(documented(config.stage, folders), content), content)
-    return [change for change in found if compared(change.partition("=")[0], settings)]
+    found = differences(completed(documented(config.stage, folders), content), content)
+    return [change for change in found if is_compared(change.partition("=")[0])]
 
 
 @functools.cache

@@ -16,8 +16,9 @@ from omegaconf import DictConfig, read_write
 
 from gpt.base import stopping
 from gpt.base.console import command
-from gpt.base.errors import UserError, printable
+from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import own_file, parsing, read_text_file
+from gpt.base.keys import FIXED, declared
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import expanded, unquoted
 from gpt.cli.arguments import divided_options
@@ -28,7 +29,6 @@ from gpt.runs import naming
 
 # In the environment, which worker processes inherit.
 _JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
-_CHANGED = "GPT_SWEEP_CHANGED"
 _JSON = "GPT_SWEEP_JSON"
 _LAUNCHERS = ("joblib", "submitit", "ray")
 _COMMAND = naming.SWEEP  # where Hydra records the sweep
@@ -130,8 +130,17 @@ def continued(words: list[str]) -> list[str]:
         hydras = [word for word in map(str, overrides["hydra"]) if _OF_LAUNCHERS.fullmatch(word)]
     options, others = divided_options([word for word in words if word not in named])
     others = keyed(others, "train", TrainConfig, is_sweep=True)
-    os.environ[_CHANGED] = " ".join(word.partition("=")[0].lstrip("+~") for word in others)
+    _check_kept(folder, others, task)
     return ["-m", *options, *task, *hydras, *others, "resume=auto", f"hydra.sweep.dir={folder}"]
+
+
+def _check_kept(folder: Path, others: list[str], task: list[str]) -> None:
+    """Raise RequestError for a setting beside resume=SWEEP that is not one of those swept over."""
+    swept = {word.partition("=")[0] for word in task if {*",("} & {*word}}
+    for word in others:
+        key = word.partition("=")[0].lstrip("+~")
+        if declared(key).role in FIXED and key not in swept:
+            raise RequestError(f"resume={folder}: a resumed sweep keeps its settings; for {word}, start a new one")
 
 
 def _check_record(path: Path) -> None:
@@ -183,11 +192,6 @@ def is_json() -> bool:
 def swept_keys() -> tuple[str, ...]:
     """The keys known to differ between the jobs of this sweep."""
     return tuple(os.environ.get(_KEYS, "").split())
-
-
-def changed_keys() -> tuple[str, ...] | None:
-    """The keys that were typed beside `resume=SWEEP`; None if this sweep was not continued so."""
-    return tuple(os.environ[_CHANGED].split()) if _CHANGED in os.environ else None
 
 
 def logs() -> str | None:

@@ -196,16 +196,12 @@ class ShuffledWindows(WrappedData):
     windows of an epoch begin at a random position below T, so that they are cut differently each time.
     """
 
-    def __init__(self, data: Data, iterations: int = 0, tokens: int = 0) -> None:
-        """A run that continues has read `tokens` in its `iterations` so far, perhaps in batches of another size.
-
-        Raises RequestError if `data` is not a text.
-        """
+    def __init__(self, data: Data) -> None:
+        """Raises RequestError if `data` is not a text."""
         if not isinstance(data, TextData):
             raise RequestError("training.windows=shuffled is for texts: this corpus has no windows")
         super().__init__(data)
         self._text, self.block_size = data, data.block_size
-        self._iterations, self._tokens = iterations, tokens
         self._orders: dict[tuple[int, int, int], Tensor] = {}  # those of the last two epochs
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
@@ -219,9 +215,7 @@ class ShuffledWindows(WrappedData):
     def _starts(self, seed: int, iteration: int, rows: int, T: int) -> Tensor:
         """Where the windows of a batch begin, (rows, 1)."""
         n = self._in_epoch(T)
-        # In the orders of all epochs, one after another.
-        first = max(0, self._tokens // T + (iteration - self._iterations) * rows)
-        places = torch.arange(first, first + rows)
+        places = iteration * rows + torch.arange(rows)  # In the orders of all epochs, one after another.
         epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
         return torch.cat([self._order(seed, epoch, T)[places[places // n == epoch] % n] for epoch in epochs])[:, None]
 

@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
-from gpt.base.keys import compared, declared, flat, unusual
+from gpt.base.keys import declared, is_compared, unusual
 from gpt.base.runtime import size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.escaping import markdown
@@ -40,11 +40,11 @@ def body(trained: TrainedRun) -> str:
     summary, config, token = trained.summary, trained.config, trained.task.token
     parent, changed = summary.parent, markdown(", ".join(without_paths(summary.changes)))
     losses = [(*row[:-1], markdown(row.note)) for row in loss_rows(summary)]
-    settings, said = flat(config.content()), unusual("data", config.data)
+    said = unusual("data", config.data)
     source = [
         f"{name}={value}"
         for name, value in config.data.hyperparameters.items()
-        if compared(key := f"data.{name}", settings) and (name in said or declared(key).names_corpus)
+        if is_compared(f"data.{name}") and (name in said or name == "name")
     ]
     return _TEXT.format(
         stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
@@ -87,7 +87,7 @@ def without_paths(changed: list[str]) -> list[str]:
     """The changes as key=value, without the value if it is a path on this machine, and without the folder of a run."""
     changed = [re.sub(r"(?<= in the training split of ).*", "another run", change) for change in changed]
     keys = [change.partition("=")[0] for change in changed]
-    is_path = [key == "--config-path" or declared(key).is_path for key in keys]
+    is_path = [key == "--config-path" or declared(key).role == "place" or declared(key).takes for key in keys]
     return [key if hidden else change for key, change, hidden in zip(keys, changed, is_path, strict=True)]
 
 

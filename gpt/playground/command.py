@@ -12,6 +12,7 @@ def main(config: PlayConfig, _: Request) -> None:
     from gpt.base.errors import printable, requiring
     from gpt.playground.catalogue import Catalogue
     from gpt.runs.finding import chosen_run, finished_runs, roots
+    from gpt.runs.folder import holds_run
     from gpt.runs.naming import RUNS
     from gpt.runs.weights import existing_weights, selected
 
@@ -19,7 +20,7 @@ def main(config: PlayConfig, _: Request) -> None:
     if config.out is not None:
         with requiring("onnx"):
             from gpt.playground.static import exactly, newest_of_each_stage, write
-        if config.run is None and all((folder / "config.yaml").is_file() for folder in folders):
+        if config.run is None and all(holds_run(folder) for folder in folders):
             runs = exactly(folders)
         elif config.run is None:
             runs = newest_of_each_stage(folders, config.stage)
@@ -37,6 +38,6 @@ def main(config: PlayConfig, _: Request) -> None:
         # Report a run that cannot be shown here rather than on the page.
         chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
-    place = next((folder for folder in folders if not (folder / "config.yaml").is_file()), Path(RUNS))
+    place = next((folder for folder in folders if not holds_run(folder)), Path(RUNS))
     trainings = Trainings(place, Path(config.data["dir"]))
     serve(catalogue, trainings, host=config.host, port=config.port, names=config.names, opens=config.open)

@@ -17,7 +17,6 @@ import torch
 from gpt.base.choices import Choice
 from gpt.base.command_schemas import BeamConfig
 from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import having
 from gpt.base.ladder import rank
 from gpt.base.runtime import size_of
 from gpt.base.schema import Saved, TrainConfig, Weights
@@ -66,6 +65,10 @@ _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }  # fmt: skip
+
+_OF_TRAINING = ("max_iters", "batch_size", "learning_rate", "eval_interval", "eval_iters")
+# What the page's own training has from the run; all else is that of conf/.
+_OF_RUN = ("stage", "adds", "model", "data", "documented", "seed", *(f"training.{key}" for key in _OF_TRAINING))
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +195,7 @@ def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any
 def _plain(config: TrainConfig) -> dict[str, Any]:
     """The configuration of what page/training does with a stage: that of conf/, apart from a few keys of the run."""
     plain, content = composed("train", [])[0], config.content()
-    for key in having("on_page"):
+    for key in _OF_RUN:
         group, _, name = key.partition(".")
         plain[group] = plain[group] | {name: content[group][name]} if name else content[group]
     return {key: value for key, value in plain.items() if key in content}

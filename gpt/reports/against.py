@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
-from gpt.base.keys import declared
+from gpt.base.keys import LENGTHS
 from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
 from gpt.reports.plots import MOST_COLOURS, quantity
@@ -93,7 +93,7 @@ def _size(group: Group, name: str) -> float | None:
 
 def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[str]:
     """Those of the keys that set a size; a key in which groups of one size differ, and only in such keys, does not."""
-    lengths = {key for key in ranking.keys if declared(key).sets_amount}
+    lengths = {key for key in ranking.keys if key in (*LENGTHS, "training.batch_size")}
     of_stage = {key for key in ranking.keys if key.startswith("model.") and not key.endswith("_target_")}
     candidates = lengths if name == "compute" and lengths else of_stage
     idle = set()

@@ -14,8 +14,8 @@ from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import PLACE, attempt, check_below_folder, read_text_file, sealed, unseal, write_atomically
-from gpt.base.keys import declared
 from gpt.base.pictures import check_replaceable, is_picture, picture, write_picture
+from gpt.base.schema import TOKENIZER_KEYS
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
@@ -140,7 +140,8 @@ class ComparisonReport:
                 [run for ranking in self.ranked for run in ranking.runs], self.config.metric, joined=True
             )
             # With other tokens of one text, exact losses are in one ranking, and others cannot be compared.
-            of_corpus = {key for name in by if not declared(key := f"data.{name.removeprefix('data.')}").splits_tokens}
+            names = [name.removeprefix("data.") for name in by]
+            of_corpus = {f"data.{name}" for name in names if name not in TOKENIZER_KEYS}
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
                 return [joined]
         return varying or self.ranked

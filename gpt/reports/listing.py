@@ -12,10 +12,12 @@ from gpt.base.durations import spoken
 from gpt.base.errors import printable
 from gpt.base.keys import declared, unusual
 from gpt.base.losses import Loss
+from gpt.base.schema import TOKENIZER_KEYS
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import now
 
 _LONGEST = 48  # characters of what differs
+_UNSAID = {"dir", "separator", "subset", "split", "field", *TOKENIZER_KEYS}  # of what a loader reads
 _SAID = {"shakespeare": "tiny Shakespeare", "multi30k": "Multi30k"}  # corpora as people call them, by their loader
 
 
@@ -42,7 +44,7 @@ class Line:
         if state.name == "finished":
             summary = run.summary()
             return cls(*own, summary.exact, summary.changes, corpus, summary.finished)
-        commands = run.commands()
+        commands = run.record().commands
         return cls(*own, None, [], corpus, commands[-1].started if commands else now())
 
     def as_record(self) -> dict[str, Any]:
@@ -106,10 +108,10 @@ def corpus_name(run: RunFolder) -> str:
     """The corpus as people say it, with the values of its loader that are not the defaults."""
     data = run.config().data
     loader, values = data.target.rpartition(".")[2], data.hyperparameters
-    keys = {name: declared(f"data.{name}") for name in values}
-    places = [values[name] for name, key in keys.items() if key.names_corpus and values[name]]
+    naming = [key for key in values if key == "name" or (declared(f"data.{key}").role == "place" and key != "dir")]
+    places = [values[key] for key in naming if values[key]]
     paths = [path for place in places for path in (place if isinstance(place, list) else [place])]
     name = " and ".join(Path(str(path)).name or str(path) for path in paths) or _SAID.get(loader, loader)
-    aside = {name for name, key in keys.items() if key.names_corpus or key.splits_tokens or not key.is_said}
+    aside = {*naming, *_UNSAID}
     rest = [f"{key}={value}" for key, value in unusual("data", data).items() if key not in aside]
     return ", ".join([name, *rest])

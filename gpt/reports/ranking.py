@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gpt.base.keys import completed, declared, flat, grouped, having
+from gpt.base.keys import completed, declared, flat, telling_apart
 from gpt.base.losses import Loss, Unit, common_unit
 from gpt.reports.listing import corpus_name
 from gpt.runs.finding import FinishedRun, skipping_damaged
@@ -118,23 +118,22 @@ def _settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[s
     None, does not have its dtype yet.
     """
     content = flat(completed(run.config().content()))
-    kept = {key: value for key, value in content.items() if grouped(key, content)}
-    if metric == "best":  # the lowest of more evaluations, or of noisier ones, is lower
-        kept |= {key: content[key] for key in having("evaluates")}
-    if (parent := run.parent()) is not None:
+    kept = telling_apart(content)
+    if metric == "best":  # The lowest of more evaluations, or of noisier ones, is lower.
+        kept |= {key: value for key, value in content.items() if declared(key).role == "measure"}
+    if (parent := run.record().parent) is not None:
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"
     if summary is None:
         return kept
     if sampled := summary.loss(metric).over.place:
         kept["exact_over"] = sampled
-    earlier = {"earlier": ", ".join(summary.earlier_changes)} if summary.earlier_changes else {}
-    return kept | {"dtype": summary.dtype} | earlier
+    return kept | {"dtype": summary.dtype}
 
 
 def _places(run: RunFolder) -> dict[str, Any]:
     """What tells the texts of runs apart whose corpora are not compared."""
     values = {f"data.{name}": value for name, value in run.config().data.hyperparameters.items()}
-    return {key: value for key, value in values.items() if declared(key).in_digest}
+    return {key: value for key, value in values.items() if declared(key).role == "place" and key != "data.dir"}
 
 
 def _ranking(members: list[_Member], unfinished: list[Unfinished]) -> Ranking:

@@ -5,11 +5,11 @@ import logging
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import completed, declared, flat
+from gpt.base.keys import FIXED, completed, declared, flat
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import expanded, listed
 from gpt.runs.folder import RunFolder
@@ -101,19 +101,15 @@ def _is_asked_for(run: Summary | TrainConfig, stages: Collection[str], tags: Col
     return (not stages or run.stage in stages) and set(tags) <= set(run.tags)
 
 
-def has_same_config(
-    run: RunFolder, config: TrainConfig, compared: Collection[str] = (), ignored: Collection[str] = ()
-) -> bool:
-    """Whether a run has this configuration; a damaged one does not, with a warning.
+def has_same_settings(run: TrainConfig, wanted: TrainConfig, swept: Collection[str] = ()) -> bool:
+    """Whether a run has these settings, however long it is; `swept` are further keys that must be equal.
 
-    The keys and groups `compared` must be equal, even those that a search ignores otherwise, such as dtype, and the
-    other `ignored` ones need not. A key that is newer than the run has its default there.
+    A key that is newer than the run has its default there.
     """
-    with skipping_damaged():
-        one, other = _identity(run.config(), compared, ignored), _identity(config, compared, ignored)
-        keys = (one.keys() | other.keys()) - {f"training.{key}" for key in config.training.undecided}
-        return all(one.get(key) == other.get(key) for key in keys)
-    return False
+    one, other = (flat(completed(config.content())) for config in (run, wanted))
+    fixed = {key for key in one | other if declared(key).role in FIXED or {key, key.partition(".")[0]} & {*swept}}
+    undecided = {f"training.{key}" for key in wanted.training.undecided}
+    return all(one.get(key) == other.get(key) for key in fixed - undecided)
 
 
 def _folders_with(name: str, root: Path) -> Iterator[Path]:
@@ -132,15 +128,7 @@ def _folders_with(name: str, root: Path) -> Iterator[Path]:
 def last_started(run: RunFolder) -> tuple[float, str]:
     """A sort key for when the run was last started or resumed; within the same second, by name."""
     try:
-        commands = run.commands()
+        commands = run.record().commands
     except UserError:  # the run itself may be intact
         commands = []
     return (commands[-1].started.timestamp() if commands else 0.0, str(run.path))
-
-
-def _identity(config: TrainConfig, compared: Collection[str], ignored: Collection[str]) -> dict[str, Any]:
-    def counts(key: str) -> bool:
-        names = {key, key.partition(".")[0]}
-        return not names.isdisjoint(compared) or (declared(key).matched and names.isdisjoint(ignored))
-
-    return {key: value for key, value in flat(completed(config.content())).items() if counts(key)}

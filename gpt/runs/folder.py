@@ -1,26 +1,10 @@
 """The run folder: everything a run saves. It is data; nothing in it is ever unpickled or executed.
 
-config.yaml        the resolved configuration
-commands.jsonl     the command lines that started and resumed the run
-tokenizer.json     the vocabulary, and the digest of the corpus it is from
-parent.json        the run whose weights it started from, if any
-labels.json        its name and tags, if they were changed after its configuration was written
-tracked.json       what trackers know it by, if it has any
-metrics.jsonl      one line per evaluation and one every log_interval iterations; `kind` says which it is
-clock.jsonl        the training time at these lines, which differs between two runs of the same configuration
-last.safetensors   the final weights; best: those of the lowest estimated validation loss; averaged: if configured
-snapshots/         its weights at moments of the training, if configured
-summary.json       the results; it exists if and only if the run has finished
-state.json         why the run is not training, if it has neither finished nor was killed
-checkpoints/       what a run is resumed from (gpt/runs/checkpoints.py)
-loss.png, sample.txt, train.log
-metrics.csv, tensorboard/, operators.txt, trace.json.gz: of loggers
-
-Every file except those in the last two lines states its format, so that a later release can convert it, and carries the
-SHA-256 of its content, which is verified whenever it is read. A text ends with the checksum of all before it, and in a
-.jsonl file each line does; a file of tensors begins with the checksum of all after it, including the iteration that it
-is of. So each file, and each line while a run trains, is verified on its own. checkpoint.json repeats the checksums in
-the files beside it, so that a file of another checkpoint is noticed.
+`FILES` lists what is in it. Every file except pictures, texts and those of loggers states its format, so that a later
+release can convert it, and carries the SHA-256 of its content, which is verified whenever it is read. A text ends with
+the checksum of all before it, and in a .jsonl file each line does; a file of tensors begins with the checksum of all
+after it, including the iteration that it is of. checkpoint.json repeats the checksums in the files beside it, so that a
+file of another checkpoint is noticed.
 """
 
 import contextlib
@@ -33,30 +17,52 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel
 
 from gpt.base.console import OneLine
-from gpt.base.errors import Ending, UnreadableError, UserError
+from gpt.base.errors import Ending, UserError
 from gpt.base.files import is_temporary, own_file, parsing, read_last_line, read_lines, read_text_file, write_atomically
 from gpt.base.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
 from gpt.runs.locking import FolderLock
-from gpt.runs.records import AnyRecord, Command, Ended, Labels, Parent, Summary, Tracked, now, parse_record, read_record
+from gpt.runs.records import AnyRecord, Command, RunRecord, Summary, now, parse_record, read_record
 from gpt.training.progress import Clock, Evaluation, Progress, Step
 
 if TYPE_CHECKING:
     from gpt.data.tokenizer import TextTokenizer
 
-# All that a run writes; a new run is not created where one of these is.
-NAMES = frozenset([
-    "config.yaml", "commands.jsonl", "tokenizer.json", "parent.json", "metrics.jsonl", "clock.jsonl", "labels.json",
-    "tracked.json", "state.json", "last.safetensors", "best.safetensors", "averaged.safetensors", "summary.json",
-    "checkpoints", "snapshots", "loss.png", "sample.txt", "train.log", "metrics.csv", "tensorboard", "operators.txt",
-    "trace.json.gz",
-])  # fmt: skip
+
+class File(NamedTuple):
+    """A file or a folder that a run writes."""
+
+    name: str
+    what: str
+    when: str
+
+
+FILES = [
+    File("run.json", "its name, tags, parent and commands, and why it is not training", "at first and at each change"),
+    File("config.yaml", "the resolved configuration", "at the start"),
+    File("tokenizer.json", "the vocabulary, and the digest of the corpus", "at the start"),
+    File("train.log", "the log", "while it trains"),
+    File("metrics.jsonl", "a line for each evaluation, and for every `log_interval`-th iteration", "while it trains"),
+    File("clock.jsonl", "the training time at these lines", "while it trains"),
+    File("checkpoints", "what a run is resumed from", "while it trains"),
+    File("snapshots", "the weights at moments of the training", "while it trains, with checkpoint.snapshots="),
+    File("best.safetensors", "the weights of the lowest estimated validation loss", "after an evaluation"),
+    File("averaged.safetensors", "the average of weights", "at the end, with training.ema= or average_last="),
+    File("last.safetensors", "the final weights", "at the end"),
+    File("sample.txt", "a sample", "at the end"),
+    File("loss.png", "the loss curve", "at the end"),
+    File("summary.json", "the results; it exists if the run has finished, and only then", "at the end"),
+    File("metrics.csv", "the metrics as a table", "with logger=csv"),
+    File("tensorboard", "event files", "with logger=tensorboard"),
+    File("operators.txt", "the time of each operator", "with debug=profile"),
+    File("trace.json.gz", "what the processor and the GPU did when", "with debug=profile"),
+]
 
 _KINDS: dict[str, type[Step | Evaluation]] = {"step": Step, "evaluation": Evaluation}  # of a line of metrics.jsonl
 
@@ -77,7 +83,7 @@ class RunFolder:
     def logging(self) -> Iterator[Callable[[], None]]:
         """Collect the package's log, and write it to train.log once the yielded function is called.
 
-        From then on, an error that ends the run before it has finished is recorded in state.json as well.
+        From then on, an error that ends the run before it has finished is recorded in run.json as well.
         """
         handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
 
@@ -94,7 +100,7 @@ class RunFolder:
             handler.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
             if handler.target is not None and self.is_started() and not self.is_finished():
                 with contextlib.suppress(OSError, UserError):  # a full disk; a folder that was moved
-                    self.write_ending(getattr(error, "ending", "failed"))
+                    self.update(ending=getattr(error, "ending", "failed"))
             raise
         finally:
             logger.removeHandler(handler)
@@ -113,20 +119,28 @@ class RunFolder:
 
     def is_started(self) -> bool:
         """Whether it holds a configuration and a vocabulary, which is enough to resume a run."""
-        return all((self.path / name).exists() for name in ("config.yaml", "tokenizer.json"))
+        return holds_run(self.path) and (self.path / "tokenizer.json").exists()
 
     def is_finished(self) -> bool:
         """Whether it reached its last iteration and was summarised."""
         return (self.path / "summary.json").exists()
 
-    def ending(self) -> Literal["starting"] | Ending | None:
-        """Why it is not training, as it said itself: half of what `RunState.of` knows."""
-        is_there = os.path.lexists(self.path / "state.json")
-        return self._record("state.json", Ended).state if is_there else None
+    def record(self) -> RunRecord:
+        """What is known of the run, and may change."""
+        return self._record("run.json", RunRecord)
 
-    def write_ending(self, state: Literal["starting"] | Ending) -> None:
-        """Record why it is not training."""
-        self._write_record("state.json", Ended(state=state))
+    def create_record(self) -> None:
+        """Write the record of a run that is about to start: nothing of it is worth keeping yet."""
+        self._write_record("run.json", RunRecord(ending="starting"))
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the record."""
+        self._write_record("run.json", self.record().model_copy(update=changes))
+
+    def add_command(self, command: str, iteration: int) -> None:
+        """Record a command line that started or resumed the run."""
+        new = Command(iteration=iteration, command=command, started=now())
+        self.update(commands=[*self.record().commands, new])
 
     def weights(self, which: Saved | int) -> Path:
         """The file of the run's best, last or averaged weights, or of the snapshot after this many iterations."""
@@ -155,34 +169,19 @@ class RunFolder:
         return sorted(int(name) for name in names if re.fullmatch("[0-9]{8}|[1-9][0-9]{8,17}", name))
 
     def write_config(self, config: TrainConfig) -> None:
-        """Save the resolved configuration, whose name and tags are the run's from now on.
-
-        A label that was changed before, and is the same now, stays what it was in config.yaml: see `first_config`.
-        """
-        if before := self._labels():
-            first, labels = self.first_config(), {key: getattr(config, key) for key in before}
-            self.write_labels(Labels(**labels))
-            unchanged = [key for key in before if before[key] == labels[key]]
-            config = config.model_copy(update={key: getattr(first, key) for key in unchanged})
+        """Save the resolved configuration, and its name and tags as the run's."""
         self.write("config.yaml", formats.to_yaml(config))
+        self.update(name=config.name, tags=config.tags)
 
     def config(self) -> TrainConfig:
-        """The run's configuration."""
-        return self.first_config().model_copy(update=self._labels())
-
-    def first_config(self) -> TrainConfig:
-        """The same with the name and tags that training commands gave, before they were changed by others."""
+        """The run's configuration, with the name and the tags that it has now."""
         path = self.path / "config.yaml"
-        return formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
-
-    def write_labels(self, labels: Labels) -> None:
-        """Replace the run's name and tags."""
-        self._write_record("labels.json", labels)
+        config = formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
+        return config.model_copy(update=self._labels())
 
     def _labels(self) -> dict[str, Any]:
-        """The name and tags that replace those in other files; {} if they were not changed."""
-        is_changed = os.path.lexists(self.path / "labels.json")
-        return self._record("labels.json", Labels).model_dump() if is_changed else {}
+        record = self.record()
+        return {"name": record.name, "tags": record.tags}
 
     def documented(self) -> Documented:
         """The losses documented for its stage; none if its tokens are not those that they are per."""
@@ -190,40 +189,12 @@ class RunFolder:
         is_alike = kind in ("characters", "sentence_subwords")
         return documented if is_alike else Documented(train=None, val=None, kind=None)
 
-    def write_command(self, command: str, iteration: int) -> None:
-        """Append a command line that started or resumed the run."""
-        new = Command(iteration=iteration, command=command, started=now())
-        self._write_lines("commands.jsonl", [*self.commands(), new])
-
-    def commands(self) -> list[Command]:
-        """The command lines that started and resumed the run; none if they are damaged."""
-        try:
-            return self._lines("commands.jsonl", Command)
-        except UnreadableError:  # otherwise the new command would replace them
-            raise
-        except UserError:
-            return []
-
-    def write_parent(self, parent: Parent) -> None:
-        """Save which run's weights this one started from."""
-        self._write_record("parent.json", parent)
-
-    def parent(self) -> Parent | None:
-        """The run whose weights this one started from; None if it started from random weights."""
-        return self._record("parent.json", Parent) if os.path.lexists(self.path / "parent.json") else None
-
     def tracking_id(self) -> str:
-        """What trackers know the run by, also after its folder was moved or renamed; a copy is a run of its own."""
-        place, earlier = self.path.stat(), None
-        here = Tracked(
-            id=secrets.token_hex(4), folder=str(self.path.resolve()), device=place.st_dev, inode=place.st_ino
-        )
-        if os.path.lexists(self.path / "tracked.json"):
-            earlier = self._record("tracked.json", Tracked)
-            here = here if earlier.is_of_copy(here) else here.model_copy(update={"id": earlier.id})
-        if here != earlier:
-            self._write_record("tracked.json", here)
-        return here.id
+        """What trackers know the run by, also after its folder was moved or renamed."""
+        if (found := self.record().tracker) is None:
+            found = secrets.token_hex(4)
+            self.update(tracker=found)
+        return found
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Save the vocabulary that the tokenizer is built from."""
@@ -296,8 +267,8 @@ class RunFolder:
         """From now on, the run trains: remove how it ended, and temporary files left by a killed process."""
         self.lock.check()
         self.remove_temporary_files()
-        for name in ("summary.json", "state.json"):
-            (self.path / name).unlink(missing_ok=True)
+        (self.path / "summary.json").unlink(missing_ok=True)
+        self.update(ending=None)
 
     def _record(self, name: str, record: type[AnyRecord]) -> AnyRecord:
         return read_record(self.path / name, record)
@@ -345,7 +316,7 @@ def _name(run: RunFolder) -> RunStateName:
         return "training"
     if run.is_finished():  # since it was asked first
         return "finished"
-    ending = run.ending()
+    ending = run.record().ending
     return "killed" if ending is None or ending == "starting" else ending
 
 
@@ -360,6 +331,11 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[Step | Evaluation]:
         yield row
 
 
+def holds_run(path: Path) -> bool:
+    """Whether a folder is that of a run, finished or not."""
+    return (path / "config.yaml").is_file()
+
+
 def is_temporary_of_run(name: str) -> bool:
     """Whether it is the temporary name of something that a run writes."""
-    return is_temporary(name) and name[1:].rpartition(".")[0] in NAMES
+    return is_temporary(name) and name[1:].rpartition(".")[0] in {file.name for file in FILES}

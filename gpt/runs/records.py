@@ -1,8 +1,6 @@
 """The records of a run folder, strictly typed."""
 
-import contextlib
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -10,15 +8,13 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AwareDatetime, Field
 
 from gpt.base.choices import NonNegative
-from gpt.base.errors import Ending, UserError
+from gpt.base.errors import Ending
 from gpt.base.files import parsing, read_text_file
-from gpt.base.keys import declared
 from gpt.base.losses import Loss, Seen
 from gpt.base.record import FiniteFloat, MetricName, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import from_json
-from gpt.training.progress import Segment
 
 LOSSES = ("exact", "val", "train", "best")  # of a run, that it can be ranked by
 Metric = MetricName  # one of them, or a metric of the configuration
@@ -34,55 +30,15 @@ def now() -> datetime:
 
 
 class Command(Record):
-    """A command line that started or resumed a run: a line of commands.jsonl."""
+    """A command line that started or resumed a run."""
 
     iteration: Total  # where it started or resumed
     command: str
     started: AwareDatetime
 
 
-class Ended(Record):
-    """state.json: why a run is not training. Absent while it trains, after it has finished, and if it was killed."""
-
-    state: Literal["starting"] | Ending  # starting: nothing of it is worth keeping yet
-
-
-class Labels(Record):
-    """labels.json: what people call the run."""
-
-    name: Label | None
-    tags: list[Label]
-
-
-class Tracked(Record):
-    """tracked.json: what trackers know the run by, and where its folder was then."""
-
-    id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
-    folder: str
-    device: int
-    inode: int
-
-    def is_of_copy(self, here: "Tracked") -> bool:
-        """Whether the folder `here`, which has this record, is a copy of the one that got it.
-
-        A folder that is moved keeps its inode, or is on another disk and no longer where it was. A folder that has been
-        restored in its place has another inode.
-        """
-        if (self.device, self.inode) == (here.device, here.inode):
-            return False
-        if self.folder == here.folder:
-            with os.scandir(Path(self.folder).parent) as beside:
-                return any(entry.inode() == self.inode for entry in beside)
-        return self.device == here.device or self._is_still_there()
-
-    def _is_still_there(self) -> bool:
-        with contextlib.suppress(UserError, OSError):
-            return read_record(Path(self.folder) / "tracked.json", Tracked).id == self.id
-        return False
-
-
 class Parent(Record):
-    """parent.json: the run whose weights were the starting point."""
+    """The run whose weights were the starting point."""
 
     run: str  # its folder, as given
     stage: StageName
@@ -96,6 +52,17 @@ class Parent(Record):
     def description(self) -> str:
         """The run and its weights, in words."""
         return f"the {self.weights} weights of {self.run} ({self.iterations} iterations, sha256 {self.sha256[:12]})"
+
+
+class RunRecord(Record):
+    """run.json: what is known of a run beside its configuration and its results, and may change."""
+
+    ending: Literal["starting"] | Ending | None  # why it is not training; None if it trains, has finished or was killed
+    name: Label | None = None
+    tags: list[Label] = Field(default_factory=list)
+    parent: Parent | None = None
+    commands: list[Command] = Field(default_factory=list)  # that started and resumed it
+    tracker: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")] | None = None  # what trackers know it by
 
 
 class Estimated(Record):
@@ -118,8 +85,7 @@ class Summary(Record):
     parameters: Total
     iterations: Total
     documented: Documented
-    changed: list[str]  # hyperparameters at the end, as key=value, that differ from the documented ones
-    earlier: list[Segment]  # parts of the run that were trained with other settings
+    changed: list[str]  # settings, as key=value, that differ from the documented ones
     estimated: Estimated
     metrics: dict[MetricName, FiniteFloat]  # estimated likewise, on the validation split
     best: Loss  # the lowest estimated validation loss
@@ -150,26 +116,10 @@ class Summary(Record):
 
     @property
     def changes(self) -> list[str]:
-        """What differs from the documented run, at the end or in an earlier part; empty for a documented run."""
+        """What differs from the documented run; empty for a documented run."""
         left_out = [] if self.left_out is None else [f"{self.left_out} left out"]
         seen = [f"{self.exact.over.seen}"] if self.exact.over.seen else []
-        return [*self.changed, *left_out, *seen, *self.earlier_changes]
-
-    @property
-    def earlier_changes(self) -> list[str]:
-        """What was different in earlier parts of the run: either another value or the documented one."""
-        now_changed = [key for change in self.changed if declared(key := _key(change)).leaves_trace]
-        found = []
-        for segment in self.earlier:
-            keys = {_key(change) for change in segment.changed}
-            differing = [c for c in segment.changed if c not in self.changed and declared(_key(c)).leaves_trace]
-            differing += [f"{key} as documented" for key in now_changed if key not in keys]
-            found += [f"{change} until iteration {segment.until}" for change in differing]
-        return found
-
-
-def _key(change: str) -> str:
-    return change.partition("=")[0]
+        return [*self.changed, *left_out, *seen]
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

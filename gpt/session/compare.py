@@ -25,5 +25,7 @@ def main(config: CompareConfig, _: Request) -> None:
 
 def _place(folders: list[Path]) -> Path:
     """The folder of all the runs; the current one for several folders or for a single run, which is not written to."""
-    is_run = (folders[0] / "config.yaml").is_file()
+    from gpt.runs.folder import holds_run
+
+    is_run = holds_run(folders[0])
     return folders[0] if len(folders) == 1 and not is_run else Path()

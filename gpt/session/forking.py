@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
-from gpt.base.keys import differences, having, superseded
+from gpt.base.keys import declared, differences
 from gpt.base.losses import Seen
 from gpt.base.request import Request
-from gpt.base.schema import SETTING_FILES, Saved, TrainConfig
+from gpt.base.schema import SETTING_FILES, TOKENIZER_KEYS, Saved, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.models import STAGE, block_size_of, build
-from gpt.runs.folder import RunFolder
+from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, load_weights, shapes_only
 from gpt.session.job import Beginning, Job, Start
@@ -43,7 +43,7 @@ class Fork(Beginning):
     @classmethod
     def of(cls, path: Path) -> "Fork":
         """A fork of the run in the folder `path`, from the averaged weights of its end if it has any, else the best."""
-        if not (path / "config.yaml").exists():
+        if not holds_run(path):
             raise RequestError(f"init={path}: not a run folder")
         run = RunFolder(path)
         which = default_weights(run)
@@ -65,7 +65,7 @@ class Fork(Beginning):
         load_weights(self.run, state.model, self.which)
 
     def start(self, wanted: TrainConfig, request: Request, module: Module | None = None) -> Start:
-        """A new run with the parent's model, data and training, except for the keys that are given.
+        """A new run with the parent's settings, except for the keys that are given.
 
         Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
         """
@@ -77,14 +77,9 @@ class Fork(Beginning):
         if "model" in given and wanted.stage != parent.stage:
             raise RequestError(f"init={self.parent.run} is a run of {parent.stage}, not of {wanted.stage}: omit model=")
         content, old = wanted.content(), parent.content()
-        for group in having("inherited"):
-            if group != "model" and group in given:
-                continue  # replaced as a whole, with all its values
-            is_group = isinstance(old[group], dict)
-            content[group] = old[group] | _own(content, group, given) if is_group else old[group]
-        for key in superseded(given):
-            group, _, name = key.partition(".")
-            content[group] |= {name: None}
+        for name, value in old.items():
+            if _is_taken_over(name) and (name not in given or name == "model"):
+                content[name] = value | _own(content, name, given) if isinstance(value, dict) else value
         content["data"] |= self._tokenizer(wanted.data, given)
         self._check_model(Choice.model_validate(content["model"]))
         corpus = None
@@ -98,8 +93,7 @@ class Fork(Beginning):
     def _tokenizer(self, wanted: Choice, given: Collection[str]) -> dict[str, Any]:
         """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""
         old, new = self.run.config().data.hyperparameters, wanted.hyperparameters
-        names = [key.removeprefix("data.") for key in having("splits_tokens")]
-        kept: dict[str, Any] = {key: old[key] for key in names if key in old and key in new}
+        kept: dict[str, Any] = {key: old[key] for key in TOKENIZER_KEYS if key in old and key in new}
         for key, value in kept.items():
             if f"data.{key}" in given and new[key] != value:
                 raise RequestError(f"init={self.parent.run} keeps its data.{key}={value}: omit data.{key}=")
@@ -117,9 +111,19 @@ class Fork(Beginning):
             )
 
 
+def _is_taken_over(key: str) -> bool:
+    return key != "init" and declared(key).role in ("setting", "measure", "stated")
+
+
 def _own(content: dict[str, Any], group: str, given: Collection[str]) -> dict[str, Any]:
-    """The values in a group that are given."""
-    return {key: value for key, value in content[group].items() if f"{group}.{key}" in given}
+    """The values in a group that are given or, of training, that a fork does not take over, such as its length."""
+    keys = {key: f"{group}.{key}" for key in content[group]}
+    is_training = group == "training"
+    return {
+        key: content[group][key]
+        for key, name in keys.items()
+        if name in given or (is_training and not _is_taken_over(name))
+    }
 
 
 def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:

@@ -26,7 +26,7 @@ from gpt.runs.creation import created, created_at
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
 from gpt.runs.weights import shapes_only
-from gpt.session.length import Done, with_length
+from gpt.session.length import with_length
 from gpt.session.modules import Module, check_logits, identity, made
 from gpt.tasks import Stage, Task
 from gpt.training.compilation import training_losses
@@ -75,10 +75,10 @@ class Beginning:
             start_log()
             run.write_config(job.config)
             if self.parent is not None:
-                run.write_parent(self.parent.model_copy(update={"seen": job.seen}))
+                run.update(parent=self.parent.model_copy(update={"seen": job.seen}))
                 log.info(f"starting from {self.parent.description}")
+            run.add_command(job.start.request.command, 0)
             run.write_vocabulary(job.vocabulary)  # from here on, it can be resumed
-            run.write_command(job.start.request.command, 0)
             run.mark_training()
             yield run, []
 
@@ -87,12 +87,12 @@ class Beginning:
 class Start:
     """How a run is to begin, before its corpus is read; `for_others` is that of the ranks other than 0."""
 
-    config: TrainConfig  # as asked, with what a run that continues or is forked keeps
+    config: TrainConfig  # as asked, with what a run that goes on or is forked keeps
     request: Request
     beginning: Beginning = field(default_factory=Beginning)
     vocabulary: Vocabulary | None = None  # None: built from the corpus
     corpus: Corpus | None = None  # if it has been read already
-    done: Done | None = None  # by the run that continues
+    so_far: Progress | None = None  # of a run that goes on
 
     def for_others(self) -> "Start":
         """The same without what rank 0 sends to the others, or writes."""
@@ -154,7 +154,7 @@ class Job:
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
 
         started = time.perf_counter()
-        data = _as_configured(task.data(corpus, model, device), config, start.done)
+        data = _as_configured(task.data(corpus, model, device), config)
         examples = [
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
         ]  # of every shape
@@ -171,7 +171,7 @@ class Job:
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics, over,
             stop_below=config.overfit, world=world,
         )  # fmt: skip
-        recipe = with_length(recipe, model, start.done)
+        recipe = with_length(recipe, model, start.so_far)
         if settings.budget is None:  # with one, nobody knows how many iterations there will be
             check_warmup(config.schedule, recipe.settings.max_iters)
         final: dict[str, Any] = {"training": recipe.settings}
@@ -190,7 +190,7 @@ class Job:
     def state(self) -> TrainingState:
         """The state from which training begins or continues, the same on every rank.
 
-        Raises UserError for a damaged checkpoint, RequestError if the run cannot be extended with this schedule.
+        Raises UserError for a damaged checkpoint.
         """
         state = TrainingState(self.model, self.optimizer, self.recipe.runtime)
         self.start.beginning.begin(state, self)
@@ -230,13 +230,11 @@ def _check_left_out(task: Task, corpus: Corpus, init: str) -> None:
         )
 
 
-def _as_configured(data: Data, config: TrainConfig, done: Done | None) -> Data:
+def _as_configured(data: Data, config: TrainConfig) -> Data:
     """The windows in random order, shorter at first, or the same batch over and over."""
     settings = config.training
     if settings.windows == "shuffled":
-        if done is None or config.overfit is not None:  # the batch that is repeated is the first one
-            done = Done(settings)
-        data = ShuffledWindows(data, done.iterations, done.tokens)
+        data = ShuffledWindows(data)
     if settings.short_window:
         data = ShortWindows(data, settings.short_window, settings.short_iters)
     return data if config.overfit is None else OneBatch(data)

@@ -8,7 +8,7 @@ weights.
 import logging
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -16,8 +16,8 @@ from torch import nn
 
 from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError
-from gpt.base.schema import TrainingConfig
 from gpt.training.loop import backward
+from gpt.training.progress import Progress
 from gpt.training.recipe import Recipe
 
 _MEASURED_STEPS, _MEASURED_SECONDS = 3, 0.3  # at least
@@ -25,58 +25,32 @@ _MEASURED_STEPS, _MEASURED_SECONDS = 3, 0.3  # at least
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a run that continues has done so far."""
+def with_length(recipe: Recipe, model: nn.Module, so_far: Progress | None = None) -> Recipe:
+    """A recipe whose settings have final numbers, the same on every rank; `so_far` is what a run has done that goes on.
 
-    settings: TrainingConfig  # with which it was started, or last resumed
-    place: str = ""  # its checkpoint, if it has one
-    iterations: int = 0
-    tokens: int = 0  # targets trained on
-    seconds: float = 0.0  # of training
-
-
-def with_length(recipe: Recipe, model: nn.Module, done: Done | None = None) -> Recipe:
-    """A recipe whose settings have final numbers, for a new run or one that continues; the same on every rank.
-
-    Raises RequestError for a length that ends before what is done, for epochs of data that has none, and for a
-    duration that is none.
+    Raises RequestError for epochs of data that has none, and for a duration that is none.
     """
 
     def final(**numbers: Any) -> Recipe:
         return replace(recipe, settings=recipe.settings.model_copy(update=numbers))
 
-    recipe = final(max_iters=_last_iteration(recipe, model, done))
+    recipe = final(max_iters=_last_iteration(recipe, model, so_far or Progress()))
     return final(eval_interval=_interval(recipe, model))
 
 
-def _last_iteration(recipe: Recipe, model: nn.Module, done: Done | None) -> int:
-    """Of epochs, those that are left are trained with the batches of now, whatever the earlier ones were like.
-
-    Of seconds, it is what the first steps promise; the loop plans again as the time passes.
-    """
+def _last_iteration(recipe: Recipe, model: nn.Module, so_far: Progress) -> int:
+    """The last iteration; with a budget of seconds, as the first steps promise: the loop plans again as time passes."""
     settings = recipe.settings
-    iterations, tokens = (done.iterations, done.tokens) if done else (0, 0)
     if settings.budget is not None:
-        left = settings.budget - (done.seconds if done else 0.0)
-        if done and left < 0 and settings.budget != done.settings.budget:
-            raise RequestError(f"{done.seconds:.0f} s of training are done: seconds={settings.seconds} is less")
+        left = settings.budget - so_far.seconds
         steps = 0 if left <= 0 else max(1, round(left / _seconds_of_step(model, recipe)))
-        planned: int = recipe.world.broadcast(iterations + steps)
+        planned: int = recipe.world.broadcast(so_far.iteration + steps)
         return planned
     if settings.epochs is None:
-        last, asked = settings.max_iters, f"training.max_iters={settings.max_iters}"
-    elif done and (settings.epochs, settings.batch_size) == (done.settings.epochs, done.settings.batch_size):
-        return done.settings.max_iters
-    else:
-        epoch = recipe.data.epoch_tokens
-        if epoch == math.inf:
-            raise RequestError("training.epochs= is for data with epochs: give training.max_iters= instead")
-        last = iterations + math.ceil((settings.epochs * epoch - tokens) / recipe.batch(0).tokens)
-        asked = f"{tokens / epoch:.3g} epochs are done: training.epochs={settings.epochs:g}"
-    if done and last < iterations:
-        raise RequestError(f"{asked} is before {done.place}")
-    return last
+        return settings.max_iters
+    if (epoch := recipe.data.epoch_tokens) == math.inf:
+        raise RequestError("training.epochs= is for data with epochs: give training.max_iters= instead")
+    return math.ceil(settings.epochs * epoch / recipe.batch(0).tokens)
 
 
 def _interval(recipe: Recipe, model: nn.Module) -> int | Literal["epoch"]:

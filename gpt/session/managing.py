@@ -17,7 +17,7 @@ from gpt.base.typed import as_typed
 from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import roots, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, RunState
-from gpt.runs.records import Labels, now
+from gpt.runs.records import now
 from gpt.runs.removing import remove
 
 log = logging.getLogger(__name__)
@@ -113,11 +113,10 @@ def _started(runs: str, stages: Collection[str] = (), tags: Collection[str] = ()
 
 
 def _label(run: RunFolder, **changed: Any) -> None:
-    config = run.config()
-    labels = Labels.model_validate({"name": config.name, "tags": config.tags} | changed)
     try:
         with run.locked():
-            run.write_labels(labels)
+            run.update(**changed)
+            labels = run.record()
     except OSError as error:
         raise UserError(f"{run.path}: {error.strerror}") from None
     print(printable(f"{run.path}: name {labels.name or '-'}, tags {', '.join(labels.tags) or '-'}"))

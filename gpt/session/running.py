@@ -11,7 +11,6 @@ from functools import partial
 from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
-from gpt.base.keys import compared, flat
 from gpt.base.losses import Saved
 from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
@@ -58,8 +57,7 @@ def run(
     If it is quiet, there is no progress bar. The results of a finished run are its outcome. If it `keeps` what is
     trained when a signal stops it, that is the outcome, without a summary.
 
-    Raises RequestError for a schedule that the run cannot continue with, UserError if debug=overfit did not over-fit,
-    and Stopped after a signal.
+    Raises UserError if debug=overfit did not over-fit, and Stopped after a signal.
     """
     if isinstance(job, Summary):
         return Outcome(job)
@@ -167,9 +165,6 @@ def _log_opening(job: Job) -> None:
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
     size = f"{size_of(job.model):,} parameters"
     log.info(job.task.described(job.corpus))
-    key, settings = "data.vocab_size", flat(config.content())
-    if key in request.given and not compared(key, settings):
-        log.info(f"{key} has no effect with data.tokenizer={settings['data.tokenizer']}")
     log.info(f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}")
     _warn_of_repetitions(job)
 
@@ -226,7 +221,7 @@ def explaining_how_to_resume(
             stopped.number, f"{stopped}{unsaved}; resume with: {command('train')} resume={shlex.quote(str(run.path))}"
         ) from None
     except DivergedError as error:
-        saved = run.checkpoints()
-        again = f"try resume={shlex.quote(str(run.checkpoint(saved[-1])))}" if saved else "try again"
+        has_best = run.weights("best").exists()
+        again = f"start a new run with init={shlex.quote(str(run.path))}," if has_best else "try again"
         clipping = "training.grad_clip=1.0" if grad_clip is None or grad_clip > 1 else "training.grad_clip"
         raise DivergedError(f"{error}: {again} with a smaller training.learning_rate or {clipping}") from None

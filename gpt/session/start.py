@@ -16,7 +16,6 @@ from torch import nn
 
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.base.keys import having
 from gpt.base.request import Request
 from gpt.base.runtime import deterministic_algorithms, select_device
 from gpt.base.schema import Documented, TrainConfig
@@ -74,7 +73,7 @@ def _decided(
         return
     if module is not None and request.resume is not None:
         raise RequestError("resume= works for stages only; to train this module longer, start it again")
-    for key in (*having("of_folder"), "hydra.run.dir"):
+    for key in ("runs", "hydra.run.dir"):
         if request.destination is None and key in request.given:
             raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
     if module is not None and any(key.partition(".")[0] == "model" for key in request.given):
@@ -82,7 +81,7 @@ def _decided(
     new = _new(config, request, module) if request.resume in (None, "auto") else None
     run = run_to_continue(request, new)
     with run.locked() if run else contextlib.nullcontext():
-        start = continued(new.config if new else config, request, run, new, stop) if run else cast(Start, new)
+        start = continued(new.config if new else config, request, run, new) if run else cast(Start, new)
         stop.check()
         world.broadcast(start.for_others() if isinstance(start, Start) else start)
         yield start

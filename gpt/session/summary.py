@@ -22,7 +22,7 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
     `run` is its folder, if it has one.
     """
     config, progress, runtime = job.config, state.progress, job.recipe.runtime
-    last = progress.evaluations[-1]
+    record, last = run and run.record(), progress.evaluations[-1]
     best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val.nats)
     last_batch, of_batch = state.last_batch.item(), job.recipe.over["train"].model_copy(update={"drawn": None})
     gpu = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None
@@ -35,7 +35,6 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
         iterations=progress.iteration,
         documented=config.documented,
         changed=list(job.changed),
-        earlier=progress.history,
         estimated=Estimated(train=last.train, val=last.val),
         metrics={name: means.val for name, means in last.metrics.items() if means.val is not None},
         best=best.val,
@@ -53,8 +52,8 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
         git_commit=_git_commit(),
         finished=now(),
         left_out=job.task.left_out(job.corpus),
-        parent=run.parent() if run else None,
-        commands=run.commands() if run else [],
+        parent=record.parent if record else None,
+        commands=record.commands if record else [],
     )
 
 

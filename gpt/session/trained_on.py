@@ -27,7 +27,8 @@ def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str]
     there, or has other content than the one that the run was trained on.
     """
     values = data.hyperparameters
-    names, places = [name for name in values if declared(f"data.{name}").is_path and values[name] is not None], [data]
+    places = [data]
+    names = [key for key, value in values.items() if value is not None and declared(f"data.{key}").role == "place"]
     if "dir" in names and "data.dir" not in given:
         usual = {"dir": os.environ.get("GPT_DATA_DIR", "data")}
         places = [data, Choice.model_validate(data.model_dump(by_alias=True) | usual)]
@@ -63,7 +64,7 @@ def seen_in_training(
                 trained_on = same_corpus(earlier, stage, earlier.config().data)[1]
                 count, of, unit = task.shared(split, corpus, trained_on)
                 found += [Seen(run=str(earlier.path), what=what, count=count, of=of, unit=unit)] if count else []
-            elif (parent := earlier.parent()) and parent.seen and parent.seen.what == what:  # of the same split
+            elif (parent := earlier.record().parent) and parent.seen and parent.seen.what == what:  # of the same split
                 found.append(parent.seen)
     return max(found, key=lambda seen: seen.count, default=None)
 
@@ -73,7 +74,7 @@ def _lineage(run: RunFolder) -> Iterator[RunFolder]:
     with contextlib.suppress(UserError):
         for _ in range(_GENERATIONS):
             yield run
-            parent = run.parent()
+            parent = run.record().parent
             if parent is None:
                 return
             run = RunFolder(Path(parent.run))

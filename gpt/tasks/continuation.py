@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from gpt.base.command_schemas import GenerateConfig, SamplingConfig
 from gpt.base.errors import RequestError
-from gpt.base.keys import having
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
@@ -37,7 +36,8 @@ class Continuation(Task):
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
     _own = ("dtype", "num_samples", "out", "separator", "recited", "text")
-    options = frozenset({*SamplingConfig.model_fields, *_own, *having("of_texts")})
+    _of_training = tuple(f"training.{key}" for key in ("windows", "short_window", "short_iters", "eval_iters"))
+    options = frozenset({*SamplingConfig.model_fields, *_own, *_of_training})
     example = "tokens=200"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:

@@ -48,13 +48,6 @@ class Clock(Record):
     tokens_per_second: NonNegative  # the mean since the run began
 
 
-class Segment(Record):
-    """An earlier part of a run that was later resumed with other settings."""
-
-    until: Total  # after those of the segment before it
-    changed: list[str]  # hyperparameters of that part, as key=value, that differ from the documented ones
-
-
 class Progress(BaseModel):
     """The progress of a run: the part of the training state that is not tensors."""
 
@@ -71,7 +64,6 @@ class Progress(BaseModel):
     step_stride: Annotated[int, Field(ge=1, lt=2**63)] = 1  # every `step_stride`-th of the steps due is recorded
     best_iteration: Total | None = None  # of the evaluation whose weights are saved
     averaged: list[Total] = []  # iterations whose weights are in the average
-    history: list[Segment] = []  # earlier parts that were trained with other settings
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -78,7 +78,7 @@ class Recipe:
     def evaluated(self, progress: Progress) -> list[int]:
         """The iterations so far, the current one included, that are evaluated with these settings.
 
-        An earlier part of the run, with other settings or a last iteration of its own, may have evaluated others.
+        A run that has grown has evaluated its former last iteration, too.
         """
         interval, last = self.settings.eval_interval, self.last(progress)
         if isinstance(interval, str):  # epoch; seconds have become iterations

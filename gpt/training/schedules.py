@@ -30,6 +30,12 @@ def check_warmup(choice: Choice, max_iters: int) -> None:
         )
 
 
+def depends_on_length(choice: Choice, max_iters: int) -> bool:
+    """Whether the learning rates of a run of this many iterations would be others if it were longer."""
+    schedule, last = SCHEDULE.partial(choice), max(max_iters, 1)
+    return any(schedule(i, last, 1.0) != schedule(i, 2 * last, 1.0) for i in range(last))
+
+
 def constant(iteration: int, max_iters: int, peak: float, warmup_iters: CountOrZero) -> float:  # noqa: ARG001
     """The peak, after the warm-up."""
     return _warmup(iteration, peak, warmup_iters)

@@ -9,12 +9,11 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import UserError
 from gpt.base.runtime import Runtime
 from gpt.training.optimizers import Optimizer
 from gpt.training.processes import World
 from gpt.training.progress import Progress
-from gpt.training.schedules import Schedule
 
 
 class TrainingState:
@@ -147,18 +146,6 @@ class TrainingState:
 
     def _generators(self) -> list[str]:
         return sorted({"cpu", self._runtime.device.type})
-
-
-def check_extension(schedule: Schedule, iteration: int, before: int, after: int) -> None:
-    """Raise RequestError unless a run of `before` iterations, extended to `after`, equals one long run.
-
-    For this, the learning rates up to `iteration` must be the same in both.
-    """
-    if any(schedule(i, before, 1.0) != schedule(i, after, 1.0) for i in range(iteration)):
-        raise RequestError(
-            f"this schedule would have had different learning rates for training.max_iters={after} than for {before}: "
-            "start a new run, or change the schedule for the rest of this one, as in schedule=constant"
-        )
 
 
 def _generator(device: str) -> ModuleType:  # torch, torch.cuda or torch.mps
