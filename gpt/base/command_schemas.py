@@ -157,13 +157,6 @@ class RunsConfig(SelectionConfig):
     as_json: Annotated[bool, Field(alias="json")]
 
 
-class CleanConfig(SelectionConfig):
-    """conf/clean.yaml and conf/rm.yaml: removing runs."""
-
-    since: Duration | None
-    yes: bool
-
-
 class TagConfig(Schema):
     """conf/tag.yaml: giving tags to runs, and taking them."""
 

@@ -44,6 +44,4 @@ COMMANDS = {
     "runs": _managing("runs", "RunsConfig", ("model", "runs"), "list the runs, the newest first: since=7d"),
     "tag": _managing("tag", "TagConfig", ("runs", "tags"), "give tags to runs, and take them: RUN golden -wide"),
     "name": _managing("name", "NameConfig", ("run", "name"), "give a run another name: RUN best_v5"),
-    "rm": _managing("rm", "CleanConfig", ("runs",), "remove runs: RUN RUN"),
-    "clean": _managing("clean", "CleanConfig", ("model", "runs"), "remove the runs that ended without finishing"),
 }  # fmt: skip

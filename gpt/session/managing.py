@@ -1,14 +1,12 @@
-"""Runs as things: `python -m gpt runs` lists them; tag and name label them, rm and clean remove them."""
+"""Runs as things: `python -m gpt runs` lists them; tag and name label them."""
 
 import json
-import logging
-import sys
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gpt.base.command_schemas import CleanConfig, NameConfig, RunsConfig, TagConfig
+from gpt.base.command_schemas import NameConfig, RunsConfig, TagConfig
 from gpt.base.console import command
 from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError, UserError, printable
@@ -16,11 +14,8 @@ from gpt.base.request import Request
 from gpt.base.typed import as_typed
 from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import roots, skipping_damaged, started_runs
-from gpt.runs.folder import RunFolder, RunState
+from gpt.runs.folder import RunFolder
 from gpt.runs.records import now
-from gpt.runs.removing import remove
-
-log = logging.getLogger(__name__)
 
 
 def runs(config: RunsConfig, _: Request) -> None:
@@ -52,48 +47,7 @@ def name(config: NameConfig, _: Request) -> None:
     _label(RunFolder(Path(config.run)), name=config.name)
 
 
-def rm(config: CleanConfig, _: Request) -> None:
-    """List these runs, finished or not, ask, and remove them."""
-    _remove(_lines(config), config)
-
-
-def clean(config: CleanConfig, _: Request) -> None:
-    """List the runs that ended without finishing, ask, and remove them; those that were paused are to go on."""
-    lines = _lines(config)
-    if paused := [line for line in lines if line.state.name == "paused"]:
-        print(f"paused, and kept: {len(paused)} ({command('rm')} removes runs by name)")
-    _remove([line for line in lines if line.state.name not in ("finished", "training", "paused")], config)
-
-
-def _remove(lines: list[Line], config: CleanConfig) -> None:
-    """List the runs, ask, and remove those whose state is still the same."""
-    if not lines:
-        print(printable(f"nothing to remove in {config.runs}"))
-        return
-    print(table(lines))
-    if not config.yes:
-        if not sys.stdin.isatty():
-            raise RequestError("nothing was removed: add yes=true to remove these runs")
-        print(f"\nremove these {len(lines)} runs for good? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            print("nothing was removed")
-            return
-    removed = 0
-    for line in lines:
-        try:
-            with line.run.locked():
-                if (state := RunState.of(line.run)) != line.state:
-                    raise UserError(f"it is {state} now")
-                kept = remove(line.run)
-            removed += 1
-            if kept:
-                print(printable(f"{line.run.path} keeps what no run wrote: {', '.join(kept)}"))
-        except UserError as error:  # among them that it trains again
-            log.warning(f"{line.run.path} was not removed: {error}")
-    print(f"removed {removed}")
-
-
-def _lines(config: RunsConfig | CleanConfig) -> list[Line]:
+def _lines(config: RunsConfig) -> list[Line]:
     """The runs that are asked for, the newest first."""
     oldest = None if config.since is None else now() - timedelta(seconds=seconds_of(config.since))
     lines = []

@@ -129,7 +129,4 @@ def test_a_run_that_is_named_in_one_terminal_is_used_by_name_in_another(
         monkeypatch.setattr("sys.stdin", prompt)
         assert "\nab" in f"\n{done('generate.py', 'my_best', 'tokens=2')}"
     refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), "did you mean runs=my_best?")
-    refused(called("gpt/__main__.py", "rm", "zz", cwd=tmp_path), "no run is called 'zz': there are last, best, ")
-    (forked.path / "thesis.tex").touch()
-    assert "keeps what no run wrote: thesis.tex" in done("gpt", "rm", "forked", "my_best", "yes=true")
-    assert ([path.name for path in forked.path.iterdir()], Path("runs/one").exists()) == (["thesis.tex"], True)
+    refused(called("gpt/__main__.py", "runs", "zz", cwd=tmp_path), "no run is called 'zz': there are last, best, ")

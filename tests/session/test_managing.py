@@ -1,11 +1,9 @@
 """Runs as things: a list of them, and labels that are changed after the fact."""
 
-import contextlib
 import json
 import re
 import shutil
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -47,7 +45,6 @@ def test_every_run_has_a_line_and_one_that_is_being_written_is_training(called: 
     assert {line.split()[-1] for line in lines} == {"runs/done", "runs/killed"}
     with RunFolder(runs / "killed").locked():  # by another process, as far as the command knows
         assert states()["runs/killed"] == "training"
-        assert "nothing to remove" in called(GPT, "clean", "yes=true", cwd=runs.parent).stdout
 
 
 def test_losses_that_are_not_of_the_same_new_text_are_kept_apart_and_marked(called: Script, runs: Path) -> None:
@@ -84,8 +81,7 @@ def test_the_list_is_sorted_and_filtered(called: Script, runs: Path) -> None:
     ("words", "message"),
     [
         ("runs runs=nowhere", "there is no folder nowhere"), ("runs since=7", "since=7: must be a duration"),
-        ("clean", "nothing was removed: add yes=true"), ("tag golden", "runs is required"),
-        ("name runs/done a b", "name has several values, 'a' and 'b'"),
+        ("tag golden", "runs is required"), ("name runs/done a b", "name has several values, 'a' and 'b'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(words: str, message: str, called: Script, runs: Path) -> None:
@@ -126,78 +122,6 @@ def test_labels_are_changed_after_the_fact_and_found(called: Script, runs: Path)
     assert [found.folder.path for found in finished_runs(runs, tags=["golden"])] == [run.path]
     after = {path.name: path.read_bytes() for path in (runs / "done").iterdir() if path.name in before}
     assert after == before  # no file that is checksummed has changed
-
-
-@pytest.mark.parametrize("by_then", ["finished", "training", "paused", "the same"])
-def test_a_run_is_removed_if_its_state_is_the_same_once_the_answer_is_there(
-    by_then: str, called: Script, runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, locks = RunFolder(runs / "killed"), contextlib.ExitStack()
-
-    def answer() -> str:
-        if by_then == "finished":
-            shutil.copy(FINISHED / "summary.json", run.path)
-        elif by_then == "paused":  # trained by somebody, and stopped
-            run.write_ending("paused")
-        elif by_then == "training":
-            locks.enter_context(run.locked())
-        return "y\n"
-
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("sys.stdin.readline", answer)
-    with locks:
-        done = called(GPT, "clean", cwd=runs.parent)
-    assert "paused, and kept" not in done.stdout
-    assert ("paused, and kept: 1" in called(GPT, "clean", cwd=runs.parent).stdout) == (by_then == "paused")
-    kept = [] if by_then == "the same" else ["killed"]
-    assert f"removed {1 - len(kept)}\n" in done.stdout
-    assert sorted(path.name for path in runs.iterdir()) == ["done", *kept]
-    assert done.stderr.count("runs/killed was not removed") == len(kept)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_only_what_a_run_writes_is_removed_and_what_stays_is_said(
-    seed: int, called: Script, runs: Path, tmp_path: Path
-) -> None:
-    draw, run, outside = Random(seed), runs / "killed", tmp_path / "outside"
-    outside.mkdir()
-    (outside / "state.safetensors").write_text("of another")
-    foreign = [
-        "thesis.tex", "old/r/config.yaml", "checkpoints/notes.txt", "checkpoints/00000001/thesis.tex", ".gitignore",
-        "snapshots/00000001.safetensors/x", "tensorboard/notes", "checkpoint.json", "empty/", "runs/a/summary.json",
-        "checkpoints/old/state.safetensors", "metrics.jsonl.old",
-    ]  # fmt: skip
-    own = [
-        "checkpoints/.new-0123abcd/state.safetensors", "tensorboard/events.out.tfevents.1.host.2.0", "metrics.csv",
-        "snapshots/00000002.safetensors", "snapshots/.00000002.safetensors.0123abcd", ".wandb.lock", ".lock",
-        ".best.safetensors.0123abcd", "checkpoints/00000009/checkpoint.json", "state.json", "checkpoints/00000012/",
-    ]  # fmt: skip
-    kept = draw.sample(foreign, draw.randint(0, 5) if seed else 0)
-    for path in [*kept, *draw.sample([name for name in own if name != "state.json"], 6)]:
-        (run / path).parent.mkdir(parents=True, exist_ok=True)
-        (run / path).mkdir(exist_ok=True) if path.endswith("/") else (run / path).write_text("")
-    if seed == 1:
-        kept += ["loss.png", "checkpoints/00000077"]
-        (run / "checkpoints").mkdir(exist_ok=True)
-        for path in kept[-2:]:
-            (run / path).unlink(missing_ok=True)
-            (run / path).symlink_to(outside)
-    done = called(GPT, "clean", "yes=true", cwd=runs.parent)
-    assert (done.returncode, "removed 1" in done.stdout) == (0, True), done.stderr
-    left = {path.relative_to(run) for path in run.rglob("*")}
-    assert left == {part for name in kept for part in (Path(name), *Path(name).parents)} - {Path()}
-    assert run.exists() == bool(kept)
-    for said in {re.match(r"(checkpoints/0+1/|(checkpoints|snapshots|tensorboard)/)?[^/]+", name)[0] for name in kept}:
-        assert re.search(rf"(: |, ){re.escape(said)}(,|$)", done.stdout, re.MULTILINE), done.stdout
-    assert (outside / "state.safetensors").read_text() == "of another"
-
-
-def test_a_run_that_is_a_link_is_not_removed(called: Script, runs: Path) -> None:
-    (runs.parent / "link").symlink_to(runs / "killed")
-    before = sorted(runs.rglob("*"))
-    done = called(GPT, "clean", "link", "yes=true", cwd=runs.parent)
-    assert "link was not removed: it is a link" in done.stderr
-    assert [path for path in sorted(runs.rglob("*")) if path.name != ".lock"] == before
 
 
 @pytest.mark.parametrize("words", ["quiet=true", "json=true", "quiet=false json=false", "quiet=true resume=auto"])

@@ -211,9 +211,6 @@ def test_all_that_a_run_writes_is_known_by_name(
     RunFolder(tmp_path / "DIR").write_labels(Labels(name="a", tags=[]))
     names = {path.name for path in (tmp_path / "DIR").iterdir() if not path.name.startswith(".")}
     assert names == NAMES - {"state.json"}
-    (tmp_path / "DIR" / "summary.json").unlink()
-    done = called("gpt/__main__.py", "clean", "DIR", "yes=true", cwd=tmp_path)
-    assert (done.stdout.splitlines()[-1], (tmp_path / "DIR").exists()) == ("removed 1", False), done.stdout
 
 
 def test_auto_starts_a_run_where_the_user_says_and_resumes_the_one_there(
