@@ -54,7 +54,6 @@ _PRIVATE = {"fused": "_fused_adamw_", "one_check": "_amp_foreach_non_finite_chec
 # Each path: a name of the package, what stands there without the path, and trainings.
 _WHOLE = {
     "recorded_step": ("gpt.training.recipe._RECORDED_FROM", "math.inf", [_V1, _V3, _V6]),
-    "precompiled_step": ("gpt.training.compilation.is_large", "lambda _: True", [_V6_COMPILED]),
     "sums": ("gpt.models.attention._SHORT", "0", [_V6_COMPILED]),
     "dropout": ("gpt.models.attention.Dropout.forward", "lambda self, x: dropout(x, self.p, self.training)", [_V7_CPU]),
     "scan": (
@@ -109,17 +108,17 @@ def whole(given: argparse.Namespace) -> Iterator[Row]:
             for work in works[:1] if given.quick else works:
                 command = train_command(*work.split(), *(QUICK_TRAINING if given.quick else []))
                 without = [sys.executable, "-c", _WITHOUT, name, value, *command[1:]]
-                ours = partial(_processor_seconds, command, folder, folder / "with")
-                theirs = partial(_processor_seconds, without, folder, folder / path)  # with its own compiler's cache
+                ours = partial(_processor_seconds, command, folder)
+                theirs = partial(_processor_seconds, without, folder)
                 if "compile=true" in work:
-                    theirs()  # which fills its cache
+                    theirs()  # which fills the compiler's cache
                 yield compared(given, f"{path}: {work}", "s", ours, "without", theirs)
 
 
-def _processor_seconds(command: list[str], folder: Path, cache: Path) -> float:
+def _processor_seconds(command: list[str], folder: Path) -> float:
     """User and system time of a process and its children, on one thread."""
     before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    output(command, folder, settings={"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"})
+    output(command, folder, settings={"OMP_NUM_THREADS": "1"})
     return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
 
 
@@ -191,8 +190,7 @@ def step(stage: str, steps: int, *, compile: bool = False, dtype: str = "float32
 
 def _compiled(steps: int, *, is_private: bool) -> float:
     removed = without("gpt.training.compilation", "aggressive_recomputation")
-    # By torch.compile, as a larger stage: a small one is compiled ahead of time.
-    with mock.patch("gpt.training.compilation.is_large", return_value=True), nullcontext() if is_private else removed:
+    with nullcontext() if is_private else removed:
         return step("v6", steps, compile=True)
 
 

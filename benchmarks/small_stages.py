@@ -42,14 +42,14 @@ def rows(given: argparse.Namespace) -> list[Row]:
     short = QUICK_TRAINING if given.quick else []
     with kept() as folder:
 
-        def row(stage: str, script: str = "", *arguments: str) -> Row:
+        def row(stage: str, script: str = "") -> Row:
             theirs: Callable[[], float] | None = None
             if script and given.lecture:
                 constants = _COMMON | _OWN[script] | (_QUICK if given.quick else {})
                 changed = with_constants(given.lecture / script, constants, folder)
                 theirs = partial(wall_seconds, [sys.executable, str(changed)], folder)
-            ours = partial(wall_seconds, train_command(f"model={stage}", "device=cpu", *arguments, *short), folder)
-            work = " ".join([f"{stage}, documented run, whole process", *arguments])
+            ours = partial(wall_seconds, train_command(f"model={stage}", "device=cpu", *short), folder)
+            work = f"{stage}, documented run, whole process"
             return compared(given, work, "s", ours, f"lecture {script}" if script else "-", theirs)
 
         peaks = [
@@ -61,7 +61,6 @@ def rows(given: argparse.Namespace) -> list[Row]:
         sweeps = [partial(wall_seconds, [*sweep, *more], folder) for more in (["hydra/launcher=joblib"], [])]
         found = [row("v6", "gpt.py"), row("v1", "bigram.py")]
         if not given.quick:
-            found.append(row("v6", "gpt.py", "compile=true"))  # the run that does not count fills the cache
             found += map(row, ("v2", "v3", "v3_ffn", "v4", "v5"))
         return [
             *found,

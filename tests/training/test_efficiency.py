@@ -16,9 +16,8 @@ from gpt.data.text import TextData
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding.sampling import generate
-from gpt.training import compilation
 from gpt.training.averaging import WeightAverage
-from gpt.training.compilation import training_losses
+from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.evaluation import mean_loss, tokens_per_pass
 from gpt.training.memory import recompute_blocks
 from gpt.training.objectives import Objective
@@ -140,8 +139,7 @@ def test_numbers_are_read_from_the_device_only_where_a_run_evaluates_records_or_
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
-def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation, "is_large", lambda _: True)  # smaller stages are compiled ahead of time
+def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData) -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     results = []
@@ -149,7 +147,7 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData, monkey
         state = small_state("v7", dropout=0.0)
         example = data.training_batch(1, 0, 32)
         model = state.model.train()
-        with compilation.compiler_options(CPU.device):
+        with compiler_options(CPU.device):
             loss, reported = training_losses(model, [example], CPU, Objective(), parts=1, compile=is_compiled)
             train_state(state, data, loss=loss, reported_loss=reported)
         results.append(state.progress.evaluations[-1].val.nats)
