@@ -1,7 +1,7 @@
 """Fill in what the pages quote from the repository: code, differences between stages, and results.
 
     python docs/quoting.py             in docs/**/*.md; a test says that nothing is out of date
-    python docs/quoting.py --pictures  and draw the course's pictures, from the site's runs, and restate their captions
+    python docs/quoting.py --pictures  and draw the course's pictures, from the site's runs
 
 A page names what it quotes in a comment, and the quotation stands between that and the next `<!-- end -->`, so that
 the Markdown is whole wherever it is read:
@@ -29,7 +29,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -44,28 +44,24 @@ from gpt.base.ladder import SMALL  # noqa: E402
 PAGES = sorted([*_HERE.glob("*.md"), *_HERE.glob("[a-z]*/*.md")])
 PICTURES = _HERE / "images" / "course"
 RESULTS = _HERE / "lab" / "results.md"
+ARCHITECTURES = _HERE / "lab" / "architectures.md"
 _QUOTATION = re.compile(
     r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live|graph):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
     r"^(?P<end><!-- end -->)$",
     re.MULTILINE | re.DOTALL,
 )
-
-_CAPTIONED = re.compile(
-    r"(?P<head>^<!-- (?P<kind>picture|live): (?P<name>\S+).* -->\n.*\n)(?P<body>(?:.*\n)*?)(?P<end><!-- end -->$)",
-    re.MULTILINE,
-)
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 def main() -> None:
     """Write the pages that change, and name them."""
     parser = argparse.ArgumentParser(description="Fill in what the pages of docs/ quote from the repository.")
-    parser.add_argument(
-        "--pictures", action="store_true", help="draw the course's pictures, too, and restate their captions"
-    )
-    statements = _draw() if parser.parse_args().pictures else {}
+    parser.add_argument("--pictures", action="store_true", help="draw the course's pictures, too")
+    if parser.parse_args().pictures:
+        _draw()
     for page in PAGES:
         before = page.read_text(encoding="utf-8")
-        if (after := filled(_restated(before, statements), page)) != before:
+        if (after := filled(before, page)) != before:
             write_atomically(page, after.encode())
             print(os.path.relpath(page))
 
@@ -114,15 +110,25 @@ def results(stage: str) -> dict[str, str]:
 
 def by_seed() -> dict[str, dict[int, float]]:
     """The exact validation losses in docs/lab/results.md, by stage and seed."""
-    _, _, section = RESULTS.read_text(encoding="utf-8").partition("\n### By seed\n")
-    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    if table is None:
-        raise LookupError("docs/lab/results.md has no table of losses by seed")
-    (_, *seeds), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines())
+    seeds, rows = table(RESULTS, "\n### By seed\n")
     return {
         stage: {int(seed): float(loss) for seed, loss in zip(seeds, losses, strict=True) if loss}
-        for stage, *losses in rows
+        for stage, losses in rows.items()
     }
+
+
+def table(page: Path, after: str) -> tuple[list[str], dict[str, list[str]]]:
+    """The first table of a page after a text: its columns, and the cells of each row by its first one."""
+    lines = page.read_text(encoding="utf-8").partition(after)[2].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    end = next((i for i, line in enumerate(lines) if i > start and not line.startswith("|")), len(lines))
+    (_, *columns), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end])
+    return columns, {name.strip("`"): cells for name, *cells in rows}
+
+
+def numbers(cell: str) -> list[float]:
+    """The numbers in a cell, such as 11,180 or 2.0183 ± 0.0070."""
+    return [float(number.replace(",", "")) for number in _NUMBER.findall(cell)]
 
 
 def _code(_page: Path, path: str, *words: str) -> str:
@@ -218,28 +224,11 @@ _KINDS: dict[str, Callable[..., str]] = {
 }  # fmt: skip
 
 
-def _draw() -> Mapping[str, Sequence[str]]:
-    """Draw the pictures; returns what docs/captions.py states of them."""
-    from captions import statements
+def _draw() -> None:
     from course_runs import train_stale
     from pictures import draw_stale
 
-    runs = train_stale(_HERE / "_generated" / "runs")
-    draw_stale(runs, PICTURES)
-    return statements(runs)
-
-
-def _restated(text: str, statements: Mapping[str, Sequence[str]]) -> str:
-    """The text with captions and notes that state the numbers of the pictures and of the live stages."""
-    if not statements:
-        return text
-    from captions import restated
-
-    def restate(part: re.Match[str]) -> str:
-        name = part["name"] if part["kind"] == "picture" else f"live-{part['name'].replace(',', '-')}"
-        return part["head"] + restated(part["body"], statements.get(name, [])) + part["end"]
-
-    return _CAPTIONED.sub(restate, text)
+    draw_stale(train_stale(_HERE / "_generated" / "runs"), PICTURES)
 
 
 if __name__ == "__main__":

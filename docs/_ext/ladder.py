@@ -1,27 +1,22 @@
 """What the site makes of the Markdown: pictures in the colours of its theme, measured losses, and live stages."""
 
 import html
-import json
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import captions
-from captions import restated
-from course_runs import is_older, train_stale
+from course_runs import train_stale
 from docutils import nodes
 from docutils.parsers.rst import directives
 from live_stages import write_live
-from pictures import draw_stale, sources
+from pictures import draw_stale
 from quoting import RESULTS, results
 from seeds import Seeds, figure
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from value_graph import figure as value_graph
-
-from gpt.base.files import write_atomically
 
 # Parts of the Markdown that are more on the site; docs/quoting.py says how they are written.
 _PART = re.compile(
@@ -48,18 +43,10 @@ class Picture(SphinxDirective):
             file = f"/_generated/pictures/{name}-{theme}.svg"
             figure += nodes.image(uri=file, alt=self.options["alt"], classes=[f"only-{theme}"])
         caption = nodes.caption()
-        for paragraph in _restated(self, name):
+        for paragraph in self.parse_content_to_nodes():
             caption += paragraph.children
         figure += caption
         return [figure]
-
-
-def _restated(directive: SphinxDirective, name: str) -> list[nodes.Node]:
-    """The content, with what docs/captions.py states under a name."""
-    stated = Path(directive.env.srcdir, "_generated", "captions.json")
-    directive.env.note_dependency(str(stated))
-    phrases = json.loads(stated.read_text(encoding="utf-8")).get(name, [])
-    return directive.parse_text_to_nodes(restated("\n".join(directive.content), phrases))
 
 
 class Results(SphinxDirective):
@@ -113,19 +100,16 @@ class Live(SphinxDirective):
             address += "" if value is None else f"&amp;{name}={quote(value)}"
         title = f"{' beside '.join(stages)} in your browser, {'to train' if trains else 'trained'}"
         frame = f'<iframe class="live" src="{address}" title="{title}" loading="lazy"></iframe>'
-        said = _restated(self, "-".join(["live", *stages]))
+        said = self.parse_content_to_nodes()
         note = [nodes.container("", *said, classes=["live-note"])] if said else []
         return [*note, nodes.raw("", frame, format="html")]
 
 
 def _prepare(app: Sphinx) -> None:
-    """Train, draw, state and export what is missing or has changed."""
+    """Train, draw and export what is missing or has changed."""
     generated = Path(app.srcdir) / "_generated"
     runs = train_stale(generated / "runs")
     draw_stale(runs, generated / "pictures")
-    stated = generated / "captions.json"
-    if is_older(stated, [Path(captions.__file__), *sources(runs)]):
-        write_atomically(stated, json.dumps(captions.statements(runs)).encode())
     write_live(runs, generated / "static" / "live")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from course_runs import is_older
 from matplotlib.figure import Figure
+from quoting import ARCHITECTURES
 
 from gpt.session.trained import TrainedRun
 from pictures import architectures, attention, depth, embeddings, flow, probabilities, recalling, sequences, training
@@ -50,11 +51,11 @@ def draw_stale(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     for name, picture in PICTURES.items():
         for theme in THEMES:
             path = folder / f"{name}-{theme}.svg"
-            if is_older(path, sources(runs)):
+            if is_older(path, _sources(runs)):
                 save(picture, runs, theme, path)
 
 
-def sources(runs: Mapping[str, TrainedRun]) -> list[Path]:
+def _sources(runs: Mapping[str, TrainedRun]) -> list[Path]:
     """What the pictures are drawn from: their code, the tables, and the runs."""
-    code = [*Path(__file__).parent.glob("*.py"), architectures.REFERENCE]
+    code = [*Path(__file__).parent.glob("*.py"), ARCHITECTURES]
     return [*code, *(run.run.path / "summary.json" for run in runs.values())]

@@ -2,35 +2,19 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from quoting import ARCHITECTURES, numbers, table
 
 from pictures.theme import figure
-
-REFERENCE = Path(__file__).parents[1] / "lab" / "architectures.md"
-_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-
-
-def table(after: str, page: Path = REFERENCE) -> tuple[list[str], dict[str, list[str]]]:
-    """The first table of a page after this text: its columns, and the cells of each row by its first one."""
-    lines = page.read_text(encoding="utf-8").partition(after)[2].splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
-    end = next((i for i, line in enumerate(lines) if i > start and not line.startswith("|")), len(lines))
-    (_, *columns), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:end])
-    return columns, {name.strip("`"): cells for name, *cells in rows}
-
-
-def numbers(cell: str) -> list[float]:
-    """Those in a cell, such as 11,180 or 2.0183 ± 0.0070."""
-    return [float(number.replace(",", "")) for number in _NUMBER.findall(cell)]
 
 
 def remembering() -> Figure:
     """The share of digits that are found, by the length of the pause before the question."""
     fig, axes = _chart("After a pause of 64 characters, only v8 still finds the digit")
-    _lines(axes, *table("right, by the length of the pause:"), ["v8", "v6", "linear_attention", "gru", "lstm"])
+    columns, rows = table(ARCHITECTURES, "right, by the length of the pause:")
+    _lines(axes, columns, rows, ["v8", "v6", "linear_attention", "gru", "lstm"])
     axes.axhline(0.1, color="C5", linestyle=":")
     axes.text(4, 0.11, "a guess among ten", color="C5", fontsize="small")
     axes.set(xlabel="characters between the digits and the question", ylabel="share of right answers")
@@ -43,7 +27,7 @@ def remembering() -> Figure:
 def cost() -> Figure:
     """The time of a training step, by the length of the window."""
     fig, axes = _chart("In long windows, the cost of v6 grows with their square")
-    columns, rows = table("the memory of a step, on one core.")
+    columns, rows = table(ARCHITECTURES, "the memory of a step, on one core.")
     _lines(axes, columns, rows, ["v6", "gru", "linear_attention", "min_gru"])
     axes.set(xlabel="characters of the window", ylabel="milliseconds a training step", xscale="log", yscale="log")
     _ticks(axes, [int(numbers(column)[0]) for column in columns])
@@ -54,7 +38,7 @@ def cost() -> Figure:
 def parts() -> Figure:
     """By how much the loss rises without each part of v6: the mean and each seed."""
     fig, axes = _chart("The softmax is worth less than what surrounds it")
-    _, rows = table("how large the noise is.")
+    _, rows = table(ARCHITECTURES, "how large the noise is.")
     missing = [cells for name, cells in reversed(rows.items()) if name != "v6"]
     for y, (_, _, worse, by_seed) in enumerate(missing):
         seeds = numbers(by_seed)
@@ -68,7 +52,7 @@ def parts() -> Figure:
 def losses() -> Figure:
     """The exact loss after 1,000 updates, by the window."""
     fig, axes = _chart("Recurrent networks are ahead of v6 in every window")
-    columns, rows = table("**Equal parameters.**")
+    columns, rows = table(ARCHITECTURES, "**Equal parameters.**")
     places = [numbers(column)[0] for column in columns]
     for name in ("v6", "linear_attention", "mlp", "conv", "gru", "rnn"):
         means, deviations = zip(*(numbers(cell) for cell in rows[name]), strict=True)

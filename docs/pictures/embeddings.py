@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.session.trained import TrainedRun
 from pictures.theme import WIDTH, figure, visible
 
 _HEIGHT = 6.0  # inches
@@ -55,10 +54,3 @@ def _apart(places: Tensor) -> Tensor:
 
 def _kind(character: str) -> str:
     return next((kind for kind, members in _KINDS.items() if character in members), "other")
-
-
-def share_of_two_directions(run: TrainedRun) -> float:
-    """How much of the variance of a run's embedding is in the two directions in which it varies most."""
-    vectors = run.model.get_submodule("embedding.token").get_parameter("weight").detach()
-    variances = torch.linalg.svdvals(vectors - vectors.mean(dim=0)) ** 2
-    return float(variances[:2].sum() / variances.sum())

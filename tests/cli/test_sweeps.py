@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.captions import numbers, table
+from docs.quoting import numbers, table
 from gpt.cli.composing import own_configuration, parsed
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
@@ -197,7 +197,7 @@ def test_a_table_of_means_over_seeds_is_what_its_command_measures(
 ) -> None:
     """Or a part of it, as 0.03 is less than half of the differences that the pages discuss."""
     page = "lab/sweeps.md" if "experiment=" in command else "course/schedules.md"
-    columns, rows = table(after, REPOSITORY / "docs" / page)
+    columns, rows = table(REPOSITORY / "docs" / page, after)
     unread = ["training.eval_interval=5000", "training.eval_iters=1"]  # estimates do not change the exact losses
     succeeded(script("train.py", *command.split(), *unread, "hydra.sweep.dir=sweep", cwd=tmp_path))
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
