@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from gpt.base.errors import requiring
 from gpt.playground import looking
@@ -42,7 +40,6 @@ from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import written
 
 _INTERVAL = 0.5  # seconds between two looks at the trainings
-_LONGEST = 300.0  # seconds of one stream about them; the page opens the next one by itself
 
 
 def application(catalogue: Catalogue, trainings: Trainings) -> Starlette:
@@ -83,18 +80,6 @@ _COMPUTED: Mapping[str, tuple[type[Asked], Callable[..., Any]]] = {
 }
 
 
-class _Written(StreamingResponse):
-    """A text as it is generated; its seat is freed when it ends or its reader leaves."""
-
-    def __init__(self, pieces: AsyncIterator[str], seat: ExitStack) -> None:
-        super().__init__(pieces, media_type="text/plain; charset=utf-8")
-        self._seat = seat
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._seat:
-            await super().__call__(scope, receive, send)
-
-
 class _Playground:
     """One method per route, and one for all that a run computes."""
 
@@ -125,25 +110,14 @@ class _Playground:
         return as_json(await self._workshop.compute(self._catalogue.full, request.path_params["id"]))
 
     async def computed(self, kind: type[Asked], function: Callable[..., Any], request: Request) -> Response:
-        """What a function of `_COMPUTED` returns, computed in a worker thread, as JSON or as safetensors, which
-        page/engines/tensors.js reads.
-
-        Raises ClientDisconnect if the client leaves first.
-        """
+        """What a function of `_COMPUTED` returns, computed in a worker thread, as JSON or as safetensors."""
         asked = await read(request, kind)
 
         def compute() -> Any:
             trained = self._catalogue.load(asked.run, asked.moment)
             return function(trained, **asked.model_dump(exclude={"run", "moment"}))
 
-        work = asyncio.ensure_future(self._workshop.compute(compute))
-        leaving = asyncio.ensure_future(request.receive())  # after the request, only a disconnect
-        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        if not work.done():
-            work.cancel()
-            raise ClientDisconnect
-        found = await work
+        found = await self._workshop.compute(compute)
         if kind is Translating:
             return as_json(found)
         return Response(serialised(found), media_type="application/octet-stream")
@@ -151,11 +125,10 @@ class _Playground:
     async def text(self, request: Request) -> Response:
         """The continuation of a prompt, streamed."""
         asked = await read(request, Continuing)
-        with ExitStack() as seat:
-            seat.enter_context(self._workshop.seat())
-            trained = await self._workshop.compute(self._catalogue.load, asked.run, asked.moment)
-            pieces = written(trained.model, trained.tokenizer, trained.tokenizer.encode(asked.prompt), asked)
-            return _Written(self._workshop.write(pieces), seat.pop_all())
+        trained = await self._workshop.compute(self._catalogue.load, asked.run, asked.moment)
+        pieces = written(trained.model, trained.tokenizer, trained.tokenizer.encode(asked.prompt), asked)
+        self._workshop.check_room()
+        return StreamingResponse(self._workshop.write(pieces), media_type="text/plain; charset=utf-8")
 
     async def begin(self, request: Request) -> Response:
         """Queue a training; answers with its id."""
@@ -175,9 +148,10 @@ class _Playground:
         return StreamingResponse(self._events(), media_type="text/event-stream")
 
     async def _events(self) -> AsyncIterator[str]:
-        ends, told = time.monotonic() + _LONGEST, None
-        while time.monotonic() < ends and not self._trainings.is_closed:
+        told = None
+        while True:
             found = json.dumps(await self._workshop.compute(self._trainings.listed))
-            yield ": still here\n\n" if found == told else f"data: {found}\n\n"
+            if found != told:
+                yield f"data: {found}\n\n"
             told = found
             await asyncio.sleep(_INTERVAL)

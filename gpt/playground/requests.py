@@ -1,6 +1,5 @@
 """The page's requests, with limits that two cores can handle, and how they are read and answered."""
 
-import asyncio
 import json
 from typing import Annotated, Literal, TypeVar
 
@@ -18,7 +17,6 @@ from gpt.playground.writing import BusyError
 
 LARGEST_BODY = 64 * 1024  # bytes
 LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
-_PATIENCE = 10.0  # seconds for a request to arrive
 
 # Memory runs out as a MemoryError or, on a GPU, as a RuntimeError.
 FAILURES = (
@@ -82,7 +80,7 @@ class Beginning(Schema):
     stage: StageName
     settings: Annotated[str, Field(max_length=2000)]  # as on the command line
     text: Annotated[str, Field(min_length=1)] | None = None  # None: the corpus of the stage
-    name: Annotated[str, Field(max_length=255)] = ""  # of the text
+    name: Annotated[str, Field(max_length=255)] = "text"  # of the text
 
 
 class Changing(Schema):
@@ -99,14 +97,10 @@ async def read(request: Request, kind: type[AnyAsked], largest: int = LARGEST_BO
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "a request must be application/json")  # which a form on another page cannot send
     body = b""
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > largest:
-                    raise HTTPException(413, f"a request must have at most {largest:,} bytes")
-    except TimeoutError:
-        raise HTTPException(408, "the request did not arrive in time") from None
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > largest:
+            raise HTTPException(413, f"a request must have at most {largest:,} bytes")
     return kind.model_validate_json(body)
 
 

@@ -1,6 +1,5 @@
-"""The server of the playground: for how long it waits, and whom it answers."""
+"""The server of the playground, and whom it answers."""
 
-import asyncio
 import contextlib
 import errno
 import logging
@@ -9,14 +8,11 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Collection
-from types import FrameType
-from typing import Any
 
 import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gpt.base.errors import RequestError
 from gpt.playground.app import application
@@ -36,8 +32,6 @@ _HEADERS = {
 
 _MORE_PORTS = 9  # that are tried if one is taken
 _CONNECTIONS = 300  # at once; more are refused
-_PATIENCE = 10.0  # seconds for the head of a request
-_LONGEST = 360.0  # seconds for its answer: a text may take 300
 _GRACE = 1  # seconds for texts that are being written when the server is stopped
 
 log = logging.getLogger(__name__)
@@ -70,24 +64,13 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """Serves the playground, under these host names alone. When it stops, the trainings are paused first."""
+    """Serves the playground, under these host names alone. Its trainings stop with their checkpoints when it ends."""
 
     def __init__(self, catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> None:
-        self._trainings = trainings
         super().__init__(uvicorn.Config(
-            _Guard(application(catalogue, trainings), names), http=_Connection, log_config=None, access_log=False,
+            _Guard(application(catalogue, trainings), names), log_config=None, access_log=False,
             server_header=False, ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
         ))  # fmt: skip
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop at the first signal. Each step has a limit in time, and uvicorn would skip some at the second one."""
-        if not self.should_exit:
-            super().handle_exit(sig, frame)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Pause the trainings, which ends the streams about them, and then stop as uvicorn does."""
-        self._trainings.close()
-        await super().shutdown(sockets)
 
 
 class _Guard:
@@ -128,50 +111,6 @@ class _Guard:
 def _without_port(host: str) -> str:
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() and not name.endswith(":") else host
-
-
-class _Connection(H11Protocol):
-    """A connection that closes if a request does not arrive in time, or if its answer is not read.
-
-    uvicorn would wait for either without limit, while the connection counts towards the maximum.
-    """
-
-    _deadline: asyncio.TimerHandle | None = None
-    _is_answering = False
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._expect(_PATIENCE)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch()
-
-    def on_response_complete(self) -> None:
-        """Watch the next request if it is here already; if none comes, uvicorn itself closes the connection."""
-        self._expect(None)
-        self._is_answering = False
-        super().on_response_complete()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._expect(None)
-        super().connection_lost(exc)
-
-    def _watch(self) -> None:
-        """Wait for the rest of a request that has begun to arrive, or for the end of its answer."""
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if is_answering and not self._is_answering:
-            self._expect(_LONGEST)
-        elif not is_answering and self._deadline is None:
-            self._expect(_PATIENCE)
-        self._is_answering = is_answering
-
-    def _expect(self, seconds: float | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
 def _bound(host: str, port: int, more: int = _MORE_PORTS) -> socket.socket:

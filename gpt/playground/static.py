@@ -19,8 +19,7 @@ from gpt.base.command_schemas import BeamConfig
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import rank
 from gpt.base.runtime import size_of
-from gpt.base.schema import Saved, TrainConfig, Weights
-from gpt.cli.composing import composed
+from gpt.base.schema import Saved, Weights
 from gpt.data.download import npm_package
 from gpt.exporting import browser, graphs
 from gpt.exporting.model_card import without_paths
@@ -65,10 +64,6 @@ _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }  # fmt: skip
-
-_OF_TRAINING = ("max_iters", "batch_size", "learning_rate", "eval_interval", "eval_iters")
-# What the page's own training has from the run; all else is that of conf/.
-_OF_RUN = ("stage", "adds", "model", "data", "documented", "seed", *(f"training.{key}" for key in _OF_TRAINING))
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +139,15 @@ def export_run(name: str, run: RunFolder, folder: Path, weights: Weights = "auto
     if isinstance(trained.task, Translation):
         return full | _translator(trained, full["prompt"], folder), [browser.export_translator(trained, folder)]
     Continuation.required(trained.task, "a page without a server")
-    choice, kept, training, checked = trained.config.model, _moments(trained), None, []
+    choice, kept, training, checked = trained.config.model, _moments(trained), {}, []
     try:
         if full["answers_only"] and not _is_made_up_there(trained.config.data, block_size_of(trained.model)):
             raise RequestError("it was trained on the answers of its lines alone, and the page trains on whole texts")
         if size_of(trained.model) > _LARGEST_LOADED:
             raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
         checked.append(export_training(choice, folder))
-        training = {"config": _plain(trained.config), "optimizer": trained.config.optimizer.target.rpartition(".")[2]}
+        training = {key: getattr(trained.config.training, key) for key in ("learning_rate", "batch_size", "max_iters")}
+        training["optimizer"] = trained.config.optimizer.target.rpartition(".")[2]
         kept = kept or {trained.run.summary().iterations: trained.which}
     except RequestError as error:
         why = str(error)
@@ -190,15 +186,6 @@ def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any
     attention = translating.cross_attention(trained, prompt, best["ids"] if best["ended"] else best["ids"][:-1])
     (folder / "first.safetensors").write_bytes(serialised(attention))
     return own | {"example": {"sentence": prompt, **_SEARCH, **example}}
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """The configuration of what page/training does with a stage: that of conf/, apart from a few keys of the run."""
-    plain, content = composed("train", [])[0], config.content()
-    for key in _OF_RUN:
-        group, _, name = key.partition(".")
-        plain[group] = plain[group] | {name: content[group][name]} if name else content[group]
-    return {key: value for key, value in plain.items() if key in content}
 
 
 def _first(trained: TrainedRun, prompt: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import itertools
 import os
 import re
 import shlex
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,8 +28,7 @@ from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName
 
 _MOST = 8  # that wait or train
-_LOOKED_AT, _SHOWN = 100, 20  # runs of other processes
-_GRACE = 20.0  # seconds for a checkpoint when the server stops
+_SHOWN = 20  # runs of other processes
 # What the page may set; no key that names a path, and no interpolation, which could read the environment.
 _ALLOWED = re.compile(
     r"(model|optimizer|schedule)=\w+|(model|optimizer|schedule|training|checkpoint)\.[a-z]\w*=[^$]*"
@@ -75,19 +72,18 @@ class Trainings:
     data_dir: Path
     _own: dict[str, Training] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    is_closed: bool = False
 
     @staticmethod
     def stages() -> list[str]:
         """The stages of conf/model that continue a text, in their order."""
         return sorted((path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "transformer"), key=rank)
 
-    def start(self, stage: str, settings: str, text: str | None, name: str = "") -> str:
+    def start(self, stage: str, settings: str, text: str | None, name: str = "text") -> str:
         """Queue a training of a stage with settings as on the command line, on a text or on the stage's own corpus.
 
-        The text is called by its `name`, such as that of its file, or by its first words.
+        The text is called by its `name`, such as that of its file. Returns the training's id.
 
-        Returns its id. Raises RequestError, in the words of the command line, and BusyError.
+        Raises RequestError, in the words of the command line, and BusyError.
         """
         overrides = [f"model={stage}", *_words(settings)]
         with self._lock:
@@ -96,15 +92,15 @@ class Trainings:
                 overrides += ["data=text", f"data.path={self._saved(text, name)}"]
             config, _ = of_python(overrides)
             path = self.root / f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{config.stage}_seed{config.seed}"
-            numbered = (path.with_name(f"{path.name}_{number}") for number in itertools.count(2))
             taken = {training.run.path for training in self._own.values()}
-            path = next(p for p in itertools.chain([path], numbered) if not p.exists() and p not in taken)
+            while path.exists() or path in taken:
+                path = path.with_name(f"{path.name}_2")
             training = Training(RunFolder(path), config.stage, [*overrides, f"hydra.run.dir={path}"])
             self._queue(training)
             return training.id
 
     def pause(self, id: str) -> None:
-        """Save a checkpoint and stop; a training that waits does not begin. Raises RequestError for an unknown one."""
+        """Save a checkpoint and stop; a queued training does not begin. Raises RequestError for an unknown one."""
         with self._lock:
             if id not in self._own:
                 raise RequestError("this server does not train such a run")
@@ -115,42 +111,28 @@ class Trainings:
                 training.process.send_signal(signal.SIGTERM)
 
     def resume(self, id: str) -> None:
-        """Queue a training that was paused, by this server or an earlier one, or that is about to be.
+        """Queue a training that was paused, by this server or an earlier one.
 
         Raises RequestError, BusyError.
         """
         with self._lock:
             training = self._own.get(id) or self._found(id)
-            if training.is_waiting or (training.state == "training" and not training.is_stopping):
+            if training.state in ("queued", "training"):
                 return
-            self._check_room(training)
+            self._check_room()
             self._queue(training)
 
     def listed(self) -> list[dict[str, Any]]:
         """All of them and those of other processes, as the page shows them, the newest first."""
         with self._lock:
             own = {training.run.path: training for training in self._own.values()}
-        others = [run for run in started_runs(self.root, is_finished=False) if run.path not in own][:_LOOKED_AT]
-        if len(others) > _SHOWN:  # reading a hundred states takes a tenth of a second
-            others = sorted(others, key=_is_pruned)[:_SHOWN]  # of which a search leaves many
+        others = [run for run in started_runs(self.root, is_finished=False) if run.path not in own][:_SHOWN]
         found = []
         for run in [*own, *(run.path for run in others)]:
             with contextlib.suppress(UserError):  # it is being written, or damaged
                 training = own.get(run) or Training(RunFolder(run), RunFolder(run).config().stage)
                 found.append(_described(training, is_own=run in own))
         return sorted(found, key=lambda row: str(row["folder"]), reverse=True)
-
-    def close(self) -> None:
-        """Stop all, each with a checkpoint, and begin no other: they can be resumed."""
-        with self._lock:
-            self.is_closed = True
-            processes = [training.process for training in self._own.values() if training.process is not None]
-            for training in self._own.values():
-                self.pause(training.id)
-        ends = time.monotonic() + _GRACE
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, ends - time.monotonic()))
 
     def _found(self, id: str) -> Training:
         """A run that was begun earlier."""
@@ -162,20 +144,17 @@ class Trainings:
     def _saved(self, text: str, name: str) -> Path:
         """The file of a text; the same text of the same name has the same file."""
         content = text.encode()
-        words = re.findall(r"\w+", Path(name).stem or text[:1000])
-        called, digest = "_".join(words[:4])[:40] or "text", hashlib.sha256(content).hexdigest()[:8]
+        called = "_".join(re.findall(r"\w+", Path(name).stem))[:40] or "text"
+        digest = hashlib.sha256(content).hexdigest()[:8]
         path = self.data_dir / "pasted" / f"{called}-{digest}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             write_atomically(path, content)
         return path.absolute()
 
-    def _check_room(self, training: Training | None = None) -> None:
-        """Raise BusyError unless a training, which may be among them already, can wait for its turn."""
-        if self.is_closed:
-            raise BusyError("this server is stopping: start it again")
-        others = [other for other in self._own.values() if other is not training]
-        if sum(other.is_waiting or other.process is not None for other in others) >= _MOST:
+    def _check_room(self) -> None:
+        """Raise BusyError unless one more training can wait for its turn."""
+        if sum(training.is_waiting or training.process is not None for training in self._own.values()) >= _MOST:
             raise BusyError(f"{_MOST} trainings are waiting already: stop one of them, or wait")
 
     def _queue(self, training: Training) -> None:
@@ -209,21 +188,11 @@ class Trainings:
         lines = [line for line in errors.splitlines() if line.strip()]
         with self._lock:
             training.process = None
-            if process.returncode == 0:
-                training.is_waiting = False  # there is nothing left to resume
-            # It may be asked to end before it can answer a signal.
-            paused = (_STOPPED, -signal.SIGTERM) if training.is_stopping else (_STOPPED,)
-            if process.returncode not in (0, *paused):
+            if process.returncode not in (0, _STOPPED) and not training.is_stopping:
                 is_told = process.returncode > 0 and lines
                 training.failure = printable(lines[-1].removeprefix("error: ")) if is_told else "it was killed"
             training.is_stopping = False
             self._next()
-
-
-def _is_pruned(run: RunFolder) -> bool:
-    with contextlib.suppress(UserError):
-        return RunState.of(run).name == "pruned"
-    return False
 
 
 def _words(settings: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Computing for many readers at once: a few threads take turns, until the reader disconnects."""
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,21 +35,19 @@ class Workshop:
 
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
         """Yield a text piece by piece until it ends or takes too long; a disconnect cancels this generator."""
-        ends = time.monotonic() + _LONGEST
-        while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)) is not None:
-            if text:
-                yield text
-
-    @contextlib.contextmanager
-    def seat(self) -> Iterator[None]:
-        """Count a text as being generated. Raises BusyError if there are too many already."""
-        if self.writing >= _MOST:
-            raise BusyError("too many texts are being generated at once: try again in a moment")
         self.writing += 1
+        ends = time.monotonic() + _LONGEST
         try:
-            yield
+            while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)) is not None:
+                if text:
+                    yield text
         finally:
             self.writing -= 1
+
+    def check_room(self) -> None:
+        """Raise BusyError if too many texts are being generated."""
+        if self.writing >= _MOST:
+            raise BusyError("too many texts are being generated at once: try again in a moment")
 
     def close(self) -> None:
         """Drop work that has not started."""

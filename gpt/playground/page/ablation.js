@@ -1,7 +1,7 @@
 /** A run with parts turned off by a click, and what this does to the loss of every token. */
 /** @import { Engine, Run } from "./engines/server.js" */
 /** @import { Shown } from "./inside.js" */
-import { element, percent, short, spoken, working } from "./dom.js";
+import { element, percent, spoken, working } from "./dom.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
 import { TextView } from "./text.js";
@@ -94,25 +94,18 @@ export class Ablation {
   }
 
   #sayEffect(scores) {
-    const { ids } = this.what;
     const [before, after] = [meanLoss(this.what.scores), meanLoss(scores)];
     if (before === null) {
       this.effect.textContent = `Type at least two ${this.run.token}s to see losses.`;
       return;
     }
-    const changes = scores.map((score, i) => (score === null ? 0 : score.loss - this.what.scores[i].loss));
-    const most = changes.reduce((best, change, i) => (Math.abs(change) > Math.abs(changes[best]) ? i : best), 1);
     const gain = after - before;
     this.effect.replaceChildren(
       element("b", { class: "before" }, before.toFixed(2)),
       " → ",
       element("b", { class: "after" }, after.toFixed(2)),
       ` nats per ${this.run.token}`,
-      this.off.size
-        ? ` (${gain < 0 ? "" : "+"}${shownNumber(gain, 2)}); most for “${short(this.names[ids[most]])}” ` +
-            `at place ${most + 1}: ` +
-            `${this.what.scores[most].loss.toFixed(2)} → ${scores[most].loss.toFixed(2)}`
-        : ": everything is on",
+      this.off.size ? ` (${gain < 0 ? "" : "+"}${shownNumber(gain, 2)})` : ": everything is on",
     );
   }
 

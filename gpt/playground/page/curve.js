@@ -22,7 +22,7 @@ export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at
   const picture = plotted(run, {
     width,
     height,
-    y: { domain: [low - 0.18 * (high - low), high] },
+    y: { domain: [low - 0.05 * (high - low), high] },
     marks: [
       Plot.line(batches, { x: "iteration", y: "loss", clip: true, stroke: "var(--muted)", strokeOpacity: 0.45 }),
       Plot.line(
@@ -39,17 +39,6 @@ export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at
       }),
       Plot.ruleY(compared, { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
       ...marked(run.curve, "val", colour, at),
-      Plot.text(compared, {
-        x: 0,
-        y: (y) => y,
-        text: (y) => `documented ${y.toFixed(4)}`,
-        textAnchor: "start",
-        dx: 4,
-        dy: 10,
-        fill: "var(--ink)",
-        stroke: "var(--surface)",
-        strokeWidth: 4,
-      }),
     ],
   });
   described(
@@ -71,7 +60,7 @@ export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at
       element("span", { class: "key dotted" }, "training"),
       ...(batches.length ? [", ", element("span", { class: "key faint" }, "mini-batches, smoothed")] : []),
       ...(beside.length ? [", ", element("span", { class: "key thin" }, "train.py’s validation")] : []),
-      ...(compared.length ? [] : [words && `; ${words}`]),
+      words && `; ${words}`,
       ".",
     ),
   );
@@ -103,43 +92,23 @@ function plotted(run, { width, height, y, marks }) {
   });
 }
 
-/** The line of a measure, its last point or the one at an iteration, and a mark there. */
+/** The line of a measure, with a mark at its last point or at an iteration. */
 function marked(curve, y, colour, at) {
   return [
     Plot.line(curve, { x: "iteration", y, clip: true, stroke: colour, strokeWidth: 2 }),
-    at === null ? null : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
-    Plot.dot([at === null ? curve.at(-1) : between(curve, y, at)], { x: "iteration", y, fill: colour, r: 3.5 }),
+    at === null
+      ? Plot.dot(curve.slice(-1), { x: "iteration", y, fill: colour, r: 3.5 })
+      : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
   ];
 }
-
-const SETTINGS = {
-  "training.max_iters": (n) => `after ${count(n)} iterations`,
-  "training.batch_size": (n) => `with batches of ${n}`,
-  "training.learning_rate": (rate) => `at a learning rate of ${rate}`,
-};
 
 const OTHER = /^(data|init|model|overfit)/; // text or model, of which the figure says nothing
 
 /**
- * The documented loss of a run's stage, with the settings in which that run was another; empty if there is none.
+ * The documented loss of a run's stage; empty if there is none.
  * @param {Pick<Run, "documented" | "changed">} run
  */
 export function documentedInWords({ documented, changed }) {
   if (!documented?.val || changed.some((change) => OTHER.test(change))) return "";
-  const differing = Object.keys(SETTINGS).filter((key) => changed.some((change) => change.startsWith(`${key}=`)));
-  const said = differing.map((key) => ` ${SETTINGS[key](documented.settings[key])}`);
-  const how = said.join(",") || (changed.length ? " with other settings" : "");
-  return `documented${how}: ${documented.val.toFixed(4)}`;
-}
-
-/**
- * The point of the drawn line at an iteration.
- * @param {Estimate[]} curve
- */
-function between(curve, y, iteration) {
-  const found = curve.findIndex((row) => row.iteration >= iteration);
-  const after = found < 0 ? curve.length - 1 : found; // a training goes on after its last estimate
-  const [a, b] = [curve[found < 0 ? after : Math.max(after - 1, 0)], curve[after]];
-  const share = a === b ? 0 : (iteration - a.iteration) / (b.iteration - a.iteration);
-  return { iteration, [y]: a[y] + share * (b[y] - a[y]) };
+  return `documented${changed.length ? " with other settings" : ""}: ${documented.val.toFixed(4)}`;
 }

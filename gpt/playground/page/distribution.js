@@ -33,7 +33,7 @@ export function distribution(x, vocabulary, sampling, { ids, unit, actual = null
   const picture = Plot.plot({
     width,
     height: 21 * rows.length + 8,
-    marginLeft: 25 + 9 * widest,
+    marginLeft: 14 + 9 * widest,
     marginRight: 52,
     marginTop: 4,
     marginBottom: 4,
@@ -71,17 +71,6 @@ export function distribution(x, vocabulary, sampling, { ids, unit, actual = null
         dx: 6,
         fill: "var(--muted)",
       }),
-      Plot.text(
-        rows.filter((row) => row.actual),
-        {
-          x: 0,
-          y: "token",
-          text: () => "▸",
-          dx: -12 - 9 * widest,
-          fill: "var(--ink)",
-          fontSize: 11,
-        },
-      ),
     ],
   });
   const listed = rows.slice(0, 5).map((row, i) => `${spoken(vocabulary[top[i]])} ${percent(row.drawn) || "cut"}`);

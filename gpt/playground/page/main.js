@@ -2,7 +2,7 @@
 /** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { count, debounced, element, isBeside, isFirst, newest } from "./dom.js";
+import { debounced, element, isBeside, isFirst, newest } from "./dom.js";
 import { embed, listen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { connect as connectTheme } from "./theme.js";
@@ -44,10 +44,6 @@ async function choose(signal) {
   stop();
   const runs = await Promise.all([...new Set([first, second].filter(Boolean))].map(engine.describe));
   if (signal.aborted) return;
-  if (training instanceof TrainingCard && !training.mayOffer(runs[0], trainable)) {
-    offer(panels[0].run.id);
-    return;
-  }
   if (isFirst()) return offerTraining(runs[0]);
   const usable = runs.filter((run) => run.translates === runs[0].translates);
   panels = usable.map((run, i) =>
@@ -313,7 +309,6 @@ async function start() {
   const first = wanted[0] ?? chosen;
   offer(first);
   if (!runs.length) document.body.classList.add("first");
-  pickers[0].title = `${count(runs.length)} runs`;
   if (runs.length) {
     if (isFirst()) trainingRoot.querySelector(".foot").append(look);
     offerSecond(

@@ -91,20 +91,10 @@ export class Moments {
     const place = `${count(this.iteration)} of ${count(this.run.iterations)}`;
     this.said.textContent = place;
     this.input.ariaValueText = `iteration ${place}${this.#isLast() ? `, ${this.run.weights}` : ""}`;
-    this.losses.textContent = `Validation loss: ${losses(this.run.curve, this.iteration)}`;
+    const away = (/** @type {Estimate} */ row) => Math.abs(row.iteration - this.iteration);
+    const [nearest] = this.run.curve.toSorted((a, b) => away(a) - away(b));
+    this.losses.textContent = nearest
+      ? `Validation loss at ${count(nearest.iteration)}: ${nearest.val.toFixed(4)}`
+      : "Validation loss: not yet";
   }
-}
-
-/**
- * The estimate at an iteration, or those before and after it.
- * @param {Estimate[]} curve
- */
-function losses(curve, iteration) {
-  const found = curve.findIndex((row) => row.iteration >= iteration);
-  const after = found < 0 ? curve.length : found;
-  if (curve[after]?.iteration === iteration) return curve[after].val.toFixed(4);
-  return curve
-    .slice(Math.max(after - 1, 0), after + 1)
-    .map((row) => `${row.val.toFixed(2)} at ${count(row.iteration)}`)
-    .join(", ");
 }

@@ -307,18 +307,14 @@ export class TextPanel {
     if (this.isBehind && !this.#isUnread()) this.follow();
   }
 
-  /** Compute all that is shown about the text, then show it at once. */
+  /** Show the text again, as another moment's weights read it. */
   async #reread(signal) {
     if (!this.ids.length) return;
     this.reach = Infinity;
-    const { position } = this.text;
-    const window = this.ids.slice(this.#seen(position), position);
     const logits = await this.engine.logits(this.model, this.ids, signal);
-    const found = window.length ? await this.#inside(window, signal) : null;
     if (signal.aborted) return;
     this.#colour(logits);
-    this.shape(this.options);
-    await this.#look(position === this.text.position ? found : null);
+    await this.select(this.text.position);
   }
 
   /** The ids of the prompt and of the text generated after it, apart: where they meet, no token is part of both. */
@@ -384,8 +380,8 @@ export class TextPanel {
     ];
   }
 
-  /** Show what the selected prediction rests on: what is `computed` already, or what the engine answers. */
-  async #look(computed = null) {
+  /** Show what the selected prediction rests on. */
+  async #look() {
     const position = this.text.position;
     this.start = this.#seen(position);
     const window = this.ids.slice(this.start, position);
@@ -397,7 +393,7 @@ export class TextPanel {
     const x = this.logits && this.#logitsAt(position);
     const { model, ids, start, logits, scores } = this;
     this.inside.show(logits && { model, ids, start, position, logits, scores });
-    const found = await this.looking.run(async (signal) => computed ?? this.#inside(window, signal));
+    const found = await this.looking.run((signal) => this.#inside(window, signal));
     if (found === undefined) return;
     const { layers, off } = found;
     this.#showCauses(x, off, window);

@@ -6,8 +6,6 @@ import { card, element, newest, panel, reveal } from "./dom.js";
 import { SentenceSubwords } from "./encoding.js";
 import { Heading } from "./heading.js";
 
-const MOST_NAMED = 120; // characters that a run reads
-
 export class TranslatorPanel {
   /**
    * `shown` waits for the task that a click started, and shows its error, if any.
@@ -130,13 +128,11 @@ export class TranslatorPanel {
   /** What can be read. */
   #alphabet() {
     const named = [...this.tokenizer.characters].filter((character) => !/[\s\u2581]/u.test(character)).sort();
-    const more = named.length > MOST_NAMED ? ` and ${named.length - MOST_NAMED} more` : "";
     return element(
       "p",
       { class: "note" },
       `Reads ${named.length} characters: `,
-      element("span", { class: "words" }, named.slice(0, MOST_NAMED).join(" ")),
-      more,
+      element("span", { class: "words" }, named.join(" ")),
     );
   }
 

@@ -46,15 +46,13 @@
  * How a run's stage is trained in the page if the reader changes nothing; a string says why it cannot be. `trained` is
  * of a run that was: the run whose stage it has, how far it is, its text, and the estimates to compare it with.
  * @typedef {{
- *   config: {training: {learning_rate: number, batch_size: number, max_iters: number, eval_interval: number | string}},
- *   optimizer: string,
- * }} Offered The configuration, as in config.yaml, and the optimizer that the run itself was trained with.
+ *   learning_rate: number, batch_size: number, max_iters: number, optimizer: string,
+ * }} Offered What a run was trained with.
  * @typedef {{iteration: number, train: number, val: number, accuracy?: number}} Estimate `accuracy` is the share of lines
  *   that are answered right.
  *
- * What a run wrote after so many iterations: at 0, 1, 2, 5, 10, 20, ... and at the last one, in this order. `traits` are
- * those that several such passages have as often as the corpus.
- * @typedef {{iteration: number, text: string, traits?: string[]}} Written
+ * What a run wrote after so many iterations: at 0, 1, 2, 5, 10, 20, ... and at the last one, in this order.
+ * @typedef {{iteration: number, text: string}} Written
  *
  * The options of sampling, as SamplingConfig in gpt/base/command_schemas.py declares them; null for those that are off.
  * @typedef {{repetition_penalty?: number | null, stop?: string | null} & Record<string, any>} Sampling

@@ -11,8 +11,6 @@ import { encoded } from "../training/corpus.js";
 import { Work } from "../training/work.js";
 import { parseSafetensors } from "./tensors.js";
 
-const MOST_LOADED = 64; // files of weights, at most 2 MB each
-
 const site = new URL("../", import.meta.url);
 const sessions = new Map();
 const loaded = new Map();
@@ -87,14 +85,8 @@ async function computed(graph, weights, /** @type {Inputs} */ inputs) {
 /** @returns {Promise<Tensors>} */
 async function weightsOf({ file, training, moment }) {
   if (training) return trainings.get(training).weights(moment);
-  const found = loaded.get(file) ?? load(file);
-  loaded.delete(file); // so that the one used last comes last
-  loaded.set(file, found);
-  if (loaded.size > MOST_LOADED) loaded.delete(loaded.keys().next().value);
-  return found.catch((error) => {
-    loaded.delete(file);
-    throw error;
-  });
+  if (!loaded.has(file)) loaded.set(file, await load(file));
+  return loaded.get(file);
 }
 
 /** @param {Tensors} weights */
@@ -106,11 +98,7 @@ function copied(weights) {
 async function load(file) {
   const response = await fetch(new URL(file, site));
   if (!response.ok) throw new Error(`${file} could not be loaded: ${response.status}`);
-  try {
-    return parseSafetensors(await response.arrayBuffer());
-  } catch {
-    throw new Error(`${file} is damaged: load the page again`);
-  }
+  return parseSafetensors(await response.arrayBuffer());
 }
 
 function runtime() {

@@ -4,13 +4,10 @@
 import { documentedInWords } from "../curve.js";
 import { count, element, isFirst } from "../dom.js";
 import { tellTrained } from "../embedded.js";
-import { splitsOf } from "./corpus.js";
-import { folder } from "./folder.js";
 import { forget, keep } from "./keeping.js";
 import { Laboratory } from "./laboratory.js";
 import { FIRST, Screen } from "./screen.js";
 import { button, duration, SettingsForm } from "./settings.js";
-import { EVAL_ITERS } from "./training.js";
 
 const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
@@ -33,34 +30,24 @@ export class TrainingCard {
     this.isGoing = false;
     this.isBeginning = false;
     this.isOver = false; // it has finished, or failed
-    this.isHeld = false; // until the tab is in front again
-    this.background = element("input", { type: "checkbox", checked: true, autocomplete: "off" });
     this.note = element("p", { class: "note" });
     this.settings = new SettingsForm(
       button("Step", "quiet", () => this.#guarded(() => this.#step())),
-      element("label", { class: "note" }, this.background, " go on while this tab is in the background"),
       this.note,
     );
     this.train = button("Train", "primary", () => this.#guarded(() => this.#train()));
     this.again = button("Start over", "quiet", () => this.#guarded(() => this.#again()));
-    this.saved = 0; // the iteration of the weights that the reader has kept or downloaded
+    this.saved = 0; // the iteration of the weights that the reader has kept
     addEventListener("beforeunload", (event) => {
-      if (this.#isUnsaved()) event.preventDefault();
+      if (this.training && this.training.run.trained.iteration !== this.saved) event.preventDefault();
     });
-    document.addEventListener("visibilitychange", () => this.#guarded(() => this.#turned()));
     this.title = element("h2");
     this.why = element("p", { class: "note" });
     this.bar = element("progress", { value: 0, max: 1, "aria-label": "Progress" });
     this.verdict = element("p", { role: "status" });
     this.failure = element("p", { class: "failure", role: "alert" });
     this.screen = new Screen();
-    this.downloading = button("Download as a run", "quiet", () => this.#guarded(() => this.#download()));
-    this.keeping = element(
-      "div",
-      { class: "buttons keeping", hidden: true },
-      button("Keep in this browser", "quiet", () => this.#guarded(() => this.#keep())),
-      this.downloading,
-    );
+    this.keeping = button("Keep in this browser", "quiet keeping", () => this.#guarded(() => this.#keep()));
     this.kept = element("p", { class: "note", role: "status" });
     this.progress = element("div", { hidden: true }, this.bar, this.verdict, this.keeping, this.kept);
     this.form = element(
@@ -91,26 +78,9 @@ export class TrainingCard {
   offer(run, trainable) {
     this.forgetting.hidden = !run.trained?.kept;
     this.shown = run;
-    if (this.#isOther(run, trainable)) this.#offer(baseOf(run, trainable), trainable);
-    if (run.trained?.kept) this.screen.play(run);
-  }
-
-  /**
-   * Whether a run may be offered: if that ends a training whose weights would be lost, the reader is asked.
-   * @param {Run} run
-   * @param {Map<string, Run>} trainable
-   */
-  mayOffer(run, trainable) {
-    return !this.#isUnsaved() || !this.#isOther(run, trainable) || confirm("Leave this training without keeping it?");
-  }
-
-  #isUnsaved() {
-    return this.training !== null && this.training.run.trained.iteration !== this.saved;
-  }
-
-  #isOther(run, trainable) {
     const base = baseOf(run, trainable);
-    return Boolean(base) && base.id !== this.base?.id;
+    if (base && base.id !== this.base?.id) this.#offer(base, trainable);
+    if (run.trained?.kept) this.screen.play(run);
   }
 
   /** @param {Run} run */
@@ -123,7 +93,6 @@ export class TrainingCard {
     if (!training) return;
     const isOffered = typeof training !== "string";
     this.title.textContent = isFirst() ? FIRST : `Train ${run.answers_only ? "it" : run.stage} yourself`;
-    this.downloading.hidden = run.answers_only; // train.py has no file of such lines
     this.form.hidden = !isOffered;
     this.why.textContent = isOffered ? "" : `Not in a browser: ${training}.`;
     this.laboratory.root.hidden = !isOffered;
@@ -157,18 +126,8 @@ export class TrainingCard {
     if (await this.#begin()) this.#go();
   }
 
-  /** The tab goes to the background, or comes back. */
-  async #turned() {
-    if (this.background.checked) return;
-    if (document.hidden && this.isGoing) {
-      this.isHeld = true;
-      await this.#pause();
-    } else if (!document.hidden && this.isHeld) this.#go();
-  }
-
   #go() {
     this.isGoing = true;
-    this.isHeld = false;
     this.train.textContent = "Pause";
     this.training.go();
   }
@@ -178,13 +137,11 @@ export class TrainingCard {
     if (this.isBeginning || !this.form.reportValidity()) return false;
     this.isBeginning = true;
     const { base } = this;
-    const chosen = this.settings.chosen();
-    let text;
     let training;
     try {
-      text = await this.settings.text(base);
+      const text = await this.settings.text(base);
       this.screen.stop();
-      training = await this.engine.train(base, text, chosen, (progress) => {
+      training = await this.engine.train(base, text, this.settings.chosen(), (progress) => {
         if (this.training === training) this.#advance(progress);
       });
     } finally {
@@ -194,7 +151,7 @@ export class TrainingCard {
       training.forget(); // another stage was chosen meanwhile
       return false;
     }
-    Object.assign(this, { training, content: text.content, chosen });
+    this.training = training;
     this.progress.hidden = this.again.hidden = false;
     this.keeping.hidden = true;
     this.kept.textContent = "";
@@ -222,7 +179,6 @@ export class TrainingCard {
     const parts = [`iteration ${count(iteration)} of ${count(run.iterations)}`];
     if (perSecond && !ended)
       parts.push(`${count(Number(perSecond.toPrecision(3)))} a second`, `${duration(left)} left`);
-    if (this.isHeld) parts.push("paused while this tab is in the background");
     if (ended) {
       this.isGoing = false;
       this.again.hidden = this.isOver = ended !== "paused";
@@ -250,21 +206,6 @@ export class TrainingCard {
     location.reload();
   }
 
-  async #download() {
-    const { run, weights } = this.training;
-    const { iteration } = run.trained;
-    const { iteration: bestIteration } = run.curve.reduce((a, b) => (b.val < a.val ? b : a));
-    const last = await weights(null);
-    const best = (await weights(bestIteration)) ?? last;
-    const config = configured(this.base, this.chosen, run);
-    const made = await folder(run, { last, best, bestIteration, splits: splitsOf(this.content), config });
-    const href = URL.createObjectURL(new Blob([made.content]));
-    element("a", { href, download: made.name }).click();
-    URL.revokeObjectURL(href);
-    this.saved = iteration;
-    this.kept.textContent = `Unpack it with tar xf ${made.name}, then: python generate.py run=${run.stage}_trained_here`;
-  }
-
   async #guarded(work) {
     this.failure.textContent = "";
     try {
@@ -274,17 +215,6 @@ export class TrainingCard {
       if (!this.training) this.screen.said.textContent = "";
     }
   }
-}
-
-/** The configuration that trains the same with train.py. */
-function configured(base, { learningRate, batchSize, iterations, seed }, run) {
-  const { config } = base.training;
-  const changed = { max_iters: iterations, batch_size: batchSize, learning_rate: learningRate, eval_iters: EVAL_ITERS };
-  const common = { train_fraction: 0.9, tokenizer: "characters", vocab_size: 1000 };
-  const data = run.trained.isDocumented
-    ? { _target_: "gpt.data.corpora.shakespeare", ...common }
-    : { _target_: "gpt.data.corpora.text", path: "input.txt", separator: "\n", ...common };
-  return { ...config, training: { ...config.training, ...changed }, data, seed };
 }
 
 /** What is different in the page if the run was not trained with AdamW. */

@@ -2,19 +2,11 @@
 
 const TRAIN_FRACTION = 0.9; // of a text, its beginning; the rest is the validation split
 
-/** The two splits of a text, as texts. */
-export function splitsOf(content) {
-  const characters = Array.from(content);
-  const border = Math.floor(TRAIN_FRACTION * characters.length);
-  return [characters.slice(0, border).join(""), characters.slice(border).join("")];
-}
-
 /**
  * The characters of a text, sorted as train.py does, and the ids of its two splits. Raises an Error, in one line, if
  * there is too little to learn from.
  */
 export function encoded(text, blockSize) {
-  if (!text.isWellFormed()) throw new Error("the text contains half a character, which no file can contain");
   const characters = Array.from(text);
   const least = Math.ceil((blockSize + 1) / (1 - TRAIN_FRACTION)) + 1;
   if (characters.length < least)

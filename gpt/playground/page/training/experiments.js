@@ -5,10 +5,9 @@
  * @typedef {Partial<Chosen> & {label: string, stage: string, variant?: string}} Arm
  * @typedef {{label: string, val: number, curve: Estimate[]}} Result `val` is Infinity if the loss became NaN.
  *
- * Of the guesses, the first one whose test the results pass is right. It is offered on the pages of these stages. If
- * `areChosen`, each arm waits for its button.
+ * Of the guesses, the first one whose test the results pass is right. It is offered on the pages of these stages.
  * @typedef {{
- *   title: string, pages: string[], question: string, text: keyof typeof TEXTS, iterations: number, arms: Arm[], areChosen?: boolean,
+ *   title: string, pages: string[], question: string, text: keyof typeof TEXTS, iterations: number, arms: Arm[],
  *   guesses: [label: string, test: (results: Result[]) => boolean][], why: string,
  * }} Experiment
  *
@@ -31,7 +30,6 @@ const COMPARED = [
 /** @type {(experiment: Omit<Experiment, "guesses">) => Experiment} One that asks which of its arms ends lowest. */
 const lowest = (experiment) => ({
   ...experiment,
-  areChosen: true,
   guesses: experiment.arms.map(({ label }, i) => [
     label,
     (results) => results.every(({ val }) => val >= results[i].val),

@@ -38,12 +38,6 @@ async function changed(change) {
 function ended(work, success, failure) {
   return new Promise((resolve, reject) => {
     work.addEventListener(success, resolve);
-    work.addEventListener(failure, () => reject(new Error(`this browser has not stored it: ${reason(work.error)}`)));
+    work.addEventListener(failure, () => reject(new Error(`this browser has not stored it: ${work.error?.message}`)));
   });
-}
-
-/** @param {DOMException | null} error */
-function reason(error) {
-  if (error?.name === "QuotaExceededError") return "its storage is full";
-  return error?.message || error?.name || "it was aborted";
 }

@@ -61,25 +61,18 @@ export class Laboratory {
     this.#stop();
     const turn = {};
     this.turn = turn;
-    const { arms, iterations, guesses, why, areChosen } = experiment;
+    const { arms, iterations, guesses, why } = experiment;
     const picture = element("div");
     const said = element("p", { role: "status" });
     const stop = element("button", { type: "button", class: "quiet", onclick: () => this.#stop() }, "Stop");
     const guessed = element("p", { class: "note" }, `You guess: ${guesses[guess][0]}.`);
-    const starts = areChosen ? arms.map(({ label }) => starting(label)) : [];
-    const buttons = element("div", { class: "guesses" }, ...starts.map(({ button }) => button));
-    if (areChosen) said.textContent = "Train all of them to see, in any order.";
-    this.body.replaceChildren(element("p", {}, experiment.question), guessed, buttons, picture, said, stop);
+    this.body.replaceChildren(element("p", {}, experiment.question), guessed, picture, said, stop);
     /** @type {Result[]} */
     const results = arms.map(({ label }) => ({ label, val: Infinity, curve: [] }));
     const draw = () => picture.replaceChildren(chart(results, iterations));
     try {
       const text = await TEXTS[experiment.text].load();
-      const trained = arms.map(async (arm, i) => {
-        await starts[i]?.pressed;
-        if (this.turn === turn) await this.#trained(arm, text, experiment, results[i], turn, draw);
-      });
-      await Promise.all(trained);
+      await Promise.all(arms.map((arm, i) => this.#trained(arm, text, experiment, results[i], turn, draw)));
     } catch (error) {
       if (this.turn !== turn) return;
       this.#stop();
@@ -96,9 +89,9 @@ export class Laboratory {
   /** Train one arm to its end; resolves to nothing when the experiment is stopped. */
   async #trained(/** @type {Arm} */ arm, text, { iterations }, result, turn, draw) {
     const base = this.stages.get(arm.stage || this.run.stage);
-    const { learning_rate: rate, batch_size: batchSize } = base.training.config.training;
+    const { learning_rate: rate, batch_size: batchSize } = base.training;
     const { learningRate = rate, seed = base.seed, variant = null } = arm;
-    const chosen = { learningRate, batchSize, iterations, seed, variant, interval: Math.ceil(iterations / 10) };
+    const chosen = { learningRate, batchSize, iterations, seed, variant };
     let finish;
     const ended = new Promise((resolve) => {
       finish = resolve;
@@ -121,15 +114,6 @@ export class Laboratory {
     this.turn = {};
     for (const button of this.body.querySelectorAll("button")) button.remove();
   }
-}
-
-/** A button, and a promise that resolves when it is pressed. */
-function starting(label) {
-  const button = element("button", { type: "button", class: "quiet" }, label);
-  const pressed = new Promise((resolve) => button.addEventListener("click", resolve, { once: true })).then(() => {
-    button.disabled = true;
-  });
-  return { button, pressed };
 }
 
 /** @param {Result[]} results */

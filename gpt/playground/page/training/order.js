@@ -1,18 +1,16 @@
 /** What is to be trained on what, as worker.js takes it, and the run that comes of it, as the page shows it. */
-/** @import { Offered, Row, Run } from "../engines/server.js" */
+/** @import { Row, Run } from "../engines/server.js" */
 /** @import { Weight } from "./drawing.js" */
 /** @import { Order, Progress } from "./work.js" */
 import { extended } from "./written.js";
 
-const MOST_PARAMETERS = 2_000_000;
 const PROMPT = 80; // characters
-const ESTIMATES = 5; // at least, in a training
+const ESTIMATES = 10; // in a training
 
 /**
- * What is trained and how; an estimate is made every `interval` iterations, by default as often as the run did, or
- * more often in a short training.
+ * What is trained and how.
  * @typedef {{
- *   learningRate: number, batchSize: number, iterations: number, seed: number, variant?: string | null, interval?: number,
+ *   learningRate: number, batchSize: number, iterations: number, seed: number, variant?: string | null,
  * }} Chosen
  * @typedef {{content: string, name: string, isDocumented: boolean, file?: string}} Text
  */
@@ -20,7 +18,6 @@ const ESTIMATES = 5; // at least, in a training
 let trained = 0;
 
 /**
- * Raises an Error, in one line, if the text has too many different characters.
  * @param {Run} base The run whose stage is trained.
  * @param {Text} text
  * @param {string[]} vocabulary The characters of the text.
@@ -31,13 +28,7 @@ let trained = 0;
 export function ordered(base, text, vocabulary, chosen, description) {
   const sizes = description.map(({ shape }) => shape.reduce((n, size) => n * (size ?? vocabulary.length), 1));
   const parameters = sizes.reduce((sum, size) => sum + size, 0);
-  if (parameters > MOST_PARAMETERS)
-    throw new Error(
-      `a text with ${vocabulary.length.toLocaleString("en")} different characters makes ${base.stage} too large here: ` +
-        `${parameters.toLocaleString("en")} parameters`,
-    );
   const { learningRate, batchSize, iterations, seed, variant } = chosen;
-  const offered = /** @type {Offered} */ (base.training);
   const isSame =
     !variant && seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
   const documented = text.isDocumented && !variant ? base.documented : null;
@@ -48,7 +39,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
     vocabulary,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size, answersOnly: base.answers_only },
     iterations,
-    interval: chosen.interval ?? intervalOf(offered.config.training.eval_interval, iterations),
+    interval: Math.ceil(iterations / ESTIMATES),
   };
   const beginning = Array.from(text.content.slice(0, 2 * PROMPT));
   trained += 1;
@@ -101,12 +92,6 @@ function changes({ changed, training, documented: { settings } }, { learningRate
     ...(isUsual ? [] : ["optimizer=AdamW"]),
     ...Object.entries(own).flatMap(([key, value]) => (value === settings[key] ? [] : [`${key}=${value}`])),
   ];
-}
-
-/** Every how many iterations; a run that counted epochs or seconds says nothing about another text or machine. */
-function intervalOf(asked, iterations) {
-  const most = Math.ceil(iterations / ESTIMATES);
-  return typeof asked === "number" ? Math.min(asked, most) : most;
 }
 
 /**

@@ -88,18 +88,12 @@ export class ServedTrainings {
     }
     this.known = new Map(rows.map((row) => [row.id, row]));
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.change;
-    const others = rows.filter((row) => !isOn(row) && row.state !== "pruned");
-    const first = new Set([...rows.filter(isOn), ...others.slice(0, FEW)]);
+    const first = new Set([...rows.filter(isOn), ...rows.filter((row) => !isOn(row)).slice(0, FEW)]);
     const rest = rows.filter((row) => !first.has(row));
     this.list.replaceChildren(...rows.filter((row) => first.has(row)).map((row) => this.#item(row)));
     this.rest.replaceChildren(...rest.map((row) => this.#item(row)));
-    const pruned = rest.filter(({ state }) => state === "pruned").length;
     this.earlier.hidden = rest.length === 0;
-    const parts = [
-      rest.length > pruned ? `${count(rest.length - pruned)} earlier` : "",
-      pruned ? `${count(pruned)} pruned by a search` : "",
-    ];
-    this.earlier.firstElementChild.textContent = parts.filter(Boolean).join(", ");
+    this.earlier.firstElementChild.textContent = `${count(rest.length)} earlier`;
     if (focused) this.root.querySelector(`[data-change="${focused}"]`)?.focus();
     const followed = rows.find(({ state }) => state === "training") ?? this.known.get(this.followed);
     if (!followed?.curve.length) return;

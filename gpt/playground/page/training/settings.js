@@ -74,9 +74,9 @@ export class SettingsForm {
    * @param {Run} run
    * @param {Offered} offered
    */
-  offer(run, { config }) {
+  offer(run, offered) {
     this.#offerTexts(run.answers_only);
-    const { learning_rate: learningRate, batch_size: batchSize, max_iters: iterations } = config.training;
+    const { learning_rate: learningRate, batch_size: batchSize, max_iters: iterations } = offered;
     const values = { learningRate, batchSize, iterations, seed: run.seed };
     for (const [name, value] of Object.entries(values)) this.fields[name].value = String(value);
   }

@@ -1,10 +1,11 @@
 /** The texts that a stage can be trained on. */
 /** @import { Run } from "../engines/server.js" */
 /** @import { Text } from "./order.js" */
+import { count } from "../dom.js";
 import { random } from "../engines/random.js";
 
-const LARGEST = 20_000_000; // characters
-const SHOWN = 20_000; // of a text of one's own that can be edited
+const LARGEST = 20e6; // bytes of a file
+const SHOWN = 20_000; // characters of it
 const LINES = 20_000; // as in conf/data/recall.yaml
 
 /**
@@ -40,21 +41,15 @@ function recall(pairs, seed) {
   return { content: Array.from({ length: LINES }, line).join(""), name: "new lines", isDocumented: false };
 }
 
-/**
- * The reader's own text, typed, pasted or dropped. One that the area cannot hold as it is, because it is long or because
- * of a \r, is kept apart: it is shown, but not edited.
- */
+/** The reader's own text: typed or pasted, or a file, which is not edited. */
 export class OwnText {
   /** @param {HTMLTextAreaElement} area */
   constructor(area, said) {
     this.area = area;
     this.said = said;
-    /** @type {string | null} */
-    this.apart = null;
+    this.clear();
     area.addEventListener("input", () => this.#say());
-    area.addEventListener("paste", (event) => this.#take(event, event.clipboardData.getData("text/plain")));
     area.addEventListener("dragover", (event) => event.preventDefault());
-    this.file = ""; // the name of the one that it was read from
     area.addEventListener("drop", (event) => {
       const [dropped] = event.dataTransfer.files;
       if (!dropped) return;
@@ -68,58 +63,36 @@ export class OwnText {
    * @param {File} file
    */
   async open(file) {
-    if (file.size > 4 * LARGEST) return this.refuse(file.size);
     try {
-      const decoder = new TextDecoder("utf-8", { fatal: true });
-      this.#show(decoder.decode(await file.arrayBuffer()));
-      this.file = file.name;
-    } catch {
-      this.#fail(`${file.name} is not a text in UTF-8`);
+      if (file.size > LARGEST) throw new Error(`it has more than ${LARGEST / 1e6} MB`);
+      const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+      Object.assign(this, { file: file.name, whole: text });
+      this.area.value = text.slice(0, SHOWN);
+      this.area.readOnly = true;
+      this.#say();
+    } catch (error) {
+      const why = error instanceof TypeError ? "it is not a text in UTF-8" : error.message;
+      this.said.className = "failure";
+      this.said.textContent = `${file.name}: ${why}`;
     }
   }
 
   get content() {
-    return this.apart ?? this.area.value;
-  }
-
-  /** A long text would be slow to edit: it replaces all that is there, with the line ends of a shorter one. */
-  #take(event, text) {
-    if (text.length <= SHOWN) return;
-    event.preventDefault();
-    if (text.length > LARGEST) this.refuse(text.length);
-    else this.#show(text.replace(/\r\n?/g, "\n"));
-  }
-
-  #show(text) {
-    this.file = "";
-    this.area.value = text.slice(0, SHOWN);
-    this.apart = this.area.value === text ? null : text;
-    this.area.readOnly = this.apart !== null;
-    this.#say();
-  }
-
-  /** Say that a text is too large. */
-  refuse(size) {
-    const millions = (n) => `${Math.round(n / 1e6)} million`;
-    this.#fail(`${millions(size)} characters are too many for a browser: at most ${millions(LARGEST)}`);
+    return this.whole ?? this.area.value;
   }
 
   /** Forget it. */
   clear() {
-    this.#show("");
-    this.area.focus();
-  }
-
-  #fail(why) {
-    this.said.className = "failure";
-    this.said.textContent = why;
+    this.file = ""; // the name of the one that it was read from
+    /** @type {string | null} */
+    this.whole = null; // that of the file; the area shows its beginning
+    this.area.value = "";
+    this.area.readOnly = false;
+    this.#say();
   }
 
   #say() {
     this.said.className = "note";
-    const parts = [`${this.content.length.toLocaleString("en")} characters`];
-    if (this.apart?.length > SHOWN) parts.push(`of which the first ${SHOWN.toLocaleString("en")} are shown`);
-    else if (this.apart !== null) parts.push("not to be edited here, where their \\r would be lost");
-    this.said.textContent = parts.join(", ");
+    this.said.textContent = `${count(this.content.length)} characters${this.file && ` of ${this.file}`}`;
   }
 }

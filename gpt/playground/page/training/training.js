@@ -14,7 +14,7 @@
 import { random } from "../engines/random.js";
 import { AdamW } from "./adamw.js";
 
-export const EVAL_ITERS = 200; // batches in an estimate of each split's loss
+const EVAL_ITERS = 200; // batches in an estimate of each split's loss
 const TARGETS_PER_PASS = 8192; // of an estimate
 const IGNORED = -100n; // no target, as in gpt/data/batch.py
 

@@ -23,17 +23,13 @@ import { random } from "../engines/random.js";
 import { continued } from "../predictions.js";
 import { drawn } from "./drawing.js";
 import { Training } from "./training.js";
-import { isMoment, judge, LETTERS, PASSAGES } from "./written.js";
+import { isMoment, LETTERS } from "./written.js";
 
 const TURN = 12; // milliseconds before other messages have their turn
 const TELLING = 200; // milliseconds between two messages
-const LATELY = 5000; // milliseconds over which the speed is measured
 const MEASURED = 10; // iterations, at least, for a speed
 const LARGEST_KEPT = 200e6; // bytes of all moments
-const CORPUS = 500_000; // characters with which the texts are compared
-const FRESH = 700; // milliseconds after which there is another text, of fewer letters
-const SHARE = 0.04; // of the time, for those texts
-const FEWEST = 25; // letters
+const SHARE = 0.05; // of the time, at most, for texts between the moments that are kept
 const ASKED = 500; // held-out lines, to see how many are answered right
 const LINES = 6; // of them that are shown
 
@@ -49,10 +45,8 @@ export class Work {
     this.training = new Training(graphs, weights, order.splits, order.settings);
     Object.assign(this, { logits: graphs.logits, order, tell });
     this.clock = new Clock();
-    if (graphs.logits && !order.settings.answersOnly)
-      this.judge = judge(Array.from(order.splits.train.subarray(0, CORPUS), (id) => order.vocabulary[id]).join(""));
-    this.letter = 1; // milliseconds that one takes
     this.wrote = 0; // when
+    this.cost = 0; // milliseconds that a text takes
     /** @type {Map<number, Tensors>} */
     this.moments = new Map();
     this.loss = null; // a moving average of the batches'
@@ -116,53 +110,54 @@ export class Work {
   async #next() {
     const { iteration } = this.training;
     const isEstimated = iteration % this.order.interval === 0;
-    const age = performance.now() - this.wrote;
-    if (isMoment(iteration)) await this.#write(PASSAGES, LETTERS);
-    else if (age > (isEstimated ? FRESH / 2 : FRESH))
-      await this.#write(1, Math.min(LETTERS, Math.max(FEWEST, (SHARE * age) / this.letter)));
+    if (isMoment(iteration) || performance.now() - this.wrote > this.cost / SHARE) await this.#write();
     if (isEstimated) await this.#estimated();
     else if (isMoment(iteration)) this.#keep();
     await this.#iterate();
   }
 
-  /** Write passages with the weights as they are: the same ones for the same weights and seed. */
-  async #write(passages, letters) {
-    const { iteration, weights, settings } = this.training;
+  /** Write a text with the weights as they are: the same one for the same weights and seed. */
+  async #write() {
+    const { iteration } = this.training;
     if (!this.logits || this.written === iteration) return;
     this.written = iteration;
-    const { vocabulary } = this.order;
-    const answers = await this.#answers(LINES);
-    if (answers.length) {
-      const lines = answers.map(({ question, answer, isRight }) => {
-        const asked = question.map((id) => vocabulary[id]).join("");
-        return `${asked} → ${vocabulary[answer].replace("\n", "↵")}${isRight ? "" : ", wrong"}`;
-      });
-      this.wrote = performance.now();
-      return this.#tell({ text: { iteration, text: lines.join("\n") } });
-    }
-    const ids = [Math.max(0, vocabulary.indexOf("\n"))];
-    const rows = Array.from({ length: passages }, (_, row) => ({ ids, uniform: random(settings.seed + 3 + row) }));
-    const texts = rows.map(() => "");
-    const predict = (windows) => this.logits(weights, windows);
     const began = performance.now();
+    const text = this.training.settings.answersOnly ? await this.#answered() : await this.#continued();
+    this.wrote = performance.now();
+    this.cost = this.wrote - began;
+    this.#tell({ text: { iteration, text } });
+  }
+
+  /** A few held-out lines with the likeliest answers. */
+  async #answered() {
+    const { vocabulary } = this.order;
+    const lines = (await this.#answers(LINES)).map(({ question, answer, isRight }) => {
+      const asked = question.map((id) => vocabulary[id]).join("");
+      return `${asked} → ${vocabulary[answer].replace("\n", "↵")}${isRight ? "" : ", wrong"}`;
+    });
+    return lines.join("\n");
+  }
+
+  /** What follows a line break. */
+  async #continued() {
+    const { vocabulary } = this.order;
+    const { weights, settings } = this.training;
+    const start = { ids: [Math.max(0, vocabulary.indexOf("\n"))], uniform: random(settings.seed + 3) };
+    const predict = (windows) => this.logits(weights, windows);
+    let text = "";
     let length = 0;
-    for await (const next of continued(predict, rows, settings.blockSize, {})) {
-      for (const [row, id] of next.entries()) texts[row] += vocabulary[id];
+    for await (const [id] of continued(predict, [start], settings.blockSize, {})) {
+      text += vocabulary[id];
       length += 1;
-      if (length >= letters) break;
-      if (this.clock.isTold(iteration)) this.#tell({ text: { iteration, text: texts[0] } }); // so far
+      if (length === LETTERS) return text;
       await this.clock.turn();
     }
-    this.wrote = performance.now();
-    this.letter = (this.wrote - began) / length;
-    const traits = passages > 1 ? this.judge(texts) : undefined;
-    this.#tell({ text: { iteration, text: texts[0], traits } });
   }
 
   async #guarded(work) {
     try {
       const ended = await work();
-      await this.#write(PASSAGES, LETTERS);
+      await this.#write();
       this.#tell(this.isGoing ? {} : { ended }); // unless it goes on meanwhile
     } catch (error) {
       this.isGoing = false;
@@ -223,8 +218,9 @@ export class Work {
 class Clock {
   constructor() {
     this.turned = this.told = performance.now();
-    /** @type {{now: number, iteration: number}[]} */
-    this.marks = [];
+    /** @type {{now: number, iteration: number} | null} */
+    this.first = null;
+    this.perSecond = null; // until a second has passed, and a few iterations
   }
 
   /** Let others have their turn, now and then. */
@@ -238,17 +234,10 @@ class Clock {
     const now = performance.now();
     if (now - this.told < TELLING) return false;
     this.told = now;
-    if (iteration === 0) return true; // its estimate and its text say nothing about the speed
-    this.marks = [...this.marks.filter((mark) => now - mark.now < LATELY), { now, iteration }];
+    this.first ??= { now, iteration };
+    const [seconds, iterations] = [(now - this.first.now) / 1000, iteration - this.first.iteration];
+    if (seconds >= 1 && iterations >= MEASURED) this.perSecond = iterations / seconds;
     return true;
-  }
-
-  /** Iterations a second, lately; null until a second has passed, and a few iterations. */
-  get perSecond() {
-    const [first, last] = [this.marks[0], this.marks.at(-1)];
-    const seconds = first ? (last.now - first.now) / 1000 : 0;
-    const iterations = seconds && last.iteration - first.iteration;
-    return seconds < 1 || iterations < MEASURED ? null : iterations / seconds;
   }
 }
 

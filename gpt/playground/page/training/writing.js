@@ -1,9 +1,8 @@
-/** What a training writes: a text that appears letter by letter, and under it the moments of which there is one. */
+/** What a training writes: a text, and under it the moments of which there is one. */
 /** @import { Written } from "../engines/server.js" */
 import { count, element } from "../dom.js";
-import { extended, LETTERS, learned, PASSAGES } from "./written.js";
+import { extended } from "./written.js";
 
-const SPEED = 0.25; // letters a millisecond
 const SHOWN = 1200; // milliseconds for which a whole text stays while several are played
 
 export class Writing {
@@ -14,8 +13,7 @@ export class Writing {
     this.said = element("figcaption", { class: "note" });
     this.text = element("pre", { class: "sample", tabindex: 0, "aria-label": "What it writes" });
     this.strip = element("div", { role: "group", "aria-label": "Moments of the training" });
-    this.learned = element("p", { class: "note" });
-    this.root = element("figure", { class: "writing" }, this.said, this.text, this.strip, this.learned);
+    this.root = element("figure", { class: "writing" }, this.said, this.text, this.strip);
     /** @type {Written[]} */
     this.texts = [];
     this.chosen = -1; // by the reader; -1: the newest one
@@ -31,7 +29,7 @@ export class Writing {
     this.chosen = -1;
     this.iteration = null;
     this.texts = texts;
-    this.said.textContent = this.text.textContent = this.learned.textContent = "";
+    this.said.textContent = this.text.textContent = "";
     this.strip.replaceChildren();
   }
 
@@ -44,7 +42,7 @@ export class Writing {
     this.begin(texts);
     const { playing } = this;
     for (let i = isStill() ? texts.length - 1 : 0; i >= 0 && i < texts.length && this.playing === playing; i++) {
-      await this.#write(i);
+      this.#write(i);
       await new Promise((resolve) => setTimeout(resolve, SHOWN));
     }
   }
@@ -58,7 +56,7 @@ export class Writing {
     this.texts = extended(this.texts, written);
     if (this.chosen >= this.texts.length - 1) this.chosen = -1;
     if (this.chosen < 0) this.#write(this.texts.length - 1);
-    else this.#mark(this.chosen);
+    else this.#write(this.chosen);
   }
 
   /** Play no more texts. */
@@ -69,36 +67,15 @@ export class Writing {
   #choose(i) {
     this.stop();
     this.chosen = i < this.texts.length - 1 ? i : -1;
-    this.text.ariaLive = "polite"; // what the reader asks for is read out, and what comes by itself is not
-    this.#write(i, true);
+    this.#write(i);
   }
 
-  /** Write a text over the one before, letter by letter; resolves when it is whole, or another is written. */
-  #write(i, isAtOnce = isStill()) {
-    this.#mark(i);
-    if (!isAtOnce) this.text.ariaLive = "off";
-    const letters = Array.from(this.texts[i].text);
-    const before = Array.from(this.text.textContent);
-    const began = performance.now();
-    cancelAnimationFrame(this.frame);
-    this.written?.();
-    return new Promise((resolve) => {
-      this.written = resolve;
-      const draw = (now) => {
-        const n = isAtOnce ? letters.length : Math.max(0, Math.ceil(SPEED * (now - began)));
-        const rest = n < letters.length ? before.slice(n).join("") : "";
-        this.text.replaceChildren(letters.slice(0, n).join(""), element("span", { class: "before" }, rest));
-        if (n < letters.length) this.frame = requestAnimationFrame(draw);
-        else resolve();
-      };
-      draw(began);
-    });
-  }
-
-  #mark(shown) {
-    this.iteration = this.texts[shown].iteration;
+  #write(shown) {
+    const { iteration, text } = this.texts[shown];
+    this.iteration = iteration;
     this.moved();
-    this.said.textContent = `What it ${this.does} after ${count(this.iteration)} iterations:`;
+    this.text.textContent = text;
+    this.said.textContent = `What it ${this.does} after ${count(iteration)} iterations:`;
     while (this.strip.children.length > this.texts.length) this.strip.lastChild.remove();
     for (const [i, { iteration }] of this.texts.entries()) {
       const onclick = () => this.#choose(i);
@@ -108,10 +85,6 @@ export class Writing {
       button.textContent = count(iteration);
       button.ariaPressed = String(i === shown);
     }
-    const seen = learned(this.texts).map(([trait, iteration]) => `${trait} at ${count(iteration)}`);
-    this.learned.textContent = seen.length
-      ? `First as in the training text, judged by ${PASSAGES * LETTERS} letters each: ${seen.join(", ")}.`
-      : "";
   }
 }
 
