@@ -1,7 +1,6 @@
 """The server of the playground, and whom it answers."""
 
 import contextlib
-import errno
 import logging
 import signal
 import socket
@@ -30,7 +29,6 @@ _HEADERS = {
     "cache-control": "no-cache",
 }
 
-_MORE_PORTS = 9  # that are tried if one is taken
 _CONNECTIONS = 300  # at once; more are refused
 _GRACE = 1  # seconds for texts that are being written when the server is stopped
 
@@ -113,13 +111,10 @@ def _without_port(host: str) -> str:
     return name if colon and port.isdigit() and not name.endswith(":") else host
 
 
-def _bound(host: str, port: int, more: int = _MORE_PORTS) -> socket.socket:
-    """A socket at this port or, if another program has it, at one of the next."""
+def _bound(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=256)
     except (OSError, UnicodeError) as error:
-        if getattr(error, "errno", None) == errno.EADDRINUSE and more and port < 2**16 - 1:
-            return _bound(host, port + 1, more - 1)
         reason = getattr(error, "strerror", None) or error
         raise RequestError(f"cannot use port {port} of {host} ({reason}): choose another, or port=0 for any") from None
