@@ -42,9 +42,9 @@ from gpt.tasks.decoding.sampling import written
 _INTERVAL = 0.5  # seconds between two looks at the trainings
 
 
-def application(catalogue: Catalogue, trainings: Trainings) -> Starlette:
-    """The playground for these runs."""
-    playground = _Playground(catalogue, trainings)
+def application(catalogue: Catalogue, trainings: Trainings, is_stopping: Callable[[], bool]) -> Starlette:
+    """The playground for these runs. It ends its streams about trainings when its server `is_stopping`."""
+    playground = _Playground(catalogue, trainings, is_stopping)
     answers: dict[str, Callable[..., Any]] = {
         **{name: partial(playground.computed, kind, function) for name, (kind, function) in _COMPUTED.items()},
         "text": playground.text, "trainings": playground.begin, "trainings/{id}": playground.change,
@@ -83,8 +83,9 @@ _COMPUTED: Mapping[str, tuple[type[Asked], Callable[..., Any]]] = {
 class _Playground:
     """One method per route, and one for all that a run computes."""
 
-    def __init__(self, catalogue: Catalogue, trainings: Trainings) -> None:
+    def __init__(self, catalogue: Catalogue, trainings: Trainings, is_stopping: Callable[[], bool]) -> None:
         self._catalogue, self._trainings, self._workshop = catalogue, trainings, Workshop()
+        self._is_stopping = is_stopping
         self._files = files()  # in memory: no requested path reaches the disk
 
     @asynccontextmanager
@@ -149,7 +150,7 @@ class _Playground:
 
     async def _events(self) -> AsyncIterator[str]:
         told = None
-        while True:
+        while not self._is_stopping():
             found = json.dumps(await self._workshop.compute(self._trainings.listed))
             if found != told:
                 yield f"data: {found}\n\n"

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import signal
 import socket
 import threading
 import webbrowser
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 def serve(
     catalogue: Catalogue, trainings: Trainings, *, host: str, port: int, names: Collection[str], opens: bool
 ) -> None:
-    """Answer on this address until Ctrl-C; open a browser if `opens`.
+    """Answer on this address until Ctrl-C; open a browser if `opens`. Trainings follow this process: they save and end.
 
     Port 0 picks any free port. Raises RequestError if the address is not available.
     """
@@ -48,11 +47,7 @@ def serve(
     if own not in LOCAL:
         log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no messages about malformed requests
-    server = Server(catalogue, trainings, [*LOCAL, own, *names])
-    for name in ("SIGHUP", "SIGUSR1"):  # a closed terminal; what schedulers send before preemption
-        number = getattr(signal, name, None)  # Windows lacks them
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
+    server = server_of(catalogue, trainings, [*LOCAL, own, *names])
     print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
         # In the background, because a browser in the terminal runs until its user closes it.
@@ -61,14 +56,14 @@ def serve(
         server.run(sockets=[bound])
 
 
-class Server(uvicorn.Server):
-    """Serves the playground, under these host names alone. Its trainings stop with their checkpoints when it ends."""
-
-    def __init__(self, catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> None:
-        super().__init__(uvicorn.Config(
-            _Guard(application(catalogue, trainings), names), log_config=None, access_log=False,
-            server_header=False, ws="none", limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
-        ))  # fmt: skip
+def server_of(catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> uvicorn.Server:
+    """The playground's server, under these host names alone."""
+    app = _Guard(application(catalogue, trainings, is_stopping=lambda: server.should_exit), names)
+    server = uvicorn.Server(uvicorn.Config(
+        app, http="h11", log_config=None, access_log=False, server_header=False, ws="none",
+        limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
+    ))  # fmt: skip
+    return server
 
 
 class _Guard:

@@ -20,7 +20,7 @@ import pytest
 import gpt
 from gpt.base.schema import Weights
 from gpt.playground.catalogue import Catalogue
-from gpt.playground.server import LOCAL, Server
+from gpt.playground.server import LOCAL, server_of
 from gpt.playground.trainings import Trainings
 from gpt.runs.finding import finished_runs
 from gpt.session.trained import TrainedRun
@@ -164,7 +164,7 @@ class Served:
 def serving(runs: Path) -> Iterator[Served]:
     """The playground of some runs, in a thread of this process."""
     catalogue = Catalogue([runs], None, device="cpu")
-    server = Server(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
+    server = server_of(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
