@@ -12,7 +12,7 @@ class Command(NamedTuple):
 
     module: str  # has its function(config, request) and, if a sweep ends with a report, after_sweep(folder)
     schema: str  # the class of its configuration; without a module, one of gpt/base/command_schemas.py
-    words: tuple[str, ...]  # keys that a word without a key may stand for, as in `train.py v5`; the first that fits
+    words: dict[str, str]  # the keys of its positional words, in order, each as its usage shows it; ...: takes several
     purpose: str
     function: str = "main"
     is_script: bool = True  # whether there is a NAME.py for it
@@ -23,25 +23,27 @@ class Command(NamedTuple):
         return getattr(import_module(module or "gpt.base.command_schemas"), name)
 
 
-def _managing(function: str, schema: str, words: tuple[str, ...], purpose: str) -> Command:
+def _managing(function: str, schema: str, words: dict[str, str], purpose: str) -> Command:
     return Command("gpt.session.managing", schema, words, purpose, function, is_script=False)
 
 
+_OF_TRAINING, _RUNS = {"model": "[stage]", "data.path": "[text or YAML file]..."}, {"runs": "[run]..."}
 COMMANDS = {
-    "train": Command("gpt.session.train", "gpt.base.schema.TrainConfig", ("model", "data.path"),
+    "train": Command("gpt.session.train", "gpt.base.schema.TrainConfig", _OF_TRAINING,
                      "train a stage of the ladder, or sweep over several: model=v5"),
-    "generate": Command("gpt.session.generate", "GenerateConfig", ("model", "run", "prompt"),
+    "generate": Command("gpt.session.generate", "GenerateConfig", {"run": "[run]", "prompt": "[prompt]"},
                         'print text from a trained run: prompt="ROMEO:"'),
-    "evaluate": Command("gpt.session.evaluate", "EvaluateConfig", ("model", "run", "text"),
+    "evaluate": Command("gpt.session.evaluate", "EvaluateConfig", {"run": "[run]", "text": "[text file]"},
                         "measure a run on held-out data or on a text"),
-    "compare": Command("gpt.session.compare", "CompareConfig", ("model", "runs"),
+    "compare": Command("gpt.session.compare", "CompareConfig", _RUNS,
                        "compare runs with the documented losses and with each other"),
-    "search": Command("gpt.searching.command", "StudyConfig", ("model", "data.path"), "search for hyperparameters"),
-    "export": Command("gpt.exporting.command", "ExportConfig", ("model", "run", "format"),
+    "search": Command("gpt.searching.command", "StudyConfig", _OF_TRAINING, "search for hyperparameters"),
+    "export": Command("gpt.exporting.command", "ExportConfig", {"run": "[run]", "format": "[format]"},
                       "export a run for other programs: format=onnx"),
-    "play": Command("gpt.playground.command", "PlayConfig", ("model", "run", "runs"),
+    "play": Command("gpt.playground.command", "PlayConfig", _RUNS,
                     "open a page about the runs in the browser"),
-    "runs": _managing("runs", "RunsConfig", ("model", "runs"), "list the runs, the newest first: since=7d"),
-    "tag": _managing("tag", "TagConfig", ("runs", "tags"), "give tags to runs, and take them: RUN golden -wide"),
-    "name": _managing("name", "NameConfig", ("run", "name"), "give a run another name: RUN best_v5"),
+    "runs": _managing("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
+    "tag": _managing("tag", "TagConfig", {"runs": "RUN...", "tags": "TAG..."},
+                     "give tags to runs, and take them: RUN golden -wide"),
+    "name": _managing("name", "NameConfig", {"run": "RUN", "name": "NAME"}, "give a run another name: RUN best_v5"),
 }  # fmt: skip

@@ -60,6 +60,11 @@ def command(name: str) -> str:
     return f"python {name}.py" if COMMANDS[name].is_script else f"python -m gpt {name}"
 
 
+def usage(name: str) -> str:
+    """The command line of a command, as argparse would show it."""
+    return f"{command(name)} {' '.join(COMMANDS[name].words.values())} KEY=VALUE..."
+
+
 def open_streams() -> None:
     """Prepare the standard streams: UTF-8, because a corpus may contain characters that the terminal's encoding lacks.
 

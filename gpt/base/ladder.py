@@ -26,14 +26,4 @@ def rank(stage: str) -> tuple[bool, bool, int, str]:
 # A stage is on the ladder by its name: conf/model/v10.yaml comes after v9.yaml.
 _CHOICES = [path.stem for path in (CONF / "model").glob("v*.yaml")]
 LADDER = tuple(sorted((name for name in _CHOICES if _ON_LADDER.fullmatch(name) and not is_ablation(name)), key=rank))
-_IDEA = re.compile(r"_target_: gpt\.models\.v\d+_(\w+)\.")
 SMALL = LADDER[: LADDER.index("v7")]  # trained on a CPU in minutes
-
-
-def with_idea(word: str) -> str | None:
-    """The stage of the ladder whose module is named after this idea: v5 for residual, v6 for norm; None if unclear."""
-    ideas = {stage: _IDEA.search((CONF / "model" / f"{stage}.yaml").read_text(encoding="utf-8")) for stage in LADDER}
-    named = {stage: match[1] for stage, match in ideas.items() if match}
-    found = [stage for stage, idea in named.items() if idea == word]
-    found = found or [stage for stage, idea in named.items() if word in idea.split("_")]
-    return found[0] if len(found) == 1 else None

@@ -4,7 +4,6 @@ import difflib
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,12 @@ from gpt.base.console import command
 from gpt.base.installation import CONF, installing
 from gpt.base.keys import flat
 from gpt.base.ladder import BESIDE, is_ablation, rank
-from gpt.base.typed import as_typed, expanded
+from gpt.base.typed import expanded
 from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.cli.composing import choices_of, composed, groups, is_for_users
 from gpt.cli.synonyms import by_name, meaning
-from gpt.runs import naming
-from gpt.runs.folder import holds_run
 
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
-_LONGEST = 60  # characters of a word that are shown
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
 
@@ -87,36 +83,6 @@ def _unknown(key: str, value: str | None, known: Collection[str], choices: Mappi
     return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help all lists the keys")
 
 
-def explain_word(word: str, config_name: str, named: Mapping[str, Collection[str]]) -> str:
-    """What to type instead of a word that has no key and is not clearly a value of one.
-
-    `named` are the keys that a word may stand for, each with its values if they have names.
-    """
-    values, said = keys_for_users(config_name), repr(word if len(word) <= _LONGEST else f"{word[:_LONGEST]}...")
-    if config_name in ("train", "search"):
-        named = {**{group: choices_of(group) for group in groups("train")}, **named}
-    if inside := [key for key in values if key == word or key.startswith(f"{word}.")]:
-        return f"{word} needs a value, as in {_example(inside[0], values)}, without spaces around the sign"
-    near = difflib.get_close_matches(word.lower(), [*chain(*named.values())], n=1, cutoff=1 if "/" in word else 0.75)
-    likely = [f"{key}={near[0]}" for key in named if near and near[0] in named[key]]
-    if f"--{word}" in OPTIONS:
-        likely = [f"--{word}"]
-    elif "resume" in values and holds_run(Path(word)):
-        likely = [f"resume={shlex.quote(word)}", f"{shlex.quote(f'{word}/config.yaml')} to repeat that run"]
-    elif "resume" in values and naming.find(word):
-        likely = [f"resume={word}", f"init={word}"]
-    elif not likely and (key := _meant(word, values)):
-        likely = [key if "=" in key else _example(key, values)]
-    if not likely and "data.path" in named and Path(word).suffix:
-        return f"there is no file {said}"
-    likely = likely or [f"{key}={shlex.quote(word)}" for key, names in named.items() if not names and "." not in key]
-    if not likely and (names := named.get("runs")):
-        return f"no run is called {said}: there are {', '.join(names)}"
-    if not likely:
-        return f"cannot read {said} as key=value; model can be {_ladder(named['model'])}"
-    return f"cannot read {said} as key=value; did you mean {' or '.join(likely)}?"
-
-
 def explain_option(option: str, value: str, config_name: str) -> str:
     """What to type instead of an option that does not exist, such as --lr, and the word after it."""
     near = difflib.get_close_matches(option.replace("_", "-"), OPTIONS, n=1, cutoff=0.75)
@@ -163,13 +129,6 @@ def _having(group: str, name: str) -> list[str]:
         choice: OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml")) for choice in choices_of(group)
     }
     return [choice for choice, content in contents.items() if name in content.get(group, content)]
-
-
-def _example(key: str, values: Mapping[str, Any]) -> str:
-    """The key with its value, unless that is a list, a reference or nothing."""
-    value = values.get(key)
-    is_plain = isinstance(value, str | int | float) and not {"$", "?"} & {*str(value)}
-    return f"{key}={as_typed(value) if is_plain else 'VALUE'}"
 
 
 def keys_for_users(config_name: str, typed: Sequence[str] = ()) -> dict[str, Any]:

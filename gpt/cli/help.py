@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gpt.base.console import usage
 from gpt.base.installation import CONF
 from gpt.base.keys import choice_groups, flat
 from gpt.base.ladder import LADDER, is_ablation
@@ -35,7 +36,7 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
     is_short = config_name == "train" and not is_whole
     shown = ["model"] if is_short else groups(config_name)
     purposes = [_group(group, choices.get(group), width, is_short=is_short) for group in shown]
-    parts = [settings["help"]["template"].strip(), *purposes]
+    parts = [settings["help"]["template"].strip(), f"Usage: {usage(config_name)}", *purposes]
     explained = meanings(config_name, choices)
     ranges = _ranges(schema.model_json_schema(by_alias=True))
     section = None
@@ -76,7 +77,7 @@ def _group(group: str, chosen: Any, width: int, *, is_short: bool) -> str:
     names, lines = choices_of(group), []
     parts = {heading: names}
     if is_short:
-        parts = {"model=NAME, by number or by idea, as in model=residual (* is chosen):": list(LADDER)}
+        parts = {heading: list(LADDER)}
     elif group == "model":
         parts = {
             heading: [name for name in names if name in LADDER],

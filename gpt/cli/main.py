@@ -118,8 +118,7 @@ def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[
 def _keyed(schema: type[BaseModel], config_name: str) -> tuple[list[str], list[str]]:
     """The options of the command line, and its overrides, with a key for each word that has none."""
     options, rest = arguments.divided_options(sys.argv[1:])
-    folders = arguments.config_dirs(options)
-    return options, bare_words.keyed(rest, config_name, schema, folders, is_sweep=_sweeps(options))
+    return options, bare_words.keyed(rest, config_name, schema, is_sweep=_sweeps(options))
 
 
 def _sweeps(typed: list[str]) -> bool:

@@ -89,9 +89,9 @@ def _request(
 
 def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process; `values` by the last part of a key."""
-    typed, values = bare_words.keyed(overrides, "train", TrainConfig, has_escapes=False), values or {}
-    typed += [f"{name}={as_typed(value)}" for name, value in values.items()]
-    typed = bare_words.interpreted(typed, "train", TrainConfig)
+    values = values or {}
+    words = [*overrides, *(f"{name}={as_typed(value)}" for name, value in values.items())]
+    typed = bare_words.keyed(words, "train", TrainConfig, has_escapes=False)
     with own_configuration():
         config, request = of_overrides(typed, has_escapes=False)
     said = [*map(repr, overrides), *(f"{name}={value!r}" for name, value in values.items())]

@@ -35,7 +35,7 @@ def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
 
     Raises RequestError if nothing fits or, if `one`, several do.
     """
-    found = {Path(expanded(typed)): ""} if is_path(typed) else find(typed, runs)
+    found = {Path(expanded(typed)): ""} if is_path(typed) else find(typed, runs, one=one)
     if not found:
         there = ", ".join(names(runs)) or f"nothing; train a run with {command('train')} model=v5"
         raise RequestError(f"there is no folder {typed} and no run of that name; in {runs} there is {there}")
@@ -50,11 +50,12 @@ def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
     return list(found)
 
 
-def find(typed: str, runs: str = RUNS) -> dict[Path, str]:
+def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
     """The folders below `runs` that a name stands for, with what is to be said of them; {} for a path.
 
     The first of these that fits: the name of runs; `last`, started or finished most recently; `best`, the lowest loss,
-    of each set of targets; a stage, for its newest finished run; the folder of a sweep, a search or a run.
+    of each set of targets; a stage, for its finished runs, or the newest if `one`; the folder of a sweep, a search or
+    a run.
     """
     if is_path(typed):
         return {}
@@ -67,7 +68,7 @@ def find(typed: str, runs: str = RUNS) -> dict[Path, str]:
     if typed == "best":
         return _lowest(finished_runs(*folders, is_required=False))
     if any(stage == typed and run.is_finished() for run, (_, stage) in labels.items()):
-        return {run.folder.path: "" for run in finished_runs(*folders, stages=[typed])[-1:]}
+        return {run.folder.path: "" for run in finished_runs(*folders, stages=[typed])[-1 if one else 0 :]}
     above = {path for run in labels for path in (run.path, *run.path.parents) if path.name == typed}
     return dict.fromkeys(sorted(path for path in above if not {*folders}.isdisjoint(path.parents)), "")
 

@@ -56,6 +56,7 @@ def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.Capt
         with pytest.raises(gpt.UserError, match=message):
             one(typed)
     assert [*map(str, folders_called("twice") + folders_called("wide"))] == ["runs/c", "runs/b", "runs/wide"]
+    assert len(folders_called(STAGE)) == 7
     shutil.rmtree("runs/d")
     assert one("best") == "wide/0"
     RunFolder(Path("runs/a")).write_labels(Labels(name="last", tags=[]))
@@ -128,5 +129,5 @@ def test_a_run_that_is_named_in_one_terminal_is_used_by_name_in_another(
         prompt.seek(0)
         monkeypatch.setattr("sys.stdin", prompt)
         assert "\nab" in f"\n{done('generate.py', 'my_best', 'tokens=2')}"
-    refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), "did you mean runs=my_best?")
-    refused(called("gpt/__main__.py", "runs", "zz", cwd=tmp_path), "no run is called 'zz': there are last, best, ")
+    message = "there is no folder my_bets and no run of that name; in runs there is last"
+    refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), message)
