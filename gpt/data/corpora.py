@@ -81,12 +81,11 @@ def text(
     """
     files = files_of(path)
     tell_of_columns(files)
-    keys = ("encoding", "tokenizer")
-    source = Source(files, separator.encode(), keys)
+    source = Source(files, separator.encode(), has_encoding=True)
     if (split, encoding, newlines) != ("place", "utf-8", "kept"):
         if source.bytes_in_files > IN_MEMORY:
             raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
-        texts = [read_text(file, encoding, _errors(tokenizer), keys) for file in files]
+        texts = [read_text(file, encoding, _errors(tokenizer), has_encoding=True) for file in files]
         texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
         return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=Tokens(tokenizer, vocab_size))
     return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
@@ -184,7 +183,7 @@ def tiny_shakespeare() -> str:
 
 
 def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
-    return LongText(Source([download.mahoney(Path(dir), name)], keys=["tokenizer"]), _MAHONEY_ENDS, _prepared(), tokens)
+    return LongText(Source([download.mahoney(Path(dir), name)]), _MAHONEY_ENDS, _prepared(), tokens)
 
 
 def _prepared() -> Path:
@@ -196,8 +195,6 @@ def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
     """The text of files, in memory or prepared. Raises RequestError and UserError as `text` does."""
     errors = _errors(tokens.kind)
     if source.bytes_in_files > IN_MEMORY:
-        if errors == "strict":
-            source.check_beginning()
         return LongText(source, split, _prepared(), tokens)
     content = source.text(errors)
     if isinstance(split, float):

@@ -179,7 +179,7 @@ def _small(path: str | Sequence[str]) -> list[Path]:
 
 def _read(file: Path, encoding: str) -> str:
     """The text of a file, in which the line ends of Windows are line ends, too, and no characters to learn."""
-    return sources.read_text(file, encoding, keys=["encoding"]).replace("\r\n", "\n")
+    return sources.read_text(file, encoding, has_encoding=True).replace("\r\n", "\n")
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

@@ -1,7 +1,6 @@
 """Text files as one text, which can be read in pieces without holding all of it in memory; and how a text is split."""
 
 import bisect
-import codecs
 import hashlib
 import itertools
 import logging
@@ -36,13 +35,9 @@ IN_MEMORY = 2**24  # bytes of a text
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
-# Control characters and errors of decoding, of which a text has few.
-_STRANGE = re.compile("[\x01-\x08\x0e-\x1f\ufffd]")
 # Where a word ends, of GPT-2 and of the tokenizer of words, whatever follows: before white space, and between a letter
 # or digit and a sign. "_" and combining marks belong to a word of the latter.
 _WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[!-/:-@[-^`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])")
-_SAMPLE = 2**12  # bytes on each side, to tell an encoding from
-_CANDIDATES, _SHOWN = 3, 30  # encodings, and characters of each
 _SHORT_LINE = 20  # characters, which lines of verse and of dialogues repeat anyway
 _MUCH = 0.1
 _LONGEST_WORD = 2**12  # bytes
@@ -103,12 +98,12 @@ def _below(folder: str) -> Iterator[Path]:
 class Source:
     """Files one after another, with a separator between them, as bytes 0 .. size - 1. Byte order marks are left out."""
 
-    def __init__(self, paths: Sequence[Path], separator: bytes = b"", keys: Sequence[str] = ()) -> None:
-        """`keys`: which of data.encoding and data.tokenizer the user can set, so that an error advises these only.
+    def __init__(self, paths: Sequence[Path], separator: bytes = b"", *, has_encoding: bool = False) -> None:
+        """`has_encoding`: whether the user can set data.encoding, so that an error advises it.
 
         Raises RequestError for anything but regular files, which might never end or never answer.
         """
-        self.paths, self.separator, self._keys = tuple(paths), separator, keys
+        self.paths, self.separator, self._has_encoding = tuple(paths), separator, has_encoding
         states = [_state(path) for path in paths]
         self.sizes = [state.st_size for state in states]  # in bytes
         listed = [f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in zip(paths, states, strict=True)]
@@ -137,18 +132,10 @@ class Source:
         content = self.read(0, self.size)
         if not content:
             raise RequestError(f"{self.paths[0]} is empty")
-        if errors == "strict":
-            self.check_beginning()
         try:
             return content.decode(errors=errors)
         except UnicodeDecodeError as error:
             raise self.not_text(error.start) from None
-
-    def check_beginning(self) -> None:
-        """Raises RequestError for UTF-16 or UTF-32 without a mark, whose bytes of Latin letters are UTF-8, too."""
-        beginning = self.read(0, _SAMPLE)
-        if _has_zeros(beginning):
-            raise self.not_text(beginning.index(0))
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes from start to end; fewer if a file has become shorter. Raises RequestError if one is unreadable."""
@@ -221,31 +208,36 @@ class Source:
             raise UserError(f"{self.paths[0]} changed while it was read: start again when nothing writes to it")
 
     def not_text(self, offset: int) -> RequestError:
-        """The error that byte `offset` is not UTF-8, which names the file and the byte in it."""
+        """The error that byte `offset` is not UTF-8, which names the file and the line."""
         i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
-        byte = offset - self.starts[i] + self._marks[i]
-        sample = _read(self.paths[i], max(0, byte - _SAMPLE) & ~3, (byte + _SAMPLE) & ~3)
-        advice = _advice(_read(self.paths[i], 0, 8), sample, can_name="encoding" in self._keys)
-        other = "; data.tokenizer=bytes reads any file" if "tokenizer" in self._keys else ""
-        return RequestError(f"{self.paths[i]} is not UTF-8 text (byte {byte} is not){advice}{other}")
+        path, first = self.paths[i], self.starts[i]
+        beginning = _read(path, 0, max(map(len, _SIGNS.values())))
+        if kind := next((kind for kind, sign in _SIGNS.items() if beginning.startswith(sign)), None):
+            return RequestError(f"{path} is {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'")
+        before = (self.read(start, min(start + _PIECE, offset)) for start in range(first, offset, _PIECE))
+        line = 1 + sum(piece.count(b"\n") for piece in before)
+        remedy = "name its encoding, as in data.encoding=cp1252" if self._has_encoding else "convert it to UTF-8"
+        return RequestError(f"{path} is not UTF-8 text in line {line}: {remedy}")
 
 
-def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict", keys: Sequence[str] = ()) -> str:
+def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict", *, has_encoding: bool = False) -> str:
     """The text of a file, line endings unchanged, in any encoding that Python knows.
 
     Devices and pipes, which might never end or never answer, are refused, and files of the kernel, whose size is 0.
-    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8; `keys` are those of `Source`. Raises
+    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8; `has_encoding` is that of `Source`. Raises
     RequestError if the file is missing, empty or not in this encoding.
     """
-    source = Source([path], keys=keys)
+    source = Source([path], has_encoding=has_encoding)
     if encoding == "utf-8":
         return source.text(errors)
+    content = source.read(0, source.size)
     try:
-        return source.read(0, source.size).decode(encoding)
+        return content.decode(encoding)
     except LookupError:
         raise RequestError(f"data.encoding={encoding} is not known: use utf-8, utf-16, latin-1, cp1252, ...") from None
     except UnicodeError as error:
-        raise RequestError(f"{path} is not text in {encoding}: {getattr(error, 'reason', error)}") from None
+        line = 1 + content.count(b"\n", 0, getattr(error, "start", 0))
+        raise RequestError(f"{path} is not text in data.encoding={encoding}: see line {line}") from None
 
 
 def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
@@ -297,61 +289,6 @@ def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> t
 def lines_of(content: str) -> list[str]:
     """The lines of a text with Unix or Windows line endings. No other character ends a line."""
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
-
-
-def _advice(beginning: bytes, sample: bytes, *, can_name: bool) -> str:
-    """What a file seems to be that begins like this and has these bytes somewhere, and what to do.
-
-    `can_name`: whether the user can name its encoding.
-    """
-    import charset_normalizer  # slow to import
-
-    for kind, sign in _SIGNS.items():
-        if beginning.startswith(sign):
-            return f", but {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'"
-    if name := _wide(beginning, sample):
-        return f", but {name}: {f'add data.encoding={name}' if can_name else 'convert it to UTF-8'}"
-    if _has_zeros(sample):
-        return ", but has null bytes"
-    lines = [line for line in sample.splitlines() if not line.isascii()]  # the first and the last may be cut
-    found = list(charset_normalizer.from_bytes(b"\n".join(lines[1:-1] or lines)))[:_CANDIDATES]
-    if not found:
-        return ""
-    shown = [f"{match.encoding} ({_part_beyond_ascii(str(match))!r})" for match in found]
-    remedy = f"add data.encoding={found[0].encoding} if that reads right" if can_name else "convert it to UTF-8"
-    return f", but perhaps {' or '.join(shown)}: {remedy}"
-
-
-def _part_beyond_ascii(text: str) -> str:
-    """Some characters around the first one by which encodings differ."""
-    words = " ".join(text.split())
-    first = next((i for i, character in enumerate(words) if not character.isascii()), 0)
-    return words[max(0, first - _SHOWN // 3) :][:_SHOWN]
-
-
-def _wide(beginning: bytes, sample: bytes) -> str:
-    """The form of UTF-16 or UTF-32 that a file is in, by its mark or by where its bytes are 0; "" if it is in none."""
-    for name, mark in (("utf-32", codecs.BOM_UTF32_LE), ("utf-32", codecs.BOM_UTF32_BE),
-                       ("utf-16", codecs.BOM_UTF16_LE), ("utf-16", codecs.BOM_UTF16_BE)):  # fmt: skip
-        if beginning.startswith(mark):
-            return name
-    if not _has_zeros(sample):
-        return ""
-    zeros = [sample[place::4].count(0) for place in range(4)]
-    for high, next_to_it, name in ((3, 2, "utf-32-le"), (0, 1, "utf-32-be")):
-        if zeros[high] == len(sample) // 4 and zeros[next_to_it] > zeros[high] // 2:
-            return name
-    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
-    is_alternating = min(even, odd) <= max(even, odd) // 4
-    strange = len(_STRANGE.findall(sample.decode(errors="replace")))
-    is_latin = even + odd > len(sample) // 4  # as UTF-8, another script has other control characters or errors
-    if not is_alternating or not (is_latin or strange > len(sample) // 100):
-        return ""
-    return "utf-16-le" if odd > even else "utf-16-be"
-
-
-def _has_zeros(content: bytes) -> bool:
-    return content.count(0) > len(content) // 100
 
 
 def _state(path: Path) -> os.stat_result:

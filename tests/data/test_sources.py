@@ -1,7 +1,5 @@
 """A text is split by lines or files in random order: nothing is lost, and every run has the same splits."""
 
-import random
-import re
 from pathlib import Path
 
 import pytest
@@ -71,12 +69,13 @@ def test_other_encodings_and_line_ends_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "encoding", "message"),
     [
-        (b"\x89PNG\r\n", "utf-8", "but a PNG picture: leave it out with a pattern"),
+        (b"\x89PNG\r\n", "utf-8", "a is a PNG picture: leave it out with a pattern"),
+        (b"a\nb\n\xf6", "utf-8", r"a is not UTF-8 text in line 3: name its encoding, as in data\.encoding=cp1252"),
         (b"\xf6", "nonsense", r"data\.encoding=nonsense is not known"),
-        (b"\xf6", "ascii", "is not text in ascii"),
+        (b"a\n\xf6", "ascii", r"a is not text in data\.encoding=ascii: see line 2"),
     ],
 )
-def test_what_is_not_text_in_an_encoding_says_what_it_may_be(
+def test_an_error_of_encoding_names_file_line_and_key(
     content: bytes, encoding: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a").write_bytes(content)
@@ -84,71 +83,10 @@ def test_what_is_not_text_in_an_encoding_says_what_it_may_be(
         corpus(tmp_path / "a", encoding=encoding)
 
 
-WRITTEN = {
-    "ru": "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.\n",
-    "ja": "吾輩は 猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
-    "zh": "话说 天下大势，分久必合，合久必分。周末七国分争，并入于秦。\n",
-    "tw": "話說 天下大勢，分久必合，合久必分。周末七國分爭，并入於秦。\n",
-    "ko": "동해물과 백두산이 마르고 닳도록 하느님이 보우하사 우리나라 만세.\n",
-    "pl": "Zażółć gęślą jaźń. Litwo! Ojczyzno moja! ty jesteś jak zdrowie.\n",
-    "de": "Die Größe der Straße läßt sich nicht übersehen. Über den Wäldern hängt ein trüber Himmel.\n",
-    "el": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια.\n",
-}
-
-
-@pytest.mark.parametrize(
-    ("language", "encoding"),
-    [
-        ("ru", "cp1251"), ("ru", "koi8-r"), ("ja", "shift_jis"), ("ja", "euc_jp"), ("zh", "gbk"), ("tw", "big5"),
-        ("ko", "euc_kr"), ("pl", "cp1250"), ("de", "cp1252"), ("de", "cp850"), ("el", "cp1253"),
-        ("de", "utf-16-le"), ("de", "utf-16-be"), ("ru", "utf-16"), ("de", "utf-32-le"), ("ja", "utf-32"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("begins", ["", "ASCII\n" * 5000])
-def test_an_encoding_is_named_in_which_the_text_reads_right(
-    begins: str, language: str, encoding: str, tmp_path: Path
-) -> None:
-    """And a reader sees how it would read: who obeys a name alone may train on nonsense."""
-    content = begins + WRITTEN[language] * 10
-    (tmp_path / "a").write_bytes(content.encode(encoding))
-    with pytest.raises(RequestError, match="is not UTF-8 text") as error:
-        corpus(tmp_path / "a")
-    found = re.search(r"but (.*): add data\.encoding=(\S+)", str(error.value))
-    assert found, str(error.value)
-    read = corpus(tmp_path / "a", encoding=found[2].removesuffix(";"))
-    assert read.train + read.val == content
-    if not encoding.startswith("utf"):
-        assert re.search(rf"perhaps {found[2]} \('.*{WRITTEN[language].split()[1][:12]}", found[1])
-
-
-def test_what_nothing_speaks_for_is_not_named(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(random.Random(1).randbytes(5000))
-    with pytest.raises(RequestError, match=r"is not UTF-8 text \(byte \d+ is not\); data.tokenizer=bytes"):
-        corpus(tmp_path / "a")
-
-
-@pytest.mark.parametrize("between", ["\0", "\0" * 7, "\0" * 100], ids=len)
-@pytest.mark.parametrize("name", ["src/main.c", "größe.txt", "notes"])
-def test_a_text_with_null_characters_is_not_taken_for_utf_16(name: str, between: str, tmp_path: Path) -> None:
-    """As `find -print0` writes it: a text of another encoding has its zeros at every second byte only."""
-    names = "".join(f"{i * i}{name}{between}" for i in range(400))
-    (tmp_path / "a").write_text(names)
-    with pytest.raises(RequestError, match=r"is not UTF-8 text \(byte \d+ is not\), but has null bytes; "):
-        corpus(tmp_path / "a")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "cp1251", None])
-def test_only_keys_that_the_command_has_are_advised(encoding: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes((WRITTEN["ru"] * 10).encode(encoding) if encoding else random.Random(1).randbytes(5000))
-    said = []
-    for read in (corpus, lambda path: documents(str(path), "\n", 0.9), read_text):
-        with pytest.raises(RequestError, match="is not UTF-8 text") as error:
-            read(path)
-        said.append(str(error.value))
-    assert ["add data.encoding=" in advice for advice in said] == [bool(encoding), bool(encoding), False]
-    assert ["data.tokenizer=" in advice for advice in said] == [True, False, False]
-    assert said[2].endswith("convert it to UTF-8" if encoding else "is not)")
+def test_commands_without_data_encoding_advise_to_convert(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\xf6")
+    with pytest.raises(RequestError, match="a is not UTF-8 text in line 1: convert it to UTF-8"):
+        read_text(tmp_path / "a")
 
 
 def test_copies_are_in_one_split_or_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
