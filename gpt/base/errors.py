@@ -46,10 +46,6 @@ class UnreadableError(UserError):
     """A file cannot be read now but may be intact, so unlike a damaged one it must not be skipped or replaced."""
 
 
-class LostFolderError(UserError):
-    """The run folder was moved, replaced or removed while it was being written."""
-
-
 class DivergedError(UserError):
     """A loss or gradient became NaN or Inf."""
 

@@ -12,36 +12,26 @@ import os
 import re
 import secrets
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from gpt.base.errors import LostFolderError, RequestError, UnreadableError, UserError, explain, report
+from gpt.base.errors import RequestError, UnreadableError, UserError, explain, report
 
 PLACE = "0" * 64  # stands for a checksum until the content is known
 _CHECKSUM = re.compile(r"""checksum["']?: ["']([0-9a-f]{64})["']\s*}?\s*""")
 
-# What bounds the cost of reading a stranger's file: bytes of a file with one record per line, and of a line, which has
-# a checksum; and in a record that is not short, the fewest characters for each list and for each value, which are those
-# of a merge of two subwords.
-_LARGEST_OF_LINES, _LONGEST_LINE, _SHORTEST_LINE = 2**25, 2**20, 80
-_SHORT, _PER_BRACKET, _PER_VALUE = 2**20, 12, 5
+_LARGEST, _LONGEST_LINE = 2**26, 2**20  # bytes of a record that is read; of a line in a file of them
 
 log = logging.getLogger(__name__)
 
 
 def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception], ...] = (OSError, UserError)) -> bool:
-    """Call `write`, and return whether it succeeded; after a failure, log a warning and continue.
-
-    Raises LostFolderError: there is nothing left to continue with.
-    """
+    """Call `write`, and return whether it succeeded; after a failure, log a warning and continue."""
     try:
         write()
-    except LostFolderError:
-        raise
     except errors as error:
         reason, _ = report(error) or (str(error), 1)
         log.warning(f"{what} could not be written; the run continues without it: {reason}")
@@ -49,28 +39,21 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
     return True
 
 
-def write_atomically(
-    path: Path, content: str | bytes | list[bytes | memoryview], check: Callable[[], None] = lambda: None
-) -> None:
+def write_atomically(path: Path, content: str | bytes | list[bytes | memoryview]) -> None:
     """Write `path` as `replacing` does. Several parts of a large file need not be joined."""
     parts = content if isinstance(content, list) else [content.encode() if isinstance(content, str) else content]
-    with replacing(path, check) as file:
+    with replacing(path) as file:
         file.writelines(parts)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[BinaryIO]:
-    """A file to write to, which becomes `path` at the end: a reader sees the old file or the new one, never a part.
-
-    `check` is called before anything is written, and again before the file gets its name; it raises if it must not.
-    """
-    check()
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which becomes `path` at the end: a reader sees the old file or the new one, never a part."""
     temporary = temporary_name(path)
     try:
         with temporary.open("xb") as file:
             yield file
             _flush(file)
-        check()
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -122,59 +105,51 @@ def check_below_folder(path: Path) -> None:
         raise RequestError(f"{nearest} is not a folder: choose another place")
 
 
-def checked_file(path: Path, largest: int) -> Path:
-    """Check a file of a possibly untrusted run folder before it is opened, and return its path.
+def check_output(path: Path, formats: Collection[str]) -> None:
+    """Raise RequestError unless `path` ends in one of these formats, such as ".png", and a file can be written there.
 
-    Raises UserError if it is absent, larger than `largest` bytes, or not a regular file: a link could point outside the
-    folder, and a pipe could block forever.
+    A file that is there is replaced, a folder is not.
+    """
+    if path.suffix.lower() not in formats:
+        raise RequestError(f"{path} ends in none of the known formats: {', '.join(formats)}")
+    if path.is_dir():
+        raise RequestError(f"{path} is a folder: give the name of a file")
+    check_below_folder(path.parent)
+
+
+def checked_file(path: Path) -> Path:
+    """Check a file of a run folder before it is opened, and return its path.
+
+    Raises UserError if it is absent, or not a regular file: a pipe could block forever.
     """
     try:
-        status = path.lstat()
+        mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing: its folder does not hold a complete run") from None
     except OSError as error:
         raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(mode):
         raise UserError(f"{path} is not a regular file")
-    if status.st_size > largest:
-        raise UserError(f"{path} is damaged: it has {status.st_size:,} bytes, more than any run writes")
     return path
 
 
-def own_file(path: Path) -> Path:
-    """Check a file of a possibly untrusted folder before it is opened for writing, and return its path.
-
-    Raises UserError unless it is a regular file: a link could lead elsewhere. A hard link to a file elsewhere is
-    replaced by a copy.
-    """
-    if os.path.lexists(path):
-        checked_file(path, sys.maxsize)
-        if path.stat().st_nlink > 1:
-            write_atomically(path, path.read_bytes())
-    return path
-
-
-def read_text_file(path: Path, *, largest: int = 2**22) -> str:
-    """A UTF-8 file of a run folder, of up to `largest` bytes. Raises UserError as `checked_file` does."""
+def read_text_file(path: Path) -> str:
+    """A UTF-8 file of a run folder. Raises UserError as `checked_file` does, and if it is too large to be a record."""
     with parsing(path):
-        return checked_file(path, largest).read_bytes().decode()
+        if (size := checked_file(path).stat().st_size) > _LARGEST:
+            raise UserError(f"{path} is damaged: it has {size:,} bytes, more than any run writes")
+        return path.read_bytes().decode()
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The records of a file with one per line, read one at a time.
-
-    Raises UserError as `checked_file` does, and for a line that is too short or too long for a record.
-    """
-    with parsing(path), checked_file(path, _LARGEST_OF_LINES).open("rb") as file:
-        while line := file.readline(_LONGEST_LINE + 1):
-            if not _SHORTEST_LINE <= len(line) <= _LONGEST_LINE:
-                raise UserError(f"{path} is damaged: a line of it has {len(line):,} bytes")
-            yield line.decode()
+    """The records of a file with one per line, read one at a time. Raises UserError as `checked_file` does."""
+    with parsing(path), checked_file(path).open(encoding="utf-8", newline="\n") as file:
+        yield from file
 
 
 def read_last_line(path: Path) -> str:
     """The last line of a file, without reading the others. Raises UserError as `checked_file` does."""
-    with parsing(path), checked_file(path, _LARGEST_OF_LINES).open("rb") as file:
+    with parsing(path), checked_file(path).open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LONGEST_LINE))
         return file.read(_LONGEST_LINE).removesuffix(b"\n").rpartition(b"\n")[2].decode()
 
@@ -198,26 +173,9 @@ def parsing(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged: {reason}") from None
 
 
-def parsed(text: str, source: Path) -> Any:
-    """JSON from a possibly untrusted file. Raises UserError, naming `source`, if it is none, or expensive to parse."""
-    with parsing(source):
-        brackets, values = text.count("[") + text.count("{"), text.count(",")
-        if max(brackets * _PER_BRACKET, values * _PER_VALUE) > len(text) + _SHORT:
-            raise UserError(f"{source} is damaged: it has more values than any record of its size")
-        return json.loads(text)
-
-
 def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
     """A record as JSON, with a checksum."""
     return sealed(json.dumps({**record, "checksum": PLACE}, ensure_ascii=False, indent=indent))
-
-
-def unseal(text: str, source: Path) -> dict[str, Any]:
-    """The record that `seal` wrote. Raises UserError as `parsed` does, and if it has been changed."""
-    check_seal(text, source)
-    record: dict[str, Any] = parsed(text, source)
-    del record["checksum"]
-    return record
 
 
 def sealed(text: str) -> str:

@@ -1,6 +1,6 @@
 """The base class of the records that a run stores."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,5 +12,4 @@ MetricName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
 class Record(BaseModel):
     """A strict, immutable record."""
 
-    largest: ClassVar[int] = 2**22  # bytes of a file that holds one; no record of a run comes near
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

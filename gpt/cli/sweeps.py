@@ -16,8 +16,8 @@ from omegaconf import DictConfig, read_write
 
 from gpt.base import stopping
 from gpt.base.console import command
-from gpt.base.errors import RequestError, UserError, printable
-from gpt.base.files import own_file, parsing, read_text_file
+from gpt.base.errors import RequestError, printable
+from gpt.base.files import parsing, read_text_file
 from gpt.base.keys import FIXED, declared
 from gpt.base.schema import TrainConfig
 from gpt.base.typed import expanded, unquoted
@@ -33,7 +33,6 @@ _JSON = "GPT_SWEEP_JSON"
 _LAUNCHERS = ("joblib", "submitit", "ray")
 _COMMAND = naming.SWEEP  # where Hydra records the sweep
 _OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
-_BEGINNING = b"hydra:\n  run:\n    dir:"  # of that file
 _created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
 
 
@@ -53,7 +52,6 @@ def begin(settings: Any, *, as_json: bool) -> list[Override]:
     os.environ[_FOLDER] = expanded(str(folder))
     if as_json:
         os.environ[_JSON] = "1"
-    _check_record(folder / _COMMAND)
     _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
     overrides: dict[str, Override] = {}
     if settings.sweeper._target_.endswith("BasicSweeper"):
@@ -141,18 +139,6 @@ def _check_kept(folder: Path, others: list[str], task: list[str]) -> None:
         key = word.partition("=")[0].lstrip("+~")
         if declared(key).role in FIXED and key not in swept:
             raise RequestError(f"resume={folder}: a resumed sweep keeps its settings; for {word}, start a new one")
-
-
-def _check_record(path: Path) -> None:
-    """Raise Refusal if Hydra would write over anything but the record of an earlier sweep, complete or not."""
-    try:
-        if os.path.lexists(path):
-            with own_file(path).open("rb") as file:
-                if not _BEGINNING.startswith(file.read(len(_BEGINNING))):
-                    raise UserError(f"{path} was not written by a sweep")
-    except (OSError, UserError) as error:
-        reason = error if isinstance(error, UserError) else f"cannot read {path}: {error.strerror}"
-        raise Refusal(f"{reason}: choose another hydra.sweep.dir, or move that file") from None
 
 
 def _announce(settings: DictConfig) -> None:

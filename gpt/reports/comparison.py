@@ -1,20 +1,18 @@
 """The report of compare.py, as tables for people and programs and as pictures; and that at the end of a sweep."""
 
 import contextlib
-import hashlib
 import html
 import json
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
-from gpt.base.errors import RequestError, UserError, printable
-from gpt.base.files import PLACE, attempt, check_below_folder, read_text_file, sealed, unseal, write_atomically
-from gpt.base.pictures import check_replaceable, is_picture, picture, write_picture
+from gpt.base.errors import RequestError, printable
+from gpt.base.files import attempt, check_below_folder, check_output, write_atomically
+from gpt.base.pictures import FORMATS, is_picture, picture, write_picture
 from gpt.base.schema import TOKENIZER_KEYS
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
@@ -27,10 +25,7 @@ from gpt.runs.records import LOSSES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WRITER = "compare.py"
-_RECORD = "compare.json"  # has its checksum and those of the tables, which have none of their own
-_TABLES = ("compare.md", "compare.csv")
-_PICTURES = ("compare.png", "compare_by.png")
+_CURVES = "compare.png"
 
 
 @dataclass(frozen=True)
@@ -83,28 +78,28 @@ class ComparisonReport:
     def write(self, out: Path) -> list[Path]:
         """Write the tables and the pictures to a folder, and return their paths.
 
-        Raises RequestError, before anything is written, for a key of `by` that does not vary, and as `replaced_by`.
+        Raises RequestError, before anything is written, for a key of `by` that does not vary, and if `out` is a file.
         """
-        pictures, replaced = self._pictures(), replaced_by(out)
-        texts = dict(zip(_TABLES, (self.text("github") + "\n", tables.as_csv(self.rankings)), strict=True))
+        pictures = self._pictures()
+        check_below_folder(out)
         record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
-        record["tables"] = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+        texts = {
+            "compare.json": json.dumps(record, indent=2) + "\n",
+            "compare.md": self.text("github") + "\n",
+            "compare.csv": tables.as_csv(self.rankings),
+        }
         out.mkdir(parents=True, exist_ok=True)
-        record_text = sealed(json.dumps({**record, "checksum": PLACE}, indent=2)) + "\n"
-        for path in replaced[1:]:  # which this comparison may not have, or which its record would not know
-            path.unlink(missing_ok=True)
-        for name, text in {_RECORD: record_text, **texts}.items():
+        for name, text in texts.items():
             write_atomically(out / name, text)
         for name, figure in pictures.items():
-            write_picture(out / name, figure, WRITER)
-        return [out / name for name in (_RECORD, *texts, *pictures)]
+            write_picture(out / name, figure)
+        return [out / name for name in (*texts, *pictures)]
 
     def write_picture(self, path: Path) -> list[Path]:
-        """Write the picture of the curves alone. Raises RequestError if there are none, and as `replaced_by` does."""
-        replaced_by(path)
+        """Write the picture of the curves alone, replacing the file. Raises RequestError if there are none."""
         figure = self._slide()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, figure, WRITER)
+        write_picture(path, figure)
         return [path]
 
     def _slide(self) -> "Figure":
@@ -120,7 +115,7 @@ class ComparisonReport:
     def _pictures(self) -> "dict[str, Figure]":
         """The loss curves, one panel per ranking, and with `by` the loss against those keys, by their file's name."""
         curves, by, against_keys = self._curves(), self.config.by or [], self._against()
-        pictures = {"compare.png": curves} if curves else {}
+        pictures = {_CURVES: curves} if curves else {}
         for number, ranking in enumerate(against_keys, start=1):
             name = "compare_by.png" if len(against_keys) == 1 else f"compare_by_{number}.png"
             pictures[name] = against.draw(ranking, by, self.config.metric)
@@ -158,22 +153,12 @@ def compared(config: CompareConfig) -> ComparisonReport:
     return report
 
 
-def replaced_by(out: Path) -> list[Path]:
-    """The paths that a comparison written to this folder replaces, the record first, or this picture alone.
-
-    They need not exist. Raises RequestError if any is not as an earlier comparison wrote it, or if a file is in the way
-    of the folder.
-    """
-    if is_picture(out):
-        check_below_folder(out.parent)
-        check_replaceable(out, WRITER)
-        return [out]
-    check_below_folder(out)
-    digests = _digests(out / _RECORD)
-    found = [*(out / name for name in (_RECORD, *_TABLES, *_PICTURES)), *sorted(out.glob("compare_by_[0-9]*.png"))]
-    for path in found:
-        check_replaceable(path, WRITER, digests.get(path.name))
-    return found
+def check_place(out: Path) -> None:
+    """Raise RequestError unless a comparison can be written to `out`, a picture or a folder."""
+    if is_picture(out) or (out.suffix and not out.is_dir()):
+        check_output(out, FORMATS)
+    else:
+        check_below_folder(out)
 
 
 def print_comparison(folder: Path, config: CompareConfig) -> None:
@@ -188,18 +173,10 @@ def print_comparison(folder: Path, config: CompareConfig) -> None:
         print(f"\n{documented.table(report.comparison, 'simple')}")
     for ranking in report.rankings:
         print(f"\n{tables.table(ranking, config.metric, 'simple')}")
-    path = folder / _PICTURES[0]
+    path = folder / _CURVES
 
     def draw() -> None:
         report.write_picture(path)
 
     said = f"picture of the curves: {path}; " if attempt("the picture of the curves", draw) else ""
     print("\n" + printable(f"{said}all tables and pictures: {command('compare')} runs={shlex.quote(str(folder))}"))
-
-
-def _digests(record: Path) -> dict[str, str]:
-    """The SHA-256 of the record of an earlier comparison and of its tables; {} if it is none, or was changed."""
-    with contextlib.suppress(UserError, TypeError, AttributeError):
-        text = read_text_file(record, largest=sys.maxsize)
-        return {record.name: hashlib.sha256(text.encode()).hexdigest(), **unseal(text, record)["tables"]}
-    return {}

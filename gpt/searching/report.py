@@ -26,7 +26,7 @@ from gpt.cli.ranges import Base, Range
 from gpt.reports.axes import log_axis
 from gpt.reports.ranking import edge
 from gpt.runs.naming import trial_name
-from gpt.searching.study import EXACT, WRITER, Goal, Search
+from gpt.searching.study import EXACT, Goal, Search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +146,7 @@ def draw(study: optuna.Study, path: Path, goal: Goal = EXACT) -> None:
         found = importances(study)
         right.barh([key.rpartition(".")[2] for key in found][::-1], list(found.values())[::-1])
         right.set(xlabel="importance", xlim=(0, 1), title=None if found else "importances: too few trials yet")
-    write_picture(path, figure, WRITER)
+    write_picture(path, figure)
 
 
 def _draw_trials(

@@ -33,14 +33,11 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
-from gpt.base.files import own_file
 from gpt.base.keys import differences
-from gpt.base.pictures import check_replaceable
 from gpt.base.schema import TrainConfig
 from gpt.base.seeding import generator
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder, RunState
-from gpt.runs.locking import check_same, lock_file, lock_in
 from gpt.runs.naming import STUDY, trial_name
 from gpt.runs.records import Summary
 from gpt.searching.space import combinations, contains, rounded, spread
@@ -51,7 +48,6 @@ from gpt.training.watchers import Phase, Watcher
 
 _SPREAD = 10  # the first trials, which cover the space evenly
 _DRAWS = 100  # that repeat earlier trials, before giving up on the sampler
-WRITER = "search.py"  # of a study's picture
 _SETTINGS = "settings"  # what a study stores of the search that made it
 _PATIENCE = 60.0  # seconds to wait for another worker's transaction
 _ERRORS = (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError)  # of the libraries that use a study
@@ -123,13 +119,11 @@ class Search:
         settings = settings | ({"metric": goal.metric} if goal.metric else {})
         settings |= {"seed": goal.seeds} if goal.seeds else {}
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(lock_file(folder / ".lock"))
+        self._lock = FileLock(folder / ".lock")
         self._file = folder / STUDY
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.picture = folder / "search.png"
         with self._lock, _usable(self._file, (Exception,)):  # whatever the libraries make of a damaged file
-            self._lock_id = lock_in(folder)
-            check_replaceable(self.picture, WRITER)
             self.study = _opened(self._file, MedianPruner() if prune else NopPruner(), goal)
             self._check_same(settings | {"space": {key: distribution_to_json(d) for key, d in space.items()}})
             self._check_trials()
@@ -210,8 +204,7 @@ class Search:
 
     @contextmanager
     def _storage(self) -> Iterator[None]:
-        """The study's file. Raises LostFolderError if its folder is no longer the one that was opened."""
-        check_same(self.folder, self._lock_id, "if you have moved it, give its new place with study=FOLDER")
+        """The study's file."""
         with _usable(self._file):
             yield
 
@@ -285,7 +278,7 @@ class Search:
             raise UserError(f"{link} is a link: a trial's run must be in the folder of its study")
         folder.mkdir(exist_ok=True)
         try:
-            locks.enter_context(FileLock(lock_file(folder / ".worker"), blocking=False))
+            locks.enter_context(FileLock(folder / ".worker", blocking=False))
         except Timeout:
             return False
         return True
@@ -304,8 +297,6 @@ class Search:
 
 def _opened(path: Path, pruner: BasePruner, goal: Goal) -> optuna.Study:
     """The study in a file, which is created if there is none; the caller holds the lock."""
-    for end in ("", "-journal", "-wal", "-shm"):  # SQLite would write through links
-        own_file(path.with_name(path.name + end))
     connect = partial(sqlite3.connect, path, timeout=_PATIENCE, check_same_thread=False)
     storage = RDBStorage(
         "sqlite:///study.db", engine_kwargs={"creator": connect}

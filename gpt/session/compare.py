@@ -11,12 +11,12 @@ def main(config: CompareConfig, _: Request) -> None:
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import printable
     from gpt.base.pictures import is_picture
-    from gpt.reports.comparison import compared, replaced_by
+    from gpt.reports.comparison import check_place, compared
     from gpt.runs.finding import roots
 
     folders = roots(config.runs)
     out = Path(config.out) if config.out else _place(folders)
-    replaced_by(out)  # or it is refused now, before the tables are printed
+    check_place(out)  # before the tables are printed
     report = compared(config)
     print(report.text("simple"), flush=True)
     written = report.write_picture(out) if is_picture(out) else report.write(out)

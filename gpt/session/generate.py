@@ -11,6 +11,8 @@ from pathlib import Path
 from gpt.base.command_schemas import GenerateConfig
 from gpt.base.request import Request
 
+_FORMATS = (".txt", ".jsonl")
+
 
 def main(config: GenerateConfig, request: Request) -> None:
     """Print text or translations to standard output, or write them to a file, everything else to standard error."""
@@ -63,15 +65,12 @@ def _shown(pieces: Iterator[str], title: str, *, is_printed: bool) -> Iterator[s
 def _check_file(config: GenerateConfig) -> None:
     """Raise RequestError unless samples can be written as they are asked for."""
     from gpt.base.errors import RequestError
-    from gpt.base.files import check_below_folder
+    from gpt.base.files import check_output
 
     if config.separator is not None and (config.out is None or config.out.endswith(".jsonl")):
         raise RequestError("separator= is for out=FILE, if that is no .jsonl")
-    if config.out is None:
-        return
-    if os.path.lexists(config.out):
-        raise RequestError(f"{config.out} is there already: choose another name")
-    check_below_folder(Path(config.out).parent)
+    if config.out is not None:
+        check_output(Path(config.out), _FORMATS)
 
 
 def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> None:

@@ -120,26 +120,6 @@ def test_the_jobs_of_a_sweep_have_the_numbers_of_a_range_and_as_json_a_line_each
     ]  # fmt: skip
 
 
-def test_a_sweep_replaces_no_file_but_the_record_of_another_sweep(called: Script, folder: Path, tmp_path: Path) -> None:
-    sweep = ["-m", "model=v1", "data=text", "data.path=corpus.txt", *SHORT, "seed=1", "hydra.sweep.dir=S"]
-    victim, record = tmp_path / "victim", tmp_path / "S" / "multirun.yaml"
-    record.parent.mkdir()
-    victim.write_text("precious")
-    record.symlink_to(victim)
-    for what in ("not a regular file", "not written by a sweep"):
-        refused(called("train.py", *sweep, cwd=folder), what)
-        assert [path.name for path in record.parent.iterdir()] == ["multirun.yaml"]
-        assert record.read_text() == victim.read_text() == "precious"
-        record.unlink()
-        record.write_text("precious")
-    record.unlink()
-    victim.write_text("hydra:\n  run:\n")  # of a sweep that was killed while Hydra wrote it
-    record.hardlink_to(victim)
-    for _ in range(2):
-        succeeded(called("train.py", *sweep, "resume=auto", cwd=folder))
-    assert victim.read_text() == "hydra:\n  run:\n"
-
-
 @pytest.mark.parametrize("swept", ["training.max_iters=2,3", "training.max_iters=range(2,4)"])
 def test_a_sweep_that_is_resumed_drops_none_of_its_values(
     called: Script, folder: Path, tmp_path: Path, swept: str
