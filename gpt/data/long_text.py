@@ -3,38 +3,30 @@
 What is prepared from a text lies in a folder of its own: text.json describes it, and for each tokenizer and split there
 are the ids, little-endian integers of one, two or four bytes, with a record beside them. Every file is written under a
 temporary name and renamed, its record last, so that a record describes only what is complete.
-
-Records have a checksum. Ids have none, because reading gigabytes would take longer than the rest of a start: their size
-and the times of their last changes are compared instead. That finds whatever was written to them, even if the time of
-modification was set back, but not what a failing disk returns without an error.
 """
 
 import hashlib
 import itertools
-import json
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
 from filelock import FileLock
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from gpt.base.errors import UserError
-from gpt.base.files import is_temporary, read_text_file, replacing, seal, unseal, write_atomically
+from gpt.base.files import is_temporary, replacing, write_atomically
 from gpt.base.record import Record, Total
 from gpt.data.corpus import SPLITS, Learned, Text, Tokens
 from gpt.data.sources import Source
 from gpt.data.tokenizer import Ids, TextTokenizer
 from gpt.data.tokenizers.characters import CODE_POINTS, code_points
 from gpt.data.vocabulary import Vocabulary
-
-log = logging.getLogger(__name__)
 
 _R = TypeVar("_R", bound=Record)
 Split = float | Sequence[int]  # the fraction of the characters to train on, or the byte at which each but the last ends
@@ -45,7 +37,6 @@ class _Encoded(Record):
 
     source: str
     tokens: Total
-    written: list[Total]  # when its content and its inode last changed, in nanoseconds
 
 
 class LongText(Text):
@@ -64,7 +55,7 @@ class LongText(Text):
                 for prepared in [*self._folder.glob("*.json"), *self._folder.glob("*.ids")]:  # from an earlier text
                     prepared.unlink()
                 found = _described(source, split)
-                write_atomically(path, seal(found.model_dump()))
+                write_atomically(path, found.model_dump_json())
         self._described = found
 
     def parts(self) -> Iterator[str]:
@@ -94,7 +85,7 @@ class LongText(Text):
         return dict(zip(SPLITS, self._described.lengths, strict=False))
 
     def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
-        """Its token ids, in files that are made once. Raises UserError if the text changes, or no file can be."""
+        """Its token ids, in files that are made once. Raises UserError if no file can be."""
         dtype = np.dtype(f"<u{1 if len(tokenizer) <= 2**8 else 2 if len(tokenizer) <= 2**16 else 4}")
         ends = self._described.ends if tokenizer.reads_bytes else self._described.whole_ends
         found: dict[str, Ids] = {}
@@ -113,14 +104,10 @@ class LongText(Text):
         with _preparing(self._folder):
             kept = _record(path, Vocabulary)
             if kept is not None and kept.corpus == corpus:
-                try:
-                    return tokenizer.restored(kept)
-                except ValueError as error:
-                    log.warning(f"{path} is damaged ({error}): preparing the text again")
+                return tokenizer.restored(kept)
             found = tokenizer.trained_on(self.training_texts(), size, show_progress=True)
-            self._source.check_unchanged()
             kept = Vocabulary(kind=kind, vocabulary=found.vocabulary, merges=found.merges, corpus=corpus)
-            write_atomically(path, seal(kept.model_dump()))
+            write_atomically(path, kept.model_dump_json())
         return found
 
     def training_texts(self) -> Iterator[str]:
@@ -135,35 +122,23 @@ class LongText(Text):
             for ids in self._source.of_pieces(pieces, tokenizer.encode_utf8, doing):
                 file.write(ids.astype(dtype, copy=False).tobytes())
                 tokens += len(ids)
-            self._source.check_unchanged()
-        record = _Encoded(source=self._source.fingerprint, tokens=tokens, written=_times(path))
-        write_atomically(path.with_suffix(".json"), seal(record.model_dump()))
+        record = _Encoded(source=self._source.fingerprint, tokens=tokens)
+        write_atomically(path.with_suffix(".json"), record.model_dump_json())
 
     def _is_intact(self, path: Path, dtype: np.dtype) -> bool:
-        """Whether a file of token ids is of this text, and as it was written."""
+        """Whether a file of token ids is of this text, and complete."""
         record = _record(path.with_suffix(".json"), _Encoded)
         if record is None or record.source != self._source.fingerprint or not path.exists():
             return False
-        if (path.stat().st_size, _times(path)) == (record.tokens * dtype.itemsize, record.written):
-            return True
-        log.warning(f"{path} has changed since it was prepared: preparing it again")
-        return False
+        return path.stat().st_size == record.tokens * dtype.itemsize
 
 
 def _record(path: Path, kind: type[_R]) -> _R | None:
-    """The record in a file, if there is one and it is intact."""
-    if not path.exists():
-        return None
+    """The record in a file; None if there is none, or if it is not of this version."""
     try:
-        return kind.model_validate_json(json.dumps(unseal(read_text_file(path, largest=kind.largest), path)))
-    except (UserError, ValidationError):
-        log.warning(f"{path} is damaged: preparing the text again")
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
         return None
-
-
-def _times(path: Path) -> list[int]:
-    state = path.stat()
-    return [state.st_mtime_ns, state.st_ctime_ns]
 
 
 @contextmanager
@@ -185,8 +160,6 @@ def _preparing(folder: Path) -> Iterator[None]:
 class _Description(Record):
     """text.json: what reading a text once finds, of each split."""
 
-    largest = 2**24  # bytes, for all characters of Unicode
-
     source: str  # the fingerprint of its files
     lengths: Annotated[list[Total], Field(min_length=2, max_length=len(SPLITS))]  # in characters
     ends: list[Total]  # in bytes
@@ -194,13 +167,6 @@ class _Description(Record):
     characters: str
     invalid: Total | None  # the first byte that is not UTF-8
     digest: str
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        for ends in (self.ends, self.whole_ends):
-            if len(ends) != len(self.lengths) or ends != sorted(ends):
-                raise ValueError("its splits do not follow one another")
-        return self
 
 
 def _described(source: Source, split: Split) -> _Description:
@@ -218,12 +184,10 @@ def _described(source: Source, split: Split) -> _Description:
         lengths = [train, lengths[0] - train]
         ends = whole_ends = [_place(source, pieces, [count for count, _ in found], train), size]
     invalid = (start + byte for (_, byte), (start, _) in zip(found, pieces, strict=True) if byte is not None)
-    described = _Description(
+    return _Description(
         source=source.fingerprint, lengths=lengths, ends=ends, whole_ends=whole_ends, characters=str(alphabet),
         invalid=next(invalid, None), digest=_digest(source, ends),
     )  # fmt: skip
-    source.check_unchanged()
-    return described
 
 
 def _place(source: Source, pieces: list[tuple[int, int]], counts: list[int], character: int) -> int:

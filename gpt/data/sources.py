@@ -19,7 +19,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field
 from tqdm import tqdm
 
-from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.errors import RequestError, UnavailableError
 from gpt.base.typed import expanded, listed
 
 _T = TypeVar("_T")
@@ -182,7 +182,7 @@ class Source:
     ) -> Iterator[_T]:
         """Call `work` on each piece, in several threads; yield the results in order.
 
-        Raises RequestError for a piece that is not UTF-8, or UserError if that is because a file has changed.
+        Raises RequestError for a piece that is not UTF-8.
         """
         pieces = list(pieces)
         total = sum(end - start for start, end in pieces)
@@ -191,7 +191,6 @@ class Source:
             try:
                 return work(self.read(first, last))
             except UnicodeDecodeError as error:
-                self.check_unchanged()
                 raise self.not_text(first + error.start) from None
 
         bar = tqdm(total=total, desc=doing, unit="B", unit_scale=True, leave=False, delay=1, disable=None)
@@ -201,11 +200,6 @@ class Source:
                 waiting.extend(pool.submit(result, *piece) for piece in pieces[i + len(waiting) : i + 2 * workers])
                 yield waiting.popleft().result()
                 bar.update(end - start)
-
-    def check_unchanged(self) -> None:
-        """Raises UserError if a file was written to since the start."""
-        if Source(self.paths, self.separator).fingerprint != self.fingerprint:
-            raise UserError(f"{self.paths[0]} changed while it was read: start again when nothing writes to it")
 
     def not_text(self, offset: int) -> RequestError:
         """The error that byte `offset` is not UTF-8, which names the file and the line."""

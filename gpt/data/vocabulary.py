@@ -29,8 +29,6 @@ def parts_of(tokenizer: Any) -> tuple[list[str], list[tuple[str, str]] | None]:
 class Vocabulary(Record):
     """tokenizer.json: the data of a tokenizer."""
 
-    largest = 2**26  # bytes, for a million subwords of ten letters, with their merges
-
     kind: Annotated[str, Field(pattern=r"^\w+$", max_length=60)]  # of tokenizer
     vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # token i is entry i
     merges: list[tuple[str, str]] | None = None  # of subwords

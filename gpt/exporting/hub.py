@@ -8,6 +8,7 @@ An export is only data: config.json names a stage of gpt.models and its hyperpar
 executed.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import UserError
-from gpt.base.files import parsed, parsing, read_text_file
+from gpt.base.files import parsing, read_text_file
 from gpt.data.vocabulary import Vocabulary, parts_of
 from gpt.exporting.model_card import body
 from gpt.runs.tensors import serialised
@@ -104,7 +105,6 @@ def vocabulary_of(path: Path, kind: str) -> Vocabulary:
 
     Raises UserError for other or damaged files.
     """
-    content = read_text_file(path, largest=2 * Vocabulary.largest)  # it numbers the subwords, too
     with parsing(path):
-        tokens, merges = parts_of(parsed(content, path))
+        tokens, merges = parts_of(json.loads(read_text_file(path)))
         return Vocabulary(kind=kind, vocabulary=tokens, merges=merges, corpus="")

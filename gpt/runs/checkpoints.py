@@ -9,12 +9,10 @@ Its checksums are verified before memory is allocated for its tensors.
 """
 
 import contextlib
-import errno
 import logging
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +22,12 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from gpt.base import files
-from gpt.base.errors import UnreadableError, UserError
+from gpt.base.errors import UserError
 from gpt.base.record import Record
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import to_json
 from gpt.runs.records import read_record
-from gpt.runs.weights import size_of_state
 from gpt.training.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -40,8 +37,6 @@ _MAY_BE_NAN = "last_batch"  # the loss of the last mini-batch, which is only dis
 
 
 class _Contents(Record):
-    largest = 2**25  # bytes, with 100,000 evaluations
-
     progress: Progress
     files: dict[str, str]  # the checksum in each
 
@@ -61,17 +56,11 @@ class Checkpoint:
     progress: Progress
 
     @classmethod
-    def read(cls, path: Path, largest: int = sys.maxsize) -> "Checkpoint":
-        """The checkpoint in the folder `path`. Raises UserError if any of it is missing or damaged.
-
-        A file of more than `largest` bytes is not read.
-        """
-        for folder in (path.parent, path):
-            if folder.is_symlink():
-                raise UserError(f"{folder} is a link: a run's checkpoints must be in its folder")
+    def read(cls, path: Path) -> "Checkpoint":
+        """The checkpoint in the folder `path`. Raises UserError if any of it is missing or damaged."""
         record = read_record(path / _RECORD, _Contents)
         for name, checksum in record.files.items():
-            if saved.verify(path / name, largest).checksum != checksum:
+            if saved.verify(path / name).checksum != checksum:
                 raise UserError(f"{path / name} is damaged: it belongs to another checkpoint")
         return cls(path, record.progress)
 
@@ -91,47 +80,26 @@ class Checkpoint:
         if self.progress.best is None:
             target.unlink(missing_ok=True)
             return
-        temporary = files.temporary_name(target)
-        try:
-            _link(self.path / _BEST, temporary)
-            temporary.replace(target)
-        finally:  # also where both were links to the same file, which makes replacing do nothing
-            temporary.unlink(missing_ok=True)
-
-
-def largest_state(model: nn.Module) -> int:
-    """The maximum size in bytes of a checkpoint file of this model, to refuse sparse files.
-
-    A state holds the weights, their average, and the optimizer's tensors, usually one or two per weight.
-    """
-    return 16 * size_of_state(model) + saved.LARGEST_HEADER
+        files.write_atomically(target, (self.path / _BEST).read_bytes())
 
 
 class Checkpoints:
-    """The newest `keep` intact checkpoints of a run; their files have at most `largest` bytes each."""
+    """The newest `keep` intact checkpoints of a run."""
 
-    def __init__(self, run: RunFolder, keep: int, largest: int = sys.maxsize) -> None:
+    def __init__(self, run: RunFolder, keep: int) -> None:
         self._run, self.folder = run, run.path / "checkpoints"
         self._best = run.weights("best")
-        self._keep, self._largest = keep, largest
+        self._keep = keep
         self._intact: dict[int, bool] = {}  # by iteration; reading a checkpoint to know takes a while
 
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
 
-        If the disk has no room for another, the oldest intact one is removed first, unless it is the only one. Raises
-        UserError for NaN or Inf, because no run could resume from them.
+        Raises UserError for NaN or Inf, because no run could resume from them.
         """
         if name := saved.nonfinite({name: tensor for name, tensor in tensors.items() if name != _MAY_BE_NAN}):
             raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
-        try:
-            self._add(progress, tensors)
-        except OSError as error:
-            intact = list(filter(self._is_intact, self._run.checkpoints()))
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or len(intact) < 2:
-                raise
-            self._remove(intact[0])
-            self._add(progress, tensors)
+        self._add(progress, tensors)
         kept = list(filter(self._is_intact, self._run.checkpoints()))[-self._keep :]
         for iteration in self._run.checkpoints():
             if len(kept) == self._keep and iteration < kept[0]:
@@ -139,7 +107,6 @@ class Checkpoints:
 
     def _add(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         path = self._run.checkpoint(progress.iteration)
-        self._run.lock.check()
         self.folder.mkdir(exist_ok=True)
         with _temporary_folder(self.folder) as new:
             # The best weights are replaced but never changed in place, so a hard link is as good as a copy.
@@ -151,39 +118,30 @@ class Checkpoints:
             record = _Contents(progress=progress, files=checksums).model_dump(mode="json")
             files.write_flushed(new / _RECORD, to_json(record, indent=2).encode())
             files.flush_folder(new)
-            self._run.lock.check()
-            if os.path.lexists(path):  # damaged, or of the same iteration
+            if path.exists():  # damaged, or of the same iteration
                 self._remove(progress.iteration)
             new.rename(path)
         files.flush_folder(self.folder)
-        Checkpoint.read(path, self._largest)
+        Checkpoint.read(path)
         self._intact[progress.iteration] = True
 
     def _remove(self, iteration: int) -> None:
-        self._run.lock.check()
-        _delete(self._run.checkpoint(iteration))
+        shutil.rmtree(self._run.checkpoint(iteration))
         self._intact.pop(iteration, None)
 
     def _is_intact(self, iteration: int) -> bool:
         if iteration not in self._intact:
             self._intact[iteration] = False
             with contextlib.suppress(UserError):
-                Checkpoint.read(self._run.checkpoint(iteration), self._largest)
+                Checkpoint.read(self._run.checkpoint(iteration))
                 self._intact[iteration] = True
         return self._intact[iteration]
 
     def newest(self) -> Checkpoint | None:
-        """The newest intact checkpoint; damaged ones are skipped with a warning.
-
-        Raises UnreadableError if one cannot be read now: resuming from an older one would remove it.
-        """
+        """The newest intact checkpoint; others are skipped with a warning."""
         for iteration in reversed(self._run.checkpoints()):
             try:
-                return Checkpoint.read(self._run.checkpoint(iteration), self._largest)
-            except UnreadableError as error:
-                raise UnreadableError(
-                    f"{error}: try again, or resume from another checkpoint in {self.folder}"
-                ) from None
+                return Checkpoint.read(self._run.checkpoint(iteration))
             except UserError as error:
                 log.warning(f"checkpoint {iteration:08d} is not used: {error}")
         return None
@@ -193,14 +151,6 @@ class Checkpoints:
         for later in self._run.checkpoints():
             if later > iteration:
                 self._remove(later)
-
-
-def _delete(path: Path) -> None:
-    """Remove a folder with its contents, or whatever else has its name: rmtree would block on a pipe."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -214,8 +164,7 @@ def _link(source: Path, target: Path) -> None:
 def _temporary_folder(parent: Path) -> Iterator[Path]:
     """Yield a new folder that is removed at the end unless it was renamed."""
     for left_behind in parent.glob(".new-*"):  # by a process that was killed
-        with contextlib.suppress(OSError):
-            _delete(left_behind)
+        shutil.rmtree(left_behind, ignore_errors=True)
     path = parent / f".new-{secrets.token_hex(4)}"
     path.mkdir()
     try:

@@ -113,16 +113,10 @@ def has_same_settings(run: TrainConfig, wanted: TrainConfig, swept: Collection[s
 
 
 def _folders_with(name: str, root: Path) -> Iterator[Path]:
-    """The folders at or below `root` that contain something called `name`, however deep they are nested."""
-    waiting = [str(root)]
-    while waiting:  # rglob and older versions of os.walk are recursive, which a thousand nested folders do not allow
-        folder = waiting.pop()
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name == name:
-                    yield Path(folder)
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
+    """The folders at or below `root` that contain a file called `name`."""
+    for folder, _, names in os.walk(root):
+        if name in names:
+            yield Path(folder)
 
 
 def last_started(run: RunFolder) -> tuple[float, str]:

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from gpt.base.console import OneLine
 from gpt.base.errors import Ending, UserError
-from gpt.base.files import is_temporary, own_file, parsing, read_last_line, read_lines, read_text_file, write_atomically
+from gpt.base.files import is_temporary, parsing, read_last_line, read_lines, read_text_file, write_atomically
 from gpt.base.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
@@ -88,7 +88,7 @@ class RunFolder:
         handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
 
         def start() -> None:
-            file = logging.FileHandler(own_file(self.path / "train.log"), encoding="utf-8", errors="backslashreplace")
+            file = logging.FileHandler(self.path / "train.log", encoding="utf-8", errors="backslashreplace")
             file.setFormatter(OneLine("%(asctime)s %(message)s"))
             handler.setTarget(file)
             handler.flush()
@@ -99,7 +99,7 @@ class RunFolder:
         except BaseException as error:
             handler.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
             if handler.target is not None and self.is_started() and not self.is_finished():
-                with contextlib.suppress(OSError, UserError):  # a full disk; a folder that was moved
+                with contextlib.suppress(OSError, UserError):  # a full disk, a damaged record
                     self.update(ending=getattr(error, "ending", "failed"))
             raise
         finally:
@@ -114,8 +114,8 @@ class RunFolder:
         return self.lock.held()
 
     def write(self, name: str, content: str | bytes | list[bytes | memoryview]) -> None:
-        """Write a file atomically. Raises LostFolderError as `FolderLock.check` does."""
-        write_atomically(self.path / name, content, self.lock.check)
+        """Write a file atomically."""
+        write_atomically(self.path / name, content)
 
     def is_started(self) -> bool:
         """Whether it holds a configuration and a vocabulary, which is enough to resume a run."""
@@ -147,10 +147,7 @@ class RunFolder:
         return self.path / (f"snapshots/{which:08d}.safetensors" if isinstance(which, int) else f"{which}.safetensors")
 
     def snapshots(self) -> list[int]:
-        """The iterations after which the run kept its weights, in order, whether or not the files are intact.
-
-        Raises UserError if their folder is a link.
-        """
+        """The iterations after which the run kept its weights, in order, whether or not the files are intact."""
         return self._iterations("snapshots", ".safetensors")
 
     def checkpoint(self, iteration: int) -> Path:
@@ -162,10 +159,7 @@ class RunFolder:
         return self._iterations("checkpoints")
 
     def _iterations(self, name: str, suffix: str = "") -> list[int]:
-        folder = self.path / name
-        if folder.is_symlink():
-            raise UserError(f"{folder} is a link: a run's {name} must be in its folder")
-        names = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+        names = (path.name.removesuffix(suffix) for path in (self.path / name).glob(f"*{suffix}"))
         return sorted(int(name) for name in names if re.fullmatch("[0-9]{8}|[1-9][0-9]{8,17}", name))
 
     def write_config(self, config: TrainConfig) -> None:
@@ -176,7 +170,7 @@ class RunFolder:
     def config(self) -> TrainConfig:
         """The run's configuration, with the name and the tags that it has now."""
         path = self.path / "config.yaml"
-        config = formats.from_yaml(read_text_file(path, largest=formats.LARGEST_CONFIG), path)
+        config = formats.from_yaml(read_text_file(path), path)
         return config.model_copy(update=self._labels())
 
     def _labels(self) -> dict[str, Any]:
@@ -265,7 +259,6 @@ class RunFolder:
 
     def mark_training(self) -> None:
         """From now on, the run trains: remove how it ended, and temporary files left by a killed process."""
-        self.lock.check()
         self.remove_temporary_files()
         (self.path / "summary.json").unlink(missing_ok=True)
         self.update(ending=None)

@@ -127,7 +127,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 def read_record(path: Path, record: type[AnyRecord]) -> AnyRecord:
     """The record in the file at `path`. Raises UserError as `read_text_file` and `from_json` do."""
-    return parse_record(path, read_text_file(path, largest=record.largest), record)
+    return parse_record(path, read_text_file(path), record)
 
 
 def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:

@@ -3,24 +3,19 @@
 {"__metadata__":{"checksum":"<SHA-256 of all that follows> format 1 iteration 60"}, ...
 """
 
-import contextlib
 import hashlib
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import torch
 from safetensors import safe_open
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import PLACE, checked_file, parsing
-from gpt.runs.formats import FORMAT, check_format, current
+from gpt.runs.formats import FORMAT, check_format
 
-LARGEST_HEADER = 2**20  # bytes
 _ENTRY = re.compile(rb'"checksum":"([0-9a-f]{64}) format ([0-9]{1,9}) iteration ([0-9]{1,18})"')
 _ENTRY_ENDS = 2**8  # bytes from the beginning
 
@@ -29,7 +24,6 @@ class Entry(NamedTuple):
     """What a file of tensors says of itself."""
 
     checksum: str
-    format: int
     iteration: int  # after which they were saved
 
 
@@ -59,18 +53,18 @@ def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = Non
         raise
 
 
-def entry(path: Path, largest: int = sys.maxsize) -> Entry:
-    """What a file of up to `largest` bytes says of itself, whether or not that is true.
+def entry(path: Path) -> Entry:
+    """What a file says of itself, whether or not that is true.
 
     Raises UserError if it is missing, has no such entry, or has a format that cannot be read.
     """
-    with parsing(path), checked_file(path, largest).open("rb") as file:
+    with parsing(path), checked_file(path).open("rb") as file:
         return _entry(path, file)
 
 
-def verify(path: Path, largest: int = sys.maxsize) -> Entry:
+def verify(path: Path) -> Entry:
     """The same, with all of the file read. Raises UserError, too, if its checksum does not match its content."""
-    with parsing(path), checked_file(path, largest).open("rb") as file:
+    with parsing(path), checked_file(path).open("rb") as file:
         found = _entry(path, file)
         if hashlib.file_digest(file, "sha256").hexdigest() != found.checksum:
             raise UserError(f"{path} is damaged: its checksum does not match its content")
@@ -79,18 +73,17 @@ def verify(path: Path, largest: int = sys.maxsize) -> Entry:
 
 def shapes(path: Path) -> dict[str, list[int]]:
     """The shapes of a verified file's tensors, by name, without memory for their values. Raises UserError."""
-    with _opened(path) as file:
-        found = {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in file.keys()}  # noqa: SIM118
-    return {name: list(tensor.shape) for name, tensor in _current(path, found).items()}
+    with parsing(path), safe_open(path, "pt") as file:
+        return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def read(path: Path, *, may_be_nan: str | None = None) -> dict[str, Tensor]:
     """A verified file's tensors, on the CPU. Raises UserError for NaN or Inf, which no run saves except in one."""
-    with _opened(path) as file:
+    with parsing(path), safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if name := nonfinite({name: tensor for name, tensor in tensors.items() if name != may_be_nan}):
         raise UserError(f"{path} is damaged: {printable(name)} contains NaN or Inf")
-    return _current(path, tensors)
+    return tensors
 
 
 def nonfinite(tensors: dict[str, Tensor]) -> str | None:
@@ -106,19 +99,4 @@ def _entry(path: Path, file: BinaryIO) -> Entry:
         raise UserError(f"{path} is damaged: it does not begin with a checksum")
     check_format(int(found[2]), path)
     file.seek(found.end(1))
-    return Entry(found[1].decode(), int(found[2]), int(found[3]))
-
-
-def _current(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return current(path.name, tensors, entry(path).format)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[safe_open]:
-    """Open a file with the library. Raises UserError if its path is not UTF-8, which the library refuses."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"cannot read {path}: the name of its folder is not UTF-8: rename it") from None
-    with parsing(path), safe_open(path, "pt") as file:
-        yield file
+    return Entry(found[1].decode(), int(found[3]))

@@ -29,8 +29,7 @@ _GROWTH = 100  # the speed at which the moments of snapshots pass at the end, as
 def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int, iteration: int) -> None:
     """Save a model's weights after `iteration` updates by name, replacing the previous file of the same kind."""
     path = run.weights(which)
-    if path.parent != run.path:  # that of the snapshots
-        run.lock.check()
+    if isinstance(which, int):
         path.parent.mkdir(exist_ok=True)
     run.write(str(path.relative_to(run.path)), saved.sealed(tensors, iteration))
 
@@ -112,7 +111,7 @@ def moments(count: int, max_iters: int) -> list[int]:
 def leading_to(run: RunFolder, which: Saved | int) -> dict[int, Saved | int]:
     """The snapshots before some weights of the run, and these weights last, by iteration; empty if there are none.
 
-    Raises UserError if the file of these weights is damaged, and as `RunFolder.snapshots` does.
+    Raises UserError if the file of these weights is damaged.
     """
     kept = run.snapshots()
     end = iteration_of(run, which) if kept else None
@@ -123,20 +122,17 @@ def leading_to(run: RunFolder, which: Saved | int) -> dict[int, Saved | int]:
 
 
 def remove_snapshots_after(run: RunFolder, iteration: int) -> None:
-    """Remove the snapshots after `iteration`, and temporary files left by a killed process.
-
-    Raises UserError as `RunFolder.snapshots` does.
-    """
+    """Remove the snapshots after `iteration`, and temporary files left by a killed process."""
     for later in [moment for moment in run.snapshots() if moment > iteration]:
         run.weights(later).unlink()
     for path in (run.path / "snapshots").glob(".*"):
-        if is_temporary(path.name) and not path.is_dir():
+        if is_temporary(path.name):
             path.unlink()
 
 
 def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:
     path = existing_weights(run, which)
-    own = saved.verify(path, 2 * size_of_state(model) + saved.LARGEST_HEADER)  # twice, for a second output layer
+    own = saved.verify(path)
     if isinstance(which, int) and own.iteration != which:
         raise UserError(f"{path} is damaged: it holds other weights than those after {which} iterations")
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -145,11 +141,6 @@ def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Ten
     if saved.shapes(path) not in (first, first | second):
         raise UserError(f"{path} is damaged or belongs to another model: its tensors have other shapes")
     return saved.read(path)
-
-
-def size_of_state(model: nn.Module) -> int:
-    """The bytes of a model's tensors."""
-    return sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from gpt.base.request import Request
 from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.models import STAGE
-from gpt.runs.checkpoints import Checkpoint, Checkpoints, largest_state
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.records import Summary
@@ -128,7 +128,7 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return summary
     model, origin = planned_model(run), Beginning() if new is None else new.beginning
-    checkpoint = Checkpoints(run, before.checkpoint.keep, largest_state(model)).newest()
+    checkpoint = Checkpoints(run, before.checkpoint.keep).newest()
     if checkpoint is not None:
         checkpoint.check_model(model)
     elif run.checkpoints() or run.is_finished():

@@ -57,7 +57,7 @@ class Profile(Watcher):
         # The table first: exporting empties the profile of its events.
         table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
         self._run.write(_TABLE, f"{table}\n")
-        with tempfile.TemporaryDirectory() as folder:  # PyTorch would follow a link in the run's folder
+        with tempfile.TemporaryDirectory() as folder:  # PyTorch writes in place, and a run whole or not at all
             trace = Path(folder, _TRACE)
             self._profile.export_chrome_trace(str(trace))
             self._run.write(_TRACE, trace.read_bytes())

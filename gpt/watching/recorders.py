@@ -140,7 +140,6 @@ class RunWriter(Watcher):
         if state.average:
             save_weights(self._run, state.average, "averaged", progress.averaged[-1])
         else:
-            self._run.lock.check()
             self._run.weights("averaged").unlink(missing_ok=True)
         self.evaluated(state)
 

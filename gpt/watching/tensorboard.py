@@ -1,15 +1,12 @@
 """TensorBoard: event files in the run folder."""
 
-import os
 import shlex
 import textwrap
-from pathlib import Path
 
 import yaml
 
 from gpt.base.keys import flat
 from gpt.runs.folder import RunFolder
-from gpt.runs.locking import lock_in
 from gpt.watching.tracker_process import Run
 from gpt.watching.trackers import Tracker
 
@@ -21,14 +18,9 @@ class EventFiles:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        os.chdir(run.folder)  # the library opens its file by name for each write; this follows a folder that is moved
-        if run.lock is not None and list(lock_in(Path()) or ()) != run.lock:
-            raise ValueError(f"{run.folder} was moved or replaced")
-        if Path("tensorboard").is_symlink():
-            raise ValueError(f"{run.folder / 'tensorboard'} is a link")
         self.address = f"tensorboard --logdir {shlex.quote(str(run.folder))}"
         # The purge hides the events of earlier processes.
-        self._writer = SummaryWriter("tensorboard", purge_step=0, flush_secs=10)
+        self._writer = SummaryWriter(run.folder / "tensorboard", purge_step=0, flush_secs=10)
         self._writer.add_text("configuration", _verbatim(yaml.safe_dump(run.config, sort_keys=False)), 0)
         lines = {name: [f"^loss/{name}$", f"^loss/documented_{name}$"] for name in ("val", "train", "batch")}
         self._writer.add_custom_scalars({"loss": {name: ["Multiline", tags] for name, tags in lines.items()}})

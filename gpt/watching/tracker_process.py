@@ -29,10 +29,9 @@ _TO_READ, _TO_DELIVER = 60.0, 600.0
 class Run(NamedTuple):
     """The run to record."""
 
-    id: str  # stays the same when the run is resumed or its folder is moved or renamed; a copy has its own
+    id: str  # stays the same when the run is resumed or its folder is moved or renamed
     name: str
     folder: Path
-    lock: list[int] | None  # that identifies the folder; None if nothing has locked it
     config: dict[str, Any]
     options: dict[str, Any]  # of the tracker
 

@@ -127,7 +127,6 @@ class Tracker(RunWatcher):
             "id": tracking_id,
             "name": self._run.path.name,
             "folder": str(self._run.path),
-            "lock": self._run.lock.id,
             "config": config.content(),
             "options": self._options,
         })  # fmt: skip

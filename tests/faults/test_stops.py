@@ -1,8 +1,7 @@
-"""Signals at random moments, to runs and to sweeps, and folders that are moved away from a running training."""
+"""Signals at random moments, to runs and to sweeps."""
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,6 @@ from tests.faults.trials import (
     runs_in,
     short,
     start,
-    tree,
     whole_run,
 )
 
@@ -109,35 +107,3 @@ def _processes_of(session: int) -> list[int]:
             if int(fields[3]) == session and fields[0] != "Z":
                 found.append(int(status.parent.name))
     return found
-
-
-@repeated(0, 6, 200)
-def test_a_run_whose_folder_is_moved_ends_in_one_line_and_touches_no_other(count: int, tmp_path: Path) -> None:
-    """At random moments, or removed; mostly, another run begins in its place. The first can be resumed."""
-    settings = [*short(300), "training.eval_iters=10", "checkpoint.snapshots=5", "logger=csv", "hydra.run.dir=run"]
-    wholes = [whole_run(tmp_path / f"{seed}", *STAGES["v1"], *settings, f"seed={seed}") for seed in (1, 2)]
-
-    def trial(number: int, place: Path) -> Iterator[str]:
-        draw = random.Random(number)
-        run, moved, is_kept, has_other = place / "run", place / "moved", draw.random() < 0.8, draw.random() < 0.8
-        first = start(*STAGES["v1"], *settings, "seed=1", cwd=place)
-        while not (run / "commands.jsonl").exists():
-            time.sleep(0.001)
-        time.sleep(draw.uniform(0, 0.6) * wholes[0][1])
-        run.rename(moved)
-        if not is_kept:
-            shutil.rmtree(moved)
-        if has_other:
-            code, _, err = finish(start(*STAGES["v1"], *settings, "seed=2", cwd=place))
-            yield from [f"the other run: {err[-300:]}"] if code else []
-        code, _, err = finish(first)
-        yield from one_line(code, err, 1) if code else []  # 0: it had finished
-        if has_other:
-            yield from (f"{what} in the other run" for what in differences(wholes[1][0], run))
-        elif run.exists():
-            yield f"{[*tree(run)]} came back"
-        if is_kept:
-            code, _, err = finish(start(f"resume={moved}", cwd=place))
-            yield from [err[-300:]] if code else differences(wholes[0][0], moved)
-
-    check(trial, count, tmp_path)

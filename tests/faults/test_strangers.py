@@ -1,4 +1,4 @@
-"""A stranger's run folder: made to execute code, altered under valid checksums, or of a model of any size.
+"""A stranger's run folder: made to execute code, or altered under valid checksums.
 
 Checksums protect from accidents, not from a stranger, who can compute them as well.
 """
@@ -15,7 +15,6 @@ import random
 import resource
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,16 +25,12 @@ import yaml
 from safetensors import torch as safetensors_torch
 
 import gpt
-from gpt import models
-from gpt.base.choices import Choice
 from gpt.base.errors import UserError, report
 from gpt.base.files import PLACE, seal, sealed
 from gpt.base.request import Destination, Request
 from gpt.base.stopping import Stop
 from gpt.data.corpora import LOADER
-from gpt.data.vocabulary import Vocabulary
 from gpt.exporting.model_card import body
-from gpt.models.ngrams import Remembering
 from gpt.playground.describing import in_full
 from gpt.playground.looking import logits
 from gpt.reports.comparison import ComparisonReport
@@ -56,8 +51,7 @@ from tests.faults.trials import check, repeated
 
 _V9 = ("v9", "model.n_embd=16", "model.n_head=2", "model.n_layer=1", "model.ngrams=3", "model.memory=30000",
        "training.average_last=0.5", "schedule=constant")  # fmt: skip
-_SECONDS, _MEGABYTES, _ADDRESSES = 3.0, 200, 12 * 2**30  # of processor time, of memory, and bytes of address space
-_TIMES_THE_FILE = 30  # megabytes for each one of the weights
+_ADDRESSES = 12 * 2**30  # bytes of address space
 
 Use = Callable[[], object]
 
@@ -117,33 +111,19 @@ def _check_document(name: str, text: str) -> None:
         assert formulas == []
 
 
-def _tried(uses: Iterator[Use], seconds: float, megabytes: float = _MEGABYTES) -> tuple[int, list[str]]:
-    """Do all of this: how often it ended in a line for users, and what is wrong with how it ended."""
+def _tried(uses: Iterator[Use]) -> tuple[int, list[str]]:
+    """Do all of this: how often it ended in a line for users, and what else it ended in."""
     said, wrong = 0, []
-    processor, clock, before = time.process_time(), time.perf_counter(), _megabytes("VmRSS", reset=True)
     while True:
         try:
             use = next(uses, None)
             if use is None:
-                break
+                return said, wrong
             use()
         except Exception as error:
             said += 1  # a RuntimeError may be PyTorch's for too little memory
             told = report(error) if isinstance(error, UserError | MemoryError | RuntimeError) else None
             wrong += [f"{error!r:.300}"] if told is None or "\n" in told[0] else []
-    # A process that waits, say for a pipe, uses no processor; but on a busy machine all wait.
-    taken = max(time.process_time() - processor, (time.perf_counter() - clock) / 10)
-    wrong += [f"{taken:.1f} s"] if taken > seconds else []
-    grown = _megabytes("VmHWM") - before
-    return said, wrong + ([f"{grown:.0f} MB"] if grown > megabytes else [])
-
-
-def _megabytes(which: str, *, reset: bool = False) -> float:
-    """The memory of this process, VmRSS, or its largest since the last reset, VmHWM."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
-    return int(line.split()[1]) / 1024
 
 
 def _prepare(whole: Path, folder: Path) -> None:
@@ -151,8 +131,7 @@ def _prepare(whole: Path, folder: Path) -> None:
     logging.disable()
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
     copy = RunFolder(shutil.copytree(whole, folder / f"first_{os.getpid()}" / "run"))
-    said, wrong = _tried(itertools.chain(_read(copy), _use(copy, copy.path.parent / "out")), 60, 1000)
-    assert (said, wrong) == (0, [])
+    assert _tried(itertools.chain(_read(copy), _use(copy, copy.path.parent / "out"))) == (0, [])
 
 
 def _write_config(run: RunFolder, content: str | dict[str, Any]) -> None:
@@ -170,7 +149,7 @@ def _config_text(run: RunFolder) -> str:
     return (run.path / "config.yaml").read_text().rpartition("checksum")[0].partition("\n")[2]
 
 
-# Made to execute code or to exhaust memory.
+# Made to execute code.
 
 # Targets of choices that a careless reader would call, and some that are meant for another choice.
 _NO_CHOICES = ("os.system", "builtins.eval", "gpt.base.files.write_atomically", "", "a\nb", "...", "../../etc/passwd")
@@ -181,12 +160,6 @@ _NOT_FOR = {
     "optimizer": ("torch.optim.AdamW", "gpt.training.optimizers.Optimizer", "gpt.training.schedules.cosine"),
     "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules.math.cos"),
     "logger": ("gpt.training.watchers.Watcher", "gpt.watching.recorders.CheckpointWriter", "gpt.data.corpora.text"),
-}  # fmt: skip
-_TEXTS_OF_FILES: dict[str, Callable[[], str]] = {
-    "nesting": lambda: "[" * 1_000_000, "a number of a million digits": lambda: "1" * 1_000_000,
-    "keys": lambda: '{"a":' * 100_000, "megabytes": lambda: '"' + "x" * 20_000_000 + '"',
-    "a list": lambda: seal({"vocabulary": "ab", "corpus": "x"})[:-1],
-    "lists": lambda: "[" + "[]," * 10_000_000 + "[]]", "line ends": lambda: "\n" * 30_000_000,
 }  # fmt: skip
 _HARMLESS = {"train.log", "sample.txt", "loss.png", ".lock", "commands.jsonl"}
 
@@ -209,12 +182,12 @@ def _safetensors(shape: list[int], end: int, name: str = "x") -> bytes:
 
 
 def _hostile(whole: Path, marker: Path) -> list[tuple[str, str, Callable[[Path], object]]]:
-    """What a careless reader would execute, follow or choke on: what it is, of which file, and how to put it there."""
+    """What a careless reader would execute or choke on: what it is, of which file, and how to put it there."""
     text, payload = _config_text(RunFolder(whole)), pickle.dumps(_Payload(marker))
     content = yaml.safe_load(text)
     for_all: dict[str, Callable[[Path], object]] = {
         "pickle": lambda path: path.write_bytes(payload), "pipe": os.mkfifo, "folder": Path.mkdir,
-        "link round": lambda path: path.symlink_to(path.name),
+        "nesting": lambda path: path.write_text("[" * 1_000_000),
     }  # fmt: skip
     weights = {
         "a header of terabytes": (2**42).to_bytes(8, "little") + b"{}", "no header": b"",
@@ -227,7 +200,6 @@ def _hostile(whole: Path, marker: Path) -> list[tuple[str, str, Callable[[Path],
         "interpolation": text.replace("stage: v7", "stage: ${oc.env:HOME}"),
         "python tag": text.replace("stage: v7", f"stage: !!python/object/apply:os.system ['touch {marker}']"),
         "aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(aliases) + text,
-        "nesting": "[" * 100_000, "less nesting": "[" * 8_000,
     }  # fmt: skip
     for name, value in (("block_size", 10**9), ("n_embd", 10**9), ("n_layer", 256), ("n_layer", 10**12)):
         configs[f"{name} {value}"] = content | {"model": content["model"] | {name: value}}
@@ -243,10 +215,6 @@ def _hostile(whole: Path, marker: Path) -> list[tuple[str, str, Callable[[Path],
         cases.append((what, "best.safetensors", partial(Path.write_bytes, data=header)))
     for name in ("best.safetensors", "last.safetensors"):
         cases.append((f"torch.save as {name}", name, partial(torch.save, {"model": _Payload(marker)})))
-    for (what, made), name in itertools.product(
-        _TEXTS_OF_FILES.items(), ("tokenizer.json", "summary.json", "metrics.jsonl")
-    ):
-        cases.append((f"{what} in {name}", name, lambda path, made=made: path.write_text(made())))
     for what, config in configs.items():
         cases.append((what, "config.yaml", lambda path, c=config: _write_config(RunFolder(path.parent), c)))
     random.Random(0).shuffle(cases)
@@ -258,14 +226,13 @@ def _hostile_trial(whole: Path, number: int, place: Path) -> Iterator[str]:
     run = RunFolder(shutil.copytree(whole, place / "run"))
     (run.path / name).unlink()
     put(run.path / name)
-    said, wrong = _tried(_read(run), _SECONDS)
+    said, wrong = _tried(_read(run))
     wrong += [] if said or what.rpartition(" ")[2] in _HARMLESS else ["no error"]
     yield from (f"{what}: {line}" for line in [*wrong, *(p.name for p in place.iterdir() if p != run.path)])
 
 
 @repeated(40, 1000, 1000)
 def test_nothing_of_a_hostile_run_is_executed(count: int, trained_run: TrainedOnce, tmp_path: Path) -> None:
-    """Made to execute code or to exhaust memory: an error within 3 s and 200 MB."""
     whole = trained_run("v7")
     count = min(count, len(_hostile(whole, tmp_path)))
     check(partial(_hostile_trial, whole), count, tmp_path, partial(_prepare, whole, tmp_path))
@@ -301,7 +268,7 @@ def _altered(run: RunFolder, draw: random.Random) -> str:
     checkpoint = sorted((run.path / "checkpoints").iterdir())[-1]
     records = ["tokenizer.json", "summary.json", "metrics.jsonl", f"checkpoints/{checkpoint.name}/checkpoint.json"]
     changes: list[Callable[[random.Random], str]] = [partial(_alter_record, run.path / name) for name in records]
-    changes += [partial(change, run) for change in (_alter_config, _alter_config, _alter_yaml, _alter_yaml, _resize)]
+    changes += [partial(change, run) for change in (_alter_config, _alter_config, _alter_yaml, _alter_yaml)]
     changes += [partial(_alter_weights, run), partial(_alter_weights, run), partial(_alter_state, checkpoint)]
     return draw.choice(changes)(draw)
 
@@ -398,37 +365,10 @@ def _alter_state(checkpoint: Path, draw: random.Random) -> str:
     return what
 
 
-def _resize(run: RunFolder, draw: random.Random) -> str:
-    """Give the run another model, which its weights fit, large in one way or another."""
-    stage = draw.choice(["v9_counts.GPT"] * 4 + ["v8_modern.GPT", "v7_dropout.GPT", "v1_bigram.Bigram"])
-    V, width = draw.choice([65, 300, 1000, 5000, 20_000, 50_000]), draw.choice([2, 16])
-    own: dict[str, Any] = {"block_size": draw.choice([1, 16, 256, 4096, 2**20 if stage > "v8" else 4096])}
-    if stage.startswith("v1"):
-        V = min(V, 1000)
-    else:
-        own |= {"n_embd": width, "n_head": width // 2, "n_layer": draw.choice([1, 8]), "dropout": 0.0}
-    if stage.startswith("v9"):
-        own |= {"ngrams": draw.choice([1, 2, 3, 4, 5, 9, 12]), "memory": draw.choice([100, 10_000, 300_000])}
-    content = run.config().content() | {"model": {"_target_": f"gpt.models.{stage}", **own}}
-    _write_config(run, content)
-    characters = "".join(map(chr, range(0x100, 0x100 + V)))
-    run.write_vocabulary(Vocabulary(kind="characters", vocabulary=characters, corpus=run.vocabulary().corpus))
-    with contextlib.suppress(UserError):  # which reading it says, too
-        model = models.build(Choice.model_validate(content["model"]), V)
-        if isinstance(model, Remembering):
-            torch.manual_seed(draw.randrange(100))
-            model.ngrams.memory.copy_(torch.randint(V, model.ngrams.memory.shape))
-        save_weights(run, model.state_dict(), "averaged", 0)
-    return f"size: V={V}, {stage}, {own}"
-
-
 def _altered_trial(whole: Path, number: int, place: Path) -> Iterator[str]:
     run = RunFolder(shutil.copytree(whole, place / "run"))
     what = _altered(run, random.Random(number))
-    is_large = what.startswith("size")  # which takes memory in proportion to its file
-    most = _MEGABYTES + _TIMES_THE_FILE * run.weights("averaged").stat().st_size / 2**20 if is_large else 1000
-    uses = _use(run, place / "out")
-    _, wrong = _tried(uses if is_large else itertools.chain(_read(run), uses), 3 * _SECONDS, most)
+    _, wrong = _tried(itertools.chain(_read(run), _use(run, place / "out")))
     yield from (f"{what}: {line}" for line in wrong)
 
 
@@ -436,6 +376,6 @@ def _altered_trial(whole: Path, number: int, place: Path) -> Iterator[str]:
 def test_every_use_of_an_altered_run_succeeds_or_ends_in_one_line(
     count: int, trained_run: TrainedOnce, tmp_path: Path
 ) -> None:
-    """Malformed contents, extreme numbers, hostile text, models of any size: each document made of it is harmless."""
+    """Malformed contents, extreme numbers, hostile text: each document made of it is harmless."""
     whole = trained_run(*_V9)
     check(partial(_altered_trial, whole), count, tmp_path, partial(_prepare, whole, tmp_path))

@@ -115,21 +115,3 @@ def tree(folder: Path) -> dict[str, str]:
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
 
     return {str(path.relative_to(folder)): described(path) for path in sorted(folder.rglob("*"))}
-
-
-PUT: dict[str, Callable[[Path, Path], object]] = {
-    "link": lambda path, victim: path.symlink_to(victim),
-    "dangling link": lambda path, victim: path.symlink_to(victim.with_name("nowhere")),
-    "pipe": lambda path, _: os.mkfifo(path),
-    "device": lambda path, _: path.symlink_to("/dev/zero"),
-    "hard link": lambda path, victim: path.symlink_to(victim) if victim.is_dir() else os.link(victim, path),
-    "folder": lambda path, _: path.mkdir(),
-}
-
-
-def put(kind: str, path: Path, victim: Path) -> None:
-    """Put something in the place of a file or folder; links lead to `victim`."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    PUT[kind](path, victim)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import random
 import signal
 import socket
@@ -124,25 +123,6 @@ def _leaving(draw: random.Random, run_id: str) -> bytes:
 def _post(path: str, content: bytes, length: int, kind: str = "application/json") -> bytes:
     head = f"POST /api/{path} HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n"
     return head.encode() + HOST + b"\r\n" + content
-
-
-def test_a_stranger_cannot_lead_it_out_of_the_runs_folder(trained: Path, tmp_path: Path) -> None:
-    """Links in a run folder, and a folder of runs that is one."""
-    run = gpt.load(runs=trained / "runs").run.path
-    (tmp_path / "secret.txt").write_text(SECRET)
-    for name in ("honest", "linked"):
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        for path in run.iterdir():
-            if path.is_file():
-                os.link(path, tmp_path / "runs" / name / path.name)
-    (tmp_path / "runs" / "linked" / "sample.txt").unlink()
-    (tmp_path / "runs" / "linked" / "sample.txt").symlink_to(tmp_path / "secret.txt")
-    with started(tmp_path) as (served, _):
-        listed = served.get("/api/runs")[1]["runs"]
-        assert len(listed) == 2
-        prompts = {brief["folder"]: served.get(f"/api/runs/{brief['id']}")[1]["prompt"] for brief in listed}
-    assert prompts["runs/linked"] == ""
-    assert prompts["runs/honest"] == (run / "sample.txt").read_text()[:80]
 
 
 def test_where_a_port_is_taken_the_next_is_used_and_one_that_cannot_be_used_is_told_in_a_line(trained: Path) -> None:

@@ -18,20 +18,16 @@ afterwards. If a test below fails for an earlier one, gpt/runs/formats.py lacks 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from gpt.base.errors import UserError
-from gpt.base.files import PLACE, sealed
 from gpt.runs import formats
-from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import NAMES, RunFolder
 from gpt.runs.weights import iteration_of, leading_to, load_model
-from gpt.training.optimizers import OPTIMIZER
-from gpt.training.state import TrainingState
-from tests.conftest import CPU, Script, build_small, succeeded
+from tests.conftest import Script, succeeded
 
 GOLDEN = Path(__file__).parent / "formats"
 RELEASES = {  # a text of 20 characters; estimated training and validation loss and exact loss after 60 iterations
@@ -117,7 +113,7 @@ def with_format(run: RunFolder, version: int | None) -> None:
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        (9, f"was written by {UNRELEASED}: it has format 9, and this version reads formats up to {formats.FORMAT}"),
+        (9, f"was written by {UNRELEASED}: it has format 9, and this version reads format {formats.FORMAT}"),
         (None, "is damaged, or was written by an unreleased version of this project: it has no format"),
     ],
 )
@@ -141,59 +137,3 @@ def test_a_file_of_tensors_says_its_format(old: RunFolder) -> None:
     path.write_bytes(content.replace(b" format 1 iteration", b" format 9 iteration"))
     with pytest.raises(UserError, match=rf"last\.safetensors was written by {UNRELEASED}: it has format 9"):
         load_model(old, "last")
-
-
-def test_a_checkpoint_of_an_earlier_format_gets_what_the_state_has_gained(
-    old: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if the next release added a scalar to the training state, and a line here said what it was before."""
-    own = TrainingState._tensors
-    streak = torch.zeros(())
-    monkeypatch.setattr(TrainingState, "_tensors", lambda self: own(self) | {"streak": streak})
-    checkpoint = Checkpoint.read(old.path / "checkpoints" / "00000040")
-    model = load_model(old, "best")
-    optimizer = OPTIMIZER.build(old.config().optimizer, model=model, learning_rate=0.001)
-    state = TrainingState(model, optimizer, CPU)
-    with pytest.raises(UserError, match=r"^the checkpoint belongs to another model or optimizer$"):
-        state.restore(checkpoint.progress, checkpoint.tensors())
-
-    def converted(name: str, tensors: dict[str, Any]) -> dict[str, Any]:
-        return tensors | {"streak": torch.tensor(3.0)} if name == "state.safetensors" else tensors
-
-    monkeypatch.setattr(formats, "FORMAT", 2)
-    monkeypatch.setitem(formats.CONVERSIONS, 1, converted)
-    state.restore(checkpoint.progress, checkpoint.tensors())
-    assert streak == 3
-    assert state.progress.iteration == 40
-    assert {int(tensor) for name, tensor in state.optimizer.state.items() if "steps" in name} == {40}
-    checkpoint.check_model(state.model)
-    with pytest.raises(UserError, match="belongs to another model: its tensors have other shapes"):
-        checkpoint.check_model(build_small("v5", vocab_size=17))
-
-
-def test_a_configuration_and_a_record_of_an_earlier_format_are_converted(
-    old: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if the next release had the key `documented` and the field `seed`, and earlier runs another name for them."""
-
-    def converted(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-        renamed = {"config.yaml": {"stated": "documented"}, "summary.json": {"number": "seed"}}.get(name, {})
-        return {renamed.get(key, key): value for key, value in fields.items()}
-
-    config, summary = old.config(), old.summary()
-    for name, before, after in (("config.yaml", "documented:", "stated:"), ("summary.json", '"seed"', '"number"')):
-        path = old.path / name
-        content = path.read_text()
-        kept = content.rpartition("checksum")
-        digits = kept[2].strip(" :'\"}\n")
-        path.write_text(sealed(content.replace(before, after).replace(digits, PLACE)))
-    monkeypatch.setattr(formats, "FORMAT", 2)
-    monkeypatch.setitem(formats.CONVERSIONS, 1, converted)
-    assert old.config() == config
-    assert old.summary() == summary
-
-
-def test_a_run_on_a_corpus_whose_module_has_another_name_since_is_read(old: RunFolder) -> None:
-    content = formats.to_yaml(old.config()).replace("gpt.data.corpora.text", "gpt.data.recall.repeat")
-    digits = content.rpartition("checksum")[2].strip(" :'\n")
-    assert formats.from_yaml(sealed(content.replace(digits, PLACE)), old.path).data.target == "gpt.data.lines.repeat"

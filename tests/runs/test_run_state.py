@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.errors import DivergedError, LostFolderError, UserError
+from gpt.base.errors import DivergedError, UserError
 from gpt.base.stopping import Stopped
 from gpt.runs.folder import RunFolder, RunState
 from tests.conftest import TrainedOnce
@@ -36,7 +36,7 @@ def end_by(error: BaseException, run: RunFolder, *, is_open: bool = True) -> Non
     ("error", "name"),
     [
         (Stopped(signal.SIGTERM), "paused"), (DivergedError("the loss is nan"), "diverged"),
-        (LostFolderError("it was moved"), "failed"), (ZeroDivisionError(), "failed"),
+        (ZeroDivisionError(), "failed"),
     ],
 )  # fmt: skip
 def test_an_error_that_ends_a_run_is_recorded_until_it_trains_again(

