@@ -138,9 +138,11 @@ def text_data(text: str, block_size: int = 8, train_fraction: float = 0.9) -> Te
 
 
 def empty_run(path: Path) -> RunFolder:
-    """A run folder with nothing in it."""
+    """A run folder with nothing in it but its record."""
     path.mkdir(parents=True)
-    return RunFolder(path)
+    run = RunFolder(path)
+    run.create_record()
+    return run
 
 
 def small_corpus() -> str:

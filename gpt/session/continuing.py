@@ -123,6 +123,8 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
     if refusal := _refusal_of_length(before, config):
         raise RequestError(f"{refusal}; to train its weights on, start a new run: init={shlex.quote(str(run.path))}")
     if run.is_finished() and config.training.length == before.training.length:
+        if new is None and any(keys.declared(key).role == "label" for key in request.given):
+            raise RequestError(f"{run.path} is finished: {command('tag')} and {command('name')} label it")
         summary = run.summary()
         iteration_of(run, summary.exact.weights)  # raises UserError if its results are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")

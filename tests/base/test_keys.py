@@ -1,6 +1,5 @@
 """What is declared of the keys of a training."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,26 +7,26 @@ import yaml
 
 from gpt.base import keys
 from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
-from gpt.base.schema import Key, Schema, TrainConfig
+from gpt.base.schema import Key, TrainConfig
 from gpt.cli.requesting import of_python
-from gpt.runs.finding import has_same_config
+from gpt.runs.finding import has_same_settings
 from tests.conftest import REPOSITORY, empty_run
 
 
-def every_key(schema: type[Schema]) -> Iterator[tuple[str, Key | None]]:
-    """The keys of a schema and of the groups in it, with what each declares itself."""
-    for name, field in schema.model_fields.items():
-        yield name, next((declared for declared in field.metadata if isinstance(declared, Key)), None)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Schema):
-            yield from ((f"{name}.{inner}", declared) for inner, declared in every_key(field.annotation))
-
-
-def test_every_key_says_whether_runs_that_differ_in_it_are_the_same() -> None:
-    """A `Key` cannot be made without, and the one of the group around it does not count."""
-    found = dict(every_key(TrainConfig))
-    assert {"training.max_iters", "checkpoint.keep", "seed"} <= found.keys()
-    assert [name for name, declared in found.items() if declared is None] == []
-    with pytest.raises(TypeError, match="same"):
+def test_every_key_has_a_role() -> None:
+    """Its own, or that of the group around it; a `Key` cannot be made without one."""
+    roles = {
+        "setting": ["model.n_layer", "training.learning_rate", "data.vocab_size", "optimizer", "overfit", "init"],
+        "length": ["training.max_iters", "training.epochs", "training.seconds"],
+        "measure": ["training.eval_interval", "training.eval_iters", "training.exact_tokens"],
+        "repeat": ["seed"],
+        "aside": ["device", "logger.wandb.project", "checkpoint.keep", "training.recompute", "hydra.run.dir"],
+        "place": ["runs", "resume", "data.path", "data.dir", "data.source"],
+        "label": ["name", "tags"],
+        "stated": ["stage", "adds", "documented.val"],
+    }
+    assert {role: [key for key in names if keys.declared(key).role == role] for role, names in roles.items()} == roles
+    with pytest.raises(TypeError, match="role"):
         Key()  # type: ignore[call-arg]
 
 
@@ -39,31 +38,9 @@ def test_a_run_that_is_older_than_a_key_has_its_default(tmp_path: Path) -> None:
         del content[group][key]
     run = empty_run(tmp_path / "run")
     run.write_config(TrainConfig.model_validate(content))
-    assert has_same_config(run, config)
+    assert has_same_settings(run.config(), config)
     other, _ = of_python(["model=v7", "data=text", "data.path=a.txt", "data.split=lines"])
-    assert not has_same_config(run, other)
-
-
-def test_a_hyperparameter_that_is_annotated_as_a_path_is_one() -> None:
-    names = ("dir", "path", "files", "source", "target", "separator", "name", "subset", "field", "train_fraction")
-    assert [name for name in names if keys.declared(f"data.{name}").is_path] == [*names[:5]]
-
-
-def test_what_identifies_a_run_is_known_by_key_and_by_group() -> None:
-    for given in ("model.n_layer", "data.vocab_size", "seed", "hydra.run.dir"):
-        assert keys.identifying(given) == [given]
-    # data= says where the corpus is; another tokenizer would have to be named.
-    groups = {"model": "stage", "data": "data._target_", "training": "training.multi_token"}
-    assert {given: keys.identifying(given) for given in groups} == {given: [key] for given, key in groups.items()}
-    assert [given for given in ("data.path", "training.max_iters", "resume") if keys.identifying(given)] == []
-
-
-def test_a_number_of_subwords_counts_with_subwords_only() -> None:
-    for tokenizer, counts in (("characters", False), ("bytes", False), ("gpt2", False), ("subwords", True)):
-        settings = {"data.tokenizer": tokenizer, "data.vocab_size": 500}
-        assert keys.compared("data.vocab_size", settings) == keys.grouped("data.vocab_size", settings) == counts
-    assert keys.compared("data.vocab_size", {"data.vocab_size": 4000})  # of sentence pairs
-    assert not keys.compared("training.eval_interval", {"training.average_last": 0.0})
+    assert not has_same_settings(run.config(), other)
 
 
 def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:

@@ -49,7 +49,7 @@ def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(
     done = succeeded(called("train.py", *typed, cwd=folder))
     assert re.findall(r"job .*", done.stdout + done.stderr) == ["job 1 of 2: n_head=1", "job 2 of 2: n_head=2"]
     # The command of a job repeats where its configuration is, so that it can be pasted.
-    assert f"--config-dir={folder / 'mine'}" in next(folder.glob("sweep/000*/commands.jsonl")).read_text()
+    assert f"--config-dir={folder / 'mine'}" in next(folder.glob("sweep/000*/run.json")).read_text()
 
 
 def test_a_sweep_counts_its_jobs_and_ends_with_its_documented_runs_and_a_ranking(called: Script, folder: Path) -> None:

@@ -152,7 +152,7 @@ def _finished(place: Path, reference: Path, resumed: int, warnings: str) -> list
     wrong += differences(whole, run, told)
     if "best.safetensors" not in told and RunFolder(run).summary().best != RunFolder(whole).summary().best:
         wrong.append("the summary is about other weights than the best")
-    commands = [command.iteration for command in RunFolder(run).commands()]
+    commands = [command.iteration for command in RunFolder(run).record().commands]
     if commands[:1] != [0] or (resumed and 1 not in commands):
         wrong.append(f"only the commands from iterations {commands} are kept")
     return wrong

@@ -161,7 +161,7 @@ _NOT_FOR = {
     "schedule": ("gpt.training.optimizers.SGD", "gpt.training.schedules._warmup", "gpt.training.schedules.math.cos"),
     "logger": ("gpt.training.watchers.Watcher", "gpt.watching.recorders.CheckpointWriter", "gpt.data.corpora.text"),
 }  # fmt: skip
-_HARMLESS = {"train.log", "sample.txt", "loss.png", ".lock", "commands.jsonl"}
+_HARMLESS = {"train.log", "sample.txt", "loss.png", ".lock", "run.json"}
 
 
 class _Payload:

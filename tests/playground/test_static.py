@@ -16,7 +16,6 @@ import gpt
 from gpt.base.errors import RequestError, UserError
 from gpt.playground import looking, static, translating
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Labels
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import downloads, visit
@@ -256,7 +255,7 @@ def test_run_folders_give_exactly_these_runs(several: Path, tmp_path: Path) -> N
     newest = static.newest_of_each_stage([several / "runs"])
     v1, v6 = newest["v1"].path, newest["v6"].path
     again = RunFolder(Path(shutil.copytree(v6, tmp_path / "again")))
-    again.write_labels(Labels(name="best", tags=[]))
+    again.update(name="best")
     found = static.exactly([v6, v1, tmp_path / "again", v6])
     assert {name: run.path for name, run in found.items()} == {
         "v6": v6, "v1": v1, "best": tmp_path / "again", "v6_2": v6,

@@ -157,7 +157,7 @@ def test_texts_that_are_drawn_as_one_ranking_are_no_repetitions_of_each_other(tm
 def test_forks_are_repetitions_if_they_started_from_the_same_weights_wherever_these_were(tmp_path: Path) -> None:
     found = copies(tmp_path, {"0.1": [2.0, 2.2, 2.4]})
     for (run, _), folder, digest in zip(found, ("here", "there", "here"), "aab", strict=True):
-        run.write_parent(Parent(run=folder, stage="v1", iterations=4, weights="best", sha256=64 * digest))
+        run.update(parent=Parent(run=folder, stage="v1", iterations=4, weights="best", sha256=64 * digest))
         configure(run, init=folder)
     (ranking,) = rankings(found, "exact")
     assert [len(group.runs) for group in ranking.groups] == [2, 1]
@@ -170,8 +170,8 @@ def test_runs_that_have_no_result_are_told(
     found = copies(tmp_path / "runs", {"0.1": [2.0], "0.2": [2], "0.4": [2], "0.8": [2]})
     for run, _ in found[1:]:
         (run.path / "summary.json").unlink()
-    found[2].folder.write_ending("diverged")
-    found[3].folder.write_ending("failed")
+    found[2].folder.update(ending="diverged")
+    found[3].folder.update(ending="failed")
     done = succeeded(called("compare.py", "by=learning_rate", cwd=tmp_path))
     told = [f"{how} at iteration 40 of 40" for how in ("killed", "diverged", "failed")]
     assert all(standing in done.stdout for standing in told)

@@ -12,7 +12,7 @@ from gpt.base.schema import Documented
 from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Estimated
-from gpt.training.progress import Means, Progress, Segment
+from gpt.training.progress import Means, Progress
 from tests.losses import estimated, exact
 from tests.reports.test_documented import SUMMARY
 from tests.reports.test_ranking import RUN
@@ -70,21 +70,6 @@ def test_a_target_is_judged_by_the_whole_split_only() -> None:
         lines = report(target=2.0, exact=loss)
         assert lines["target"].startswith(f"target 2.0000 nats per {verdict}")
         assert ("once, 7 of its characters left out" in lines["exact"]) == bool(loss.over.left_out)
-
-
-def test_other_settings_of_an_earlier_part_are_said_and_keep_a_run_from_being_compared() -> None:
-    """Be that another value, or the documented one where the run ended with another."""
-    history = [Segment(until=20, changed=["training.max_iters=30"]),
-               Segment(until=30, changed=["training.learning_rate=0.1", "schedule=cosine"])]  # fmt: skip
-    now = ["training.max_iters=40", "training.learning_rate=0.2", "schedule=cosine"]
-    documented = [f"{key} as documented until iteration 20" for key in ("training.learning_rate", "schedule")]
-    changes = SUMMARY.model_copy(update={"changed": now, "earlier": history}).changes
-    assert changes == [*now, *documented, "training.learning_rate=0.1 until iteration 30"]
-    lines = report(**LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["schedule=cosine"])])
-    assert "difference" not in lines
-    assert lines["not"] == "not the documented run of v5: schedule=cosine until iteration 20"
-    of_length = report(**LOSSES, **DOCUMENTED, earlier=[Segment(until=20, changed=["training.max_iters=30"])])
-    assert "difference" in of_length
 
 
 def test_the_loss_curve_is_a_picture_with_a_panel_for_each_metric_below_the_losses(

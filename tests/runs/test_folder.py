@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from gpt.base import files
-from gpt.base.errors import RequestError, UnreadableError, UserError
+from gpt.base.errors import RequestError, UserError
 from gpt.base.files import PLACE, sealed, write_atomically
 from gpt.runs.finding import chosen_run, finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import to_json
-from gpt.runs.records import Labels, now
+from gpt.runs.records import now
 from gpt.runs.weights import load_weights
 from tests.conftest import build_small, empty_run
 
@@ -38,7 +37,7 @@ def test_the_time_is_known_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:
     assert {path.name for path in run.path.iterdir()} == {
-        "config.yaml", "commands.jsonl", "tokenizer.json", "metrics.jsonl", "clock.jsonl",
+        "config.yaml", "run.json", "tokenizer.json", "metrics.jsonl", "clock.jsonl",
         "best.safetensors", "last.safetensors", "summary.json", "loss.png", "sample.txt", "train.log",
         "checkpoints", ".lock",
     }  # fmt: skip
@@ -83,9 +82,9 @@ def test_a_missing_or_damaged_file_is_named_in_one_line(run: RunFolder, name: st
 NOT_SEALED = r"is damaged or was edited: it does not end with the checksum of its content$"
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "clock.jsonl", "labels.json", "summary.json"])
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "clock.jsonl", "run.json", "summary.json"])
 def test_a_changed_record_is_noticed_and_so_is_a_lost_checksum(run: RunFolder, name: str) -> None:
-    run.write_labels(Labels(name="a60", tags=["a"]))
+    run.update(name="a60", tags=["a"])
     path = run.path / name
     before, found = path.read_text(), 0
     for old, new in (
@@ -193,17 +192,3 @@ def test_a_file_whose_name_cannot_be_flushed_is_written(
     assert (tmp_path / "file").read_text() == "new"
     (message,) = caplog.messages
     assert message.endswith("a system crash may bring back the old file: Input/output error")
-
-
-def test_command_lines_that_cannot_be_read_are_not_replaced(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = run.commands()
-    assert before
-
-    def broken(path: Path, *_: object, **__: object) -> IO[bytes]:
-        raise OSError(5, "Input/output error", str(path))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", broken)
-        with pytest.raises(UnreadableError, match=r"cannot read .*commands\.jsonl: Input/output error"):
-            run.write_command("python train.py", 60)
-    assert run.commands() == before

@@ -25,7 +25,7 @@ import torch
 from gpt.base.errors import UserError
 from gpt.runs import formats
 from gpt.runs.checkpoints import Checkpoints
-from gpt.runs.folder import NAMES, RunFolder
+from gpt.runs.folder import FILES, RunFolder
 from gpt.runs.weights import iteration_of, leading_to, load_model
 from tests.conftest import Script, succeeded
 
@@ -52,18 +52,19 @@ def old(release: str, tmp_path: Path) -> RunFolder:
 def test_there_is_a_run_of_each_release_and_it_has_every_file() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {"corpus.txt", *RELEASES}
     newest = {path.name for path in (GOLDEN / list(RELEASES)[-1]).iterdir()}
-    of_some = {"tracked.json", "loss.png", "tensorboard", "operators.txt", "trace.json.gz", "labels.json", "state.json"}
-    assert newest == NAMES - of_some
+    of_some = {"loss.png", "tensorboard", "operators.txt", "trace.json.gz"}
+    assert newest == {file.name for file in FILES} - of_some
 
 
 def test_everything_of_an_earlier_run_is_read(old: RunFolder) -> None:
-    config, summary, parent = old.config(), old.summary(), old.parent()
+    config, summary, record = old.config(), old.summary(), old.record()
+    parent = record.parent
     assert (config.name, config.tags, config.training.average_last) == ("golden", ["a", "b"], 0.5)
     assert (summary.stage, summary.iterations, summary.exact.weights, summary.parent) == ("v5", 40, "averaged", parent)
     assert parent is not None
     assert (parent.run, parent.iterations) == ("parent", 20)
-    assert summary.commands == old.commands()
-    assert [command.iteration for command in old.commands()] == [0]
+    assert summary.commands == record.commands
+    assert [command.iteration for command in record.commands] == [0]
     assert [row.iteration for row in old.evaluations()] == [0, 20, 40]
     assert [sorted(row.metrics) for row in old.evaluations()] == [["entropy"]] * 3
     assert [row.iteration for row in old.steps()] == [10, 20, 30, 40]

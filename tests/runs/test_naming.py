@@ -15,7 +15,6 @@ from gpt.base.schema import TrainConfig
 from gpt.cli.bare_words import keyed
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import called as folders_called
-from gpt.runs.records import Labels
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 
 FINISHED = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"
@@ -36,7 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         loss = summary.exact.model_copy(update={"nats": nats, "over": summary.exact.over.model_copy(update=over)})
         changed = {"exact": loss, "finished": summary.finished - timedelta(hours=age)}
         run.write_summary(summary.model_copy(update=changed))
-        run.write_labels(Labels(name=name, tags=[]))
+        run.update(name=name)
     (tmp_path / "runs" / "wide" / "multirun.yaml").touch()
     return tmp_path
 
@@ -59,7 +58,7 @@ def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.Capt
     assert len(folders_called(STAGE)) == 7
     shutil.rmtree("runs/d")
     assert one("best") == "wide/0"
-    RunFolder(Path("runs/a")).write_labels(Labels(name="last", tags=[]))
+    RunFolder(Path("runs/a")).update(name="last")
     assert one("last") == "a"  # a run's own name comes before the others
 
 
@@ -116,7 +115,7 @@ def test_a_run_that_is_named_in_one_terminal_is_used_by_name_in_another(
     assert [line.endswith("runs/one") for line in done("gpt", "runs", "my_best").splitlines() if " seed " in line]
     done("train.py", "init=my_best", "training.max_iters=2", "name=forked", "hydra.run.dir=runs/forked")
     forked = RunFolder(tmp_path / "runs" / "forked")
-    assert (forked.config().init, (parent := forked.parent()) and parent.run) == ("runs/one", "runs/one")
+    assert (forked.config().init, (parent := forked.record().parent) and parent.run) == ("runs/one", "runs/one")
     done("train.py", "resume=forked", "training.max_iters=3")
     done("gpt", "tag", "forked", "my_best", "golden", "wide")
     done("gpt", "tag", "forked", "-wide")

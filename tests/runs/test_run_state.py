@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,18 +55,17 @@ def test_an_error_that_ends_a_run_is_recorded_until_it_trains_again(
 def test_an_error_before_it_trains_or_after_it_has_finished_changes_nothing(
     run: RunFolder, trained_run: TrainedOnce
 ) -> None:
-    run.write_ending("paused")
+    run.update(ending="paused")
     end_by(UserError(), run, is_open=False)  # as of a change that a resumed run does not allow
     assert RunState.of(run).name == "paused"
     run.mark_training()
     shutil.copy(trained_run("v1") / "summary.json", run.path)
     end_by(UserError(), run)  # as where debug=overfit did not over-fit
     assert RunState.of(run).name == "finished"
-    assert run.ending() is None
+    assert run.record().ending is None
 
 
-@pytest.mark.parametrize("change", [lambda path: path.write_text('{"state": "paused"}'), lambda path: path.mkdir()])
-def test_a_strangers_record_is_checked(change: Callable[[Path], object], run: RunFolder) -> None:
-    change(run.path / "state.json")
-    with pytest.raises(UserError, match=r"state\.json is"):
+def test_a_strangers_record_is_checked(run: RunFolder) -> None:
+    (run.path / "run.json").write_text('{"ending": "paused"}')
+    with pytest.raises(UserError, match=r"run\.json is"):
         RunState.of(run)

@@ -10,7 +10,6 @@ import pytest
 from gpt.base.losses import Seen
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.records import Labels
 from tests.conftest import REPOSITORY, Script, refused, succeeded
 
 FINISHED = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"
@@ -137,55 +136,13 @@ def test_a_run_is_resumed_with_less_output(words: str, called: Script, corpus_fi
 
 
 def test_a_resumed_run_keeps_its_labels_and_takes_new_ones(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    short = ["training.max_iters=2", "training.eval_iters=1", "data=text", f"data.path={corpus_file}"]
-    succeeded(called("train.py", "v1", *short, "hydra.run.dir=run", cwd=tmp_path))
+    """With resume=auto, a command that is repeated as it was does not undo what `gpt tag` or `name` did since."""
+    auto = ["v1", "training.eval_iters=1", "data=text", f"data.path={corpus_file}", "hydra.run.dir=run", "resume=auto"]
+    succeeded(called("train.py", *auto, "training.max_iters=2", "tags=[first]", cwd=tmp_path))
     run = RunFolder(tmp_path / "run")
-    run.write_labels(Labels(name="x", tags=["a"]))
-    message = "run is finished: python -m gpt tag labels it"
-    refused(called("train.py", "resume=run", "tags=[b]", cwd=tmp_path), message)
-    succeeded(called("train.py", "resume=run", "training.max_iters=4", cwd=tmp_path))
+    run.update(name="x", tags=["a"])
+    refused(called("train.py", "resume=run", "tags=[b]", cwd=tmp_path), "run is finished: python -m gpt tag and python")
+    succeeded(called("train.py", *auto, "training.max_iters=4", "tags=[first]", cwd=tmp_path))
     assert (run.summary().name, run.summary().tags) == ("x", ["a"])
     succeeded(called("train.py", "resume=run", "training.max_iters=5", "tags=[b]", cwd=tmp_path))
     assert run.summary().tags == ["b"]
-
-
-def test_labels_survive_a_command_that_finds_its_run_and_gives_no_others(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    short = ["v1", "training.eval_iters=1", "data=text", f"data.path={corpus_file}", "hydra.run.dir=own", "resume=auto"]
-    steps: list[tuple[list[str], tuple[str | None, list[str]]]] = [
-        (["name=x", "tags=[a]"], ("x", ["a"])), ([], ("x", ["a"])),
-        (["gpt", "name", "own", "y"], ("y", ["a"])), ([], ("y", ["a"])), (["name=x", "tags=[a]"], ("y", ["a"])),
-        (["tags=[b]"], ("y", ["b"])), (["name=x"], ("y", ["b"])),
-        (["gpt", "tag", "own", "golden"], ("y", ["b", "golden"])),
-        (["tags=[b]", "name=z"], ("z", ["b", "golden"])), (["tags=[]"], ("z", [])),
-    ]  # fmt: skip
-    for length, (words, labels) in enumerate(steps, start=1):
-        called_with = [GPT, *words[1:]] if words[:1] == ["gpt"] else ["train.py", *short, *words]
-        called_with += [f"training.max_iters={length}"] if called_with[0] == "train.py" else []
-        succeeded(called(*called_with, cwd=tmp_path))
-        config = RunFolder(tmp_path / "own").config()
-        assert (config.name, config.tags) == labels, words
-        (tmp_path / "own" / "summary.json").unlink(missing_ok=True)
-
-
-def test_labels_survive_the_resume_of_a_sweep_which_can_give_others(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    shutil.copy(corpus_file, tmp_path / "text.txt")
-    words = ["v1", "-m", "seed=1,2", "training.max_iters=2", "data=text", "data.path=text.txt", "hydra.sweep.dir=all"]
-
-    def train(*words: str) -> str:
-        done = succeeded(called("train.py", *words, cwd=tmp_path))
-        return done.stderr
-
-    train(*words, "training.eval_iters=1", "tags=[a]", "name=x")
-    one, two = sorted(run.folder.path for run in finished_runs(tmp_path))
-    RunFolder(one).write_labels(Labels(name="y", tags=["a", "golden"]))
-    train("resume=all")
-    for more in ([], ["name=z"]):
-        (one / "summary.json").unlink()
-        said = train("resume=all", *more)
-    summaries = [RunFolder(path).summary() for path in (one, two)]
-    assert [(summary.name, summary.tags) for summary in summaries] == [("z", ["a", "golden"]), ("x", ["a"])]
-    assert f"{two.relative_to(tmp_path)} is finished: python -m gpt name labels it" in said

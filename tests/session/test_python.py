@@ -165,7 +165,7 @@ def test_a_folder_may_have_any_name(corpus: list[str], tmp_path: Path, monkeypat
     name = """???~x'"${a}, [b]=c"""
     assert gpt.train("model=v1", *corpus, folder=name).folder == Path(name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert gpt.load(name).run.commands()[0].command.endswith(f"folder={name!r})")
+    assert gpt.load(name).run.record().commands[0].command.endswith(f"folder={name!r})")
 
 
 @pytest.mark.parametrize(

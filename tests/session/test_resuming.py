@@ -7,29 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
-import gpt
 from gpt.base.choices import Choice
 from gpt.base.errors import UserError
 from gpt.base.files import PLACE, sealed
-from gpt.cli.requesting import of_python
 from gpt.data import download
 from gpt.models import STAGE
-from gpt.runs.finding import has_same_config, started_runs
-from gpt.runs.folder import NAMES, RunFolder
-from gpt.runs.formats import to_json
-from gpt.runs.records import Labels
-from gpt.runs.weights import iteration_of
-from gpt.session import train
+from gpt.runs.folder import FILES, RunFolder
 from gpt.session.continuing import same_corpus
-from gpt.session.forking import Fork
-from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
 from tests.conftest import REPOSITORY, Script, TrainedOnce, empty_run, refused, succeeded
 from tests.faults.trials import tree
 
@@ -71,24 +60,23 @@ def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, r
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("model=v2", "a run with stage=v1 cannot be resumed with stage=v2"),
-        ("seed=8", "a run with seed=1337 cannot be resumed with seed=8"),
-        ("data=shakespeare", "a run with data=text cannot be resumed with data=shakespeare"),
-        ("optimizer=sgd", "a run with optimizer=AdamW cannot be resumed with optimizer=SGD"),
-        ("experiment=v7_cpu", "experiment= is for new runs"),
-        ("training.max_iters=10", "training.max_iters=10 is before"),
-        ("schedule.final=0.5", "schedule=constant has no key final"),
+        ("model=v2", "a resumed run keeps its settings: omit model="),
+        ("experiment=v7_cpu", "a resumed run keeps its settings: omit experiment="),
+        ("seed=8", "to train its weights with seed=8, start a new run: init="),
+        ("training.learning_rate=0.5", "to train its weights with training.learning_rate=0.5, start a new run: init="),
+        ("training.eval_iters=3", "a resumed run keeps its settings"),
+        ("data=shakespeare", "to train its weights with data=shakespeare"),
+        ("optimizer=sgd", "to train its weights with optimizer=SGD"),
+        ("training.max_iters=10", "a resumed run can only grow, and this one has training.max_iters=60"),
+        ("training.seconds=10", "its length is training.max_iters=60"),
         ("stage=v1", "stage=v1 is set by model=NAME"),
-        ("runs=elsewhere", "runs=elsewhere is for new runs"),
-        ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere is for new runs"),
+        ("hydra.run.dir=elsewhere", "hydra.run.dir= is for new runs"),
         ("resume=absent", "there is no folder absent and no run of that name"),
-        ("resume=empty", "resume=empty: neither a run folder nor a checkpoint in one"),
+        ("resume=empty", "resume=empty: not a run folder"),
     ],
 )
-def test_what_makes_it_another_run_or_none_is_refused_and_changes_nothing_on_disk(
-    called: Script, run: Path, change: str, message: str
-) -> None:
-    for name in ("empty", "elsewhere"):  # Hydra would make the latter
+def test_a_resumed_run_keeps_its_settings(called: Script, run: Path, change: str, message: str) -> None:
+    for name in ("empty", "elsewhere"):  # Hydra would make the latter.
         (run.parent / name).mkdir()
     before = tree(run.parent)
     resume = [] if change.startswith("resume=") else [f"resume={run}"]
@@ -96,215 +84,108 @@ def test_what_makes_it_another_run_or_none_is_refused_and_changes_nothing_on_dis
     assert tree(run.parent) == before
 
 
-def test_a_run_resumes_with_another_schedule_and_logs_it(called: Script, corpus_file: Path, run: Path) -> None:
-    """With more hyperparameters, and then with fewer."""
-    optimizer = "optimizer=adamw_transformer"
-    change = ["schedule=cosine", "schedule.final=0.1", optimizer, "logger=csv"]
-    out = trained(called, run.parent, f"resume={run}", *change, "training.max_iters=100")
-    (line,) = [line for line in out.splitlines() if line.startswith("changed for the rest of the run: ")]
-    for part in ("schedule=cosine", "schedule.final=0.1", "optimizer.beta2=0.98", "training.max_iters=100"):
-        assert part in line.partition(": ")[2].split(", ")
-    config = RunFolder(run).config()
-    assert config.schedule.target == "gpt.training.schedules.cosine"
-    assert config.schedule.hyperparameters == {"warmup_iters": 0, "final": 0.1}
-    assert config.optimizer.hyperparameters["beta2"] == 0.98  # of the same kind, with other values
-    rates = [evaluation.learning_rates["all"] for evaluation in RunFolder(run).evaluations()]
-    assert rates[:3] == [1e-3] * 3  # what was before stays as it was
-    assert 1e-4 < rates[-1] < rates[-2] < rates[-3] < 1e-3
-    assert len((run / "metrics.csv").read_text().splitlines()) == 1 + len(rates)
-    again = RunFolder(run.rename(run.parent / "DIR"))
-    trained(called, run.parent, *at(corpus_file, "resume=auto", optimizer, "training.max_iters=120"))
-    assert again.summary().iterations == 120
-    assert again.config().schedule.hyperparameters == {"warmup_iters": 0}
-
-
-def test_a_run_is_cut_back_to_a_checkpoint_with_all_its_records(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    trained(called, tmp_path, *at(corpus_file, "logger=csv", "checkpoint.keep=10"))
-    done = called("train.py", "resume=DIR/checkpoints/00000040", "training.max_iters=40", cwd=tmp_path)
-    assert "everything after iteration 40 will be replaced: checkpoint 00000050, 00000060" in done.stderr
-    run = RunFolder(tmp_path / "DIR")
-    assert run.summary().iterations == 40
-    assert max(run.clock()) == 40
-    assert (run.path / "metrics.csv").read_text().splitlines()[-1].startswith("40,")
-
-
-def test_a_damaged_checkpoint_that_was_asked_for_is_refused(called: Script, run: Path) -> None:
-    state = run / "checkpoints" / "00000050" / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:-1])
-    done = called("train.py", f"resume={state.parent}", cwd=run.parent)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "state.safetensors is damaged" in done.stderr
+def test_a_resumed_run_takes_keys_without_effect_on_results(called: Script, run: Path) -> None:
+    aside = ["logger=csv", "metrics=accuracy", "checkpoint.keep=5", "tags=[a]", "training.learning_rate=0.001"]
+    trained(called, run.parent, f"resume={run}", *aside)
+    config, summary = RunFolder(run).config(), RunFolder(run).summary()
+    assert (config.checkpoint.keep, config.tags, summary.tags, [*summary.metrics]) == (5, ["a"], ["a"], ["accuracy"])
+    assert (run / "metrics.csv").exists()
 
 
 @pytest.mark.parametrize(
-    ("lost", "change"),
+    ("setting", "message"),
     [
-        ({"checkpoints"}, "training.max_iters=20"), ({"checkpoints", "summary.json"}, "training.max_iters=90"),
-        ({"state.safetensors"}, "training.max_iters=90"),
+        ("schedule=cosine", "a run whose learning rates depend on its length cannot grow"),
+        ("training.average_last=0.5", "with training.average_last=, a run cannot grow"),
     ],
-)  # fmt: skip
-def test_results_are_never_trained_over(
-    called: Script, finished: Path, tmp_path: Path, lost: set[str], change: str
+)
+def test_a_run_whose_settings_depend_on_its_length_cannot_grow(
+    called: Script, trained_run: TrainedOnce, setting: str, message: str
 ) -> None:
+    run = trained_run("v1", LONGER[0], setting)
+    refused(called("train.py", f"resume={run}", "training.max_iters=100", cwd=run.parent), message)
+
+
+@pytest.mark.parametrize("length", [["training.max_iters=30"], ["training.epochs=0.03"]])
+def test_a_run_that_grows_equals_one_long_run(
+    called: Script, corpus_file: Path, tmp_path: Path, length: list[str]
+) -> None:
+    short = [setting for setting in at(corpus_file) if not setting.startswith("training.max_iters")]
+    (key, value), windows = length[0].split("="), "training.windows=shuffled"
+    trained(called, tmp_path, *short, windows, f"{key}={float(value) / 2 if '.' in value else int(value) // 2}")
+    trained(called, tmp_path, "resume=DIR", *length)
+    trained(called, tmp_path, *short, windows, *length, "hydra.run.dir=whole")
+    weights = [(tmp_path / name / "last.safetensors").read_bytes() for name in ("DIR", "whole")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("lost", [{"checkpoints"}, {"state.safetensors", "summary.json"}])
+def test_results_are_never_trained_over(called: Script, finished: Path, tmp_path: Path, lost: set[str]) -> None:
     shutil.copytree(finished, tmp_path / "R", ignore=lambda *_: lost)
     before = tree(tmp_path)
-    done = called("train.py", "resume=R", change, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        "error: R has no usable checkpoint, and restarting it would overwrite its results: start a new run elsewhere"
-    )
+    done = called("train.py", "resume=R", "training.max_iters=90", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "error: R has no usable checkpoint: start a new run\n")
     assert tree(tmp_path) == before
-    if "summary.json" not in lost:
-        assert "is finished" in called("train.py", "resume=R", cwd=tmp_path).stdout
-        assert tree(tmp_path) == before
 
 
-def test_a_run_that_died_before_its_first_checkpoint_repeats_its_evaluations(
+def test_a_run_that_died_before_its_first_checkpoint_starts_again(
     called: Script, finished: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "R").mkdir()
-    for name in ("config.yaml", "tokenizer.json", "best.safetensors", "metrics.jsonl", "commands.jsonl", ".lock"):
+    for name in ("config.yaml", "tokenizer.json", "best.safetensors", "metrics.jsonl", "run.json", ".lock"):
         shutil.copy(finished / name, tmp_path / "R")
-    before = tree(tmp_path)
-    done = called("train.py", "resume=R", "training.learning_rate=0.5", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "R has no checkpoint yet, and training.learning_rate=0.5 would change its evaluations" in done.stderr
-    assert tree(tmp_path) == before
     trained(called, tmp_path, "resume=R")
     for name in ("metrics.jsonl", "last.safetensors"):
         assert (tmp_path / "R" / name).read_bytes() == (finished / name).read_bytes()
 
 
 def test_auto_finds_the_run_or_starts_one(called: Script, corpus_file: Path, run: Path) -> None:
-    """A run that cannot be read, such as one of a version with other keys, keeps no other from going on."""
+    """A run that cannot be read keeps no other from going on, and of a shorter run the length grows."""
     place = run.parent / "runs" / "day"
     place.mkdir(parents=True)
     run.rename(place / "run")
     broken = Path(shutil.copytree(place / "run", place / "unreadable"))  # later in the order of names
     (broken / "config.yaml").write_text("stage: v1\n")
-    command = [*SHORT, "data=text", f"data.path={corpus_file}", "resume=auto"]
+    command = [*SHORT, "data=text", f"data.path={corpus_file}", "resume=auto", "training.max_iters=70"]
     done = called("train.py", *command, cwd=run.parent)
     assert "resuming runs/day/run from iteration 50" in done.stdout, done.stderr
     assert "unreadable" in done.stderr  # a warning names it
-    assert "resuming" not in trained(called, run.parent, *command)  # that one is finished now
-    assert len(list(run.parent.glob("runs/*/*/summary.json"))) == 2
+    for changed in ([], ["training.learning_rate=0.5"]):  # That one is finished now, or has other settings.
+        assert "resuming" not in trained(called, run.parent, *command, *changed)
+    assert len(list(run.parent.glob("runs/*/*/summary.json"))) == 3
 
 
-def at(corpus_file: Path, *more: str) -> list[str]:
-    """A training that belongs at the place `DIR`."""
-    return [*SHORT, "data=text", f"data.path={corpus_file}", "hydra.run.dir=DIR", *more]
+def test_auto_goes_on_in_a_given_folder(called: Script, corpus_file: Path, run: Path, tmp_path: Path) -> None:
+    run.rename(tmp_path / "DIR")
+    before = tree(tmp_path)
+    for command in (at(corpus_file), at(corpus_file, "resume=auto", "training.learning_rate=0.5")):
+        refused(called("train.py", *command, cwd=tmp_path), "DIR holds a run: resume=auto continues it, if it has the")
+    assert tree(tmp_path) == before
+    assert "resuming DIR from iteration 50" in trained(called, tmp_path, *at(corpus_file, "resume=auto"))
+    assert "DIR is finished" in trained(called, tmp_path, *at(corpus_file, "resume=auto"))
 
 
-def test_all_that_a_run_writes_is_known_by_name(
-    called: Script, corpus_file: Path, finished: Path, tmp_path: Path
-) -> None:
+def test_every_file_of_a_run_is_in_the_table(called: Script, corpus_file: Path, finished: Path, tmp_path: Path) -> None:
     profile = ["+logger.profile._target_=gpt.watching.profiling.Profile", "+logger.profile.skip=1",
                "+logger.profile.steps=1"]  # fmt: skip
     every = ["training.average_last=1.0", "checkpoint.snapshots=2", "logger=[csv,tensorboard]", f"init={finished}"]
     corpus = ["data=text", f"data.path={corpus_file}"]
     trained(called, tmp_path, *every, *profile, *corpus, "training.max_iters=4", "hydra.run.dir=DIR")
-    RunFolder(tmp_path / "DIR").write_labels(Labels(name="a", tags=[]))
     names = {path.name for path in (tmp_path / "DIR").iterdir() if not path.name.startswith(".")}
-    assert names == NAMES - {"state.json"}
+    assert names == {file.name for file in FILES}
 
 
-def test_auto_starts_a_run_where_the_user_says_and_resumes_the_one_there(
-    called: Script, corpus_file: Path, run: Path, tmp_path: Path
-) -> None:
-    out = trained(called, tmp_path, *at(corpus_file, "resume=auto"))
-    assert "run folder: DIR" in out
-    assert "resuming" not in out
-    assert RunFolder(tmp_path / "DIR").summary().iterations == 60
-    assert {path.name for path in tmp_path.iterdir()} == {"DIR", run.name}
+def test_a_finished_run_stays_byte_for_byte(called: Script, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "R")
     before = tree(tmp_path)
-    message = "error: DIR already holds a run: resume=auto continues it\n"
-    refused(called("train.py", *at(corpus_file), cwd=tmp_path), message)
+    succeeded(called("train.py", "resume=R", cwd=tmp_path))
+    refused(called("train.py", "resume=R/checkpoints/00000050", cwd=tmp_path), "not a run folder")
     assert tree(tmp_path) == before
-    shutil.rmtree(tmp_path / "DIR")
-    run.rename(tmp_path / "DIR")
-    auto = at(corpus_file, "resume=auto", "logger=csv")  # which the run did not have
-    assert "resuming DIR from iteration 50" in trained(called, tmp_path, *auto)
-    assert len((tmp_path / "DIR" / "metrics.csv").read_text().splitlines()) == 1 + 4
-    assert "DIR is finished" in trained(called, tmp_path, *at(corpus_file, "resume=auto"))
 
 
-@pytest.mark.parametrize(("resume", "is_finished"), [("auto", True), ("auto", False), ("DIR", True)])
-def test_a_run_of_other_settings_is_not_taken_for_the_one_asked_for(
-    called: Script, corpus_file: Path, finished: Path, run: Path, resume: str, is_finished: bool
-) -> None:
-    shutil.copytree(finished if is_finished else run, run.parent / "DIR")
-    before = tree(run.parent)
-    options = at(corpus_file) if resume == "auto" else []
-    done = called("train.py", *options, f"resume={resume}", "training.learning_rate=0.5", cwd=run.parent)
-    refused(done, "with training.learning_rate=0.001, not with training.learning_rate=0.5")
-    assert tree(run.parent) == before
-
-
-class Dying(Watcher):
-    """Ends a training without any of what it does when it stops, as a kill does."""
-
-    def __init__(self, iteration: int) -> None:
-        self._iteration = iteration
-
-    def stepped(self, state: TrainingState) -> None:
-        if state.progress.iteration == self._iteration:
-            raise InterruptedError
-
-
-def test_an_extension_that_dies_leaves_no_average_to_be_taken_for_its_own(
-    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    options = [*at(corpus_file), "training.average_last=0.5"]
-    train.main(*of_python(options))
-    run, average = RunFolder(Path("DIR")), tree(tmp_path)["DIR/averaged.safetensors"]
-    record = Fork.of(run.path).parent
-    assert (record.weights, record.iterations) == ("averaged", 60)
-    with pytest.raises(InterruptedError):
-        train.main(*of_python(["resume=DIR", "training.max_iters=1000"]), [Dying(85)])
-    record = Fork.of(run.path).parent
-    assert (record.weights, record.iterations) == ("best", iteration_of(run, "best"))
-    assert gpt.load("DIR").which == "best"
-    assert tree(tmp_path)["DIR/averaged.safetensors"] == average  # still there for who asks for it
-    assert iteration_of(run, "averaged") == 60
-
-
-def test_a_run_that_dies_after_it_went_back_knows_nothing_of_what_followed(
-    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    train.main(*of_python([*at(corpus_file), "checkpoint.keep=9", "training.learning_rate=0.1"]))
-    back = ["resume=DIR/checkpoints/00000030", "training.max_iters=1000", "checkpoint.interval=1000"]
-    with pytest.raises(InterruptedError):
-        train.main(*of_python(back), [Dying(35)])
-    run = RunFolder(Path("DIR"))
-    assert [evaluation.iteration for evaluation in run.evaluations()] == [0, 20]
-    assert iteration_of(run, "best") == Fork.of(run.path).parent.iterations == 20
-
-
-def test_a_run_in_a_folder_called_checkpoints_is_a_run(called: Script, run: Path) -> None:
-    place = run.parent / "checkpoints" / "run"
-    place.parent.mkdir()
-    run.rename(place)
-    checkpoint = "resume=checkpoints/run/checkpoints/00000050"
-    for resumed in (["resume=checkpoints/run"], [checkpoint, "training.max_iters=70"]):
-        assert "resuming checkpoints/run from iteration 50" in trained(called, run.parent, *resumed)
-
-
-def test_the_run_that_was_started_last_is_found_whatever_its_folder_is_called(run: Path, tmp_path: Path) -> None:
-    earlier = RunFolder(shutil.copytree(run, tmp_path / "runs" / "sweep" / "0"))
-    later = RunFolder(shutil.copytree(run, tmp_path / "runs" / "2026-01-31" / "0"))
-    tomorrow = datetime.now().astimezone().replace(microsecond=0) + timedelta(days=1)
-    (line,) = later.commands()
-    commands = to_json(line.model_copy(update={"started": tomorrow}).model_dump(mode="json"))
-    (later.path / "commands.jsonl").write_text(commands)
-    found = started_runs(tmp_path / "runs")[0]
-    assert found.path == later.path
-    assert has_same_config(found, earlier.config())
-    (earlier.path / "commands.jsonl").write_text("damaged")  # which says nothing about the run
-    assert [run.path for run in started_runs(tmp_path / "runs" / "sweep")] == [earlier.path]
+def at(corpus_file: Path, *more: str) -> list[str]:
+    """A training that belongs at the place `DIR`."""
+    return [*SHORT, "data=text", f"data.path={corpus_file}", "hydra.run.dir=DIR", *more]
 
 
 def test_one_process_at_a_time(called: Script, run: Path) -> None:
@@ -349,69 +230,7 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
 
 
-def test_a_finished_run_stays_byte_for_byte_unless_it_is_extended(
-    called: Script, finished: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(finished, tmp_path / "R")
-    before = tree(tmp_path)
-    for request, code in (
-        (["resume=R", "training.max_iters=90", "training.grad_accumulation=5"], 2),
-        (["resume=R/checkpoints/00000050", "device=cpu"], 0), (["resume=R"], 0),
-    ):  # fmt: skip
-        done = called("train.py", *request, cwd=tmp_path)
-        assert done.returncode == code, done.stderr
-        assert tree(tmp_path) == before
-
-
-def test_settings_of_the_past_keep_a_run_from_passing_for_the_documented_one(called: Script, run: Path) -> None:
-    """Most of it trained at another rate, and finished at the documented one."""
-    trained(called, run.parent, f"resume={run}", "training.learning_rate=0.01")
-    trained(called, run.parent, f"resume={run}", "training.learning_rate=0.001", "training.max_iters=80")
-    changed = RunFolder(run).summary().changes
-    assert "training.learning_rate=0.01 until iteration 60" in changed
-    assert not any(change.startswith("training.max_iters") and "until" in change for change in changed)
-
-
 DECIDED = "with training.patience=9, the evaluations so far count in when the run ends"
-
-
-@pytest.mark.parametrize(
-    ("setting", "change", "message", "allowed"),
-    [
-        ("schedule=cosine", [], "would have had different learning rates for training.max_iters=100 than for 60",
-         "schedule=constant"),
-        ("training.average_last=0.5", [], "the average from iteration 50 on cannot be continued",
-         "training.average_last=0"),
-        ("training.patience=9", ["training.eval_interval=20"], DECIDED, "training.patience=null"),
-        ("training.patience=9", ["training.eval_iters=3"], DECIDED, "training.patience=null"),
-    ],
-)  # fmt: skip
-def test_an_extension_that_would_not_equal_one_long_run_is_refused(
-    called: Script, trained_run: TrainedOnce, tmp_path: Path, setting: str, change: list[str], message: str,
-    allowed: str,
-) -> None:  # fmt: skip
-    run = RunFolder(shutil.copytree(trained_run("v1", LONGER[0], setting), tmp_path / "R"))
-    before, extend = tree(tmp_path), ["resume=R", "training.max_iters=100", *change]
-    refused(called("train.py", *extend, cwd=tmp_path), message)
-    assert tree(tmp_path) == before
-    trained(called, tmp_path, *extend, allowed)
-    assert run.summary().exact.weights == "last"
-    assert not run.weights("averaged").exists()
-
-
-@pytest.mark.parametrize("patience", [1, 2])
-def test_a_run_that_goes_on_between_two_evaluations_ends_early_at_an_evaluation_only(
-    called: Script, trained_run: TrainedOnce, tmp_path: Path, patience: int
-) -> None:
-    run = RunFolder(shutil.copytree(trained_run("v1", *LONGER, "training.learning_rate=100"), tmp_path / "R"))
-    (run.path / "summary.json").unlink()
-    shutil.rmtree(run.path / "checkpoints" / "00000060")
-    losses = [evaluation.val.nats for evaluation in run.evaluations()[:3]]
-    assert min(losses) == losses[0]  # no patience is left at iteration 40; the checkpoint is of iteration 50
-    longer = ["training.max_iters=100", f"training.patience={patience}"]
-    assert "ended early, after 60 of 100 iterations" in trained(called, tmp_path, "resume=R", *longer)
-    assert run.summary().iterations == run.evaluations()[-1].iteration == 60
-    assert "is finished" in trained(called, tmp_path, "resume=R")
 
 
 def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
@@ -495,18 +314,6 @@ def test_a_corpus_is_known_by_its_content_and_elsewhere_it_has_to_be_named(
     succeeded(called(*command, *group, "data.path=elsewhere.txt", cwd=moved))
     if command == RESUMED:  # from now on the run knows the place
         assert called(*EVALUATED, cwd=moved).returncode == 0
-
-
-def test_naming_the_corpus_of_a_run_of_subwords_keeps_its_subwords(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
-    subwords = at(corpus_file, "data.tokenizer=subwords", "data.vocab_size=300")
-    trained(called, tmp_path, *subwords)
-    shutil.copy(corpus_file, tmp_path / "copy.txt")
-    trained(called, tmp_path, "resume=DIR", "data=text", "data.path=copy.txt", "training.max_iters=80")
-    trained(called, tmp_path, *subwords, "training.max_iters=80", "hydra.run.dir=whole")
-    summaries = [RunFolder(tmp_path / name).summary() for name in ("DIR", "whole")]
-    assert summaries[0].exact == summaries[1].exact
 
 
 def test_nothing_is_downloaded_to_a_folder_that_only_the_run_names(

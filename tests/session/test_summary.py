@@ -11,7 +11,7 @@ from gpt.base.losses import Over
 from gpt.base.schema import Documented
 from gpt.runs.records import Summary
 from gpt.session.summary import summarise
-from gpt.training.progress import Progress, Segment
+from gpt.training.progress import Progress
 from tests.conftest import CPU
 from tests.losses import evaluation, exact
 
@@ -34,11 +34,10 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
 
 def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     evaluations = [evaluation(i, 3.0 - i, val) for i, val in enumerate([3.0, 1.0, 2.0])]
-    history = [Segment(until=1, changed=["schedule=cosine"])]
-    progress = Progress(iteration=2, tokens=512, evaluations=evaluations, best_iteration=1, history=history)
+    progress = Progress(iteration=2, tokens=512, evaluations=evaluations, best_iteration=1)
     summary = summary_of(progress, ["seed=7"], name="wide", tags=["a"])
     assert (summary.stage, summary.name, summary.tags, summary.parameters) == ("v5", "wide", ["a"], 100)
-    assert (summary.changed, summary.earlier) == (["seed=7"], history)
+    assert summary.changed == ["seed=7"]
     assert (summary.estimated.train.nats, summary.estimated.val.nats) == (1.0, 2.0)
     assert (summary.best.nats, summary.best.weights) == (1.0, 1)
     assert (summary.iterations, summary.exact.nats, summary.last_batch and summary.last_batch.nats) == (2, 1.9, 1.8)
