@@ -53,13 +53,14 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
     loggers = []
     for name, choice in choices.items():
         registry = replace(LOGGER, key=f"logger.{name}")
-        package = getattr(registry.find(choice), "package", None)
+        logger = registry.partial(choice)
+        package = getattr(registry.find(choice), "package", choice.hyperparameters.get("library"))
         try:
             if package is not None:
                 importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             raise RequestError(f"{package} is not installed: {installing(str(package))}") from None
-        loggers.append(registry.partial(choice))
+        loggers.append(logger)
     return loggers
 
 

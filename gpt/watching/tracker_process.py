@@ -73,8 +73,7 @@ def main(module: str, tracker: str) -> None:
 
     try:
         first = json.loads(sys.stdin.readline())
-        folder = Path(first.pop("folder"))
-        name = module.rpartition(".")[2]
+        folder, name = Path(first.pop("folder")), first.pop("tracker")
         with FileLock(folder / f".{name}.lock"):  # after a kill, the old tracker may not be done yet
             is_read = threading.Event()
             threading.Thread(target=_end_in_time, args=(is_read,), daemon=True).start()

@@ -124,6 +124,7 @@ class Tracker(RunWatcher):
         documented = of_batch if losses.kind == "mini-batch" else {"train": losses.train, "val": losses.val}
         self._documented = {f"loss/documented_{of}": loss for of, loss in documented.items() if loss is not None}
         self._messages.put({
+            "tracker": self._name,
             "id": tracking_id,
             "name": self._run.path.name,
             "folder": str(self._run.path),

@@ -93,7 +93,7 @@ def _trackio(path: Path) -> list[tuple[Points, dict[str, str]]]:
         values: dict[str, Any] = json.loads(content)
         for name, value in values.items():
             if isinstance(value, dict):
-                texts[name] = value["_value"]
+                texts[name] = (path.parent / "media" / value["file_path"]).read_text()
             else:
                 points[name].append((step, value))
     return list(found.values())

@@ -1,6 +1,7 @@
 """Trackers record what a run records, each value once, and cost the run nothing when they fail; docs/tracking.md."""
 
 import csv
+import importlib.metadata
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,7 @@ from gpt.training.watchers import Watcher
 from gpt.watching import trackers
 from gpt.watching.loggers import Csv, chosen_loggers, rows
 from gpt.watching.recorders import StepLog
-from gpt.watching.tensorboard import TensorBoard
 from gpt.watching.trackers import Tracker
-from gpt.watching.trackio import Trackio
-from gpt.watching.wandb import Wandb
 from tests.conftest import REPOSITORY, succeeded
 from tests.faults.trials import tree
 from tests.forked import Forked
@@ -54,10 +53,13 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "trackers").mkdir()
 
 
+def chosen(name: str, mode: str = "offline") -> Callable[..., Watcher]:
+    (make,) = chosen_loggers({name: choice("logger", name, **({"mode": mode} if name == "wandb" else {}))})
+    return make
+
+
 def tracker(name: str, run: RunFolder, mode: str = "offline") -> Tracker:
-    changes = {"mode": mode} if name == "wandb" else {}
-    (make,) = chosen_loggers({name: choice("logger", name, **changes)})
-    made = make(run=run)
+    made = chosen(name, mode)(run=run)
     assert isinstance(made, Tracker)
     return made
 
@@ -241,7 +243,7 @@ def test_the_process_of_a_run_that_is_killed_delivers_everything_or_ends_whateve
     """Nobody listens any more, and the last line was cut off in the middle."""
     main = 'process.main("gpt.watching.tensorboard", "TensorBoard")'
     script = f"import time\nfrom gpt.watching import tracker_process as process\n{before}\n{main}"
-    run = {"id": "1", "name": "run", "folder": str(tmp_path), "config": {}, "options": {}}
+    run = {"id": "1", "name": "run", "folder": str(tmp_path), "tracker": "t", "config": {}, "options": {}}
     values = [{"step": i, "values": {"loss/val": float(i)}, "texts": {}, "is_finished": False} for i in range(3)]
     lines = "".join(json.dumps(message) + "\n" for message in [run, *values]) + '{"step": 3, "val'
     process = subprocess.Popen(
@@ -262,11 +264,15 @@ def test_the_process_of_a_run_that_is_killed_delivers_everything_or_ends_whateve
 
 def test_a_missing_library_is_a_line_that_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     extras = (REPOSITORY / "pyproject.toml").read_text()
-    for kind in (TensorBoard, Trackio, Wandb):
-        assert f'\n{kind.package} = ["{kind.package}>=' in extras
-    monkeypatch.setattr(Trackio, "package", "not-installed")
-    with pytest.raises(RequestError, match=r"^not-installed is not installed: pip install -e '\.\[not-installed\]'$"):
-        chosen_loggers({"trackio": choice("logger", "trackio")})
+
+    def missing(package: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    for name in records.NAMES:
+        assert f'\n{name} = ["{name}>=' in extras
+        with pytest.raises(RequestError, match=rf"^{name} is not installed: pip install -e '\.\[{name}\]'$"):
+            chosen(name)
 
 
 @pytest.mark.slow
@@ -275,8 +281,8 @@ def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code
     """trackio reports its failures as warnings of the category UserWarning."""
     lines = (
         "import warnings", "from pathlib import Path",
-        "from gpt.watching.tracker_process import Run", "from gpt.watching.trackio import Trackio",
-        "tracker = Trackio.sink(Run('1', 'run', Path(), None, {}, {'project': 'test'}))",
+        "from gpt.watching.tracker_process import Run", "from gpt.watching.wandb import Wandb",
+        "tracker = Wandb.sink(Run('1', 'run', Path(), None, {}, {'library': 'trackio', 'project': 'test'}))",
         f"warnings.warn('old', {category})",
         "tracker.log(0, {'loss': 1.0}, {})", "tracker.close(True)",
     )  # fmt: skip
