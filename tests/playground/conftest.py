@@ -31,7 +31,7 @@ MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は
 
 _SHORT = ("training.max_iters=40", "training.eval_interval=20")
 
-STAGES = ["gru", "v1", "v2", "v6", "v8"]  # of the page without a server; exporting more of them takes minutes
+STAGES = ["v1", "v2", "v6", "v8"]  # of the page without a server; exporting more of them takes minutes
 MOMENTS = [0, 1, 2, 6, 16, 40]  # of the training of v1 and v6, which is of 40 iterations
 
 

@@ -63,7 +63,7 @@ def opened(visited: Visit) -> Any:
     return live
 
 
-def test_a_part_of_the_code_lights_its_place_in_the_picture_and_in_the_live_numbers(browser: Any, address: str) -> None:
+def test_a_part_of_the_code_lights_picture_and_numbers(browser: Any, address: str) -> None:
     with visit(browser, f"{address}/v2.html") as visited:
         live, nothing = opened(visited), {"code": [], "picture": [], "live": []}
         for code, part, steps in (
@@ -103,7 +103,7 @@ def test_a_part_of_the_code_lights_its_place_in_the_picture_and_in_the_live_numb
         assert violations(visited.page) == []
 
 
-def test_a_phrase_sets_prompt_character_and_step_in_the_live_stage(browser: Any, address: str) -> None:
+def test_a_phrase_sets_prompt_character_and_step(browser: Any, address: str) -> None:
     with visit(browser, f"{address}/v6.html", width=390) as visited:
         live = visited.page.frame_locator("iframe")
         visited.page.get_by_role("button", name="the b").press("Enter")
@@ -114,17 +114,3 @@ def test_a_phrase_sets_prompt_character_and_step_in_the_live_stage(browser: Any,
         assert not live.locator("#training").is_visible()
         live.get_by_text("Train it yourself").click()
         assert live.get_by_role("button", name="Train", exact=True).is_visible()
-
-
-def test_residual_connections_and_norms_are_found_in_code_and_picture(browser: Any, address: str) -> None:
-    with visit(browser, f"{address}/v6.html", theme="dark", width=390) as visited:
-        for part, code in {
-            "plus.attention": ["+"], "plus.feed_forward": ["+"], "feed_forward.1": ["nn.ReLU()"],
-            "attention_norm": ["self.attention_norm"] * 2, "norm": ["self.norm"] * 2, "blocks": ["self.blocks"] * 2,
-        }.items():  # fmt: skip
-            for place in visited.page.locator(f"pre [data-part='{part}']").all():
-                place.hover()
-                found = lit(visited)
-                assert found["code"] == code
-                assert found["picture"] == [part]
-        assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

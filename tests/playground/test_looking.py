@@ -28,7 +28,7 @@ def counted(counting: Path) -> TrainedRun:
     return gpt.load(counting, device="cpu")
 
 
-def test_logits_and_attention_are_the_models_and_the_next_token_is_drawn_from_the_last(run: TrainedRun) -> None:
+def test_logits_and_attention_are_the_models(run: TrainedRun) -> None:
     ids = run.task.tokenizer.encode("Abcde fg")
     with torch.no_grad():
         assert torch.equal(looking.logits(run, ids.tolist()), run.model(ids[None])[0])
@@ -46,7 +46,7 @@ def test_logits_and_attention_are_the_models_and_the_next_token_is_drawn_from_th
 
 
 @pytest.mark.parametrize("length", [16, 100])
-def test_each_token_is_expected_from_at_least_seven_eighths_of_a_window(run: TrainedRun, length: int) -> None:
+def test_tokens_are_predicted_from_most_of_a_window(run: TrainedRun, length: int) -> None:
     text = ("Abc de. fgh " * 9)[:length]
     found, T = looking.logits(run, read(run, text)), run.model.block_size
     for position in range(1, length + 1):
@@ -55,9 +55,7 @@ def test_each_token_is_expected_from_at_least_seven_eighths_of_a_window(run: Tra
         assert any(found[position - 1].allclose(x, atol=1e-5) for x in alone), position
 
 
-def test_unknown_tokens_and_answers_that_are_too_large_are_refused(
-    run: TrainedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_tokens_and_large_answers_are_refused(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "_MOST", 100)
     for look in (looking.logits, looking.attention):
         for token in (-1, 10**9):
@@ -104,7 +102,7 @@ def test_counts_that_decide_are_told_from_attention_that_does_not(counted: Train
 
 
 @pytest.mark.slow
-def test_translations_come_with_their_scores_and_what_they_look_at(several: Path) -> None:
+def test_translations_come_with_scores_and_attention(several: Path) -> None:
     run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
     found = translating.translations(run, "a b c €", beam=3, length_penalty=1.0)
     assert found["source"][-1] == "end"
@@ -127,15 +125,6 @@ def test_translations_come_with_their_scores_and_what_they_look_at(several: Path
     for layer in weights.values():
         assert layer.shape[1:] == (len(best["ids"]) + 1, len(source) + 1)
         assert layer.sum(-1).allclose(torch.ones(()))
-
-    # One that never ends is marked, and can be looked at.
-    run.model.block_size = 4
-    decode = run.model.decode
-    run.model.decode = lambda *read: decode(*read).index_fill(-1, torch.tensor(END), -1e9)
-    beams = translating.translations(run, "a b", beam=2, length_penalty=1.0)["beams"]
-    assert [(beam["ended"], len(beam["ids"])) for beam in beams] == [(False, 4)]
-    weights = translating.cross_attention(run, "a b", beams[0]["ids"][:-1])
-    assert all(layer.shape[1] == 4 for layer in weights.values())
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The page in a browser: every control is used, and its effect seen."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from gpt.playground import looking
 from gpt.playground.describing import in_full
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import SURVIVORS, choose, penalised, shaped, until
-from tests.playground.browsing import PROMPT, Visit, check_strips, looked, losses, opened, visit
+from tests.playground.browsing import PROMPT, Visit, looked, losses, visit
 from tests.playground.conftest import MANY_ALPHABETS, Served, serving
 
 pytestmark = pytest.mark.slow
@@ -62,26 +61,12 @@ def predictions(run: TrainedRun, text: str) -> torch.Tensor:
     return looking.logits(run, run.tokenizer.encode(text).tolist())
 
 
-CUT_OFF = """() => [...document.querySelectorAll(".map, .map span, canvas.large")].filter((part) => {
-  for (let box = part.parentElement; box; box = box.parentElement) {
-    const [inner, outer] = [part, box].map((e) => e.getBoundingClientRect());
-    if (inner.right > outer.right || (box !== document.body && inner.bottom > outer.bottom)) return true;
-  }
-  return false;
-}).length"""
-
-
 @pytest.mark.parametrize(("width", "theme"), [(1024, "light"), (390, "dark")])
 def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, str], width: int, theme: str) -> None:
     """On a desk by day and on a phone by night: nothing sticks out, and axe-core finds nothing."""
     for chosen in (ids["v6"], f"{ids['v4']},{ids['v6']}", ids["v1"], ids["transformer"]):
         with visit(browser, f"{served.address}/#{chosen}", width=width, theme=theme) as visited:
-            if width > 390 and chosen == ids["v6"]:
-                assert visited.page.locator(".map").count() > 8
-                assert visited.page.evaluate(CUT_OFF) == 0
             visited.go()
-            if width == 390 and chosen == ids["v6"]:  # the generated text comes into view
-                assert 0 <= visited.page.locator(".text:not(.switched)").bounding_box()["y"] < 300
             if chosen != ids["transformer"]:
                 visited.click(".panel.a .text span", 5)
                 for summary in visited.page.locator(".inside summary").all():
@@ -91,37 +76,9 @@ def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, st
                     button.click()
                 looked(visited)
             visited.check_look()
-            raised = "(all) => all.filter((card) => getComputedStyle(card).boxShadow !== 'none').length"
-            assert visited.page.locator(".card:visible").evaluate_all(raised) == 1
-            cut = "(e) => { e.type = 'text'; e.value = e.placeholder; return e.scrollWidth > e.clientWidth }"
-            assert not any(field.evaluate(cut) for field in visited.page.locator("input[placeholder]").all())
-            if width > 390:
-                visited.page.set_viewport_size({"width": 1280, "height": 900})
-                visited.settled()
-                assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-                assert visited.page.evaluate(CUT_OFF) == 0
 
 
-def test_losses_ranks_and_what_a_prediction_rests_on_are_those_of_the_run(page: Visit, v6: TrainedRun) -> None:
-    logits, ids = predictions(v6, PROMPT), v6.task.tokenizer.encode(PROMPT)
-    own = losses(v6)
-    ranks = (logits[:-1] > logits[:-1].gather(1, ids[1:, None])).sum(-1) + 1
-    labels = [span.get_attribute("aria-label") for span in page.page.locator(".text span:not(.end)").all()]
-    assert labels[0].endswith(": no loss")
-    for label, loss, rank in zip(labels[1:], own, ranks.tolist(), strict=True):
-        assert label.endswith(f": loss {loss:.2f}, rank {rank}")
-    assert f"{sum(own) / len(own):.2f}" in page.text(".mean")
-    p = logits[-1].softmax(-1)
-    off = looking.interventions(v6, ids.tolist())["without_attention"].softmax(-1)
-    likeliest = int(p.argmax())
-    said = page.text(".tested")
-    assert f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%" in said
-    moved = (p - off).abs().sum().item() / 2
-    assert f"{100 * moved:.1f}% of all probability is placed elsewhere" in said
-    assert ("hardly rests on attention" in said) == (moved < 0.05)
-
-
-def test_a_character_that_is_chosen_is_explained_by_what_the_run_saw(page: Visit, v6: TrainedRun) -> None:
+def test_a_chosen_character_is_explained_by_what_the_run_saw(page: Visit, v6: TrainedRun) -> None:
     page.click(".text span", 4)
     assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc ”"
     assert "next was “d”" in page.text(".answer")
@@ -188,66 +145,24 @@ def test_a_text_is_written_and_coloured(page: Visit, v6: TrainedRun) -> None:
     assert shown_text(page.page) == PROMPT + written.partition(written[20:22])[0]
 
 
-def test_a_text_is_not_explained_until_it_is_stopped(page: Visit) -> None:
-    before = page.text(".answer")
+def test_a_stopped_text_is_explained(page: Visit) -> None:
     page.page.route("**/api/text", lambda route: None)  # an answer that does not come
     page.page.fill("#prompt", "Abc")
     page.page.click("#go")
     page.page.locator(".mean", has_text="generating").wait_for()
     assert page.page.locator("#go").is_disabled()
-    page.page.locator(".text span").nth(1).click()
-    page.slide("temperature", 0.5)
-    assert page.text(".answer") == before
     page.click("#halt")
     assert page.page.locator("#halt").is_disabled()
-    assert shown_text(page.page) == "Abc"
     assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc”"
-    assert "t = 1/T = 2.00" in page.text("#formula")
 
 
-def test_typing_is_answered_soon_and_the_last_of_several_quick_choices_counts(page: Visit, ids: dict[str, str]) -> None:
-    held: list[Any] = []
-    page.page.route(f"**/api/runs/{ids['v4']}", lambda route: held.append(route))
-    page.page.select_option("#first", ids["v4"])
-    page.page.select_option("#first", ids["v2"])
-    page.page.locator(".panel.a .badge", has_text="v2").wait_for()
-    held[0].continue_()
-    page.settled()
-    assert page.text(".panel.a .badge") == "v2"
-    assert page.page.evaluate("location.hash").startswith(f"#{ids['v2']}&")
-    page.page.clock.install(time=0)
-    page.page.clock.pause_at(10)
-    page.page.fill("#prompt", "Abc")
-    with page.page.expect_request("**/api/logits", timeout=10_000):
-        page.page.clock.run_for(80)  # milliseconds
-
-
-def test_of_two_runs_one_may_fail_and_be_used_again_while_the_other_writes(page: Visit, ids: dict[str, str]) -> None:
-    def answer(route: Any) -> None:
-        if route.request.post_data_json["run"] == ids["v6"]:
-            route.fulfill(status=503, json={"error": "too many readers"})
-
-    page.page.select_option("#second", ids["v2"])
-    page.settled()
-    page.page.route("**/api/text", answer)
-    page.page.click("#go")
-    page.page.wait_for_timeout(500)
-    assert page.page.locator("#halt").is_enabled()
-    page.click("#halt")
-    assert page.text("#failure") == "too many readers"
-    assert shown_text(page.page) == PROMPT
-    page.click(".panel.a .text span", 2)
-    assert page.text(".panel.a section:nth-of-type(2) h3") == "After “Ab”"
-    page.errors.clear()  # the browser's own line about the answer
-
-
-def test_attention_is_shown_for_every_layer_and_head_relative_to_a_row_or_as_it_is(page: Visit, v6: TrainedRun) -> None:
+def test_every_head_is_shown_by_row_or_absolutely(page: Visit, v6: TrainedRun) -> None:
     layers = v6.attention(PROMPT)
     assert page.page.locator(".maps .map").count() == 1 + len(layers) * len(layers[0])
     page.page.get_by_role("button", name="layer 2, head 3").click()
     assert page.text(".map-title") == "Layer 2, head 3"
     window = PROMPT[-v6.model.block_size :]
-    weights = layers[1][2]
+    weights, start = layers[1][2], len(PROMPT) - len(window)
     page.page.locator("canvas.large").focus()
     for row in range(3):
         page.page.keyboard.press("ArrowDown")
@@ -255,28 +170,19 @@ def test_attention_is_shown_for_every_layer_and_head_relative_to_a_row_or_as_it_
         best = int(weights[row].argmax())
         name = {" ": "space", "\n": "new line"}.get(window[best], window[best])
         assert f"attends to {name} {100 * weights[row, best]:.0f}%" in page.text(".said")
-    # The text shows the same row: who looks, and how much at whom.
-    start = len(PROMPT) - len(window)
     spans = page.page.locator(".text span")
     assert "query" in spans.nth(start + 2).get_attribute("class")
-    lit = [float(spans.nth(start + i).evaluate("e => e.style.getPropertyValue('--look')")) for i in range(3)]
-    assert lit == pytest.approx((weights[2, :3] / weights[2].max()).tolist(), abs=2e-3)
-    box = page.page.locator("canvas.large").bounding_box()
-    page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 8)
-    assert "query" in spans.nth(len(PROMPT) - 1).get_attribute("class")
-    page.page.mouse.move(0, 0)
-    assert page.text(".said") == ""
+    page.page.locator("#prompt").focus()
     for is_absolute, said in ((False, "largest"), (True, "100%")):
         page.page.get_by_label("absolute").set_checked(is_absolute)
-        lit = [
-            float(span.evaluate("e => e.style.getPropertyValue('--look')")) for span in spans.all()[start : len(PROMPT)]
-        ]
+        look = "e => e.style.getPropertyValue('--look')"
+        lit = [float(span.evaluate(look)) for span in spans.all()[start : len(PROMPT)]]
         shown = weights[-1] if is_absolute else weights[-1] / weights[-1].max()
         assert lit == pytest.approx(shown.tolist(), abs=2e-3)
         assert said in page.text(".scale")
 
 
-def test_where_counts_decide_the_page_shows_them_and_they_are_the_last_step(browser: Any, counting: Path) -> None:
+def test_counts_that_decide_are_shown(browser: Any, counting: Path) -> None:
     run = gpt.load(counting, device="cpu")
     prompt = "abcdabcdabcd"
     found = looking.interventions(run, run.tokenizer.encode(prompt).tolist())
@@ -290,10 +196,6 @@ def test_where_counts_decide_the_page_shows_them_and_they_are_the_last_step(brow
                        for name, form in (("seen", "{:.0f}"), ("trust", "{:.2f}")))  # fmt: skip
         assert rows == list(zip(["d", "cd", "bcd"], seen, trust, likeliest, strict=True))
         visited.check_look()
-        opened(visited, "steps", "lens")
-        last = {"expected", "stream.expected", "trust", "logits", "lens.blocks.0.feed_forward"}
-        assert last <= check_strips(visited, run)
-        assert visited.page.locator(".lens-rows li").last.get_attribute("data-path") == "counts"
         visited.ask("")
         assert not visited.page.locator(".counts").is_visible()
 
@@ -316,12 +218,6 @@ def test_two_runs_are_shown_side_by_side(
     for side, run in (("a", v1), ("b", v6)):
         assert shown_text(page.page, f".panel.{side}") == PROMPT + run.generate(PROMPT, tokens=30)
     assert "the same from the last character alone" in page.text(".panel.a")
-    assert page.text(".panel.a section:nth-of-type(2) h3").startswith(f"After “{shown_text(page.page)[-1]}")
-    left, right = (page.page.locator(f".panel.{side}").bounding_box() for side in "ab")
-    assert left["x"] + left["width"] <= right["x"]
-    page.page.select_option("#second", "")
-    page.settled()
-    assert page.page.locator(".panel").count() == 1
 
 
 HARD = [
@@ -362,35 +258,23 @@ def test_the_page_encodes_as_the_runs_do(browser: Any, any_text: Served, tokeniz
         assert ids == subwords.encode_all([known])[0]
 
 
-def test_a_run_of_subwords_is_shown_and_writes_by_subword(browser: Any, any_text: Served, tokenized: Path) -> None:
+def test_a_run_is_shown_and_writes_by_subword(browser: Any, any_text: Served, tokenized: Path) -> None:
     run = gpt.load(tokenized / "runs" / "subwords", device="cpu")
     prompt = "Don't we'll naïve\n東京  "
-    tokens = [run.tokenizer.shown[i] for i in run.tokenizer.encode(prompt)]
-    assert any(len(token) > 2 for token in tokens)
-    assert "<0xE6>" in "".join(tokens) or "東" in "".join(tokens)
     with visit(browser, f"{any_text.address}/#{ids_by_token(any_text)['subword']}") as visited:
-        visited.ask(prompt)
-        assert visited.text("#unknown") == ""
+        visited.page.fill("#prompt", prompt)
+        visited.go(tokens=80, seed=7)
         spans = visited.page.locator(".text span:not(.end)")
+        texts = (prompt, run.generate(prompt, tokens=80, seed=7))
+        tokens = [run.tokenizer.shown[i] for text in texts for i in run.tokenizer.encode(text)]
         assert [span.replace("↵", "") for span in spans.all_text_contents()] == tokens
-        for (_, loss), label in zip(run.losses(prompt), [span.get_attribute("title") for span in spans.all()][1:9],
-                                    strict=False):  # fmt: skip
-            assert label.startswith(f"loss {loss:.2f} · ")
+        for (_, loss), span in zip(run.losses(prompt), spans.all()[1:9], strict=False):
+            assert span.get_attribute("title").startswith(f"loss {loss:.2f} · ")
         assert "nats per subword" in visited.text(".mean")
         assert "other subwords" in visited.text(".distribution figcaption")
         assert visited.text("#tokens-label") == "Subwords"
         visited.click(".text span:not(.end)", 3)
         assert f"next was “{tokens[3].replace(' ', '␣')}”" in visited.text(".answer")
-        (weights, *_) = looking.attention(run, run.tokenizer.encode(prompt).tolist()[:3]).values()
-        visited.page.get_by_role("button", name="layer 1, head 1").click()
-        visited.page.locator("canvas.large").focus()
-        visited.page.keyboard.press("ArrowUp")
-        assert f"{100 * weights[0, -1].max():.0f}%" in visited.text(".said")
-        visited.go(tokens=80, seed=7)
-        written = run.tokenizer.encode(run.generate(prompt, tokens=80, seed=7)).tolist()
-        assert [span.replace("↵", "") for span in spans.all_text_contents()] == [
-            *tokens, *(run.tokenizer.shown[i] for i in written)
-        ]  # fmt: skip
 
 
 def test_runs_with_other_tokens_are_compared_per_character(browser: Any, any_text: Served, tokenized: Path) -> None:
@@ -405,16 +289,11 @@ def test_runs_with_other_tokens_are_compared_per_character(browser: Any, any_tex
     with visit(browser, f"{any_text.address}/#{ids['byte']},{ids['subword']}", width=390) as visited:
         visited.ask(prompt)
         assert f"by {abs(per_character[0] - per_character[1]):.2f} nats per character" in visited.text(".verdict")
-        assert visited.page.locator(".differences").count() == 0
-        assert visited.text("#tokens-label") == "Tokens"
         visited.click(".panel.a .text span", 2)  # within the other run's first or second token
-        chosen = [visited.page.locator(f".panel.{side} [aria-selected=true]").inner_text() for side in "ab"]
-        assert chosen[0] == "n"
-        assert "n" in chosen[1]
-        visited.check_look()
+        assert "n" in visited.page.locator(".panel.b [aria-selected=true]").inner_text()
 
 
-def test_the_address_keeps_the_runs_the_prompt_and_the_settings(page: Visit, ids: dict[str, str]) -> None:
+def test_the_address_keeps_runs_prompt_and_settings(page: Visit, ids: dict[str, str]) -> None:
     page.page.select_option("#second", ids["v2"])
     page.settled()
     page.page.fill("#tokens", "60")
@@ -422,7 +301,6 @@ def test_the_address_keeps_the_runs_the_prompt_and_the_settings(page: Visit, ids
     page.slide("temperature", 0.8)
     page.slide("top-k", 5)
     page.settled()
-    address = page.page.evaluate("location.href")
     page.page.reload()
     page.settled()
     assert [page.text(f".panel.{side} .badge") for side in "ab"] == ["v6", "v2"]
@@ -431,10 +309,6 @@ def test_the_address_keeps_the_runs_the_prompt_and_the_settings(page: Visit, ids
     assert [page.page.input_value(f"#{name}") for name in ("temperature", "top-k", "top-p", "tokens", "seed")] == [
         "0.8", "5", "1", "60", "7",
     ]  # fmt: skip
-    assert page.text("#top-k-value") == "5"
-    page.page.evaluate("address => { location.href = address; }", address.replace("seed=7", "seed=-3&top-p=x"))
-    page.settled()
-    assert [page.page.input_value(f"#{name}") for name in ("seed", "top-k")] == ["1337", "5"]
 
 
 def test_it_can_be_used_with_the_keyboard_alone(page: Visit) -> None:
@@ -444,38 +318,31 @@ def test_it_can_be_used_with_the_keyboard_alone(page: Visit) -> None:
     keyboard.type(" bcd")
     keyboard.press("Control+Enter")
     page.settled()
-    assert shown_text(page.page).startswith(PROMPT + " bcd")
     assert page.page.locator(".text .written").count() == 200
     reached = []
     page.page.locator("#prompt").focus()
-    for _ in range(80):
+    while "prompt" not in reached:  # once around
         keyboard.press("Tab")
-        name = page.page.evaluate("document.activeElement.id || document.activeElement.className")
-        if name == "prompt":  # once around
-            break
-        reached.append(name)
-        if name == "text":
+        reached.append(page.page.evaluate("document.activeElement.id || document.activeElement.className"))
+        if reached[-1] == "text":
             keyboard.press("Home")
             keyboard.press("ArrowRight")
             page.settled()
             assert "next was “b”" in page.text(".answer")
-        if name == "map" and reached.count("map") == 2:
-            keyboard.press("Enter")
-            assert page.text(".map-title") == "Layer 1, head 1"
     assert {"go", "temperature", "top-k", "top-p", "tokens", "seed", "text", "map", "large"} <= set(reached)
 
 
-def test_a_theme_is_kept_and_what_a_run_does_not_know_is_left_out_and_named(page: Visit) -> None:
-    def dark() -> bool:
-        return page.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
-
-    assert not dark()
+def test_a_theme_is_kept(page: Visit) -> None:
+    scheme = "getComputedStyle(document.documentElement).colorScheme"
+    assert page.page.evaluate(scheme) != "dark"
     page.page.click("#theme")
     page.page.click("#theme")
-    assert dark()
     page.page.reload()
     page.settled()
-    assert dark()
+    assert page.page.evaluate(scheme) == "dark"
+
+
+def test_unknown_characters_are_left_out_and_named(page: Visit) -> None:
     page.ask("Abcé <img src=x onerror=alert(1)> de")
     assert "é" in page.text("#unknown")
     assert page.page.locator("main img").count() == 0
@@ -491,10 +358,7 @@ def test_a_translator_shows_its_beams_and_where_they_look(
     page.settled()
     run = load("transformer")
     assert page.text(".beam .words").strip() == run.generate(page.page.input_value("#prompt"))  # at once
-    assert re.search(r"^Reads \d+ characters: a b c", page.text(".card:has(.beams) > .note"))
     page.ask("a b c d €")
-    assert page.page.locator(".beam").count() == 0  # nothing of another sentence
-    assert not page.page.locator("canvas.large").is_visible()
     assert page.text(".card:has(.beams) > [role=status]") == "Press Translate."
     assert page.text("#unknown").endswith("lacks them: €")
     page.page.fill("#prompt", "a b c d")
@@ -512,23 +376,6 @@ def test_a_translator_shows_its_beams_and_where_they_look(
     page.page.keyboard.press("ArrowDown")
     assert re.search(r"attends to .+ \d+%", page.text(".said"))
     assert page.page.locator(".beam .query").count() == 1
-    page.page.route("**/api/cross_attention", lambda route: route.fulfill(status=500, json={"error": "no memory"}))
-    page.click(".beam", 2)
-    assert page.text("#failure") == "no memory"
-    assert beams.nth(2).get_attribute("aria-pressed") == "false"
-    page.errors.clear()  # the browser's own line about the answer
-
-
-def test_a_sentence_of_the_readers_own_stays_for_another_translator(
-    browser: Any, load: Callable[..., TrainedRun], tmp_path: Path
-) -> None:
-    for name in ("a", "b"):
-        shutil.copytree(load("transformer").folder, tmp_path / "runs" / name)
-    with serving(tmp_path / "runs") as served, visit(browser, served.address) as visited:
-        visited.page.fill("#prompt", "d c b a")
-        visited.page.select_option("#second", index=1)
-        visited.settled()
-        assert visited.page.input_value("#prompt") == "d c b a"
 
 
 def test_a_server_that_is_gone_is_told_in_a_line(browser: Any, several: Path) -> None:

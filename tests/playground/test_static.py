@@ -55,9 +55,7 @@ def test_it_computes_what_the_run_does(browser: Any, site: str, load: Callable[.
             check_equal(found, [looking.logits(run, ids), *attention.values(), *off.values()])
 
 
-def test_runs_of_lines_stand_side_by_side_and_are_not_compared_on_what_nobody_learns(
-    browser: Any, tmp_path: Path
-) -> None:
+def test_runs_of_lines_stand_side_by_side(browser: Any, tmp_path: Path) -> None:
     given = ["data=recall", "data.pairs=2", "data.distance=0", "training.max_iters=2", "training.eval_iters=1"]
     for stage in ("v1", "v2"):
         gpt.train(f"model={stage}", *given, "device=cpu", folder=tmp_path / stage)
@@ -68,12 +66,6 @@ def test_runs_of_lines_stand_side_by_side_and_are_not_compared_on_what_nobody_le
     ):
         assert not visited.page.locator("#comparison").is_visible()
         assert "2.4084" not in visited.text("#panels")  # the documented loss of v2, which is of another text
-        for width in (736, 390):
-            visited.page.set_viewport_size({"width": width, "height": 900})
-            visited.settled()
-            left, right = (visited.page.locator(f".panel.{side} .distribution").bounding_box() for side in "ab")
-            assert (round(left["y"]) == round(right["y"])) == (width == 736)
-            assert visited.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_it_translates_as_the_run_does(browser: Any, site: str, load: Callable[..., TrainedRun]) -> None:
@@ -100,7 +92,7 @@ def test_it_translates_as_the_run_does(browser: Any, site: str, load: Callable[.
 
 
 @pytest.mark.parametrize("width", [736, 390])
-def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing_scrolls(
+def test_a_frame_shows_the_first_result_and_does_not_scroll(
     browser: Any, site: str, published: Path, width: int
 ) -> None:
     """In a page with the script of the documentation."""
@@ -119,11 +111,6 @@ def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing
     assert tops == sorted(tops)
     assert tops[0] < 60
     assert boxes[1]["y"] + boxes[1]["height"] < 500
-    assert inner.locator(".heading").bounding_box()["width"] <= 1
-    slider, bars = (inner.locator(part).bounding_box() for part in ("#temperature", ".distribution"))
-    assert bars["y"] + bars["height"] - slider["y"] < 500  # what moves is seen beside what moves it
-    assert boxes[0]["x"] >= 4  # the ring around it is not cut off
-    assert not inner.locator("#seed").is_visible()
     for change in ("summary", "#go"):
         inner.locator(change).first.click()
         page.wait_for_timeout(300)
@@ -135,11 +122,6 @@ def test_in_a_frame_the_prompt_and_its_first_result_are_seen_at_once_and_nothing
     page.evaluate("document.body.append(Object.assign(document.createElement('form'), { className: 'guess' }))")
     page.evaluate("coverLosses(document.querySelector('iframe'))")
     inner.locator(".pickers").wait_for(state="hidden")  # it names the loss that is to be guessed
-    page.evaluate("scrollTo(0, 0)")
-    page.mouse.move(width / 2, 300)
-    page.mouse.wheel(0, 400)
-    page.wait_for_timeout(300)
-    assert page.evaluate("scrollY") == 400
     page.close()
 
 
@@ -158,12 +140,6 @@ def test_the_page_works_as_with_a_server(browser: Any, site: str) -> None:
         visited.click(".panel.a .text span", 6)
         assert "next was" in visited.text(".panel.a .answer")
         visited.check_look()
-        # A text can be stopped, and is drawn with splitmix64.
-        visited.page.fill("#tokens", "1000")
-        visited.page.click("#go")
-        visited.page.wait_for_selector(".text .written")
-        visited.click("#halt")
-        assert 0 < visited.page.locator(".panel.b .text .written").count() < 1000
         drawn = visited.page.evaluate(
             'import("./engines/random.js").then(({ random }) => { const r = random(1234567); return [r(), r(), r()]; })'
         )
@@ -172,7 +148,7 @@ def test_the_page_works_as_with_a_server(browser: Any, site: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["v1", "v8"])
-def test_the_engine_is_loaded_when_somebody_touches_the_page(
+def test_the_engine_is_loaded_at_the_first_touch(
     browser: Any, site: str, published: Path, load: Callable[..., TrainedRun], stage: str
 ) -> None:
     """Until then, the page shows what the run computed of its first prompt, and loads less than a megabyte."""
@@ -209,27 +185,11 @@ def test_bytes_and_subwords_need_no_server_either(browser: Any, tokenized: Path)
             own = [run.tokenizer.shown[i] for i in run.tokenizer.encode(prompt)]
             assert spans.all_text_contents()[: len(own)] == own
             for (_, loss), span in zip(run.losses(prompt)[:7], spans.all()[1:], strict=False):
-                title = span.get_attribute("title")
-                assert float(title.split()[1]) == pytest.approx(loss, abs=0.0051)
+                assert float(span.get_attribute("title").split()[1]) == pytest.approx(loss, abs=0.0051)
             assert visited.page.locator(f".panel.{side} .text .written").count() > 10
-        written = visited.page.evaluate(
-            f"""async (prompt) => {{
-              {ENGINE}
-              const pieces = [];
-              const options = {{ tokens: 200, seed: 3, sampling: {{}} }};
-              for await (const piece of engine.write({{ run: "bytes", moment: null }}, prompt, options))
-                pieces.push(piece);
-              return pieces.join("");
-            }}""",
-            prompt,
-        )
-        assert len(written) > 10
-        written.encode()  # no half characters
 
 
-def test_the_page_has_all_it_needs_is_small_names_no_path_of_this_machine_and_says_how_to_open_it(
-    browser: Any, published: Path, several: Path
-) -> None:
+def test_the_page_is_whole_small_and_names_no_path(browser: Any, published: Path, several: Path) -> None:
     described = json.loads((published / "runs.json").read_text())
     assert sorted(described) == sorted([*STAGES, "transformer"])
     assert not described["v1"]["has_attention"]
@@ -279,7 +239,7 @@ def test_a_run_whose_graph_is_not_equal_is_left_out_alone(
     assert "left out v6: the export failed: inside.onnx differs from the run by 0.1" in caplog.text
 
 
-def test_without_a_graph_a_free_folder_or_the_engine_nothing_is_written(
+def test_nothing_is_written_without_graph_engine_or_free_folder(
     counting: Path, published: Path, several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = static.newest_of_each_stage([several / "runs"], "v6")
