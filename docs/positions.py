@@ -46,7 +46,7 @@ def main() -> None:
     path = given.out or given.sweep / "positions.png"
     try:
         found = losses_by_position(finished_runs(given.sweep))
-        write_picture(path, _drawn(found), "positions.py")
+        write_picture(path, _drawn(found))
     except UserError as error:
         sys.exit(f"error: {error}")
     rows = [[stage, *(f"{loss:.3f}" for loss in means)] for stage, means in found.losses.items()]

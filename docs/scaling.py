@@ -169,7 +169,7 @@ def _draw(law: Law, n: np.ndarray, d: np.ndarray, loss: np.ndarray, flops: np.nd
     for axes, title in ((left, "parameters"), (right, "operations")):
         axes.grid(alpha=0.3)
         axes.legend(title=title, fontsize="x-small", title_fontsize="x-small")
-    write_picture(path, figure, "scaling.py")
+    write_picture(path, figure)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,6 @@ class UnavailableError(RequestError):
     """A file, a device or a run folder cannot be used at the moment, whatever the rest of the request."""
 
 
-class UnreadableError(UserError):
-    """A file cannot be read now but may be intact, so unlike a damaged one it must not be skipped or replaced."""
-
-
 class DivergedError(UserError):
     """A loss or gradient became NaN or Inf."""
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from gpt.base.errors import RequestError, UnreadableError, UserError, explain, report
+from gpt.base.errors import RequestError, UserError, explain, report
 
 PLACE = "0" * 64  # stands for a checksum until the content is known
 _CHECKSUM = re.compile(r"""checksum["']?: ["']([0-9a-f]{64})["']\s*}?\s*""")
@@ -127,7 +127,7 @@ def checked_file(path: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing: its folder does not hold a complete run") from None
     except OSError as error:
-        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     if not stat.S_ISREG(mode):
         raise UserError(f"{path} is not a regular file")
     return path
@@ -162,7 +162,7 @@ def parsing(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except OSError as error:
-        raise UnreadableError(f"cannot read {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is damaged: it is not UTF-8 text") from None
     except Exception as error:
@@ -192,12 +192,12 @@ def check_seal(text: str, source: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal. Raises UnreadableError."""
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises UserError."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UnreadableError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _digest(text: str) -> str:

@@ -9,13 +9,12 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from http import HTTPStatus
 from pathlib import Path
 
 from tqdm import tqdm
 
 from gpt.base.errors import UserError
-from gpt.base.files import replacing, sha256, write_atomically
+from gpt.base.files import replacing, sha256, temporary_name, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,6 @@ _MULTI30K_FILES = {
 # Published on https://mattmahoney.net/dc/textdata.html and https://mattmahoney.net/dc/text.html:
 _MAHONEY = "https://mattmahoney.net/dc/"
 _MAHONEY_MD5 = {"enwik8": "a1fa5ffddb56f4953e226637dabbb36a", "text8": "3bea1919949baf155f99411df5fada7e"}
-_LARGEST = 10**8  # bytes: that of both of them, more than any download has
 
 
 def multi30k(folder: Path, name: str) -> Path:
@@ -60,10 +58,6 @@ def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
     """
     path, archive = folder / name, folder / f"{name}.zip"
 
-    def accept(arrived: Path) -> None:
-        _unpack(arrived, path)
-        arrived.unlink()
-
     if path.exists():
         with path.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != _MAHONEY_MD5[name]:
@@ -77,50 +71,37 @@ def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
             ) from None
     else:
         advice = f"download it yourself and save it as {archive}, or the unpacked file as {path}"
-        _download(f"{url}{archive.name}", archive, accept, advice)
+        _download(f"{url}{archive.name}", archive, lambda arrived: _unpack(arrived, path), advice)
     return path
 
 
 def _download(url: str, path: Path, accept: Callable[[Path], None], advice: str) -> None:
     """Download a file and have it accepted, which raises ValueError for wrong content; nothing is kept of that.
 
-    What has arrived when it is interrupted stays in a file beside `path`, and is not downloaded again. Raises UserError
-    if it cannot be downloaded, or must not be.
+    Raises UserError if it cannot be downloaded, or must not be.
     """
     if not _is_allowed.get():
         raise UserError(f"{path} is missing")
     log.info(f"downloading {url} to {path.parent}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrived = path.with_name(f".{path.name}.part")
-    begun = arrived.stat().st_size if arrived.exists() else 0
+    arrived = temporary_name(path)
     try:
-        for start in (begun, 0) if begun else (0,):
-            try:
-                _receive(url, arrived, start)
-                return accept(arrived)
-            except ValueError:
-                arrived.unlink(missing_ok=True)
-                if not start:  # else it was the beginning of something else
-                    raise
+        _receive(url, arrived)
+        accept(arrived)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot download {url} ({_brief(error)}): {advice}") from None
+    finally:
+        arrived.unlink(missing_ok=True)
 
 
-def _receive(url: str, path: Path, start: int) -> None:
-    """Download a file from byte `start` on, or all of it if the server cannot. Raises ValueError if it is too large."""
+def _receive(url: str, path: Path) -> None:
     import requests  # slow to import
 
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with requests.get(url, headers=headers, stream=True, timeout=_CONNECT_AND_READ_TIMEOUT) as response:
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it had arrived
+    with requests.get(url, stream=True, timeout=_CONNECT_AND_READ_TIMEOUT) as response:
         response.raise_for_status()
-        is_rest = response.status_code == HTTPStatus.PARTIAL_CONTENT
         bar = tqdm(total=int(response.headers.get("Content-Length", 0)), unit="B", unit_scale=True, disable=None)
-        with path.open("ab" if is_rest else "wb") as file, bar:
-            for piece in response.iter_content(2**10):
-                if file.tell() + len(piece) > _LARGEST:
-                    raise ValueError(f"it has more than {_LARGEST:,} bytes")
+        with path.open("wb") as file, bar:
+            for piece in response.iter_content(2**16):
                 file.write(piece)
                 bar.update(len(piece))
 
@@ -130,8 +111,6 @@ def _unpack(archive: Path, path: Path) -> None:
     digest = hashlib.md5()
     try:
         with zipfile.ZipFile(archive) as files, files.open(path.name) as source, replacing(path) as target:
-            if files.getinfo(path.name).file_size > _LARGEST:
-                raise ValueError(f"it has more than {_LARGEST:,} bytes")
             while piece := source.read(2**20):
                 digest.update(piece)
                 target.write(piece)

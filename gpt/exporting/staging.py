@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpt.base.errors import RequestError
-from gpt.base.files import check_below_folder, flush_folder
+from gpt.base.files import check_below_folder
 
 
 @contextmanager
@@ -24,13 +24,5 @@ def staged(out: Path) -> Iterator[Path]:
         folder = Path(temporary, "new")
         folder.mkdir()
         yield folder
-        for path in folder.rglob("*"):
-            if path.is_dir():
-                flush_folder(path)
-            else:
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        flush_folder(folder)
         out.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(out)
-        flush_folder(out.parent)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from gpt.base import keys
+from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
 from gpt.base.losses import Seen
 from gpt.base.request import Request

@@ -22,21 +22,15 @@ UNREACHABLE = "http://127.0.0.1:9/"
 
 
 @contextmanager
-def serving(
-    content: bytes, cut_after: int | None = None, *, continues: bool = True
-) -> Iterator[tuple[str, list[str | None]]]:
-    """A web server and the ranges it was asked for. It may cut the first connection, and be unable to continue."""
-    asked: list[str | None] = []
+def serving(content: bytes, cut_after: int | None = None) -> Iterator[str]:
+    """The address of a web server, which may cut the connection."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.headers["Range"])
-            start = int((asked[-1] or "bytes=0-").removeprefix("bytes=").removesuffix("-")) if continues else 0
-            part = content[start:]
-            self.send_response(416 if start >= len(content) else 206 if start else 200)
-            self.send_header("Content-Length", str(len(part)))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(part[:cut_after] if len(asked) == 1 else part)
+            self.wfile.write(content[:cut_after])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -44,7 +38,7 @@ def serving(
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/", asked
+        yield f"http://127.0.0.1:{server.server_port}/"
     finally:
         server.shutdown()
         server.server_close()
@@ -57,10 +51,10 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
     return zipped(CORPUS)
 
 
-def zipped(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+def zipped(content: bytes) -> bytes:
     """An archive with this as enwik8."""
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", compression) as file:
+    with zipfile.ZipFile(archive, "w") as file:
         file.writestr("enwik8", content)
     return archive.getvalue()
 
@@ -72,15 +66,14 @@ def test_a_download_is_kept_if_its_hash_is_right_and_a_bad_one_leaves_nothing(
     monkeypatch.setitem(download._MULTI30K_FILES, "val.de.gz", hashlib.sha256(CORPUS).hexdigest())
     sent = CORPUS[:-1] + b"!" if fault == "wrong bytes" else CORPUS
     path = tmp_path / "multi30k" / "val.de.gz"
-    with serving(sent, cut_after=10_000 if fault == "cut connection" else None) as (url, _):
+    with serving(sent, cut_after=10_000 if fault == "cut connection" else None) as url:
         monkeypatch.setattr(download, "_MULTI30K", UNREACHABLE if fault == "no server" else url)
         if fault:
             with pytest.raises(UserError, match=r"^cannot download .*: download it yourself and save it as [^\n]+\Z"):
                 multi30k(tmp_path, "val.de.gz")
         else:
             assert multi30k(tmp_path, "val.de.gz") == path
-    begun = [path.with_name(".val.de.gz.part")] if fault == "cut connection" else []
-    assert list(path.parent.iterdir()) == (begun if fault else [path])
+    assert list(path.parent.iterdir()) == ([] if fault else [path])
     if not fault:
         assert multi30k(tmp_path, "val.de.gz").read_bytes() == CORPUS  # the server is gone
         path.write_text("something else")
@@ -88,44 +81,19 @@ def test_a_download_is_kept_if_its_hash_is_right_and_a_bad_one_leaves_nothing(
             multi30k(tmp_path, "val.de.gz")
 
 
-def test_a_download_that_was_interrupted_is_continued(archive: bytes, tmp_path: Path) -> None:
-    with serving(archive, cut_after=10_000) as (url, asked):
-        with pytest.raises(UserError, match=r"cannot download .*enwik8\.zip .*: download it yourself and save it as"):
-            mahoney(tmp_path, "enwik8", url)
-        path = mahoney(tmp_path, "enwik8", url)
-    assert path.read_bytes() == CORPUS
-    first, continued = asked
-    assert first is None
-    assert continued is not None  # what had arrived and was written
-    assert 0 < int(continued.removeprefix("bytes=").removesuffix("-")) <= 10_000
-    assert list(tmp_path.iterdir()) == [path]
-    assert mahoney(tmp_path, "enwik8", UNREACHABLE) == path
+HTML = b"<html>Accept the terms of this network</html>"
 
 
-HTML = b"<html>Accept the terms of this network</html>" * 100
-
-
-@pytest.mark.parametrize("begun", [None, "beginning", "page", "another", "archive"])
-@pytest.mark.parametrize("sent", ["archive", "whole archive", "page", "bomb", "endless"])
-def test_nothing_but_the_file_itself_is_put_at_its_name_whatever_has_been_sent_and_is_sent(
-    begun: str | None, sent: str, archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What arrived before is a part of it, a page, or an archive of something else; a server may be unable to go on."""
-    contents = {
-        "archive": archive, "whole archive": archive, "page": HTML, "another": zipped(b"other" * 1000),
-        "bomb": zipped(CORPUS * 100, zipfile.ZIP_DEFLATED), "endless": archive * 3, "beginning": archive[:10_000],
-    }  # fmt: skip
-    if begun:
-        (tmp_path / ".enwik8.zip.part").write_bytes(contents[begun])
-    monkeypatch.setattr(download, "_LARGEST", 2 * len(CORPUS))
-    is_right = "archive" in sent or (begun == "archive" and sent != "endless")
-    with serving(contents[sent], continues=sent != "whole archive") as (url, _):
-        if is_right:
+@pytest.mark.parametrize("sent", ["archive", "page", "another"])
+def test_only_the_file_itself_is_put_at_its_name(sent: str, archive: bytes, tmp_path: Path) -> None:
+    contents = {"archive": archive, "page": HTML, "another": zipped(b"other" * 1000)}
+    with serving(contents[sent]) as url:
+        if sent == "archive":
             assert mahoney(tmp_path, "enwik8", url).read_bytes() == CORPUS
         else:
             with pytest.raises(UserError, match=r"^cannot download .*enwik8\.zip \([^\n]+\): download it yourself"):
                 mahoney(tmp_path, "enwik8", url)
-    assert [path.name for path in tmp_path.iterdir()] == (["enwik8"] if is_right else [])
+    assert [path.name for path in tmp_path.iterdir()] == (["enwik8"] if sent == "archive" else [])
 
 
 def test_an_archive_that_one_has_is_used_and_one_of_another_file_is_named_and_kept(

@@ -75,7 +75,7 @@ def _prepared(place: Path) -> dict[str, object]:
     for path in (place / "data" / "prepared").glob("*/[!.]*"):
         if path.suffix == ".json":
             record = json.loads(path.read_bytes())
-            found[path.name] = {key: record[key] for key in record.keys() - {"source", "written", "checksum"}}
+            found[path.name] = {key: record[key] for key in record.keys() - {"source"}}
         else:
             found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
