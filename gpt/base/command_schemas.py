@@ -89,7 +89,6 @@ class GenerateConfig(RunConfig, BeamConfig, SamplingConfig):
     prompt_file: Annotated[PathName | None, LITERAL]
     num_samples: Count
     out: Annotated[PathName | None, LITERAL]
-    separator: Annotated[str | None, _TEXT]
     recited: bool
     device: DeviceName
     dtype: Literal["float32", "bfloat16", "int8"]

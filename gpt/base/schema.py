@@ -72,7 +72,7 @@ DATA = Key(
     "setting",
     package="gpt.data",
     within={
-        **dict.fromkeys(("path", "files", "source", "target", "dir"), PLACE),
+        **dict.fromkeys(("path", "source", "target", "dir"), PLACE),
         **dict.fromkeys(("name", "subset", "field"), _TEXT),
         "separator": replace(_TEXT, escapes=True),
     },

@@ -94,19 +94,18 @@ def text(
 def huggingface(
     name: DatasetName,
     subset: _Name | None,
-    files: PathNames | None,
     split: _Name | Annotated[list[_Name], Field(min_length=2, max_length=2)],
     field: _Name,
     separator: str,
     tokenizer: TokenKind,
     vocab_size: SubwordCount,
 ) -> Text:
-    """The column `field` of a dataset of the Hugging Face hub, or of local files, with a separator between two rows.
+    """The column `field` of a dataset of the Hugging Face hub, with a separator between two rows.
 
     `split` names what to train on and what to validate on; of one split, the last tenth of the rows is for validation.
     Raises RequestError and UserError as `dataset_files.written` does.
     """
-    paths = dataset_files.written(_prepared(), name, subset, files, split, field, separator)
+    paths = dataset_files.written(_prepared(), name, subset, split, field, separator)
     source = Source(paths)
     return _text_of(source, source.starts[1:2], Tokens(tokenizer, vocab_size))
 

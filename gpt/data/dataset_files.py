@@ -1,11 +1,10 @@
-"""Datasets of the Hugging Face hub, and the files that its library `datasets` reads, as text files.
+"""Datasets of the Hugging Face hub as text files.
 
 The rows of a dataset are written once, and are then read like any other text.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,34 +14,29 @@ from tqdm import tqdm
 
 from gpt.base.errors import RequestError, UserError, requiring
 from gpt.base.files import replacing
-from gpt.data.sources import paths_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_TSV = re.compile(r"\.tsv(\.\w+)?$", re.IGNORECASE)  # compressed or not
-
 
 def written(
-    folder: Path,
-    name: str,
-    subset: str | None,
-    files: str | list[str] | None,
-    split: str | list[str],
-    field: str,
-    separator: str,
+    folder: Path, name: str, subset: str | None, split: str | list[str], field: str, separator: str
 ) -> list[Path]:
     """The files below `folder` with the rows to train on and to validate on, written if they are not there yet.
 
     Raises RequestError if there is no such dataset, split or column, or if the library is not installed; UserError if
     nothing can be written.
     """
-    if Path(name).exists():  # which the library would read
-        raise RequestError(f"data.name={name} is a folder here: name its files with data.files=, and their format")
+    with requiring("datasets"):
+        import datasets
+    datasets.disable_progress_bars()
+    # A stranger's run folder could name what is here, and the library would read it.
+    if Path(name).exists() or (name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}")):
+        raise RequestError(f"data.name={name} is not a dataset of the hub: for files, use data=text or data=table")
     splits = [f"{split}[:90%]", f"{split}[90%:]"] if isinstance(split, str) else split
     if splits[0] == splits[1]:
         raise RequestError(f"data.split={','.join(splits)}: validation needs rows that are not trained on")
-    parts = [_loaded(name, subset, files, each, field) for each in splits]
+    parts = [_loaded(name, subset, each, field) for each in splits]
     described = [[str(file["filename"]) for part in parts for file in part.cache_files], splits, field, separator]
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
     paths = [folder / f"{name.replace('/', '-')}-{digest}" / file for file in ("train.txt", "val.txt")]
@@ -52,18 +46,11 @@ def written(
     return paths
 
 
-def _loaded(name: str, subset: str | None, files: str | list[str] | None, split: str, field: str) -> "Dataset":
-    with requiring("datasets"):
-        import datasets
-    paths = [] if files is None else paths_of(files)
-    has_tabs = name == "tsv" or (name == "csv" and bool(paths) and all(map(_TSV.search, paths)))
-    reader, options = ("csv", {"sep": "\t"}) if has_tabs else (name, {})
-    if files is None and reader.isidentifier() and find_spec(f"datasets.packaged_modules.{reader}"):
-        raise RequestError(f"data.name={name} is a format: name the files to read with data.files=")  # else: all here
-    datasets.disable_progress_bars()
-    data_files = [str(Path(path).absolute()) for path in paths] or None
+def _loaded(name: str, subset: str | None, split: str, field: str) -> "Dataset":
+    import datasets
+
     try:
-        part = datasets.load_dataset(reader, subset, data_files=data_files, split=split, **options)
+        part = datasets.load_dataset(name, subset, split=split)
     except MemoryError:
         raise
     except Exception as error:  # the library's many readers raise their own

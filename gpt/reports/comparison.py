@@ -1,7 +1,5 @@
 """The report of compare.py, as tables for people and programs and as pictures; and that at the end of a sweep."""
 
-import contextlib
-import html
 import json
 import shlex
 from dataclasses import dataclass
@@ -12,12 +10,11 @@ from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
 from gpt.base.files import attempt, check_below_folder, check_output, write_atomically
-from gpt.base.pictures import FORMATS, is_picture, picture, write_picture
+from gpt.base.pictures import FORMATS, is_picture, write_picture
 from gpt.base.schema import TOKENIZER_KEYS
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
-from gpt.reports.run import Picture
 from gpt.runs.finding import FinishedRun, finished_runs, roots, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import LOSSES
@@ -53,18 +50,8 @@ class ComparisonReport:
         is_timed = bool(counted) and all(run.folder.config().training.budget is not None for run in counted)
         return cls(config, comparison, ranked, shown, config.x or ("seconds" if is_timed else "iterations"))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.text("simple")
-
-    def plot(self) -> Picture:
-        """The curves. Raises RequestError if there are none."""
-        return Picture(picture(self._slide()))
-
-    def _repr_html_(self) -> str:
-        curves = ""
-        with contextlib.suppress(RequestError):
-            curves = self.plot().as_html(width=840)
-        return f"<pre>{html.escape(self.text('simple'))}</pre>{curves}"
 
     def text(self, style: str) -> str:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""

@@ -64,28 +64,25 @@ def _shown(pieces: Iterator[str], title: str, *, is_printed: bool) -> Iterator[s
 
 def _check_file(config: GenerateConfig) -> None:
     """Raise RequestError unless samples can be written as they are asked for."""
-    from gpt.base.errors import RequestError
     from gpt.base.files import check_output
 
-    if config.separator is not None and (config.out is None or config.out.endswith(".jsonl")):
-        raise RequestError("separator= is for out=FILE, if that is no .jsonl")
     if config.out is not None:
         check_output(Path(config.out), _FORMATS)
 
 
 def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> None:
-    """Write the samples, which begin with the prompt: as lines of JSON, or as text with a separator."""
+    """Write the samples, which begin with the prompt: as lines of JSON, or as text."""
     from gpt.base.errors import printable
     from gpt.base.files import write_atomically
 
-    path, separator = Path(str(config.out)), config.separator
+    path = Path(str(config.out))
     if path.suffix == ".jsonl":
         content = "".join(json.dumps({"prompt": prompt, "text": sample}) + "\n" for sample in samples)
     else:
         dashes = "---"
         while any(dashes in sample for sample in samples):
             dashes += "-"
-        content = (f"\n{dashes}\n" if separator is None else separator).join(samples) + "\n"
+        content = f"\n{dashes}\n".join(samples) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
     print(printable(f"written: {path}"), file=sys.stderr)

@@ -85,7 +85,7 @@ def load(
 
 
 def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -> "ComparisonReport":
-    """Compare runs, as compare.py does: a notebook shows the tables and the curves, and print() the tables.
+    """Compare runs, as compare.py does: a notebook and print() show the tables.
 
     `runs` may be what runs are called, as in `load`.
 

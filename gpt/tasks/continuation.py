@@ -35,7 +35,7 @@ class Continuation(Task):
     corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
-    _own = ("dtype", "num_samples", "out", "separator", "recited", "text")
+    _own = ("dtype", "num_samples", "out", "recited", "text")
     _of_training = tuple(f"training.{key}" for key in ("windows", "short_window", "short_iters", "eval_iters"))
     options = frozenset({*SamplingConfig.model_fields, *_own, *_of_training})
     example = "tokens=200"

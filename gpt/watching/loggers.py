@@ -54,7 +54,7 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
     for name, choice in choices.items():
         registry = replace(LOGGER, key=f"logger.{name}")
         logger = registry.partial(choice)
-        package = getattr(registry.find(choice), "package", choice.hyperparameters.get("library"))
+        package = getattr(registry.find(choice), "package", None) or choice.hyperparameters.get("library")
         try:
             if package is not None:
                 importlib.metadata.version(package)

@@ -44,13 +44,13 @@ def test_a_run_that_is_older_than_a_key_has_its_default(tmp_path: Path) -> None:
 
 
 def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:
-    data = ("dir", "path", "files", "source", "target", "separator", "name", "subset", "field")
+    data = ("dir", "path", "source", "target", "separator", "name", "subset", "field")
     literal = {*(f"data.{name}" for name in data), "logger.wandb.project", "init", "resume", "tags"}
     others = {"data.train_fraction", "stage", "name", "runs", "seed", "model.n_layer"}
     assert {name for name in literal | others if keys.literal(TrainConfig, name)} == literal
     assert {name for name in others if keys.textual(TrainConfig, name)} == {"stage", "name", "runs"}
     assert keys.escaping(TrainConfig) == ("data.separator",)
-    assert {*keys.escaping(GenerateConfig)} == {"prompt", "separator", "stop"}
+    assert {*keys.escaping(GenerateConfig)} == {"prompt", "stop"}
     assert [name for name in ("data.path", "run", "text", "split") if keys.literal(EvaluateConfig, name)] == [
         "data.path", "run", "text",
     ]  # fmt: skip

@@ -85,10 +85,8 @@ def test_generate_writes_samples_that_can_be_told_apart(called: Script, trained:
     assert all(line["prompt"] == "abc" and line["text"].startswith("abc") for line in lines)
     assert {len(sample) for sample in samples} == {33}
     assert written("out=a.txt").removesuffix("\n").split("\n---\n") == samples
-    assert written("out=b.txt", r"separator=\n\n=\n").removesuffix("\n").split("\n\n=\n") == samples
     refused(called("generate.py", *asked, "out=a.gif", cwd=tmp_path), "a.gif ends in none of the known formats")
     refused(called("generate.py", *asked, "out=new", cwd=tmp_path), "new ends in none of the known formats")
-    refused(called("generate.py", *asked, "separator=a", cwd=tmp_path), "separator= is for out=FILE")
 
 
 def test_generate_says_what_its_samples_recite(called: Script, corpus_file: Path, trained: Path) -> None:

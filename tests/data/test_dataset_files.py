@@ -1,8 +1,7 @@
-"""Datasets that the library `datasets` reads, here from local files: the hub may be out of reach."""
+"""Datasets of the Hugging Face hub, which may be out of reach: here local files stand for one."""
 
-import csv
-import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,82 +11,70 @@ from gpt.base.errors import RequestError, UserError
 from gpt.data.corpora import huggingface
 from gpt.data.corpus import Text
 
-pytest.importorskip("datasets", reason="datasets is not installed")
+datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
 ROWS = [f"row {i}: é" for i in range(20)]
+Hub = Callable[..., str]
 
 
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A function that puts a dataset with these rows on the hub, and returns its name."""
     monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    load, path = datasets.load_dataset, tmp_path / "rows.jsonl"
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, split: load("json", data_files=str(path), split=split))
+
+    def put(rows: list[str | None]) -> str:
+        path.write_text("".join(json.dumps({"text": row, "n": 1}) + "\n" for row in rows))
+        return "someone/rows"
+
+    return put
 
 
-def loaded(name: str, files: Any, **changes: Any) -> Text:
+def loaded(name: str, **changes: Any) -> Text:
     given = {"subset": None, "split": "train", "field": "text", "separator": "\n", "tokenizer": "bytes"}
-    return huggingface(name, files=files, **(given | {"vocab_size": 1000} | changes))
+    return huggingface(name, **(given | {"vocab_size": 1000} | changes))
 
 
-def write(path: Path, rows: list[Any]) -> str:
-    """A file with one row a line, compressed or not."""
-    with gzip.open(path, "wt") if path.suffix == ".gz" else path.open("w") as lines:
-        lines.writelines(json.dumps({"text": row, "n": 1}) + "\n" for row in rows)
-    return str(path)
-
-
-@pytest.mark.parametrize("file", ["a.jsonl", "a.jsonl.gz"])
-def test_files_are_read_once_and_again_once_they_have_changed(file: str, tmp_path: Path) -> None:
+def test_rows_are_written_once_and_again_once_they_have_changed(hub: Hub) -> None:
     for word in ("row", "row", "ROW"):  # written, found written, and changed
         rows = [row.replace("row", word) for row in ROWS]
-        found = loaded("json", write(tmp_path / file, rows))
-        assert list(found.parts()) == ["\n".join(rows[:18]), "\n".join(rows[18:])]
+        assert list(loaded(hub(rows)).parts()) == ["\n".join(rows[:18]), "\n".join(rows[18:])]
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "characters"])
 def test_two_splits_are_to_train_and_to_validate_on_without_empty_rows_or_a_byte_order_mark(
-    tokenizer: str, tmp_path: Path
+    tokenizer: str, hub: Hub
 ) -> None:
-    files = [write(tmp_path / "a.jsonl", ["\ufefffirst", *ROWS]), write(tmp_path / "b.jsonl", ["", "b", None, "c"])]
-    split = ["train[:21]", "train[21:]"]
-    corpus = loaded("json", files, split=split, separator="<|endoftext|>", tokenizer=tokenizer)
+    name, split = hub(["\ufefffirst", *ROWS, "", "b", None, "c"]), ["train[:21]", "train[21:]"]
+    corpus = loaded(name, split=split, separator="<|endoftext|>", tokenizer=tokenizer)
     assert list(corpus.parts()) == ["<|endoftext|>".join(["first", *ROWS]), "b<|endoftext|>c"]
 
 
-@pytest.mark.parametrize(("name", "file"), [("tsv", "a.tsv"), ("csv", "a.tsv"), ("csv", "A.TSV.gz"), ("tsv", "a.txt")])
-def test_the_columns_of_a_tsv_file_are_separated_by_tabs(name: str, file: str, tmp_path: Path) -> None:
-    texts = [*(f'{row}, said "x"' for row in ROWS), '"two words", with a\ttab', "and\nlines"]
-    path = tmp_path / file
-    with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="") as lines:
-        csv.writer(lines, "excel-tab").writerows([("n", "text"), *enumerate(texts)])
-    for files in (str(path), [str(path)], str(path.with_stem(f"*{path.stem[1:]}"))):
-        assert "|".join(loaded(name, files, separator="|").parts()) == "|".join(texts)
-
-
 REFUSED = [
-    ("json", {"files": "nowhere.jsonl"}, r"cannot load split train\[:90%\] of data\.name=json: .*nowhere"),
-    ("json", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
-    ("json", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows that are not trained on"),
-    ("parquet", {}, r"cannot load split train\[:90%\] of data\.name=parquet: "),
-    # The library would read what is here, and a stranger's run folder could name it:
-    ("folder", {"files": None}, r"is a folder here: name its files with data\.files="),
-    ("tsv", {"files": None}, r"data\.name=tsv is a format: name the files to read with data\.files="),
-    ("json", {"files": None}, r"data\.name=json is a format: name the files to read with data\.files="),
+    ("someone/rows", {"split": "test"}, r"cannot load split test\[:90%\] of data\.name=someone/rows: .*test"),
+    ("someone/rows", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
+    ("someone/rows", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows"),
+    # The library would read what is here, and a stranger's run folder could name it.
+    ("folder", {}, r"data\.name=folder is not a dataset of the hub: for files, use data=text or data=table"),
+    ("json", {}, r"data\.name=json is not a dataset of the hub"),
 ]
 
 
 @pytest.mark.parametrize(("name", "changes", "message"), REFUSED)
 def test_what_cannot_or_must_not_be_read_is_one_line(
-    name: str, changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, changes: dict[str, Any], message: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "a.jsonl", ROWS)
+    hub(ROWS)
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError, match=message) as error:
-        loaded(name, **({"files": "a.jsonl"} | changes))
+        loaded(name, **changes)
     assert "\n" not in str(error.value)
 
 
-def test_a_place_that_cannot_be_written_says_where_to_point_it(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_says_where_to_point_it(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write .* set GPT_DATA_DIR to a folder with room for it"):
-        loaded("json", write(tmp_path / "a.jsonl", ROWS))
+        loaded(hub(ROWS))

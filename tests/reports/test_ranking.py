@@ -256,7 +256,7 @@ def test_a_comma_in_the_name_of_a_folder_is_no_separator(tmp_path: Path) -> None
          "a and b"),
         ({"_target_": "gpt.data.corpora.parallel", "source": "a", "target": "b", "held_out": 0.05, "vocab_size": 4000},
          "a and b"),
-        ({"_target_": "gpt.data.corpora.huggingface", "name": "roneneldan/TinyStories", "subset": None, "files": None,
+        ({"_target_": "gpt.data.corpora.huggingface", "name": "roneneldan/TinyStories", "subset": None,
           "split": "train", "field": "text", "separator": "\n", "tokenizer": "characters", "vocab_size": 1000},
          "TinyStories"),
         ({"_target_": "gpt.data.corpora.shakespeare", "train_fraction": 0.5}, "tiny Shakespeare, train_fraction=0.5"),
