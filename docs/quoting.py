@@ -15,6 +15,7 @@ the Markdown is whole wherever it is read:
     <!-- ladder -->                                              those of all stages
     <!-- live: v2 -->                                            a line in place of the stage that the site shows here
     <!-- graph -->                                               the steps of the graph that the site shows here
+    <!-- files -->                                               the files of a run folder
 
 Between `<!-- picture: NAME -->` and its end stand a picture of docs/images/course and its caption. docs/_ext/ladder.py
 makes more of pictures, results, seeds, the ladder, the graph and live stages on the site, and a button of a bold phrase
@@ -46,7 +47,7 @@ PICTURES = _HERE / "images" / "course"
 RESULTS = _HERE / "lab" / "results.md"
 ARCHITECTURES = _HERE / "lab" / "architectures.md"
 _QUOTATION = re.compile(
-    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live|graph):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
+    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live|graph|files):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
     r"^(?P<end><!-- end -->)$",
     re.MULTILINE | re.DOTALL,
 )
@@ -205,6 +206,13 @@ def _ladder(page: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _files(_page: Path) -> str:
+    from gpt.runs.folder import FILES
+
+    rows = (f"| `{file.name}` | {file.what} | {file.when} |" for file in FILES)
+    return "\n".join(["| file | what it holds | when it is written |", "|---|---|---|", *rows]) + "\n"
+
+
 def _live(page: Path, stages: str, *words: str) -> str:
     names, site = stages.split(","), os.path.relpath(_HERE / "site.md", page.parent)
     does = "learns while you watch" if "train" in words else "runs" if len(names) == 1 else "run"
@@ -220,7 +228,7 @@ def _graph(page: Path) -> str:
 
 _KINDS: dict[str, Callable[..., str]] = {
     "code": _code, "text": _text, "diff": _diff, "results": _results, "seeds": _seeds, "ladder": _ladder, "live": _live,
-    "graph": _graph,
+    "graph": _graph, "files": _files,
 }  # fmt: skip
 
 
