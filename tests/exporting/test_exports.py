@@ -141,8 +141,8 @@ def test_a_strangers_folder_executes_nothing_and_a_damaged_one_is_refused_in_one
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     refused(r"is damaged: the tensors of model\.safetensors do not match")
-    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {}, "merges": [' + "[]," * 2**20 + "[]]}}")
-    refused("has more values than any record of its size")
+    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {}, "merges": [[]]}}')
+    refused(r"tokenizer\.json is damaged")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UserError, match="was not exported by this project"):
         PretrainedGPT.from_pretrained(tmp_path)
