@@ -86,21 +86,6 @@ def test_texts_are_those_that_generate_py_prints(served: Served, run_id: str, tr
     assert answers == [(200, text.encode()) for text in expected.values()]
 
 
-def test_a_text_of_bytes_or_subwords_is_valid_unicode(tokenized: Path) -> None:
-    """Of a model that has learned little: most of its bytes are parts of characters, or of none."""
-    with serving(tokenized / "runs") as served:
-        for listed in served.get("/api/runs")[1]["runs"]:
-            run, described = gpt.load(listed["folder"], device="cpu"), served.get(f"/api/runs/{listed['id']}")[1]
-            asked = {"prompt": "東京 é", "tokens": 300, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 7}
-            status, text = served.post("/api/text", {"run": listed["id"]} | asked)
-            assert (status, text.decode()) == (200, run.generate("東京 é", tokens=300, seed=7))
-            assert described["vocabulary"] == run.tokenizer.shown
-            assert described["tokenizer"]["kind"] == run.tokenizer.kind
-            assert described["documented"]["val"] is None  # which is per character
-            assert described["loss"]["nats"] == run.summary.exact.per("character")
-            assert f"that is {run.summary.exact.in_other_units}" in [loss["kind"] for loss in described["losses"]]
-
-
 def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first bytes are empty pieces, for longer than a turn."""
     monkeypatch.setattr(writing, "_TURN", 0.0)

@@ -85,13 +85,6 @@ def test_a_part_of_the_code_lights_picture_and_numbers(browser: Any, address: st
             assert visited.page.locator(".beside-code").is_visible()  # the picture itself is far above
         visited.page.mouse.move(0, 0)
         assert lit(visited) == nothing
-        # With the keyboard: one stop a block, and from there the arrows.
-        visited.page.locator("pre [tabindex='0']").focus()
-        assert lit(visited)["picture"] == ["embedding"]
-        visited.page.keyboard.press("ArrowRight")
-        assert lit(visited)["picture"] == ["embedding.position"]
-        visited.page.evaluate("document.activeElement.blur()")
-        assert lit(visited) == nothing
         # And back, from the picture and from the live stage.
         visited.page.locator("figure [data-part='attention']").hover()
         found = lit(visited)

@@ -125,17 +125,3 @@ def test_translations_come_with_scores_and_attention(several: Path) -> None:
     for layer in weights.values():
         assert layer.shape[1:] == (len(best["ids"]) + 1, len(source) + 1)
         assert layer.sum(-1).allclose(torch.ones(()))
-
-
-@pytest.mark.slow
-def test_a_run_is_asked_only_for_what_it_does(several: Path) -> None:
-    text, translator = (gpt.load(runs=several / "runs", stage=stage) for stage in ("v6", "transformer"))
-    with pytest.raises(RequestError, match="translates"):
-        looking.logits(translator, [1, 2])
-    with pytest.raises(RequestError, match="continues a text"):
-        translating.translations(text, "abc", beam=1, length_penalty=1.0)
-    with pytest.raises(RequestError, match="nothing to translate"):
-        translating.translations(translator, "€", beam=1, length_penalty=1.0)
-    for target in ([10**6], [5] * 10_000, [-1]):
-        with pytest.raises(RequestError, match="not a translation"):
-            translating.cross_attention(translator, "a b", target)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 import gpt
 from gpt.playground import looking, static
-from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
 from gpt.session.trained import TrainedRun
@@ -21,7 +20,6 @@ from tests.playground.browsing import (
     Visit,
     check_lens,
     check_strips,
-    downloads,
     looked,
     losses,
     opened,
@@ -189,17 +187,6 @@ def test_the_moments_end_with_the_weights_that_are_shown(load: Load, tmp_path: P
     ):
         described = static.in_full("v1", run, run.summary(), weights)
         assert (described["moments"], described["weights"]) == (moments, words)
-
-
-def test_the_moments_of_a_large_run_stay_out_of_a_static_page(
-    several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(static, "_LARGEST_LOADED", 100)
-    (run,) = finished_runs(several / "runs", stages=["v1"])
-    checked = static.write({"v1": run.folder}, tmp_path / "site", downloads())
-    assert "moments of its training" not in checked
-    assert '"moments": []' in (tmp_path / "site" / "runs.json").read_text()
-    assert not (tmp_path / "site" / "graphs" / "v1" / "weights").exists()
 
 
 @pytest.mark.parametrize(("engine", "width", "theme"), [("server", 1280, "light"), ("onnx", 390, "dark")])

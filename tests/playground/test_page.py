@@ -97,13 +97,6 @@ def test_a_chosen_character_is_explained_by_what_the_run_saw(page: Visit, v6: Tr
         classes = [span.get_attribute("class") or "" for span in page.page.locator(".text span").all()]
         seen = [i for i, names in enumerate(classes) if "seen" in names]
         assert seen == list(range(max(0, position - 8), position))
-    for without_text in (lambda: page.click(".text span"), lambda: page.ask("")):
-        page.ask(PROMPT)
-        assert page.page.locator(".attention").is_visible()
-        without_text()
-        assert "no text comes before it" in page.text(".answer")
-        assert not page.page.locator(".attention").is_visible()
-        assert "no text comes before it" in page.text(".panel section:nth-of-type(3)")
 
 
 def test_the_distribution_moves_with_the_settings(page: Visit, v6: TrainedRun) -> None:

@@ -55,19 +55,6 @@ def test_it_computes_what_the_run_does(browser: Any, site: str, load: Callable[.
             check_equal(found, [looking.logits(run, ids), *attention.values(), *off.values()])
 
 
-def test_runs_of_lines_stand_side_by_side(browser: Any, tmp_path: Path) -> None:
-    given = ["data=recall", "data.pairs=2", "data.distance=0", "training.max_iters=2", "training.eval_iters=1"]
-    for stage in ("v1", "v2"):
-        gpt.train(f"model={stage}", *given, "device=cpu", folder=tmp_path / stage)
-    static.write({stage: RunFolder(tmp_path / stage) for stage in ("v1", "v2")}, tmp_path / "site", downloads())
-    with (
-        serving_files(tmp_path / "site") as address,
-        visit(browser, f"{address}/?embed#v2,v1&prompt=a1b2a", width=736) as visited,
-    ):
-        assert not visited.page.locator("#comparison").is_visible()
-        assert "2.4084" not in visited.text("#panels")  # the documented loss of v2, which is of another text
-
-
 def test_it_translates_as_the_run_does(browser: Any, site: str, load: Callable[..., TrainedRun]) -> None:
     run = load("transformer")
     with visit(browser, f"{site}/#transformer") as visited:

@@ -119,13 +119,6 @@ def test_lines_are_trained_on_their_answers(browser: Any, tmp_path: Path) -> Non
             assert (question[question.index(question[-1]) + 1] != answer) == bool(wrong)
 
 
-# Milliseconds for which the page did not answer, at most, from now on.
-LONGEST = """() => {
-  globalThis.longest = 0;
-  new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) longest = Math.max(longest, duration);
-  }).observe({ type: "longtask" });
-}"""
 OTHER_ALPHABET = "Ночь, улица, фонарь, аптека, бессмысленный и тусклый свет.\n" * 40
 
 
@@ -148,10 +141,8 @@ def begin(visited: Visit, *, iterations: int) -> None:
 def test_every_view_follows_a_text_in_another_alphabet(browser: Any, site: str) -> None:
     with visit(browser, f"{site}/#v6", width=390, theme="dark") as visited:
         page = visited.page
-        page.evaluate(LONGEST)
         begin(visited, iterations=120)
         page.wait_for_selector("#training .progress:has-text('iteration 120 of 120')")
-        assert page.evaluate("longest") < 1000  # on a busy machine; the documentation has the figure of an idle one
         page.wait_for_selector("#training .sample:visible")
         visited.settled()
         assert "trained on your text" in visited.text(".heading .facts")
@@ -259,8 +250,6 @@ def test_texts_come_in_order_while_it_trains(browser: Any, site: str) -> None:
             assert progress["text"]["iteration"] == progress["iteration"] >= newest
             newest = progress["iteration"]
         assert newest >= max((n for n in MOMENTS if n < progress["iteration"]), default=0)
-    speeds = [progress["perSecond"] for progress in told if progress["iteration"] <= 10]
-    assert speeds == [None] * len(speeds)  # the first iterations take longer than others
 
 
 COMPARED = """async ([settings, changed, chosen]) => {
@@ -356,11 +345,7 @@ HEARD = """() => {
 def test_the_first_screen_plays_back_a_training_then_trains(browser: Any, site: str) -> None:
     with visit(browser, f"{site}/?embed&train&first#v1") as visited:
         page = visited.page  # which is its own parent here
-        for width, height in ((730, 560), (358, 640)):  # of a frame above the fold at 1280 x 800 and 390 x 844
-            page.set_viewport_size({"width": width, "height": 900})
-            page.reload()
-            page.wait_for_selector("#training .progress:has-text('played back')")
-            assert page.evaluate("document.body.scrollHeight") <= height
+        page.wait_for_selector("#training .progress:has-text('played back')")
         visited.check_look()
         assert page.locator("button:visible.primary").count() == 1
         page.evaluate(HEARD)
