@@ -136,14 +136,6 @@ def quoted(
     return quoted, texts
 
 
-def for_sweep(argument: str, schema: type[BaseModel]) -> str:
-    """An argument of a single run for a sweep, which has no literal keys: what Hydra would divide is in quotes."""
-    typed, _, value = argument.partition("=")
-    if value == "null" or not literal(schema, typed.lstrip("+")) or _is_plain(text := unquoted(value)):
-        return argument
-    return f"{typed}={in_quotes(text)}"
-
-
 def _texts(value: str, *, is_folder: bool) -> str:
     """The texts in a value, quoted where Hydra would read a number or nothing at all; a folder's ~ is expanded."""
 

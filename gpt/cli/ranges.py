@@ -1,33 +1,21 @@
 """Ranges of a search: the command line of train.py, with ranges in place of some values."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from gpt.base.command_schemas import StudyConfig
 from gpt.base.errors import RequestError
-from gpt.base.keys import check_one_length, checked_values, flat
-from gpt.base.schema import SETTING_FILES, TrainConfig
+from gpt.base.keys import check_one_length, flat
+from gpt.base.schema import TrainConfig
 from gpt.cli import arguments
-from gpt.cli.composing import has_sweep, parsed, sweeper_params
+from gpt.cli.composing import parsed, sweeper_params
 from gpt.cli.requesting import composition, explained
-
-_EXAMPLE = "training.learning_rate='tag(log,interval(1e-4,1e-1))'"
-
-
-@dataclass(frozen=True)
-class Range:
-    """The range of a hyperparameter: one of `values`, or a number from `low` to `high`."""
-
-    values: Sequence[Any] | None = None  # as they stand on a command line
-    low: float = 0.0
-    high: float = 0.0
-    step: int | None = None  # of whole numbers; None: any number between the two
-    is_log: bool = False  # drawn on a logarithmic scale
 
 
 @dataclass(frozen=True)
@@ -35,9 +23,8 @@ class Base:
     """The settings that all trials of a search share, and the ranges."""
 
     overrides: list[str]  # of every trial, as typed
-    config: TrainConfig  # with these
-    ranges: dict[str, Range]  # of each key to search over
-    seeds: list[int]  # of each trial, whose results are averaged; [] if all have that of `config`
+    config: TrainConfig  # with the settings
+    space: dict[str, BaseDistribution]  # of each key to search over
     name: str  # of the experiment or else of the stage, for a folder: search_v6
 
 
@@ -48,70 +35,39 @@ def divided(training: Sequence[str]) -> Base:
     """
     quoted, _ = arguments.quoted(list(training), TrainConfig)
     with explained(quoted):
-        typed = parsed(quoted)
-    given = {override.key_or_group: override for override in typed}
-    if "resume" in given:
-        raise RequestError("resume= is for train.py: to continue a search, repeat its command")
-    if "hydra.run.dir" in given:
-        raise RequestError("hydra.run.dir= is for train.py: study=FOLDER names the folder of a search")
-    fixed = [text for text, override in zip(training, typed, strict=True) if not override.is_sweep_override()]
-    with composition(fixed, StudyConfig.model_fields) as (_, settings):
-        chosen = settings.runtime.choices
-    if settings.mode is not None and settings.mode.name == "MULTIRUN":
-        raise RequestError(f"experiment={chosen.experiment} is a sweep: for a search, omit its hydra.mode")
+        typed = dict(zip(training, parsed(quoted), strict=True))
+    given = {override.key_or_group for override in typed.values()}
+    for key in given & {"resume", "hydra.run.dir"}:
+        raise RequestError(f"{key}= is for train.py: study=FOLDER names a search, and repeating its command resumes it")
+    fixed = [text for text, override in typed.items() if not override.is_sweep_override()]
+    with composition(fixed, StudyConfig.model_fields) as (values, settings):
+        config, chosen = TrainConfig.model_validate(values), settings.runtime.choices
     params = sweeper_params(settings)
     with explained(params):
-        own = dict(zip(params, parsed(params), strict=True))  # the experiment's
-    ranges = {override.key_or_group: override for override in own.values()} | given
-    found = {key: _range(override) for key, override in ranges.items() if override.is_sweep_override()}
-    fixed = [text for text, x in own.items() if not x.is_sweep_override() and x.key_or_group not in given] + fixed
-    for choice in [f"{key}={value}" for key in found.keys() & SETTING_FILES for value in found[key].values or ()]:
-        with explained([choice]):
-            if has_sweep(choice):
-                raise RequestError(f"{choice} has values to try itself, which a trial cannot have: search it alone")
-    seeds = _seeds(ranges["seed"]) if found.pop("seed", None) else []
-    if len(seeds) == 1:
-        fixed, seeds = [*fixed, f"seed={seeds[0]}"], []
-    if not found:
-        raise RequestError(f"there is nothing to search over: give a key a range, as in {_EXAMPLE}")
-    with composition(fixed, StudyConfig.model_fields) as (values, _):
-        config = TrainConfig.model_validate(values)
-    check_one_length({*given, *found}, flat(config.content()) | found)
+        of_experiment = dict(zip(params, parsed(params), strict=True))
+    typed = {text: override for text, override in of_experiment.items() if override.key_or_group not in given} | typed
+    fixed = [text for text, override in typed.items() if not override.is_sweep_override()]
+    space = {each.key_or_group: _distribution(each) for each in typed.values() if each.is_sweep_override()}
+    if not space:
+        raise RequestError("there is nothing to search over: add a range, as in training.batch_size='range(8,65,8)'")
+    if "seed" in space:
+        raise RequestError("seed: all trials have the same seed; train the best one again with others")
+    check_one_length({*given, *space}, flat(config.content()) | space)
     name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
-    return Base(fixed, config, found, seeds, name)
+    return Base(fixed, config, space, name)
 
 
-def _seeds(override: Override) -> list[int]:
-    """The seeds of each trial, in one order however they are given."""
-    typed = list(override.sweep_iterator(Transformer.encode)) if override.is_discrete_sweep() else []
-    if not typed:
-        raise RequestError("seed: list the seeds of each trial, as in seed=1,2,3")
-    return sorted({checked_values(TrainConfig, {"seed": seed})["seed"] for seed in typed})
-
-
-def _range(override: Override) -> Range:
-    try:
-        found = _read(override)
-    except (ValueError, OmegaConfBaseException):  # range(1,5,0), or an interval in a list
-        raise RequestError(f"{override.key_or_group}: give a list, a range or an interval") from None
-    if not math.isfinite(found.high - found.low):
-        raise RequestError(f"{override.key_or_group}: the interval must have a finite width")
-    return found
-
-
-def _read(override: Override) -> Range:
+def _distribution(override: Override) -> BaseDistribution:
+    """The distribution of a key's values; those of a list stay as typed. Raises RequestError if Optuna refuses it."""
     value: Any = override.value()
-    is_log = "log" in getattr(value, "tags", ())
-    if isinstance(value, IntervalSweep):
-        assert value.start is not None
-        assert value.end is not None
-        step = 1 if isinstance(value.start, int) else None
-        return Range(low=value.start, high=value.end, step=step, is_log=is_log)
-    if not override.is_discrete_sweep():
-        raise ValueError
-    if isinstance(value, RangeSweep) and isinstance(numbers := value.range(), range):
-        if not numbers:
-            raise RequestError(f"{override.key_or_group}: the range is empty")
-        numbers = numbers if numbers.step > 0 else numbers[::-1]
-        return Range(low=numbers[0], high=numbers[-1], step=numbers.step, is_log=is_log)
-    return Range(values=list(override.sweep_string_iterator()))
+    try:
+        is_log = "log" in value.tags
+        if isinstance(value, IntervalSweep):
+            kind = IntDistribution if isinstance(value.start, int) else FloatDistribution
+            return kind(value.start, value.end, log=is_log)
+        if isinstance(value, RangeSweep) and isinstance(numbers := value.range(), range):
+            return IntDistribution(min(numbers), max(numbers), step=abs(numbers.step), log=is_log)
+        return CategoricalDistribution([*override.sweep_string_iterator()])
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise RequestError(f"{override.key_or_group}: give a list, a range or an interval: {reason}") from None

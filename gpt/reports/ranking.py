@@ -266,15 +266,12 @@ def edges(ranking: Ranking) -> list[str]:
         like_the_best = [group.values[key] for group in ranking.groups if group.values | {key: best[key]} == best]
         tried = sorted({value for value in like_the_best if is_number(value)})
         if len(tried) >= _FEWEST_VALUES and best[key] in (tried[0], tried[-1]):
-            found += edge(name, best[key], "smaller" if best[key] == tried[0] else "larger")
+            beyond = "smaller" if best[key] == tried[0] else "larger"
+            if best[key] != 0 or beyond == "larger":  # nothing is below 0
+                found.append(
+                    f"The best {name}, {best[key]:g}, is at the edge of what was tried: {beyond} values may be better."
+                )
     return found
-
-
-def edge(name: str, best: float, beyond: str) -> list[str]:
-    """A sentence about a best value, unless it is 0, below which there is nothing."""
-    if best == 0 and beyond == "smaller":
-        return []
-    return [f"The best {name}, {best:g}, is at the edge of what was tried: {beyond} values may be better."]
 
 
 def is_number(value: object) -> bool:

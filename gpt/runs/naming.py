@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sqlite3
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,11 +17,6 @@ from gpt.runs.folder import RunFolder
 RUNS = "runs"  # where names are looked up, unless runs= says otherwise
 SWEEP, STUDY = "multirun.yaml", "study.db"  # in the folder of a sweep, of a search
 _SHOWN = 12  # names in a message
-
-
-def trial_name(number: int) -> str:
-    """The name of the folder of a search's trial."""
-    return f"trial_{number:03d}"
 
 
 def is_path(typed: str) -> bool:
@@ -100,23 +94,8 @@ def _is_group(folder: Path) -> bool:
 
 
 def _winners(folder: Path) -> dict[Path, str]:
-    """The best run of a sweep, for each set of targets, or that of the best trial of a search; {} for a run."""
-    if (folder / STUDY).is_file():
-        trial = finished_runs(folder / _best_trial(folder / STUDY))
-        return dict.fromkeys(_lowest(trial), f"of the best trial of {folder}")
+    """The best run of a sweep or a search, for each set of targets; {} for a run."""
     return _lowest(finished_runs(folder)) if _is_group(folder) else {}
-
-
-def _best_trial(study: Path) -> str:
-    """The folder of the best complete trial, the first of several, as Optuna has stored them."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"{study.absolute().as_uri()}?mode=ro", uri=True)) as file:
-            ((direction,),) = file.execute("SELECT direction FROM study_directions")
-            values = "SELECT value, number FROM trials JOIN trial_values USING (trial_id) WHERE state = 'COMPLETE'"
-            sign = -1 if direction == "MAXIMIZE" else 1
-            return trial_name(min((sign * value, number) for value, number in file.execute(values))[1])
-    except (sqlite3.Error, TypeError, ValueError) as error:
-        raise UserError(f"{study} has no complete trial, or is damaged: {error}") from None
 
 
 def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:

@@ -2,84 +2,81 @@
 
 import logging
 import os
-import statistics
+import shlex
 import time
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from gpt.base.command_schemas import StudyConfig
-from gpt.base.console import reports_hidden
-from gpt.base.errors import RequestError, requiring
-from gpt.base.files import attempt
-from gpt.base.keys import declared
+from gpt.base.console import command, reports_hidden
+from gpt.base.errors import RequestError, printable, requiring
+from gpt.base.files import attempt, write_atomically
+from gpt.base.pictures import picture
 from gpt.base.request import Request
 from gpt.base.stopping import Stopped
-from gpt.cli.ranges import Base, divided
-from gpt.cli.requesting import of_overrides
-from gpt.runs.folder import RunFolder
-from gpt.session import train
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
-
     from gpt.searching.study import Search
-    from gpt.training.watchers import Watcher
 
 log = logging.getLogger("gpt")
 
 
 def main(config: StudyConfig, request: Request) -> None:
-    """Run trials until the study has n_trials of them; each is a run of train.py, or one for each seed."""
+    """Run trials until the study has n_trials of them, and report the best one; each is a run of train.py."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError("torchrun is for train.py: to search with several processes, start search.py several times")
     with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
-        from gpt.searching import report
-        from gpt.searching.space import distribution
-        from gpt.searching.study import Goal, Search
+        from gpt.cli.ranges import divided
+        from gpt.searching.study import Search
 
-    base = divided(request.rest)
-    folder = Path(config.study or Path(base.config.runs, base.name))
-    space = {key: distribution(key, found) for key, found in base.ranges.items()}
-    prune = config.prune
-    if prune and (other := [key for key in space if declared(key.partition(".")[0]).changes_targets]):
-        log.info(f"no trial is pruned: with another {other[0]}, estimated losses per token cannot be compared")
-        prune = False
-    goal = Goal.of(config.metric, base.config, base.seeds)
-    search = Search(folder, space, base.config.content(), seed=config.sampling_seed, prune=prune, goal=goal)
-    begun = time.monotonic()
+    base, begun = divided(request.rest), time.monotonic()
+    search = Search(base, config)
     for trial in search.trials(config.n_trials):
-        _try(search, trial, base, request)
-        values = [f"{key.rpartition('.')[2]}={value}" for key, value in trial.params.items()]
-        log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(values)}  {search.result(trial.number)}")
-        attempt("the picture", lambda: report.draw(search.study, search.picture, search.goal), (Exception,))
+        drawn = _words(trial.params)
+        try:
+            with reports_hidden():
+                ended = search.train(trial, [*base.overrides, *drawn], request.options)
+        except Stopped as stopped:
+            again = f"stopped in trial {trial.number}; repeat the command to continue"
+            raise Stopped(stopped.number, again) from None
+        result = f"{ended.value:.4f}" if ended.state.name == "COMPLETE" else ended.state.name.lower()
+        log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(drawn)}  {result}")
         if config.minutes is not None and time.monotonic() - begun > 60 * config.minutes:
             log.info(f"{config.minutes:g} minutes are over; repeat the command to continue")
             break
-    search.check_comparable()  # workers may have finished trials at the same time
-    report.conclude(search, base, request)
+    _conclude(search, [*request.options, *base.overrides])
 
 
-def _try(search: "Search", trial: "Trial", base: Base, request: Request) -> None:
-    """Run a trial, whose reports are in its own log."""
-    values = [f"{key}={value}" for key, value in trial.params.items()]
-    overrides = [*base.overrides, *values, "resume=auto"]
-    try:
-        with reports_hidden():
-            search.run(trial, partial(_train, overrides, request, search, trial.number))
-    except Stopped as stopped:
-        raise Stopped(stopped.number, f"stopped in trial {trial.number}; repeat the command to continue") from None
+def _words(params: Mapping[str, Any]) -> list[str]:
+    """Drawn hyperparameters as overrides; four digits are enough for any of them."""
+    return [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]
 
 
-def _train(overrides: list[str], request: Request, search: "Search", number: int, watcher: "Watcher") -> float:
-    """Do what `python train.py OVERRIDES` does, for each seed, and return the mean of what is searched for.
+def _conclude(search: "Search", words: list[str]) -> None:
+    """Say what was found, and what to do with it. Raises RequestError if no trial is complete."""
+    states = [trial.state.name.lower() for trial in search.study.trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    log.info(f"trials: {counts}, in {search.folder}")
+    if "complete" not in states:
+        raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")
+    # Matplotlib reads the user's settings, which can raise any error.
+    attempt("the picture", lambda: _draw(search), (Exception,))
+    best = search.study.best_trial
+    run = search.run(best.number)
+    measure = search.metric or f"exact validation loss in nats per {run.summary().exact.unit}"
+    log.info(f"best: {run.path.name}, {measure}: {best.value:.4f}")
+    log.info(f"use it: {command('generate')} run={shlex.quote(str(run.path))}")
+    log.info("train it again, longer with training.max_iters=N:")
+    print(printable(f"{command('train')} {shlex.join([*words, *_words(best.params)])}"))
 
-    The watcher is for the first of them. Raises UserError as `check_comparable` does, DivergedError as `Goal.of_run`.
-    """
-    values, watchers = [], [watcher]
-    for folder, own in search.runs(number).items():
-        train.main(*of_overrides([*overrides, *own, f"hydra.run.dir={folder}"], request.options), watchers)
-        search.check_comparable(number)
-        values.append(search.goal.of_run(RunFolder(folder).summary()))
-        watchers = []
-    return statistics.fmean(values)
+
+def _draw(search: "Search") -> None:
+    """Draw the results against the values of each hyperparameter."""
+    from matplotlib import pyplot, rc_context
+    from optuna.visualization.matplotlib import plot_slice
+
+    with warnings.catch_warnings(action="ignore"), rc_context():  # it is experimental, and changes the style of all
+        plot_slice(search.study, target_name=search.metric or "exact validation loss (nats)")
+        write_atomically(search.folder / "search.png", picture(pyplot.gcf()))
+    log.info(f"picture: {search.folder / 'search.png'}")

@@ -1,7 +1,6 @@
 """Runs by what people call them: one resolver, and every command that takes a run."""
 
 import shutil
-import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -71,19 +70,9 @@ def test_a_path_that_exists_always_wins(typed: str, place: Path) -> None:
         remove()
 
 
-@pytest.mark.parametrize(("direction", "trial"), [("MINIMIZE", 1), ("MAXIMIZE", 0)])
-def test_the_winner_of_a_search_is_the_best_run_of_its_best_trial(direction: str, trial: int, place: Path) -> None:
-    search = Path(shutil.move("runs/wide", "runs/found"))
-    for number in (0, 1):
-        (search / str(number)).rename(search / f"trial_{number:03d}")
-    with sqlite3.connect(search / "study.db") as file:
-        file.executescript(
-            "CREATE TABLE study_directions (direction); CREATE TABLE trials (trial_id, number, state);"
-            f"CREATE TABLE trial_values (trial_id, value); INSERT INTO study_directions VALUES ('{direction}');"
-            "INSERT INTO trials VALUES (1, 0, 'COMPLETE'), (2, 1, 'COMPLETE'), (3, 2, 'PRUNED');"
-            "INSERT INTO trial_values VALUES (1, 9), (2, 8), (3, 7)"
-        )
-    assert one("found") == f"found/trial_{trial:03d}"
+def test_a_search_stands_for_its_run_of_the_lowest_loss(place: Path) -> None:
+    Path("runs/wide/multirun.yaml").rename("runs/wide/study.db")
+    assert one("wide") == "wide/0"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
