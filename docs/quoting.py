@@ -47,7 +47,8 @@ PICTURES = _HERE / "images" / "course"
 RESULTS = _HERE / "lab" / "results.md"
 ARCHITECTURES = _HERE / "lab" / "architectures.md"
 _QUOTATION = re.compile(
-    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live|graph|files):?(?P<what>[^\n]*) -->\n)(?P<shown>.*?)"
+    r"^(?P<comment><!-- (?P<kind>code|text|diff|results|seeds|ladder|live|graph|files):?(?P<what>[^\n]*) -->\n)"
+    r"(?P<shown>.*?)"
     r"^(?P<end><!-- end -->)$",
     re.MULTILINE | re.DOTALL,
 )

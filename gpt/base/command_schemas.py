@@ -89,7 +89,6 @@ class GenerateConfig(RunConfig, BeamConfig, SamplingConfig):
     prompt_file: Annotated[PathName | None, LITERAL]
     num_samples: Count
     out: Annotated[PathName | None, LITERAL]
-    recited: bool
     device: DeviceName
     dtype: Literal["float32", "bfloat16", "int8"]
 

@@ -31,19 +31,6 @@ class _Brief(Record):
         return {name: value for name, value in serialise(self).items() if getattr(self, name) != fields[name].default}
 
 
-class Seen(Record):
-    """The part of a split or a text that a model was trained on: its loss there is not that of new text."""
-
-    run: str  # the folder of the run that was trained on it
-    what: str  # such as "validation split"
-    count: Total
-    of: Total
-    unit: str
-
-    def __str__(self) -> str:
-        return f"{self.count:,} of {self.of:,} {self.unit}s of the {self.what} were in the training split of {self.run}"
-
-
 class Over(_Brief):
     """The targets that a loss is the mean over."""
 
@@ -60,7 +47,6 @@ class Over(_Brief):
     sliding: bool = False  # each target has at least half a window before it; otherwise the windows are adjacent
     answers_only: bool = False  # the targets are the answers at the ends of lines
     left_out: Total = 0  # characters of the split that the vocabulary lacks
-    seen: Seen | None = None  # what the model, or one that it started from, was trained on
     drawn: Name | None = None  # what the batches of an estimate are
 
     @property
@@ -109,7 +95,7 @@ class Loss(_Brief):
         matter unless the vocabulary lacks some of the characters.
         """
         over = self.over
-        targets = over.split, over.answers_only, over.sliding, over.place, over.seen is None
+        targets = over.split, over.answers_only, over.sliding, over.place
         return self.how, self.unit, *self._text(over), *targets
 
     def is_of_text(self, over: Over) -> bool:
@@ -126,9 +112,7 @@ class Loss(_Brief):
         over = self.over
         if over.is_sample:
             return f"by {over.targets} (training.exact_tokens=null takes the whole split)"
-        if over.left_out:
-            return f"by a part of the {over.what}"
-        return "by text that it was trained on" if over.seen else None
+        return f"by a part of the {over.what}" if over.left_out else None
 
     def per(self, unit: Unit) -> float | None:
         """The loss in nats per token, or per character or byte of a text; None if these were not counted."""

@@ -85,7 +85,7 @@ def _weights(trained: TrainedRun, summary: Summary) -> str:
 
 def without_paths(changed: list[str]) -> list[str]:
     """The changes as key=value, without the value if it is a path on this machine, and without the folder of a run."""
-    changed = [re.sub(r"(?<= in the training split of ).*", "another run", change) for change in changed]
+    changed = [re.sub(r"^from .*(?=, trained on another text$)", "from another run", change) for change in changed]
     keys = [change.partition("=")[0] for change in changed]
     is_path = [key == "--config-path" or declared(key).role == "place" or declared(key).takes for key in keys]
     return [key if hidden else change for key, change, hidden in zip(keys, changed, is_path, strict=True)]

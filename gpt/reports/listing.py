@@ -55,16 +55,13 @@ class Line:
 
 
 def by_loss(lines: list[Line]) -> list[Line]:
-    """The lines by loss, the lowest first; those that cannot be compared are kept apart, and runs without one last.
-
-    A loss on text that the model was trained on comes after all others.
-    """
+    """The lines by loss, the lowest first; those that cannot be compared are kept apart, and runs without one last."""
     keys = list(dict.fromkeys(line.loss.key for line in lines if line.loss))
 
-    def place(line: Line) -> tuple[bool, bool, int, float]:
+    def place(line: Line) -> tuple[bool, int, float]:
         if line.loss is None:
-            return True, False, 0, 0.0
-        return False, bool(line.loss.over.seen), keys.index(line.loss.key), line.loss.common
+            return True, 0, 0.0
+        return False, keys.index(line.loss.key), line.loss.common
 
     return sorted(lines, key=place)
 
@@ -79,7 +76,7 @@ def table(lines: list[Line]) -> str:
         parts += ["", f"loss: exact on the validation split, in nats per {' or '.join(units)}."]
     if len({loss.key for loss in losses}) > 1:
         parts.append("Losses on different texts cannot be compared; with sort=loss, each text has its own order.")
-    notes = [str(loss.over.seen or f"measured {loss.objection}") for loss in losses if loss.objection]
+    notes = [f"measured {loss.objection}" for loss in losses if loss.objection]
     return "\n".join([*parts, *(printable(f"*: {note}.") for note in dict.fromkeys(notes))])
 
 
@@ -98,10 +95,11 @@ def _cells(line: Line) -> list[str]:
 
 
 def differing(changed: Sequence[str]) -> str:
-    """What differs from the documented run, in few characters: max_iters=300, eval_iters=5."""
-    parts = [change.partition("=") for change in changed]
-    text = ", ".join(f"{key.rpartition('.')[2]}{equals}{value}" for key, equals, value in parts)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    """What differs from the documented run: values in few characters, max_iters=300, eval_iters=5; sentences whole."""
+    parts = [change.partition("=") for change in changed if "=" in change]
+    text = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in parts)
+    values = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return ", ".join(filter(None, [values, *(change for change in changed if "=" not in change)]))
 
 
 def corpus_name(run: RunFolder) -> str:

@@ -87,9 +87,6 @@ def rankings(
     unfinished: dict[tuple[Any, ...], list[Unfinished]] = defaultdict(list)
     for run in runs:
         loss, value, is_higher = run.summary.loss(metric), None, False
-        if loss.over.seen:
-            log.warning(f"{run.folder.path} is not ranked: {loss.over.seen}")
-            continue
         with skipping_damaged():
             values = _settings(*run, metric) | (_places(run.folder) if joined else {})
             guess = loss.guess(len(run.folder.vocabulary().vocabulary))
@@ -122,7 +119,8 @@ def _settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[s
     if metric == "best":  # The lowest of more evaluations, or of noisier ones, is lower.
         kept |= {key: value for key, value in content.items() if declared(key).role == "measure"}
     if (parent := run.record().parent) is not None:
-        kept["init"] = f"{parent.stage}@{parent.sha256[:12]}"
+        other = ", trained on another text" if parent.is_of_other(run.vocabulary().corpus) else ""
+        kept["init"] = f"{parent.stage}@{parent.sha256[:12]}{other}"
     if summary is None:
         return kept
     if sampled := summary.loss(metric).over.place:

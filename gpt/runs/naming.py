@@ -102,7 +102,6 @@ def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:
     """The run of the lowest loss among those whose losses can be compared, for each set of such runs."""
     comparable: dict[object, list[tuple[Loss, Path]]] = defaultdict(list)
     for run in runs:
-        if not (loss := run.summary.exact).over.seen:
-            comparable[loss.key].append((loss, run.folder.path))
+        comparable[run.summary.exact.key].append((run.summary.exact, run.folder.path))
     best = [(*min(losses, key=lambda pair: pair[0].common), len(losses)) for losses in comparable.values()]
     return {path: f"{loss.common:.4f} nats per {loss.unit}, the lowest of {n} runs" for loss, path, n in best}

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 from gpt.base.choices import NonNegative
 from gpt.base.errors import Ending
 from gpt.base.files import parsing, read_text_file
-from gpt.base.losses import Loss, Seen
+from gpt.base.losses import Loss
 from gpt.base.record import FiniteFloat, MetricName, Record, Total
 from gpt.base.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
@@ -46,12 +46,20 @@ class Parent(Record):
     weights: Saved
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the file of those weights
     corpus: Annotated[str, Field(max_length=100)] | None = None  # the digest of what they were trained on
-    seen: Seen | None = None  # what of the validation split this run, or one that it started from, was trained on
 
     @property
     def description(self) -> str:
         """The run and its weights, in words."""
         return f"the {self.weights} weights of {self.run} ({self.iterations} iterations, sha256 {self.sha256[:12]})"
+
+    @property
+    def notice(self) -> str:
+        """What a run says wherever its loss stands if its own text is another than that of the weights."""
+        return f"from {Path(self.run).name or self.stage}, trained on another text"
+
+    def is_of_other(self, corpus: str) -> bool:
+        """Whether the weights were trained on another corpus than that of this digest, or of its beginning."""
+        return self.corpus is not None and not self.corpus.startswith(corpus)
 
 
 class RunRecord(Record):
@@ -118,8 +126,9 @@ class Summary(Record):
     def changes(self) -> list[str]:
         """What differs from the documented run; empty for a documented run."""
         left_out = [] if self.left_out is None else [f"{self.left_out} left out"]
-        seen = [f"{self.exact.over.seen}"] if self.exact.over.seen else []
-        return [*self.changed, *left_out, *seen]
+        is_of_other = self.parent is not None and self.parent.is_of_other(self.exact.over.corpus)
+        notice = [self.parent.notice] if self.parent is not None and is_of_other else []
+        return [*self.changed, *left_out, *notice]
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -11,10 +11,8 @@ from pathlib import Path
 from gpt.base import keys
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.losses import Seen
 from gpt.base.request import Request
 from gpt.base.schema import SETTING_FILES, TrainConfig
-from gpt.data.corpus import Corpus
 from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
@@ -23,7 +21,6 @@ from gpt.runs.records import Summary
 from gpt.runs.weights import iteration_of, planned_model, remove_snapshots_after
 from gpt.session.job import Beginning, Job, Start
 from gpt.session.trained_on import same_corpus
-from gpt.tasks import Stage, Task
 from gpt.training.schedules import depends_on_length
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
@@ -39,13 +36,6 @@ class Continued(Beginning):
     run: RunFolder
     checkpoint: Checkpoint | None
     origin: Beginning
-
-    def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:
-        """As its evaluations say."""
-        if self.checkpoint is None:
-            return self.origin.seen(task, corpus, stage)
-        evaluations = self.checkpoint.progress.evaluations
-        return evaluations[-1].val.over.seen if evaluations else None
 
     def begin(self, state: TrainingState, job: Job) -> None:
         """Restore the checkpoint. Raises UserError if it is damaged."""

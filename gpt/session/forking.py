@@ -14,18 +14,15 @@ from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
 from gpt.base.keys import declared, differences
-from gpt.base.losses import Seen
 from gpt.base.request import Request
 from gpt.base.schema import SETTING_FILES, TOKENIZER_KEYS, Saved, TrainConfig
-from gpt.data.corpus import Corpus
 from gpt.models import STAGE, block_size_of, build
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, load_weights, shapes_only
 from gpt.session.job import Beginning, Job, Start
 from gpt.session.modules import Module
-from gpt.session.trained_on import same_corpus, seen_in_training
-from gpt.tasks import Stage, Task
+from gpt.session.trained_on import same_corpus
 from gpt.training.state import TrainingState
 
 _GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
@@ -55,10 +52,6 @@ class Fork(Beginning):
             sha256=sha256(weights), corpus=run.vocabulary().corpus,
         )  # fmt: skip
         return cls(run, which, parent)
-
-    def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:
-        """What of the validation split the weights were trained on, as far as that is known."""
-        return seen_in_training(self.run, task, corpus, "val", stage)
 
     def begin(self, state: TrainingState, job: Job) -> None:  # noqa: ARG002
         """Load the weights into the model. Raises UserError if they are damaged."""

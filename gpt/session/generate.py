@@ -17,10 +17,9 @@ _FORMATS = (".txt", ".jsonl")
 def main(config: GenerateConfig, request: Request) -> None:
     """Print text or translations to standard output, or write them to a file, everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import RequestError, printable
+    from gpt.base.errors import RequestError
     from gpt.base.losses import in_words
     from gpt.base.runtime import keep_freed_memory
-    from gpt.data.corpus import Text
     from gpt.data.sources import read_text
     from gpt.session.trained import load_run
     from gpt.tasks import Continuation
@@ -36,7 +35,6 @@ def main(config: GenerateConfig, request: Request) -> None:
         prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
     elif prompt is None and isinstance(trained.task, Continuation):
         prompt = _piped()
-    corpus = trained.corpus({}) if config.recited else None
     pieces = trained.task.respond(trained.model, prompt, config)
     title = f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
     with trained.runtime.settings():
@@ -44,9 +42,6 @@ def main(config: GenerateConfig, request: Request) -> None:
     samples = [text.removesuffix("\n\n") for text in written] if config.num_samples > 1 else ["".join(written)[:-1]]
     if config.out is not None:
         _write(samples, prompt, config)
-    if isinstance(corpus, Text):
-        own = [sample.removeprefix(prompt or "").rstrip("\n") for sample in samples]
-        print(printable(_recited(own, "".join(corpus.training_texts()))), file=sys.stderr)
 
 
 def _shown(pieces: Iterator[str], title: str, *, is_printed: bool) -> Iterator[str]:
@@ -96,16 +91,3 @@ def _piped() -> str | None:
             print("reading the prompt from standard input", file=sys.stderr, flush=True)  # which may not have ended
             return sys.stdin.buffer.read().decode(errors="surrogateescape").removesuffix("\n") or None
     return None
-
-
-def _recited(samples: list[str], text: str) -> str:
-    """How much of the samples stands in the training text, in words."""
-    from gpt.data.overlap import RECITED, recited
-
-    found = [recited(sample, text) for sample in samples]
-    share = sum(count for count, _ in found) / max(1, sum(map(len, samples)))
-    longest = max((passage for _, passage in found), key=len)
-    return (
-        f"recited: {share:.1%} of the characters, in passages of {RECITED} or more that stand in the training text; "
-        f"the longest passage of any length has {len(longest)}: {longest!r}"
-    )

@@ -13,7 +13,7 @@ from torch import nn
 from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.base.losses import Loss, Saved, Seen
+from gpt.base.losses import Loss, Saved
 from gpt.base.request import Request
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import TrainConfig
@@ -28,7 +28,7 @@ from gpt.runs.records import Parent
 from gpt.runs.weights import shapes_only
 from gpt.session.length import with_length
 from gpt.session.modules import Module, check_logits, identity, made
-from gpt.tasks import Stage, Task
+from gpt.tasks import Task
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import exact_loss
 from gpt.training.memory import check_memory, check_weights, recompute_blocks
@@ -58,10 +58,6 @@ class Beginning:
 
     parent: Parent | None = None  # the run that the weights are from, which may be gone when this one is resumed
 
-    def seen(self, task: Task, corpus: Corpus, stage: Stage) -> Seen | None:  # noqa: ARG002
-        """What of the validation split the weights were trained on, as far as that is known."""
-        return None
-
     def begin(self, state: TrainingState, job: "Job") -> None:
         """Put into a state with random weights what the run begins with. Raises UserError for damaged weights."""
 
@@ -75,7 +71,7 @@ class Beginning:
             start_log()
             run.write_config(job.config)
             if self.parent is not None:
-                run.update(parent=self.parent.model_copy(update={"seen": job.seen}))
+                run.update(parent=self.parent)
                 log.info(f"starting from {self.parent.description}")
             run.add_command(job.start.request.command, 0)
             run.write_vocabulary(job.vocabulary)  # from here on, it can be resumed
@@ -112,7 +108,6 @@ class Job:
     optimizer: Optimizer
     recipe: Recipe
     loggers: Sequence[Callable[..., Watcher]]  # of the run folder
-    seen: Seen | None  # what of the validation split the weights that it starts from were trained on
     preparing_seconds: float  # spent on compiling and on reading the text once
     changed: Sequence[str] = ()  # as key=value: what differs from the documented run of the stage; known to rank 0
 
@@ -149,7 +144,6 @@ class Job:
             recompute_blocks(model)
         objective.prepare(model)
         model.to(device)
-        seen = start.beginning.seen(task, corpus, stage)
         runtime = select_runtime(device, config.dtype, model)
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
 
@@ -165,8 +159,8 @@ class Job:
                 model, examples, runtime, objective,
                 parts=world.size * settings.grad_accumulation, compile=config.compile,
             )  # fmt: skip
-        known = {"seen": seen, "drawn": data.estimated_over}
-        over = {split: task.over(split, corpus, model).model_copy(update=known) for split in ("train", "val")}
+        drawn = {"drawn": data.estimated_over}
+        over = {split: task.over(split, corpus, model).model_copy(update=drawn) for split in ("train", "val")}
         recipe = Recipe(
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics, over,
             stop_below=config.overfit, world=world,
@@ -180,7 +174,7 @@ class Job:
             final["model"] = Choice(_target_=config.model.target, **told_by)
         preparing_seconds = time.perf_counter() - started
         config = config.model_copy(update=final)
-        return cls(start, config, task, corpus, model, optimizer, recipe, loggers, seen, preparing_seconds)
+        return cls(start, config, task, corpus, model, optimizer, recipe, loggers, preparing_seconds)
 
     @property
     def vocabulary(self) -> Vocabulary:

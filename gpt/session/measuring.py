@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt.base.command_schemas import EvaluateConfig
-from gpt.base.errors import RequestError, printable
+from gpt.base.errors import RequestError
 from gpt.base.losses import Loss, Over, in_words
 from gpt.data.batch import Targets
 from gpt.data.corpus import TextCorpus
 from gpt.data.sources import read_text
 from gpt.session.trained import TrainedRun
-from gpt.session.trained_on import seen_in_training
 from gpt.tasks.task import Measure
 from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass
 
@@ -43,9 +42,6 @@ class Measured:
         over, rows = self.exact.over, self.exact.rows("exact loss")
         left_out = f"; {over.left_out:,} left out because the vocabulary lacks them" if over.left_out else ""
         rows += [("scored", over.counted, f"targets{left_out}")]
-        if over.seen is not None:
-            where = f"{over.seen.unit}s, in the training split of {printable(over.seen.run)}"
-            rows += [("trained on", f"{over.seen.count:,} of {over.seen.of:,}", where)]
         if self.sliding is not None:
             rows += self.sliding.rows("in sliding windows")[:1]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
@@ -59,8 +55,6 @@ class Measured:
         found |= {"measured": self.what}
         found |= {unit.replace(" ", "_"): value for unit, value in self.exact.in_units().items()}
         found |= {"scored": over.count, "of": over.of, "left_out": over.left_out}
-        if over.seen is not None:
-            found["trained_on"] = over.seen.model_dump()
         if self.sliding is not None:
             ((_, _, unit), *_) = self.sliding.rows("")
             found["in_sliding_windows"] = {"value": self.sliding.nats, "signature": unit}
@@ -91,13 +85,12 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     corpus = trained.corpus(config.data, data_keys)
     split = task.split(config.split, corpus)
     data = task.data(corpus, trained.model, trained.device)
-    seen = None if split == "train" else seen_in_training(trained.run, task, corpus, split, trained.model)
-    over = task.over(split, corpus, trained.model).model_copy(update={"seen": seen})
+    over = task.over(split, corpus, trained.model)
     exact = exact_loss(trained.model, data, split, most=most, runtime=trained.runtime, over=over)
     others = task.scores(trained.model, corpus, split, config)
     size = tokens_per_pass(trained.runtime, trained.model)
     sliding = _in_context(trained, data.every_target_in_context(split, size, most), over)
-    return Measured(trained, f"{split} split", exact, sliding, others)
+    return Measured(trained, f"{split} split{_notice(trained)}", exact, sliding, others)
 
 
 def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) -> Measured:
@@ -106,15 +99,23 @@ def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) ->
     text = read_text(Path(path), errors=task.undecodable)
     known = task.known(text)
     corpus = TextCorpus("", known)
-    seen = seen_in_training(trained.run, task, corpus, "val", trained.model, f"text {path}")
-    of_text = {"split": f"text {path}", "left_out": len(text) - len(known), "seen": seen}
+    of_text = {"split": f"text {path}", "left_out": len(text) - len(known)}
     over = task.over("val", corpus, trained.model).model_copy(update=of_text)
     targets = task.batches(trained.model, known, None, tokens_per_pass=size, most=most)
     sizes = trained.tokenizer.sizes_in(text)
     exact = loss_over(trained.model, targets, "loss of the text", trained.runtime, over, sizes=sizes)
     in_context = task.batches_in_context(trained.model, known, tokens_per_pass=size, most=most)
     losses = trained.losses(text) if each else None
-    return Measured(trained, f"the text {path}", exact, _in_context(trained, in_context, over), losses=losses)
+    return Measured(
+        trained, f"the text {path}{_notice(trained)}", exact, _in_context(trained, in_context, over), losses=losses
+    )
+
+
+def _notice(trained: TrainedRun) -> str:
+    """What is said of a run from weights that were trained on another text."""
+    parent = trained.run.parent()
+    is_of_other = parent is not None and parent.is_of_other(trained.run.vocabulary().corpus)
+    return f", {parent.notice}" if parent is not None and is_of_other else ""
 
 
 def _in_context(trained: TrainedRun, targets: Targets | None, over: Over) -> Loss | None:

@@ -15,7 +15,6 @@ from gpt.base.losses import Saved
 from gpt.base.runtime import size_of
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import choices_of, settings_of_chosen
-from gpt.data.corpus import TextCorpus
 from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
@@ -33,7 +32,6 @@ from gpt.watching.loggers import RunWatcher
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
 from gpt.watching.terminal import ConsoleLog, ProgressBar
 
-_LARGE_OVERLAP = 0.05  # share of the validation split
 _SAMPLE = 200  # characters of a sample during training
 
 log = logging.getLogger("gpt")
@@ -74,8 +72,6 @@ def run(
             stack.enter_context(explaining_how_to_resume(folder, is_saved, settings.grad_clip))
             watchers += [*preparing, checkpoints, *_recorders(job, folder)]
             watchers += [*(logger(run=folder) for logger in job.loggers), *more]
-        if job.seen is not None:
-            log.warning(f"{job.seen}: the losses of this run say little about new text, and it will not be ranked")
         if job.recipe.world.is_first:
             watchers.append(ProgressBar(state, job.recipe, is_hidden=is_quiet))
         for watcher in watchers:
@@ -166,19 +162,6 @@ def _log_opening(job: Job) -> None:
     size = f"{size_of(job.model):,} parameters"
     log.info(job.task.described(job.corpus))
     log.info(f"{config.stage}: {config.adds}; {size}, seed {config.seed}, {recipe.runtime}{processes}{also}")
-    _warn_of_repetitions(job)
-
-
-def _warn_of_repetitions(job: Job) -> None:
-    """Warn of a text of the user's own of which much of the validation split stands in the training split, too."""
-    if type(job.corpus) is not TextCorpus or job.config.data.target.endswith(".shakespeare"):
-        return
-    count, of, unit = job.task.shared("val", job.corpus, job.corpus)
-    if count > _LARGE_OVERLAP * of:
-        log.warning(
-            f"{count:,} of the {of:,} {unit}s to validate on stand in the training split, too, in passages of "
-            "64 and more: the loss there says little about new text"
-        )
 
 
 def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:

@@ -1,22 +1,17 @@
-"""What a run was trained on: its corpus, known by its digest, and what it contains of another split or text."""
+"""What a run was trained on: its corpus, known by its digest."""
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from gpt import tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UnavailableError, UserError
-from gpt.base.files import sha256
 from gpt.base.keys import declared
-from gpt.base.losses import SPLITS, Seen
 from gpt.data.corpus import Corpus
 from gpt.data.download import nothing_downloaded
 from gpt.runs.folder import RunFolder
-from gpt.tasks import Stage, Task
-
-_GENERATIONS = 100  # that are looked at
+from gpt.tasks import Stage
 
 
 def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str] = ()) -> tuple[Choice, Corpus]:
@@ -48,35 +43,3 @@ def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str]
     loader = data.target.rpartition(".")[2]
     advice = f"; if it is elsewhere, add data.{names[0]}=PATH (for train.py, with data={loader})" if names else ""
     raise RequestError(f"{problem}{advice}")
-
-
-def seen_in_training(
-    run: RunFolder, task: Task, corpus: Corpus, split: str, stage: Stage, what: str | None = None
-) -> Seen | None:
-    """What of a split of `corpus` the run, or one before it, was trained on; None if nothing is known to be.
-
-    The corpora of these runs are compared with it, where they still are; nothing is downloaded. `what` names the split.
-    """
-    what, digest, found = what or SPLITS[split], corpus.digest, list[Seen]()
-    for earlier in _lineage(run):
-        with contextlib.suppress(UserError, OSError), nothing_downloaded():
-            if earlier.vocabulary().corpus != digest:
-                trained_on = same_corpus(earlier, stage, earlier.config().data)[1]
-                count, of, unit = task.shared(split, corpus, trained_on)
-                found += [Seen(run=str(earlier.path), what=what, count=count, of=of, unit=unit)] if count else []
-            elif (parent := earlier.record().parent) and parent.seen and parent.seen.what == what:  # of the same split
-                found.append(parent.seen)
-    return max(found, key=lambda seen: seen.count, default=None)
-
-
-def _lineage(run: RunFolder) -> Iterator[RunFolder]:
-    """The run, the one whose weights it started from, and so on, as long as they are where they were."""
-    with contextlib.suppress(UserError):
-        for _ in range(_GENERATIONS):
-            yield run
-            parent = run.record().parent
-            if parent is None:
-                return
-            run = RunFolder(Path(parent.run))
-            if run.vocabulary().corpus != parent.corpus and sha256(run.weights(parent.weights)) != parent.sha256:
-                return

@@ -14,7 +14,6 @@ from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
 from gpt.data.lines import LineData, Lines
-from gpt.data.overlap import shared_tokens
 from gpt.data.text import TextData, Windows
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import LeftOut, Vocabulary
@@ -35,7 +34,7 @@ class Continuation(Task):
     corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # the last one of benchmarks that have one
-    _own = ("dtype", "num_samples", "out", "recited", "text")
+    _own = ("dtype", "num_samples", "out", "text")
     _of_training = tuple(f"training.{key}" for key in ("windows", "short_window", "short_iters", "eval_iters"))
     options = frozenset({*SamplingConfig.model_fields, *_own, *_of_training})
     example = "tokens=200"
@@ -86,12 +85,6 @@ class Continuation(Task):
         lengths, encoded = corpus.lengths(), corpus.encoded(self.tokenizer)
         left_out = {split: length - len(encoded[split]) for split, length in lengths.items()}
         return LeftOut(**left_out, **{f"of_{split}": length for split, length in lengths.items()})
-
-    def shared(self, split: str, corpus: Text, trained_on: Text) -> tuple[int, int, str]:
-        """Tokens, in passages of some length."""
-        encoded = corpus.encoded(self.tokenizer)
-        others = encoded if trained_on is corpus else trained_on.encoded(self.tokenizer)
-        return shared_tokens(encoded[split], others["train"]), len(encoded[split]), self.token
 
     def described(self, corpus: Text) -> str:
         """Characters, whatever the tokens; bytes of a text that is not UTF-8."""

@@ -98,10 +98,6 @@ class Task(ABC):
         known["left_out"] = getattr(left_out, split) if left_out else 0
         return self.vocabulary(corpus).over(split).model_copy(update=known)
 
-    def shared(self, split: str, corpus: Any, trained_on: Any) -> tuple[int, int, str]:  # noqa: ARG002
-        """How many examples of a split are in the training split of another corpus, of how many, and their unit."""
-        raise RequestError(f"it is not known what the {split} split shares with another corpus")
-
     @abstractmethod
     def described(self, corpus: Any) -> str:
         """The sizes of the corpus and the vocabulary in one line."""

@@ -78,11 +78,6 @@ class Translation(Task):
         sizes = f"{train:,} to train on, {val:,} to validate on, {test:,} to test on"
         return f"pairs: {sizes}; a vocabulary of {self.vocab_size:,} subwords"
 
-    def shared(self, split: str, corpus: PairCorpus, trained_on: PairCorpus) -> tuple[int, int, str]:
-        """Sentence pairs."""
-        known, pairs = set(trained_on.train), getattr(corpus, split)
-        return sum(pair in known for pair in pairs), len(pairs), "sentence pair"
-
     def data(self, corpus: PairCorpus, model: nn.Module, device: torch.device) -> Data:
         """Padded batches of pairs of similar lengths."""
         from gpt.data.pairs import PairData

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.base.losses import Loss, Over, Seen
+from gpt.base.losses import Loss, Over
 
 OVER = {"split": "val", "corpus": "a text", "vocabulary": "v", "covers": True, "count": 80, "of": 80, "characters": 160}
-SEEN = Seen(run="r", what="validation split", count=6, of=7, unit="character")
 
 
 def loss(nats: float = 2.0, how: Any = "exact", weights: Any = "last", **over: Any) -> Loss:
@@ -18,7 +17,7 @@ def loss(nats: float = 2.0, how: Any = "exact", weights: Any = "last", **over: A
 
 
 def test_losses_can_be_compared_if_they_are_over_the_same_targets() -> None:
-    others = [{"corpus": "another"}, {"split": "test"}, {"answers_only": True}, {"sliding": True}, {"seen": SEEN}]
+    others = [{"corpus": "another"}, {"split": "test"}, {"answers_only": True}, {"sliding": True}]
     sample, uncounted = {"of": 90}, {"characters": None}
     for over in (*others, sample, uncounted, {"vocabulary": "w", "covers": False}):
         assert loss(**over).key != loss().key, over
@@ -45,10 +44,9 @@ def test_a_loss_says_why_it_cannot_be_judged_by_a_target() -> None:
     assert loss().objection is None
     assert str(loss(of=90).objection).startswith("by 80 of 90 targets")
     assert loss(left_out=3).objection == "by a part of the validation split"
-    assert loss(seen=SEEN).objection == "by text that it was trained on"
 
 
 def test_its_record_has_what_is_known_and_is_read_back() -> None:
-    found = loss(weights=640, seen=SEEN)
+    found = loss(weights=640)
     assert "sliding" not in found.model_dump_json()
     assert Loss.model_validate_json(found.model_dump_json()) == found

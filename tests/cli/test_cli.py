@@ -18,7 +18,6 @@ import yaml
 from hydra.core.plugins import Plugins
 
 from gpt.base.keys import flat
-from gpt.data.overlap import recited
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 
 TEXT = ["data=text", "data.path=corpus.txt"]
@@ -87,20 +86,6 @@ def test_generate_writes_samples_that_can_be_told_apart(called: Script, trained:
     assert written("out=a.txt").removesuffix("\n").split("\n---\n") == samples
     refused(called("generate.py", *asked, "out=a.gif", cwd=tmp_path), "a.gif ends in none of the known formats")
     refused(called("generate.py", *asked, "out=new", cwd=tmp_path), "new ends in none of the known formats")
-
-
-def test_generate_says_what_its_samples_recite(called: Script, corpus_file: Path, trained: Path) -> None:
-    """The prompt and what lies between two samples do not count."""
-    begun = corpus_file.read_text()[:100]
-    options = ["tokens=30", "num_samples=3", "temperature=0.3", "recited=true"]
-    done = succeeded(called("generate.py", f"prompt={begun}", *options, cwd=trained))
-    samples = [part.removeprefix(begun).rstrip("\n") for part in done.stdout.split(begun)[1:]]
-    assert len(samples) == 3
-    found = [recited(sample, corpus_file.read_text()[:18_000]) for sample in samples]
-    share = sum(count for count, _ in found) / sum(map(len, samples))
-    assert f"recited: {share:.1%} of the characters" in done.stderr
-    longest = max((passage for _, passage in found), key=len)
-    assert f"has {len(longest)}: {longest!r}" in done.stderr
 
 
 def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:

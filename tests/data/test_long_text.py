@@ -166,10 +166,10 @@ def test_a_prepared_file_that_was_cut_is_made_again(file: Path) -> None:
         same(opened(file), CONTENT)
 
 
-def test_what_is_not_text_is_named_with_its_byte_and_a_place_that_cannot_be_written_with_another(file: Path) -> None:
+def test_what_is_not_text_is_named_with_its_line_and_a_place_that_cannot_be_written_with_another(file: Path) -> None:
     other = file.with_name("b")
-    other.write_bytes(b"y" * 2500 + b"\xff" + b"y" * 3000)
-    with pytest.raises(RequestError, match=r"b is not UTF-8 text \(byte 2500 is not\), but perhaps "):
+    other.write_bytes(b"y" * 2499 + b"\n\xff" + b"y" * 3000)
+    with pytest.raises(RequestError, match="b is not UTF-8 text in line 2: convert it to UTF-8"):
         _ = opened(file, other).characters
     shutil.rmtree(file.parent / "prepared")
     (file.parent / "prepared").write_text("a file")

@@ -18,7 +18,6 @@ from tokenizers import Tokenizer
 import gpt
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import LADDER, OTHERS
-from gpt.base.losses import Seen
 from gpt.data.corpora import tiny_shakespeare
 from gpt.data.vocabulary import Vocabulary
 from gpt.exporting import graphs
@@ -28,6 +27,7 @@ from gpt.exporting.model_card import body
 from gpt.exporting.staging import staged
 from gpt.exporting.verification import TOLERANCE, compare
 from gpt.playground.describing import in_full
+from gpt.runs.records import Parent
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Script, TrainedOnce, build_small, small_corpus, stage_config, succeeded
 
@@ -113,14 +113,14 @@ def test_a_card_says_which_weights_it_has_what_its_loss_is_over_and_names_no_oth
     monkeypatch.setattr(run, "config", run.config.model_copy(update={"training": settings}))
     assert "are a moving average over all iterations" in body(run)
     exact = run.summary.exact
-    seen = Seen(run=str(tmp_path), what="validation split", count=6, of=7, unit="character")
+    parent = Parent(run=str(tmp_path), stage="v1", iterations=1, weights="best", sha256=64 * "0", corpus="another")
+    sample = exact.model_copy(update={"over": exact.over.model_copy(update={"count": 80})})
     for change, said in (
-        ({"count": 80}, f"80 of {exact.over.of:,} targets of"),
-        ({"seen": seen}, "6 of 7 characters of the validation split were in the training split of another run."),
+        ({"exact": sample}, f"80 of {exact.over.of:,} targets of"),
+        ({"parent": parent}, "from another run, trained on another text."),
     ):
-        changed = exact.model_copy(update={"over": exact.over.model_copy(update=change)})
         with monkeypatch.context() as patched:
-            patched.setattr(TrainedRun, "summary", run.summary.model_copy(update={"exact": changed}))
+            patched.setattr(TrainedRun, "summary", run.summary.model_copy(update=change))
             assert said in body(run)
 
 

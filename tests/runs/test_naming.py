@@ -9,7 +9,6 @@ import pytest
 import gpt
 from gpt.base.commands import COMMANDS
 from gpt.base.keys import runs_of
-from gpt.base.losses import Seen
 from gpt.base.schema import TrainConfig
 from gpt.cli.bare_words import keyed
 from gpt.runs.folder import RunFolder
@@ -22,12 +21,11 @@ STAGE = RunFolder(FINISHED).config().stage
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs of these names and losses, the newest first; two of a sweep, the last of other text and of seen text."""
+    """Runs of these names and losses, the newest first; two of a sweep, the last of other text."""
     monkeypatch.chdir(tmp_path)
-    seen = Seen(run="runs/old", what="validation split", count=9, of=9, unit="line")
     for age, (folder, name, nats, over) in enumerate((
         ("c", "twice", 3.0, {}), ("a", "my_best", 2.0, {}), ("b", "twice", 1.5, {}), ("wide/0", None, 1.0, {}),
-        ("wide/1", None, 1.2, {}), ("d", None, 0.5, {"corpus": "other"}), ("e", None, 0.1, {"seen": seen}),
+        ("wide/1", None, 1.2, {}), ("d", None, 0.5, {"corpus": "other"}),
     )):  # fmt: skip
         run = RunFolder(Path(shutil.copytree(FINISHED, tmp_path / "runs" / folder)))
         summary = run.summary()
@@ -54,7 +52,7 @@ def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.Capt
         with pytest.raises(gpt.UserError, match=message):
             one(typed)
     assert [*map(str, folders_called("twice") + folders_called("wide"))] == ["runs/c", "runs/b", "runs/wide"]
-    assert len(folders_called(STAGE)) == 7
+    assert len(folders_called(STAGE)) == 6
     shutil.rmtree("runs/d")
     assert one("best") == "wide/0"
     RunFolder(Path("runs/a")).update(name="last")

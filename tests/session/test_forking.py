@@ -84,6 +84,18 @@ def test_a_fork_says_wherever_it_has_a_result_what_it_left_out_because_its_vocab
     assert row["left_out"] == "400"
 
 
+def test_a_fork_on_another_text_says_so_wherever_its_loss_stands(
+    called: Script, parent: RunFolder, other: list[str], tmp_path: Path
+) -> None:
+    said = "from parent, trained on another text"
+    for name, words in (("fork", other), ("same", ["training.max_iters=1", "hydra.run.dir=same"])):
+        trained = succeeded(called("train.py", f"init={parent.path}", *words, cwd=tmp_path)).stdout
+        shown = [trained, called("evaluate.py", name, cwd=tmp_path).stderr]
+        shown += [called("gpt/__main__.py", "runs", name, cwd=tmp_path).stdout]
+        assert [said in each for each in shown] == 3 * [name == "fork"], shown
+        assert (", trained on another text" in called("compare.py", name, cwd=tmp_path).stdout) == (name == "fork")
+
+
 def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
     called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.losses import Seen
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, refused, succeeded
@@ -46,10 +45,9 @@ def test_every_run_has_a_line_and_one_that_is_being_written_is_training(called: 
         assert states()["runs/killed"] == "training"
 
 
-def test_losses_that_are_not_of_the_same_new_text_are_kept_apart_and_marked(called: Script, runs: Path) -> None:
-    seen = Seen(run="runs/old", what="validation split", count=9, of=9, unit="line")
+def test_losses_over_other_targets_are_kept_apart_and_marked(called: Script, runs: Path) -> None:
     for name, nats, over in (
-        ("worse", 2.0, {}), ("better", 1.0, {}), ("seen", 0.1, {"seen": seen}), ("other", 0.2, {"corpus": "another"}),
+        ("worse", 2.0, {}), ("better", 1.0, {}), ("other", 0.2, {"corpus": "another"}),
         ("split", 0.3, {"split": "test"}), ("sample", 0.4, {"count": 5, "of": 1000}),
     ):  # fmt: skip
         run = RunFolder(Path(shutil.copytree(FINISHED, runs / name)))
@@ -58,12 +56,11 @@ def test_losses_that_are_not_of_the_same_new_text_are_kept_apart_and_marked(call
         run.write_summary(summary.model_copy(update={"exact": summary.exact.model_copy(update=changed)}))
     shutil.rmtree(runs / "done")
     order = [line["folder"].removeprefix("runs/") for line in listed(called, runs, "sort=loss")]
-    assert order[-2:] == ["seen", "killed"]  # not first, although its loss is the lowest
+    assert order[-1] == "killed"
     assert order.index("worse") == order.index("better") + 1
     table = called(GPT, "runs", "sort=loss", cwd=runs.parent).stdout
     marked = {line.split()[-1] for line in table.splitlines() if re.match(r"[\d.]+\*", line)}
-    assert marked == {"runs/seen", "runs/sample"}
-    assert "\n*: 9 of 9 lines of the validation split were in the training split of runs/old.\n" in f"{table}\n"
+    assert marked == {"runs/sample"}
     assert "\n*: measured by 5 of 1,000 targets" in table
     assert "cannot be compared" in table
 
