@@ -113,7 +113,7 @@ def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) ->
 
 def _notice(trained: TrainedRun) -> str:
     """What is said of a run from weights that were trained on another text."""
-    parent = trained.run.parent()
+    parent = trained.run.record().parent
     is_of_other = parent is not None and parent.is_of_other(trained.run.vocabulary().corpus)
     return f", {parent.notice}" if parent is not None and is_of_other else ""
 
