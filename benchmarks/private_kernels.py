@@ -40,7 +40,8 @@ from harness import (
 
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
 from gpt.cli.requesting import of_python
-from gpt.session.job import Job, Start
+from gpt.session.job import Job
+from gpt.session.plan import Plan
 from gpt.training.compilation import compiler_options
 from gpt.training.objectives import Autograd
 from gpt.training.optimizers import has_nonfinite
@@ -171,7 +172,7 @@ def step(stage: str, steps: int, *, compile: bool = False, dtype: str = "float32
     keep_freed_memory(device := select_device("auto"))
     settings = [f"model={stage}", "optimizer=adamw", f"dtype={dtype}", f"compile={compile}".lower()]
     with compiler_options(device) if compile else nullcontext():
-        job = Job.of(Start(*of_python(settings)), ALONE)
+        job = Job.of(Plan(*of_python(settings)), ALONE)
         recipe, optimizer, batch = job.recipe, job.optimizer, job.recipe.batch(0)
         gradient = recipe.gradient(job.model) if is_recorded else Autograd(recipe.loss, recipe.runtime)
 

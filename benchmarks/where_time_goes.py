@@ -24,7 +24,8 @@ from gpt.base.ladder import SMALL
 from gpt.cli.requesting import of_python
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
-from gpt.session.job import Job, Start
+from gpt.session.job import Job
+from gpt.session.plan import Plan
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.recorded_step import traced
 from gpt.tasks.decoding.sampling import generate
@@ -76,7 +77,7 @@ def _of_generation(texts: int, count: int) -> str:
 def _of_a_run(stage: str, quick: bool) -> str:
     often, seldom = (2, 1) if quick else (300, 5)
     few = ["training.eval_iters=1"] if quick else []
-    job = Job.of(Start(*of_python([f"model={stage}", "device=cpu", *few])), ALONE)
+    job = Job.of(Plan(*of_python([f"model={stage}", "device=cpu", *few])), ALONE)
     model, optimizer, runtime, training = job.model, job.optimizer, job.recipe.runtime, job.config.training
     evaluations = 1 + training.max_iters // int(training.eval_interval)
     batch, no_skip, gradient = job.recipe.batch(0), torch.zeros(()), job.recipe.gradient(model)

@@ -10,11 +10,10 @@ file of another checkpoint is noticed.
 import contextlib
 import json
 import logging
-import logging.handlers
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -80,34 +79,24 @@ class RunFolder:
         self.lock = FolderLock(path)
 
     @contextlib.contextmanager
-    def logging(self) -> Iterator[Callable[[], None]]:
-        """Collect the package's log, and write it to train.log once the yielded function is called.
-
-        From then on, an error that ends the run before it has finished is recorded in run.json as well.
-        """
-        handler, logger = logging.handlers.MemoryHandler(capacity=1), logging.getLogger("gpt")
-
-        def start() -> None:
-            file = logging.FileHandler(self.path / "train.log", encoding="utf-8", errors="backslashreplace")
-            file.setFormatter(OneLine("%(asctime)s %(message)s"))
-            handler.setTarget(file)
-            handler.flush()
-
-        logger.addHandler(handler)
+    def logging(self) -> Iterator[None]:
+        """Write the package's log to train.log, too; an error that ends the run is recorded in run.json."""
+        logger = logging.getLogger("gpt")
+        file = logging.FileHandler(self.path / "train.log", encoding="utf-8", errors="backslashreplace")
+        file.setFormatter(OneLine("%(asctime)s %(message)s"))
+        logger.addHandler(file)
         try:
-            yield start
+            yield
         except BaseException as error:
-            handler.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
-            if handler.target is not None and self.is_started() and not self.is_finished():
+            file.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
+            if self.is_started() and not self.is_finished():
                 with contextlib.suppress(OSError, UserError):  # a full disk, a damaged record
                     self.update(ending=getattr(error, "ending", "failed"))
             raise
         finally:
-            logger.removeHandler(handler)
-            if handler.target is not None:
-                with contextlib.suppress(OSError):  # a full disk
-                    handler.target.close()
-            handler.close()
+            logger.removeHandler(file)
+            with contextlib.suppress(OSError):  # a full disk
+                file.close()
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Lock the folder, as `FolderLock.held` does."""

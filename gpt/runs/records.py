@@ -48,6 +48,11 @@ class Parent(Record):
     corpus: Annotated[str, Field(max_length=100)] | None = None  # the digest of what they were trained on
 
     @property
+    def folder(self) -> Path:
+        """Where the run was when its weights were taken."""
+        return Path(self.run)
+
+    @property
     def description(self) -> str:
         """The run and its weights, in words."""
         return f"the {self.weights} weights of {self.run} ({self.iterations} iterations, sha256 {self.sha256[:12]})"
@@ -55,7 +60,7 @@ class Parent(Record):
     @property
     def notice(self) -> str:
         """What a run says wherever its loss stands if its own text is another than that of the weights."""
-        return f"from {Path(self.run).name or self.stage}, trained on another text"
+        return f"from {self.folder.name or self.stage}, trained on another text"
 
     def is_of_other(self, corpus: str) -> bool:
         """Whether the weights were trained on another corpus than that of this digest, or of its beginning."""

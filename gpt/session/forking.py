@@ -3,7 +3,6 @@
 import inspect
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,93 +14,82 @@ from gpt.base.errors import RequestError
 from gpt.base.files import sha256
 from gpt.base.keys import declared, differences
 from gpt.base.request import Request
-from gpt.base.schema import SETTING_FILES, TOKENIZER_KEYS, Saved, TrainConfig
+from gpt.base.schema import SETTING_FILES, TOKENIZER_KEYS, TrainConfig
 from gpt.models import STAGE, block_size_of, build
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.records import Parent
-from gpt.runs.weights import default_weights, iteration_of, load_weights, shapes_only
-from gpt.session.job import Beginning, Job, Start
+from gpt.runs.weights import default_weights, iteration_of, shapes_only
 from gpt.session.modules import Module
+from gpt.session.plan import Plan
 from gpt.session.trained_on import same_corpus
-from gpt.training.state import TrainingState
 
 _GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
 _TOLERANCE = 1e-4  # of the logits, relative to the largest
 
 
-@dataclass(frozen=True)
-class Fork(Beginning):
-    """The weights of another run, with which a new one begins."""
+def parent_of(path: Path) -> Parent:
+    """The run in the folder `path` as a parent, with the averaged weights of its end if it has any, else the best."""
+    if not holds_run(path):
+        raise RequestError(f"init={path}: not a run folder")
+    run = RunFolder(path)
+    which = default_weights(run)
+    weights = run.weights(which)
+    if not weights.exists():
+        raise RequestError(f"init={path}: the run has no weights yet")
+    return Parent(
+        run=str(path), stage=run.config().stage, iterations=iteration_of(run, which), weights=which,
+        sha256=sha256(weights), corpus=run.vocabulary().corpus,
+    )  # fmt: skip
 
-    run: RunFolder
-    which: Saved
-    parent: Parent  # this run
 
-    @classmethod
-    def of(cls, path: Path) -> "Fork":
-        """A fork of the run in the folder `path`, from the averaged weights of its end if it has any, else the best."""
-        if not holds_run(path):
-            raise RequestError(f"init={path}: not a run folder")
-        run = RunFolder(path)
-        which = default_weights(run)
-        weights = run.weights(which)
-        if not weights.exists():
-            raise RequestError(f"init={path}: the run has no weights yet")
-        parent = Parent(
-            run=str(path), stage=run.config().stage, iterations=iteration_of(run, which), weights=which,
-            sha256=sha256(weights), corpus=run.vocabulary().corpus,
-        )  # fmt: skip
-        return cls(run, which, parent)
+def forked(wanted: TrainConfig, request: Request, module: Module | None = None) -> Plan:
+    """The plan of a new run from the weights of the one that init= names, with its settings except for the given keys.
 
-    def begin(self, state: TrainingState, job: Job) -> None:  # noqa: ARG002
-        """Load the weights into the model. Raises UserError if they are damaged."""
-        load_weights(self.run, state.model, self.which)
+    Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
+    """
+    given, parent = request.given, parent_of(Path(str(wanted.init)))
+    run = RunFolder(parent.folder)
+    config, vocabulary = run.config(), run.vocabulary()
+    for group in SETTING_FILES.keys() & {*given}:
+        raise RequestError(
+            f"init= takes its settings from another run, and {group}= sets its own: give only one of them"
+        )
+    if "model" in given and wanted.stage != config.stage:
+        raise RequestError(f"init={parent.run} is a run of {config.stage}, not of {wanted.stage}: omit model=")
+    content = wanted.content()
+    for name, value in config.content().items():
+        if _is_taken_over(name) and (name not in given or name == "model"):
+            content[name] = value | _own(content, name, given) if isinstance(value, dict) else value
+    content["data"] |= _tokenizer(config.data, wanted.data, given, parent)
+    _check_model(config.model, Choice.model_validate(content["model"]), len(vocabulary.vocabulary), parent)
+    corpus = None
+    if "data" not in given:
+        found, own = same_corpus(run, module or STAGE.find(config.model), config.data)
+        content["data"] |= found.model_dump(by_alias=True) | _own(content, "data", given)
+        corpus = own if found == Choice.model_validate(content["data"]) else None
+    final = TrainConfig.model_validate(content | {"resume": wanted.resume})
+    return Plan(final, request, parent, vocabulary=vocabulary, corpus=corpus)
 
-    def start(self, wanted: TrainConfig, request: Request, module: Module | None = None) -> Start:
-        """A new run with the parent's settings, except for the keys that are given.
 
-        Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
-        """
-        given, parent = request.given, self.run.config()
-        for group in SETTING_FILES.keys() & {*given}:
-            raise RequestError(
-                f"init= takes its settings from another run, and {group}= sets its own: give only one of them"
-            )
-        if "model" in given and wanted.stage != parent.stage:
-            raise RequestError(f"init={self.parent.run} is a run of {parent.stage}, not of {wanted.stage}: omit model=")
-        content, old = wanted.content(), parent.content()
-        for name, value in old.items():
-            if _is_taken_over(name) and (name not in given or name == "model"):
-                content[name] = value | _own(content, name, given) if isinstance(value, dict) else value
-        content["data"] |= self._tokenizer(wanted.data, given)
-        self._check_model(Choice.model_validate(content["model"]))
-        corpus = None
-        if "data" not in given:
-            found, own = same_corpus(self.run, module or STAGE.find(parent.model), parent.data)
-            content["data"] |= found.model_dump(by_alias=True) | _own(content, "data", given)
-            corpus = own if found == Choice.model_validate(content["data"]) else None
-        config = TrainConfig.model_validate(content | {"resume": wanted.resume})
-        return Start(config, request, self, self.run.vocabulary(), corpus)
+def _tokenizer(old: Choice, new: Choice, given: Collection[str], parent: Parent) -> dict[str, Any]:
+    """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""
+    before, after = old.hyperparameters, new.hyperparameters
+    kept: dict[str, Any] = {key: before[key] for key in TOKENIZER_KEYS if key in before and key in after}
+    for key, value in kept.items():
+        if f"data.{key}" in given and after[key] != value:
+            raise RequestError(f"init={parent.run} keeps its data.{key}={value}: omit data.{key}=")
+    return kept
 
-    def _tokenizer(self, wanted: Choice, given: Collection[str]) -> dict[str, Any]:
-        """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""
-        old, new = self.run.config().data.hyperparameters, wanted.hyperparameters
-        kept: dict[str, Any] = {key: old[key] for key in TOKENIZER_KEYS if key in old and key in new}
-        for key, value in kept.items():
-            if f"data.{key}" in given and new[key] != value:
-                raise RequestError(f"init={self.parent.run} keeps its data.{key}={value}: omit data.{key}=")
-        return kept
 
-    def _check_model(self, new: Choice) -> None:
-        """Raises RequestError if the new model would compute another function from the same weights."""
-        old = self.run.config().model
-        changed = differences(old.hyperparameters, new.hyperparameters)
-        if changed and not is_same_function(old, new, len(self.run.vocabulary().vocabulary)):
-            raise RequestError(
-                f"init={self.parent.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
-                "not fit, or would make another model. Only hyperparameters that do not affect the model's output may "
-                "change, such as model.dropout"
-            )
+def _check_model(old: Choice, new: Choice, vocab_size: int, parent: Parent) -> None:
+    """Raise RequestError if the new model would compute another function from the same weights."""
+    changed = differences(old.hyperparameters, new.hyperparameters)
+    if changed and not is_same_function(old, new, vocab_size):
+        raise RequestError(
+            f"init={parent.run}: with {', '.join(f'model.{change}' for change in changed)}, its weights would "
+            "not fit, or would make another model. Only hyperparameters that do not affect the model's output may "
+            "change, such as model.dropout"
+        )
 
 
 def _is_taken_over(key: str) -> bool:

@@ -1,10 +1,9 @@
 """A job: all that a training run needs, built from how it starts; the command line and Python share it."""
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from gpt import models, tasks
 from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.losses import Loss, Saved
-from gpt.base.request import Request
 from gpt.base.runtime import select_device, select_runtime
 from gpt.base.schema import TrainConfig
 from gpt.data.batch import Data, OneBatch
@@ -22,12 +20,10 @@ from gpt.data.corpus import Corpus
 from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
-from gpt.runs.creation import created, created_at
-from gpt.runs.folder import RunFolder
-from gpt.runs.records import Parent
 from gpt.runs.weights import shapes_only
 from gpt.session.length import with_length
 from gpt.session.modules import Module, check_logits, identity, made
+from gpt.session.plan import Plan
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import exact_loss
@@ -50,57 +46,11 @@ _SOME_VOCABULARY = 256  # to build a stage for its shapes alone, before the corp
 log = logging.getLogger(__name__)
 
 
-class Beginning:
-    """What a run begins with, and where it is recorded: random weights, in a new folder.
-
-    On ranks other than 0, the weights are what rank 0 sends.
-    """
-
-    parent: Parent | None = None  # the run that the weights are from, which may be gone when this one is resumed
-
-    def begin(self, state: TrainingState, job: "Job") -> None:
-        """Put into a state with random weights what the run begins with. Raises UserError for damaged weights."""
-
-    @contextlib.contextmanager
-    def opened(self, job: "Job") -> Iterator[tuple[RunFolder, Sequence[Watcher]]]:
-        """Create the folder, and yield it with the watchers that prepare it, of which a new one needs none."""
-        place = job.start.request.destination
-        assert place is not None
-        create = created_at if place.folder and not place.sweep else created
-        with create(place.of(job.config)) as run, run.logging() as start_log:
-            start_log()
-            run.write_config(job.config)
-            if self.parent is not None:
-                run.update(parent=self.parent)
-                log.info(f"starting from {self.parent.description}")
-            run.add_command(job.start.request.command, 0)
-            run.write_vocabulary(job.vocabulary)  # from here on, it can be resumed
-            run.mark_training()
-            yield run, []
-
-
-@dataclass(frozen=True)
-class Start:
-    """How a run is to begin, before its corpus is read; `for_others` is that of the ranks other than 0."""
-
-    config: TrainConfig  # as asked, with what a run that goes on or is forked keeps
-    request: Request
-    beginning: Beginning = field(default_factory=Beginning)
-    vocabulary: Vocabulary | None = None  # None: built from the corpus
-    corpus: Corpus | None = None  # if it has been read already
-    so_far: Progress | None = None  # of a run that goes on
-
-    def for_others(self) -> "Start":
-        """The same without what rank 0 sends to the others, or writes."""
-        request = replace(self.request, destination=None)
-        return replace(self, beginning=Beginning(), corpus=None, request=request)
-
-
 @dataclass(frozen=True)
 class Job:
     """What is trained: a task and its corpus, a model and its optimizer, and the recipe of the training."""
 
-    start: Start
+    plan: Plan
     config: TrainConfig  # with final numbers, as it is recorded
     task: Task
     corpus: Corpus
@@ -112,26 +62,26 @@ class Job:
     changed: Sequence[str] = ()  # as key=value: what differs from the documented run of the stage; known to rank 0
 
     @classmethod
-    def of(cls, start: Start, world: World, module: Module | None = None) -> "Job":
-        """The job of a run that starts like this; `module` replaces the stage.
+    def of(cls, plan: Plan, world: World, module: Module | None = None) -> "Job":
+        """The job of a planned run; `module` replaces the stage.
 
         Raises RequestError for inconsistent values, before the corpus is read wherever that is possible, and UserError
         if the corpus is unavailable.
         """
-        config, settings = start.config, start.config.training
+        config, settings = plan.config, plan.config.training
         device, metrics = select_device(config.device), chosen_metrics(config.metrics)
-        loggers = chosen_loggers(config.logger) if start.request.destination else []
+        loggers = chosen_loggers(config.logger) if plan.request.destination else []
         schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
         if "max_iters" not in settings.undecided:
             check_warmup(config.schedule, settings.max_iters)
         OPTIMIZER.partial(config.optimizer)
-        tasks.of(config.data).refuse_others(key for key in start.request.given if key.startswith("training."))
+        tasks.of(config.data).refuse_others(key for key in plan.request.given if key.startswith("training."))
         if module is None:
             with shapes_only():
                 objective.prepare(models.build(config.model, _SOME_VOCABULARY))
 
         stage = module or STAGE.find(config.model)
-        task, corpus = tasks.load(config.data, stage, start.vocabulary, start.corpus)
+        task, corpus = tasks.load(config.data, stage, plan.vocabulary, plan.corpus)
         if config.init is not None:
             _check_left_out(task, corpus, config.init)
 
@@ -165,16 +115,16 @@ class Job:
             data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics, over,
             stop_below=config.overfit, world=world,
         )  # fmt: skip
-        recipe = with_length(recipe, model, start.so_far)
+        recipe = with_length(recipe, model, plan.checkpoint.progress if plan.checkpoint else None)
         if settings.budget is None:  # with one, nobody knows how many iterations there will be
             check_warmup(config.schedule, recipe.settings.max_iters)
         final: dict[str, Any] = {"training": recipe.settings}
         if module is not None:
-            told_by = identity(module, model, has_own_weights=start.beginning.parent is None)
+            told_by = identity(module, model, has_own_weights=plan.parent is None)
             final["model"] = Choice(_target_=config.model.target, **told_by)
         preparing_seconds = time.perf_counter() - started
         config = config.model_copy(update=final)
-        return cls(start, config, task, corpus, model, optimizer, recipe, loggers, preparing_seconds)
+        return cls(plan, config, task, corpus, model, optimizer, recipe, loggers, preparing_seconds)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -187,7 +137,7 @@ class Job:
         Raises UserError for a damaged checkpoint.
         """
         state = TrainingState(self.model, self.optimizer, self.recipe.runtime)
-        self.start.beginning.begin(state, self)
+        self.plan.begin(state)
         state.progress.preparing_seconds += self.preparing_seconds
         state.broadcast(self.recipe.world)
         return state

@@ -41,13 +41,12 @@ def train(
     print one line and exit, this raises UserError.
     """
     from gpt.session.running import run
-    from gpt.session.start import starting
     from gpt.session.trained import NewlyTrained
 
     with _TRAINING, _undisturbed() as stop:
         config, request = _requested(overrides, folder, values)
-        with starting(config, request, stop, module=module) as job:
-            outcome = run(job, stop, keeps="ipykernel" in sys.modules or hasattr(sys, "ps1"))
+        is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
+        outcome = run(config, request, stop, module=module, keeps=is_interactive)
         if folder is not None:
             return load(folder, module=module, device=config.device)
         assert outcome.job is not None

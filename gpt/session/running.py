@@ -5,26 +5,34 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
 from gpt.base.losses import Saved
-from gpt.base.runtime import size_of
+from gpt.base.request import Request
+from gpt.base.runtime import deterministic_algorithms, select_device, size_of
+from gpt.base.schema import TrainConfig
 from gpt.base.stopping import Stop, Stopped
 from gpt.cli.composing import choices_of, settings_of_chosen
+from gpt.cli.requesting import changed
 from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_weights
 from gpt.session.job import Job
+from gpt.session.modules import Module
+from gpt.session.plan import Plan
+from gpt.session.start import planned
 from gpt.session.summary import summarise
 from gpt.training.averaging import MovingAverage, WeightAverage
+from gpt.training.compilation import compiler_options
 from gpt.training.evaluation import estimation_targets
 from gpt.training.loop import train
+from gpt.training.processes import ALONE, World
 from gpt.training.progress import Evaluation
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
@@ -48,31 +56,44 @@ class Outcome:
 
 
 def run(
-    job: Job | Summary, stop: Stop, *, more: Sequence[Watcher] = (), is_quiet: bool = False, keeps: bool = False
+    config: TrainConfig,
+    request: Request,
+    stop: Stop,
+    world: World = ALONE,
+    *,
+    module: Module | None = None,
+    more: Sequence[Watcher] = (),
+    is_quiet: bool = False,
+    keeps: bool = False,
 ) -> Outcome:
-    """Train, and write the results to the run folder, if there is one; `more` are watchers of the calling program.
+    """Train what is asked for, and write the results to the run folder, if there is to be one.
 
-    If it is quiet, there is no progress bar. The results of a finished run are its outcome. If it `keeps` what is
-    trained when a signal stops it, that is the outcome, without a summary.
+    `module` is trained instead of a stage; `more` are watchers of the calling program. If it is quiet, there is no
+    progress bar. If it `keeps` what is trained when a signal stops it, that is the outcome, without a summary.
 
-    Raises UserError if debug=overfit did not over-fit, and Stopped after a signal.
+    Raises RequestError for what cannot be trained, UserError for a damaged run or if debug=overfit did not over-fit,
+    and Stopped after a signal.
     """
-    if isinstance(job, Summary):
-        return Outcome(job)
-    folder, started, settings = None, time.perf_counter(), job.recipe.settings
     with contextlib.ExitStack() as stack:
+        plan = stack.enter_context(planned(config, request, world, module))
+        if isinstance(plan, Summary):
+            return Outcome(plan)
+        stop.check()
+        job = _job(plan, world, module, stack, stop)
+        folder, started = None, time.perf_counter()
         state = job.state()
-        guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
+        guard = NonFiniteGuard(
+            state, job.recipe.settings.on_nonfinite, job.recipe.schedule, job.recipe.settings.max_iters
+        )
         watchers: list[Watcher] = [guard, *_averages(job, state)]
-        if job.start.request.destination is not None:
-            folder, preparing = stack.enter_context(job.start.beginning.opened(job))
+        if request.destination is not None and world.is_first:
+            folder = stack.enter_context(plan.opened(job.config, job.vocabulary))
             _log_opening(job)
             checkpoints = _checkpoints(job, state, folder, guard)
             is_saved = partial(checkpoints.is_saved, state)
-            stack.enter_context(explaining_how_to_resume(folder, is_saved, settings.grad_clip))
-            watchers += [*preparing, checkpoints, *_recorders(job, folder)]
-            watchers += [*(logger(run=folder) for logger in job.loggers), *more]
-        if job.recipe.world.is_first:
+            stack.enter_context(explaining_how_to_resume(folder, is_saved, job.recipe.settings.grad_clip))
+            watchers += [checkpoints, *_recorders(job, folder), *(logger(run=folder) for logger in job.loggers), *more]
+        if world.is_first:
             watchers.append(ProgressBar(state, job.recipe, is_hidden=is_quiet))
         for watcher in watchers:
             stack.callback(watcher.close)
@@ -94,6 +115,24 @@ def run(
         if folder is not None and stop.requested is not None:
             raise Stopped(stop.requested, f"stopped after {folder.path} had finished")
     return Outcome(summary, job, state.progress.evaluations, folder)
+
+
+def _job(plan: Plan, world: World, module: Module | None, stack: contextlib.ExitStack, stop: Stop) -> Job:
+    """The job of a plan, with PyTorch's settings for it until the stack is closed."""
+    stack.enter_context(deterministic_algorithms(wanted=plan.config.deterministic))
+    device = select_device(plan.config.device)
+    if plan.config.compile:
+        stack.enter_context(compiler_options(device))
+    job = Job.of(plan, world, module)
+    stack.enter_context(job.recipe.runtime.settings())
+    if module is not None:
+        name = job.config.model.target.rpartition(".")[2]
+        return replace(job, changed=[f"model={name} of the calling program"])
+    if world.is_first:
+        with stop.deferred():  # Hydra would turn an exception into one of its own
+            job = replace(job, changed=changed(job.config, plan.request))
+        stop.check()
+    return job
 
 
 def _use_result(state: TrainingState, job: Job, folder: RunFolder | None) -> Saved:
@@ -128,7 +167,7 @@ def _checkpoints(job: Job, state: TrainingState, folder: RunFolder, guard: NonFi
     saving = job.config.checkpoint
     return CheckpointWriter(
         state, Checkpoints(folder, saving.keep), guard, interval=saving.interval, min_seconds=saving.min_seconds,
-        is_saved=job.start.beginning.parent is None,
+        is_saved=job.plan.parent is None,
     )  # fmt: skip
 
 
@@ -150,12 +189,12 @@ def _shorter(job: Job) -> str:
     """What to type for a smaller training of this stage on a CPU, if there is such an experiment."""
     name = f"{job.config.stage}_cpu"
     is_there = job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
-    return f"experiment={name}" if is_there and not {"experiment", "init"} & {*job.start.request.given} else ""
+    return f"experiment={name}" if is_there and not {"experiment", "init"} & {*job.plan.request.given} else ""
 
 
 def _log_opening(job: Job) -> None:
     """Say what is trained, on what, and what of it is unusual."""
-    request, config, recipe = job.start.request, job.config, job.recipe
+    request, config, recipe = job.plan.request, job.config, job.recipe
     others = settings_of_chosen(config.stage, request.options)
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"

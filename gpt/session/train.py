@@ -25,11 +25,9 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     """
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.console import reports_hidden
-    from gpt.base.runtime import keep_freed_memory
+    from gpt.base.runtime import keep_freed_memory, select_device
     from gpt.base.stopping import Stop
-    from gpt.session.job import Job
     from gpt.session.running import run
-    from gpt.session.start import starting
     from gpt.training.processes import World
 
     is_quiet = config.quiet or config.as_json
@@ -37,11 +35,9 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         reports_hidden() if is_quiet else contextlib.nullcontext(),
         Stop().listening() as stop,
         World.joined(config.device) as world,
-        starting(config, request, stop, world) as job,
     ):
-        if isinstance(job, Job):
-            keep_freed_memory(job.recipe.runtime.device)
-        outcome = run(job, stop, more=more_watchers, is_quiet=is_quiet)
+        keep_freed_memory(select_device(config.device))
+        outcome = run(config, request, stop, world, more=more_watchers, is_quiet=is_quiet)
     assert outcome.summary is not None  # nothing is kept of a training that is stopped
     if is_quiet and world.is_first:
         _print(outcome.summary, outcome.folder, as_json=config.as_json, indent=None if request.is_of_sweep else 2)

@@ -20,10 +20,9 @@ class Phase(IntEnum):
     """When a watcher is called, among those that are told of the same moment."""
 
     GUARD = 1  # ends the run, before anybody acts on NaN or Inf
-    REOPEN = 2  # prepares the folder of a run that continues, before anybody writes to it
-    CHANGE = 3  # changes what a checkpoint saves, which only the loop does besides
-    RECORD = 4  # writes, or sends elsewhere
-    SHOW = 5  # tells the user, or whatever has called the program
+    CHANGE = 2  # changes what a checkpoint saves, which only the loop does besides
+    RECORD = 3  # writes, or sends elsewhere
+    SHOW = 4  # tells the user, or whatever has called the program
 
 
 class Watcher:

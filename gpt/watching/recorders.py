@@ -18,26 +18,6 @@ _MOST_STEPS = 10_000  # per run, so that the size of the run folder's files is b
 _MAX_CHECKPOINT_SHARE = 0.02  # the largest fraction of the run's time that saving may take
 
 
-class Reopening(Watcher):
-    """Reopens the folder of a run that continues, once its first evaluation or step has succeeded.
-
-    Until then the folder is untouched, so that a run that cannot go on stays as it was.
-    """
-
-    phase = Phase.REOPEN
-
-    def __init__(self, reopen: Callable[[], None]) -> None:
-        self._reopen, self._is_open = reopen, False
-
-    def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
-        """Reopen the folder, the first time only."""
-        if not self._is_open:
-            self._reopen()
-            self._is_open = True
-
-    stepped = finished = evaluated
-
-
 class BestWeights(Watcher):
     """Saves the weights of the lowest estimated validation loss."""
 

@@ -28,7 +28,6 @@ import gpt
 from gpt.base.errors import UserError, report
 from gpt.base.files import PLACE, seal, sealed
 from gpt.base.request import Destination, Request
-from gpt.base.stopping import Stop
 from gpt.data.corpora import LOADER
 from gpt.exporting.model_card import body
 from gpt.playground.describing import in_full
@@ -42,8 +41,10 @@ from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model, save_weights
 from gpt.session.job import Job
-from gpt.session.start import starting
+from gpt.session.plan import Plan
+from gpt.session.start import planned
 from gpt.training.optimizers import OPTIMIZER
+from gpt.training.processes import ALONE
 from gpt.training.schedules import SCHEDULE
 from gpt.watching.loggers import LOGGER
 from tests.conftest import TrainedOnce, compare_config
@@ -89,9 +90,9 @@ def _resume(run: RunFolder) -> None:
     longer = wanted.training.model_copy(update={"max_iters": 2 * wanted.training.max_iters})
     place = Destination(run.path, run.path)
     request = Request(("resume", "data.path", "device", "training.max_iters"), "", place, resume=str(run.path))
-    with starting(wanted.model_copy(update={"training": longer}), request, Stop()) as job:
-        assert isinstance(job, Job)
-        job.state()
+    with planned(wanted.model_copy(update={"training": longer}), request) as plan:
+        assert isinstance(plan, Plan)
+        Job.of(plan, ALONE).state()
 
 
 def _compare(run: RunFolder, out: Path) -> None:

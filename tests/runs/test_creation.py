@@ -25,8 +25,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_whose_run_never_started_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "new"
-    with created(path) as killed, killed.logging() as start_log:
-        start_log()
+    with created(path) as killed, killed.logging():
         (path / "config.yaml").touch()
         (path / ".tokenizer.json.0123abcd").touch()
         with created(path) as meanwhile:

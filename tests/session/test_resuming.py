@@ -18,7 +18,7 @@ from gpt.base.files import PLACE, sealed
 from gpt.data import download
 from gpt.models import STAGE
 from gpt.runs.folder import FILES, RunFolder
-from gpt.session.continuing import same_corpus
+from gpt.session.trained_on import same_corpus
 from tests.conftest import REPOSITORY, Script, TrainedOnce, empty_run, refused, succeeded
 from tests.faults.trials import tree
 

@@ -74,7 +74,7 @@ class Diary(Watcher):
 
 def test_watchers_of_each_phase_are_told_of_evaluations_then_between_steps_then_of_the_update(data: TextData) -> None:
     pages: list[tuple[Any, ...]] = []
-    phases = [Phase.SHOW, Phase.CHANGE, Phase.RECORD, Phase.GUARD, Phase.REOPEN]
+    phases = [Phase.SHOW, Phase.CHANGE, Phase.RECORD, Phase.GUARD]
     watchers = [Diary(pages, phase) for phase in phases]
     state = small_state("v2")
     train_state(state, data, watchers=watchers, max_iters=3, eval_interval=2)

@@ -1,11 +1,8 @@
 """Resuming a run: which one, and from where. It keeps its settings; only its length may grow."""
 
-import contextlib
 import logging
 import shlex
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection
 from pathlib import Path
 
 from gpt.base import keys
@@ -14,65 +11,20 @@ from gpt.base.errors import RequestError, UserError
 from gpt.base.request import Request
 from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.models import STAGE
-from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.records import Summary
-from gpt.runs.weights import iteration_of, planned_model, remove_snapshots_after
-from gpt.session.job import Beginning, Job, Start
+from gpt.runs.weights import iteration_of, planned_model
+from gpt.session.forking import parent_of
+from gpt.session.plan import Plan
 from gpt.session.trained_on import same_corpus
 from gpt.training.schedules import depends_on_length
-from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
-from gpt.watching.recorders import Reopening
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Continued(Beginning):
-    """A run so far: a checkpoint in its folder or, before its first one, what the run began with."""
-
-    run: RunFolder
-    checkpoint: Checkpoint | None
-    origin: Beginning
-
-    def begin(self, state: TrainingState, job: Job) -> None:
-        """Restore the checkpoint. Raises UserError if it is damaged."""
-        if self.checkpoint is None:
-            self.origin.begin(state, job)
-            return
-        state.restore(self.checkpoint.progress, self.checkpoint.tensors())
-        state.progress.planned = None
-
-    @contextlib.contextmanager
-    def opened(self, job: Job) -> Iterator[tuple[RunFolder, Sequence[Watcher]]]:
-        """Yield the folder, and what reopens it; until then it stays unchanged."""
-        run, iteration = self.run, self._iteration
-        with run.logging() as start_log:
-            log.info(f"resuming {run.path} from iteration {iteration}")
-            yield run, [Reopening(partial(self._reopen, start_log, job))]
-
-    def _reopen(self, start_log: Callable[[], None], job: Job) -> None:
-        """Undo what came after the checkpoint, and write what the run has now."""
-        start_log()
-        run, iteration = self.run, self._iteration
-        run.mark_training()
-        run.write_config(job.config)
-        run.write_vocabulary(job.vocabulary)
-        run.add_command(job.start.request.command, iteration)
-        Checkpoints(run, job.config.checkpoint.keep).remove_after(iteration)
-        remove_snapshots_after(run, iteration)
-        if self.checkpoint is not None:
-            self.checkpoint.restore_best(run.weights("best"))
-            run.write_metrics(self.checkpoint.progress)
-
-    @property
-    def _iteration(self) -> int:
-        return self.checkpoint.progress.iteration if self.checkpoint else 0
-
-
-def run_to_continue(request: Request, new: Start | None) -> RunFolder | None:
+def run_to_resume(request: Request, new: Plan | None) -> RunFolder | None:
     """The run that resume= names; with resume=auto, the one that `new` would repeat, if there is one.
 
     Raises RequestError if there is no run of that name.
@@ -102,7 +54,7 @@ def _is_asked_for(run: RunFolder, wanted: TrainConfig, swept: Collection[str]) -
     return False
 
 
-def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start | None) -> Start | Summary:
+def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | None) -> Plan | Summary:
     """A run that goes on, or its results if it has finished; `new`, if resume=auto could start it.
 
     Raises RequestError for what a resumed run does not allow, UserError if the run is damaged.
@@ -120,18 +72,17 @@ def continued(wanted: TrainConfig, request: Request, run: RunFolder, new: Start 
         iteration_of(run, summary.exact.weights)  # raises UserError if its results are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return summary
-    model, origin = planned_model(run), Beginning() if new is None else new.beginning
+    model, parent = planned_model(run), run.record().parent
     checkpoint = Checkpoints(run, before.checkpoint.keep).newest()
     if checkpoint is not None:
         checkpoint.check_model(model)
     elif run.checkpoints() or run.is_finished():
         raise UserError(f"{run.path} has no usable checkpoint: start a new run")
-    elif (origin.parent and origin.parent.sha256) != ((parent := run.record().parent) and parent.sha256):
-        raise UserError(f"{run.path} has no usable checkpoint: start over with init={before.init}")
+    elif parent is not None and parent_of(parent.folder).sha256 != parent.sha256:
+        raise UserError(f"{run.path} has no checkpoint, and {parent.run} has other weights now: start a new run")
     data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
     config = config.model_copy(update={"data": data})
-    so_far = checkpoint.progress if checkpoint else None
-    return Start(config, request, Continued(run, checkpoint, origin), run.vocabulary(), corpus, so_far)
+    return Plan(config, request, parent, run, checkpoint, run.vocabulary(), corpus)
 
 
 def _check_kept(run: RunFolder, before: TrainConfig, wanted: TrainConfig, given: Collection[str]) -> None:

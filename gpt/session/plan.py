@@ -1,0 +1,83 @@
+"""The plan of a run: how it begins, decided before its corpus is read, by functions that only read."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gpt.base.request import Request
+from gpt.base.schema import TrainConfig
+from gpt.data.corpus import Corpus
+from gpt.data.vocabulary import Vocabulary
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.creation import created, created_at
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Parent
+from gpt.runs.weights import load_weights, remove_snapshots_after
+from gpt.training.state import TrainingState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run begins: with random weights, those of another run (a fork) or a checkpoint; and its folder."""
+
+    config: TrainConfig  # as it will be, apart from numbers that the corpus decides
+    request: Request
+    parent: Parent | None = None  # the run whose weights a fork begins with
+    run: RunFolder | None = None  # the run that is resumed, which is locked
+    checkpoint: Checkpoint | None = None  # where it is resumed; None: at its beginning
+    vocabulary: Vocabulary | None = None  # None: built from the corpus
+    corpus: Corpus | None = None  # if it has been read already
+
+    def for_others(self) -> "Plan":
+        """That of the ranks other than 0, which writes, and sends them the state."""
+        request = replace(self.request, destination=None)
+        return replace(self, request=request, parent=None, run=None, corpus=None)
+
+    def begin(self, state: TrainingState) -> None:
+        """Put into a state with random weights what the run begins with. Raises UserError if that is damaged."""
+        if self.run is not None and self.checkpoint is not None:
+            state.restore(self.checkpoint.progress, self.checkpoint.tensors())
+            state.progress.planned = None
+        elif self.parent is not None:
+            load_weights(RunFolder(self.parent.folder), state.model, self.parent.weights)
+
+    @contextlib.contextmanager
+    def opened(self, config: TrainConfig, vocabulary: Vocabulary) -> Iterator[RunFolder]:
+        """The run's folder, locked, with its final configuration: from now on, it can be resumed."""
+        place = self.request.destination
+        assert place is not None
+        if self.run is None:
+            create = created_at if place.folder and not place.sweep else created
+            with create(place.of(config)) as run, run.logging():
+                self._begin_in(run, config, vocabulary)
+                yield run
+        else:
+            with self.run.logging():
+                self._go_on_in(self.run, config, vocabulary)
+                yield self.run
+
+    def _begin_in(self, run: RunFolder, config: TrainConfig, vocabulary: Vocabulary) -> None:
+        run.write_config(config)
+        if self.parent is not None:
+            run.update(parent=self.parent)
+            log.info(f"starting from {self.parent.description}")
+        run.add_command(self.request.command, 0)
+        run.write_vocabulary(vocabulary)
+        run.mark_training()
+
+    def _go_on_in(self, run: RunFolder, config: TrainConfig, vocabulary: Vocabulary) -> None:
+        """Undo what a resumed run did after its checkpoint, and write what it has now."""
+        iteration = self.checkpoint.progress.iteration if self.checkpoint else 0
+        log.info(f"resuming {run.path} from iteration {iteration}")
+        run.mark_training()
+        run.write_config(config)
+        run.write_vocabulary(vocabulary)
+        run.add_command(self.request.command, iteration)
+        Checkpoints(run, config.checkpoint.keep).remove_after(iteration)
+        remove_snapshots_after(run, iteration)
+        if self.checkpoint is not None:
+            self.checkpoint.restore_best(run.weights("best"))
+            run.write_metrics(self.checkpoint.progress)
