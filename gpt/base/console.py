@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 from gpt.base.commands import COMMANDS
@@ -66,37 +65,10 @@ def usage(name: str) -> str:
 
 
 def open_streams() -> None:
-    """Prepare the standard streams: UTF-8, because a corpus may contain characters that the terminal's encoding lacks.
-
-    A closed stream is replaced by the null device; otherwise the next file that is opened would take its place.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:  # os.open takes the lowest free number, which is that of the stream
-            handle = os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, open(handle, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+    """Write UTF-8 to the standard streams: a corpus may contain characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")
-
-
-def drop_unwritten(stream: TextIO) -> None:
-    """Drop what a stream holds because it could not be written; the process would fail with it at its end."""
-    number = stream.fileno()
-    with Path(os.devnull).open("wb") as nowhere, os.fdopen(os.dup(number), "wb") as kept:
-        os.dup2(nowhere.fileno(), number)
-        stream.flush()
-        os.dup2(kept.fileno(), number)
-
-
-class _Shown(logging.StreamHandler[TextIO]):
-    """Shows the log; what cannot be written, to a closed terminal or a full disk, is lost and must not end a run."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Called while the exception is handled."""
-        if isinstance(sys.exception(), OSError):
-            with contextlib.suppress(OSError):  # it has been closed
-                drop_unwritten(self.stream)
-        super().handleError(record)
 
 
 def show_log(prefix: str = "") -> None:
@@ -105,9 +77,9 @@ def show_log(prefix: str = "") -> None:
     The prefix distinguishes jobs that run side by side; a worker process may run several jobs in succession.
     """
     logger = logging.getLogger("gpt")
-    logging.raiseExceptions = False  # nor print a traceback
+    logging.raiseExceptions = False  # Output that is lost, as when a terminal is closed, must not end a run.
     if not _shown:  # called once per job of a sweep
-        _shown[:] = [_Shown(sys.stdout), _Shown(sys.stderr)]
+        _shown[:] = [logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)]
         _shown[0].addFilter(lambda record: record.levelno < logging.WARNING)
         _shown[1].setLevel(logging.WARNING)
         for handler in _shown:

@@ -107,8 +107,4 @@ def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
     line = f"{prefix}{printable(message)}"
     # In a single write, because processes that torchrun started end at the same moment.
     print(f"{console.in_red(line, sys.stderr) if prefix else line}\n", end="", file=sys.stderr)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        console.drop_unwritten(sys.stdout)
     sys.exit(code)
