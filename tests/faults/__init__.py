@@ -1,1 +1,1 @@
-"""What happens to real runs, done on purpose: README.md says how often."""
+"""What happens to real runs, done on purpose: kills, full disks, damaged files, a stranger's folder."""
