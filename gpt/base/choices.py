@@ -57,7 +57,7 @@ class Choice(BaseModel):
     def _fits(self) -> Self:
         for name, value in self.hyperparameters.items():
             for number in _numbers(value):
-                if not abs(number) <= _LARGEST:  # nor is NaN
+                if not abs(number) <= _LARGEST:  # NaN is refused, too
                     raise ValueError(f"{printable(name)} is {'too large' if number == number else 'NaN'}")
         return self
 

@@ -54,7 +54,7 @@ def one_line_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except JobError as error:
-        logs = sweeps.logs()  # which hold the error lines if this terminal does not
+        logs = sweeps.logs()  # They hold the error lines if this terminal does not.
         _exit("not every job of the sweep succeeded" + (f": {error}; logs in {logs}" if logs else ""), error.exit_code)
     except Stopped as error:  # ends the sweep too: the signal was not meant for one job
         message = str(error)

@@ -69,7 +69,7 @@ def begin(settings: Any, *, as_json: bool) -> list[Override]:
         os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
     if launcher(settings) == "submitit":
         _announce(settings)
-    if launcher(settings) == "ray":  # which otherwise leaves out a line of one job that resembles another's
+    if launcher(settings) == "ray":  # It would leave out a job's line that resembles another's.
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     return list(overrides.values())
 

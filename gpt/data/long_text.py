@@ -244,7 +244,7 @@ class MappedIds:
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.device = torch.device("cpu")
-        is_empty = not path.stat().st_size  # which cannot be mapped
+        is_empty = not path.stat().st_size  # An empty file cannot be mapped.
         self._ids = np.empty(0, dtype) if is_empty else np.asarray(np.memmap(path, dtype, "r"))
 
     def __len__(self) -> int:

@@ -59,7 +59,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
 def _write_code(stage: str, folder: Path) -> None:
     """modeling_gpt.py with this stage, and each module that they import, as files of one folder."""
     modules = [_MAIN]
-    for module in modules:  # which grows meanwhile
+    for module in modules:  # It grows meanwhile.
         code = inspect.getsource(importlib.import_module(module))
         if module == _MAIN:
             stage_module, _, name = stage.rpartition(".")

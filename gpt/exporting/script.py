@@ -97,7 +97,7 @@ def _with_cosine(source: str, settings: dict[str, object]) -> str:
 def _checked(trained: "TrainedRun", source: str, file: Path) -> str:
     """Compare the model of the file, with the weights of the run, with the run's."""
     names: dict[str, Any] = {"__file__": str(file), "__name__": file.stem}
-    given, sys.argv = sys.argv, [str(file)]  # which the file reads
+    given, sys.argv = sys.argv, [str(file)]  # The file reads it.
     try:
         exec(compile(source.partition("torch.manual_seed(SEED)")[0], file, "exec"), names)
     finally:

@@ -39,7 +39,7 @@ class RotaryPositions(nn.Module):
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x = x.contiguous()  # which the products of attention need
+    x = x.contiguous()  # The products of attention need it.
     swapped = x.roll(x.shape[-1] // 2, dims=-1)  # [a, b] -> [b, a]
     # Not added in place: torch.compile of PyTorch 2.11 then loses the gradient (its issue 180642).
     return x * cos + swapped.mul_(sin)  # [a cos - b sin, b cos + a sin]

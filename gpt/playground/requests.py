@@ -95,7 +95,7 @@ AnyAsked = TypeVar("AnyAsked", bound=pydantic.BaseModel)
 async def read(request: Request, kind: type[AnyAsked], largest: int = LARGEST_BODY) -> AnyAsked:
     """The parsed request. Raises HTTPException or ValidationError if it is not one that the page would send."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "a request must be application/json")  # which a form on another page cannot send
+        raise HTTPException(415, "a request must be application/json")  # A form on another page cannot send it.
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -213,7 +213,7 @@ def _moments(trained: TrainedRun) -> dict[int, Saved | int]:
 
 def _index(html: bytes) -> bytes:
     """The page with the ONNX engine, and with the content-security policy that a server would send as a header."""
-    policy = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")  # which WebAssembly needs
+    policy = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")  # WebAssembly needs it.
     meta = f'<meta charset="utf-8">\n    <meta http-equiv="Content-Security-Policy" content="{policy}">'
     text = html.decode().replace('data-engine="server"', 'data-engine="onnx"')
     return text.replace('<meta charset="utf-8">', meta).encode()

@@ -174,7 +174,7 @@ class Trainings:
         program = (
             f"from gpt.base import stopping; stopping.follow({os.getpid()}); from gpt.__main__ import train; train()"
         )
-        command = [sys.executable, "-c", program, *arguments]  # which ends with this server even if that is killed
+        command = [sys.executable, "-c", program, *arguments]  # It ends with this server, even if that is killed.
         waiting.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             errors="replace", start_new_session=True,  # Ctrl-C is the server's, which then stops it

@@ -31,7 +31,7 @@ def log_axis(axes: "Axes", values: Collection[float]) -> None:
         return
     low, high = positive[0], positive[-1]
     if 0 in values:
-        axes.set_xscale("symlog", linthresh=low, linscale=_BESIDE * 0.9)  # which makes it that many decades
+        axes.set_xscale("symlog", linthresh=low, linscale=_BESIDE * 0.9)  # That many decades.
     else:
         axes.set_xscale("log")
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

@@ -24,7 +24,7 @@ def now() -> datetime:
     """The local time to the second with its offset from UTC; in UTC if the system's offset is of a day or more."""
     try:
         time = datetime.now().astimezone()
-    except ValueError:  # which datetime cannot express
+    except ValueError:  # datetime cannot express it.
         time = datetime.now(UTC)
     return time.replace(microsecond=0)
 

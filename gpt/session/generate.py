@@ -88,6 +88,6 @@ def _piped() -> str | None:
     with contextlib.suppress(OSError, ValueError):  # there is none
         mode = os.fstat(sys.stdin.fileno()).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISREG(mode):
-            print("reading the prompt from standard input", file=sys.stderr, flush=True)  # which may not have ended
+            print("reading the prompt from standard input", file=sys.stderr, flush=True)  # It may not have ended.
             return sys.stdin.buffer.read().decode(errors="surrogateescape").removesuffix("\n") or None
     return None

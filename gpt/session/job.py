@@ -87,7 +87,7 @@ class Job:
 
         torch.manual_seed(config.seed)
         model = made(module, task.vocab_size) if module is not None else _built(config.model, task.vocab_size, device)
-        if config.overfit is None:  # which trains on a few examples, whatever the size of a batch
+        if config.overfit is None:  # overfit= trains on a few examples, whatever the batch size.
             tokens = task.tokens_in_batch(settings.batch_size, models.block_size_of(model))
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
         if settings.recompute:

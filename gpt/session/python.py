@@ -163,7 +163,7 @@ def _usual_modes() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     try:
         with (
-            torch.inference_mode(mode=False),  # which turns gradients on, also within no_grad
+            torch.inference_mode(mode=False),  # Gradients are on, also within no_grad.
             torch.device("cpu") if is_elsewhere else contextlib.nullcontext(),
         ):  # fmt: skip
             yield

@@ -149,7 +149,7 @@ class Continuation(Task):
         config = checked_options(SamplingConfig, prompt, num_samples, options)
         _check_amount(config.tokens, num_samples)
         ids = self._prompt(prompt)
-        if num_samples == 1:  # which ends where it is stopped
+        if num_samples == 1:  # A single one ends where it is stopped.
             return ["".join(written(model, self.tokenizer, ids, config))]
         return list(self._samples(model, ids, num_samples, config))
 

@@ -32,7 +32,7 @@ class Measure:
 
     name: str
     value: float
-    unit: str  # or a signature that makes it comparable
+    unit: str  # a unit, or a signature that makes it comparable
     digits: int = 2  # to show after the decimal point
 
 

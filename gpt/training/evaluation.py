@@ -51,7 +51,7 @@ def mean_loss(
     """
     was_training = model.training
     model.eval()
-    place = "cpu" if runtime.device.type == "mps" else runtime.device  # so that nothing waits; MPS lacks float64
+    place = "cpu" if runtime.device.type == "mps" else runtime.device  # Nothing waits for the sum; MPS lacks float64.
     sums = torch.zeros(2, dtype=torch.float64, device=place)  # of losses, of targets
     # The bar appears only when an evaluation takes long.
     bar = tqdm(

@@ -29,7 +29,7 @@ class Profile(Watcher):
     def __init__(self, run: RunFolder, skip: Count, steps: Count) -> None:
         self._run, self._skip, self._steps = run, skip, steps
         self._taken = 0
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or PyTorch prints lines of its own
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # Keeps PyTorch from printing lines of its own.
         self._profile = profile()
         self._is_running = False
 

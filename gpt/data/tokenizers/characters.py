@@ -78,7 +78,7 @@ class CharTokenizer(TextTokenizer):
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers  # an optional library
 
         ids = {character: i for i, character in enumerate(self.vocabulary)}
-        tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))  # which is not in the vocabulary
+        tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))  # <unk> is not in the vocabulary.
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         tokenizer.decoder = decoders.Fuse()
         return tokenizer.to_str()
