@@ -3,16 +3,12 @@
 import itertools
 import shutil
 from pathlib import Path
-from random import Random
 from types import SimpleNamespace
 
 import pytest
-import torch
-from torch import Tensor
 
 import gpt
 from gpt.base.errors import RequestError
-from gpt.data.text import ShuffledWindows
 from gpt.runs.folder import RunFolder
 from gpt.session import length
 from gpt.training import state
@@ -20,12 +16,12 @@ from tests.conftest import Script, refused, succeeded
 
 
 @pytest.mark.parametrize("windows", ["random", "shuffled"])
-def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left_and_never_cut(
+def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left(
     windows: str, corpus_file: Path, tmp_path: Path
 ) -> None:
     typed = ["v1", "data=text", f"data.path={corpus_file}", f"training.windows={windows}", "training.eval_iters=1"]
     typed += ["training.eval_interval=1000000", "checkpoint.min_seconds=0"]
-    epoch = 0.9 * len(corpus_file.read_text()) / 8  # windows
+    epoch = 0.9 * len(corpus_file.read_text()) / 8 / 32  # iterations
 
     def train(*more: str) -> int:
         """Train in the folder; return the iterations that are recorded, which were done."""
@@ -34,21 +30,15 @@ def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left_and_never_cut(
         return run.summary.iterations
 
     once = train(*typed, "training.epochs=1.0")
-    assert epoch / 32 - 2 <= once <= epoch / 32 + 1
+    assert epoch - 2 <= once <= epoch + 1
     summary = (tmp_path / "run" / "summary.json").read_bytes()
     assert train(*typed, "training.epochs=1.0", "resume=auto") == once
     resume = f"resume={tmp_path / 'run'}"
-    for shorter in ("training.epochs=0.5", f"training.max_iters={once - 1}"):
-        with pytest.raises(RequestError, match=f"{shorter} is before .*checkpoints/"):
-            train(resume, shorter)
+    with pytest.raises(RequestError):
+        train(resume, "training.epochs=0.5")
     assert (tmp_path / "run" / "summary.json").read_bytes() == summary
-
-    twice = train(resume, "training.epochs=2", "training.batch_size=16")
-    assert once + epoch / 16 - 2 <= twice <= once + epoch / 16 + 1
+    assert 2 * epoch - 2 <= train(resume, "training.epochs=2") <= 2 * epoch + 1
     assert gpt.load(tmp_path / "run").config.training.epochs == 2
-    assert "training.epochs=2.0" in gpt.load(tmp_path / "run").summary.changed
-    assert train(resume, f"training.max_iters={twice + 3}") == twice + 3
-    assert gpt.load(tmp_path / "run").config.training.epochs is None
 
 
 @pytest.fixture
@@ -88,42 +78,6 @@ def test_a_budget_of_seconds_is_spent_the_schedule_follows_it_and_a_resume_train
     assert train(f"resume={run.folder}") == pytest.approx(longer, rel=0.1)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_any_sequence_of_resumes_trains_what_is_asked_for_or_changes_nothing(
-    seed: int, corpus_file: Path, tmp_path: Path
-) -> None:
-    draw, folder, summary = Random(seed), tmp_path / "run", tmp_path / "run" / "summary.json"
-    text = tmp_path / "text.txt"
-    text.write_text(corpus_file.read_text()[:4000])
-    typed = ["v1", "data=text", f"data.path={text}", "training.eval_iters=1", "training.eval_interval=1000"]
-    typed += ["checkpoint.min_seconds=0"]
-    epoch, targets = 0.9 * len(text.read_text()), 0  # targets trained on
-    run = gpt.train(*typed, "training.epochs=1", folder=folder)
-    for _ in range(8):
-        before = run.config.training
-        targets = targets or before.max_iters * before.batch_size * 8
-        size = draw.choice([before.batch_size, 8, 32, 128])
-        epochs = draw.choice([None, targets / epoch * draw.choice([0.3, 1, 1.5]), before.epochs])
-        length = None if epochs else max(1, before.max_iters + draw.randint(-5, 15))
-        asked = f"training.epochs={epochs}" if epochs else f"training.max_iters={length}"
-        how = draw.choice([[f"resume={folder}"], [*typed, "resume=auto"]])
-        kept = summary.read_bytes()
-        try:
-            run = gpt.train(*how, asked, f"training.batch_size={size}", folder=folder)
-        except RequestError:
-            assert summary.read_bytes() == kept
-            is_shorter = length < before.max_iters if length else epochs * epoch < targets - size * 8 + 50
-            is_same = before.epochs == epochs if epochs else before.epochs is None and length == before.max_iters
-            assert is_shorter or (size != before.batch_size and (is_same or len(how) > 1)), (how, asked, size)
-            continue
-        now = run.config.training
-        assert run.summary.iterations == now.max_iters >= before.max_iters
-        targets += (now.max_iters - before.max_iters) * now.batch_size * 8
-        assert now.batch_size == size
-        assert now.epochs == epochs
-        assert now.max_iters == length if length else -50 < targets - epochs * epoch < max(size, 128) * 8 + 50
-
-
 def test_epochs_of_data_without_them_or_shorter_than_the_warmup_are_refused(
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
@@ -159,31 +113,3 @@ def test_measuring_the_speed_of_a_step_changes_no_bit_of_the_run(
     assert weights[0] == weights[1]
     refused = called("train.py", *small, "training.eval_interval=0s", cwd=tmp_path)
     assert refused.stderr.endswith("must be a whole number or epoch or a duration, as in 30s or 5min\n")
-
-
-def test_every_shuffled_window_is_read_once_an_epoch_whatever_the_batches_of_a_resumed_run(
-    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served: dict[tuple[int, int], Tensor] = {}  # the starts of windows, by the iteration and their length
-    texts, starts_of = [], ShuffledWindows._starts
-
-    def starts(data: ShuffledWindows, seed: int, iteration: int, rows: int, T: int) -> Tensor:
-        texts.append(data._text)
-        served[iteration, T] = starts_of(data, seed, iteration, rows, T)
-        return served[iteration, T]
-
-    monkeypatch.setattr(ShuffledWindows, "_starts", starts)
-    typed = ["v1", "data=text", f"data.path={corpus_file}", "training.windows=shuffled", "training.short_window=4"]
-    typed += ["training.short_iters=9", "training.eval_iters=1", "training.eval_interval=1000", "device=cpu"]
-    done, read = 0, {4: [], 8: []}
-    for end, size, parts in [(7, 32, 1), (11, 20, 1), (15, 64, 4), (90, 64, 2)]:
-        changed = [
-            f"training.{key}" for key in (f"max_iters={end}", f"batch_size={size}", f"grad_accumulation={parts}")
-        ]
-        gpt.train(*(typed if not done else [f"resume={tmp_path / 'run'}"]), *changed, folder=tmp_path / "run")
-        for i in range(done, end):
-            read[4 if i < 9 else 8].append(served[i, 4 if i < 9 else 8])
-        done = end
-    for T, before in ((4, 0), (8, 7 * 32 + 2 * 20)):
-        found = torch.cat(read[T])
-        assert torch.equal(found, starts_of(ShuffledWindows(texts[0]), 1337, 0, before + len(found), T)[before:])

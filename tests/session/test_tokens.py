@@ -3,21 +3,16 @@
 import hashlib
 import json
 import math
-import re
 from pathlib import Path
 
 import pytest
 
 import gpt
-from gpt.base.command_schemas import EvaluateConfig
 from gpt.base.errors import RequestError
 from gpt.data import corpora, download
-from gpt.exporting import model_card
-from gpt.playground.describing import in_full
 from gpt.reports.ranking import rankings
 from gpt.reports.tables import as_records, table
 from gpt.runs.finding import FinishedRun
-from gpt.session.measuring import measured
 from gpt.session.trained import TrainedRun
 from tests.conftest import Script, small_corpus, succeeded
 
@@ -79,19 +74,6 @@ def test_runs_with_other_tokens_are_ranked_by_character(folder: Path) -> None:
     assert len(rankings(found, "val")) == 3  # estimates are per token, and those of other tokens are not comparable
 
 
-def test_a_run_is_worse_than_guessing_among_its_own_tokens(folder: Path) -> None:
-    """Per character, a guess among these 23 characters loses 3.1 nats, one among subwords 3.5, one of each byte 6.9."""
-    found = []
-    for kind, per_token in (("characters", 1.0), ("subwords", 5.5), ("bytes", 3.0)):
-        run = gpt.load(folder / "runs" / kind)
-        exact = run.summary.exact.model_copy(update={"nats": per_token})
-        found.append(FinishedRun(run.run, run.summary.model_copy(update={"exact": exact})))
-    for runs in (found, found[::-1]):  # whichever is the newest
-        (ranking,) = rankings(runs, "exact")
-        standings = {group.values["data.tokenizer"]: group.standing for group in ranking.groups}
-        assert standings == {"characters": "best", "subwords": "", "bytes": ""}
-
-
 def test_a_text_is_streamed_as_valid_unicode_and_measured_on_any_file(
     called: Script, run: TrainedRun, tmp_path: Path
 ) -> None:
@@ -106,35 +88,7 @@ def test_a_text_is_streamed_as_valid_unicode_and_measured_on_any_file(
         assert found["bits_per_byte"] == pytest.approx(found["nats_per_byte"] / math.log(2))
     else:
         assert done.returncode != 0
-        assert done.stderr.splitlines()[-1].startswith("error: other.txt is not UTF-8 text in line 1")
-
-
-def test_no_loss_is_given_per_character_of_a_text_that_is_not_utf8(folder: Path, tmp_path: Path) -> None:
-    """One byte of the training split is not; the whole validation split is."""
-    run = gpt.load(folder / "runs" / "bytes")
-    content = b"\xe9" + CONTENT[:3000].encode()
-    (tmp_path / "text").write_bytes(content)
-    data = ["data=text", f"data.path={tmp_path / 'text'}", "data.tokenizer=bytes"]
-    other = gpt.train("model=v1", *data, *SHORT, folder=tmp_path / "run")
-    exact, over = other.summary.exact, other.summary.exact.over
-    assert (exact.per("character"), over.bytes) == (None, over.count)
-    log = (other.folder / "train.log").read_text()
-    train, val = map(int, re.findall(r"text: (\d+) bytes to train on (\d+) to ", log.replace(",", ""))[0])
-    assert (train + val, val - 1) == (len(content), over.count)
-    assert f"that is {exact.bits_per('byte'):.4f} bits per byte" in log
-    (ranking,) = rankings([FinishedRun(other.run, other.summary)], "exact")
-    assert (ranking.unit, ranking.groups[0].mean) == ("token", exact.nats)
-    asked = {"split": None, "losses": False, "exact_tokens": None, "data": {}}
-    for evaluated, text in ((other, None), (run, str(tmp_path / "text"))):
-        found = measured(evaluated, EvaluateConfig.model_construct(**asked, text=text))
-        assert found.exact.bits_per("byte") == json.loads(found.as_json())["bits_per_byte"]
-        assert not re.search("per.character", found.table() + found.as_json())
-    with pytest.raises(RequestError, match="no known characters"):
-        run.loss_per_character(content.decode(errors="surrogateescape"))
-    page = in_full("id", other.run, other.summary)
-    assert ("exact", exact.nats) in [(loss["name"], loss["nats"]) for loss in page["losses"]]
-    assert "per character" not in page["losses"][-1]["kind"]
-    assert "in nats per character" not in model_card.body(other)
+        assert done.stderr.splitlines()[-1].startswith("error: other.txt is not UTF-8 text (byte 3 is not)")
 
 
 def test_a_fork_keeps_the_tokens(folder: Path) -> None:
