@@ -52,8 +52,8 @@ def _placed(words: Sequence[str], config_name: str, given: set[str], where: str)
     left, found = [key for key in keys if key not in given], dict[str, list[str]]()
     for number, word in enumerate(words, start=1):
         if "tags" in left and "runs" in found:
-            is_run = number < len(words) and (naming.is_path(word) or naming.find(word, where))
-            left = left if is_run else ["tags"]
+            is_run = naming.is_path(word) if naming.is_path(words[0]) else naming.find(word, where)
+            left = left if is_run and number < len(words) else ["tags"]
         key = _key_in_training(word) if "data.path" in keys else next(iter(left), "")
         if key not in left:
             raise RequestError(f"{word!r} has no place in {usage(config_name)}; put quotes around a text with spaces")

@@ -67,7 +67,7 @@ def test_losses_over_other_targets_are_kept_apart_and_marked(called: Script, run
 
 def test_the_list_is_sorted_and_filtered(called: Script, runs: Path) -> None:
     for words, folders in (
-        (["sort=loss"], ["runs/done", "runs/killed"]), (["tags=[nothing]"], []), (["v1"], []),
+        (["sort=loss"], ["runs/done", "runs/killed"]), (["tags=[nothing]"], []), (["stage=v1"], []),
         (["runs/done/"], ["runs/done"]), (["since=1s"], []), (["since=9000w", "runs/done"], ["runs/done"]),
     ):  # fmt: skip
         assert [line["folder"] for line in listed(called, runs, *words)] == folders
@@ -77,7 +77,8 @@ def test_the_list_is_sorted_and_filtered(called: Script, runs: Path) -> None:
     ("words", "message"),
     [
         ("runs runs=nowhere", "there is no folder nowhere"), ("runs since=7", "since=7: must be a duration"),
-        ("tag golden", "runs is required"), ("name runs/done a b", "name has several values, 'a' and 'b'"),
+        ("tag runs/done", "tags is required"),
+        ("name runs/done a b", "'b' has no place in python -m gpt name RUN NAME"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(words: str, message: str, called: Script, runs: Path) -> None:
@@ -98,8 +99,8 @@ def test_folders_are_paths_as_a_shell_completes_them_whatever_their_names(called
     (runs / "done").rename(runs / "lr=0.1,0.2")
     (runs / "killed").rename(runs.parent / "lr=0.3")
     for words, found in (
-        (["runs/lr=0.1,0.2"], ["runs/lr=0.1,0.2"]), (["lr=0.3/"], ["lr=0.3"]), (["./lr=0.3"], ["lr=0.3"]),
-        (["runs/lr=0.1,0.2/", "lr=0.3"], ["lr=0.3", "runs/lr=0.1,0.2"]),
+        (["runs/lr=0.1,0.2"], ["runs/lr=0.1,0.2"]), (["./lr=0.3"], ["lr=0.3"]),
+        (["runs/lr=0.1,0.2/", "./lr=0.3"], ["lr=0.3", "runs/lr=0.1,0.2"]),
     ):  # fmt: skip
         assert sorted(line["folder"] for line in listed(called, runs, *words)) == found
     succeeded(called(GPT, "tag", "runs/lr=0.1,0.2/", "./lr=0.3/", "golden", cwd=runs.parent))
