@@ -39,7 +39,7 @@ QUICK = {
 }
 
 
-def test_ratios_are_taken_pair_by_pair_and_sides_alternate_after_a_run_that_does_not_count() -> None:
+def test_ratios_are_taken_pair_by_pair() -> None:
     # The machine gets three times slower meanwhile; each pair still says: twice as fast.
     assert Row("work", "s", [1.0, 2.0, 3.0], "peer", [2.0, 4.0, 6.0]).cells() == [
         "work", "peer", "4.00 s (2.00 to 6.00)", "2.00 s (1.00 to 3.00)", "2.00 (2.00 to 2.00)",
@@ -91,7 +91,7 @@ def test_losses_are_equal_only_if_every_bit_is_and_each_is_there() -> None:
     assert first_difference(fewer, here) == "exact: None here, 1.0 there"
 
 
-def test_the_settings_of_the_leaderboard_lead_from_record_to_record() -> None:
+def test_the_settings_of_the_page_lead_from_record_to_record() -> None:
     """The page has the settings of the records without a file; those up to a file's record give its configuration."""
     page = (REPOSITORY / "docs" / "lab" / "records.md").read_text()
     base, settings, reached = "", [], []

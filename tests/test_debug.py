@@ -15,9 +15,7 @@ def run_of(folder: Path) -> Path:
     return summary.parent
 
 
-def test_overfit_ends_when_the_loss_on_one_batch_is_below_a_tenth_and_fails_if_it_stays_above(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_overfit_ends_when_one_batch_is_learned_or_fails(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     given = ["debug=overfit", "data=text", f"data.path={corpus_file}", *SMALL]
     succeeded(called("train.py", "model=v5", *given, cwd=tmp_path))
     summary = json.loads((run_of(tmp_path) / "summary.json").read_text())

@@ -84,7 +84,7 @@ def test_the_workflows_and_the_citation_follow_their_schemas() -> None:
         succeeds(tool("check-jsonschema"), "--builtin-schema", schema, *files)
 
 
-def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() -> None:
+def test_the_workflow_checks_the_oldest_and_the_newest_versions() -> None:
     jobs = jobs_of("checks")
     job = jobs["checks"]
     versions = job["strategy"]["matrix"]
@@ -100,7 +100,7 @@ def test_the_workflow_runs_the_checks_on_the_oldest_and_the_newest_versions() ->
     assert f"`{jobs['types']['steps'][-1]['run']}`" in (REPOSITORY / "CONTRIBUTING.md").read_text()
 
 
-def test_the_site_is_built_as_its_page_says_and_a_tag_published_once_all_checks_pass() -> None:
+def test_the_site_is_built_as_its_page_says() -> None:
     (job,) = jobs_of("pages").values()
     assert commands_of(job) == shell_commands("site.md")
     jobs = jobs_of("release")

@@ -125,7 +125,7 @@ def test_a_page_does_what_it_says_on_its_own(name: str, done: Callable[[str], Co
     assert done(name).runs()
 
 
-def test_every_page_is_in_the_index_and_together_they_add_one_of_everything() -> None:
+def test_together_the_pages_add_one_of_everything() -> None:
     assert {*PAGES, "index"} == {page.stem for page in FOLDER.glob("*.md")}
     groups = {Path(file).parent.name for name in PAGES for file in Page.read(name).files if file.endswith(".yaml")}
     assert groups == {"model", "optimizer", "schedule", "data", "metrics", "logger", "experiment", "conf"}
@@ -150,7 +150,7 @@ def test_an_added_metric_is_recorded_and_tabled(done: Callable[[str], Copy]) -> 
     assert table.read_text().startswith("iteration,train,val,top_k_train,top_k_val,learning_rate_all,")
 
 
-def test_an_added_option_of_sampling_takes_four_files_and_reaches_generate_py_and_the_page(
+def test_an_added_option_of_sampling_reaches_generate_py_and_the_page(
     done: Callable[[str], Copy],
 ) -> None:
     copy, page = done("sampling"), Page.read("sampling")
@@ -223,7 +223,7 @@ def test_resumed_runs_with_added_things_equal_uninterrupted_ones(whole: Copy) ->
             assert (folder / "parts" / name / file).read_bytes() == (folder / "whole" / name / file).read_bytes()
 
 
-def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(done: Callable[[str], Copy]) -> None:
+def test_an_added_task_is_found_by_its_corpus(done: Callable[[str], Copy]) -> None:
     assert len(Page.read("task").files) <= 5
     copy = done("task")
     newest = copy.newest("data=speeches")
@@ -245,7 +245,7 @@ def test_an_added_task_is_found_by_its_corpus_and_takes_at_most_five_files(done:
     )
 
 
-def test_an_added_tokenizer_is_one_file_measured_by_character_and_refused_where_it_lacks_a_form(
+def test_an_added_tokenizer_is_one_file_measured_by_character(
     done: Callable[[str], Copy],
 ) -> None:
     assert [*Page.read("tokenizer").files] == ["gpt/data/tokenizers/syllables.py"]

@@ -51,7 +51,7 @@ def documented_runs() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_is_committed_with_its_outputs_but_without_what_changes(name: str) -> None:
+def test_a_notebook_is_committed_with_its_outputs(name: str) -> None:
     notebook = nbformat.read(FOLDER / name, as_version=4)
     pictures = sum("image/png" in output.get("data", {}) for cell in cells(name, "code") for output in cell.outputs)
     assert (pictures >= 8) == (check_what_is_about(notebook) > 0) == (name in TAUGHT)
@@ -66,7 +66,7 @@ def test_a_notebook_is_committed_with_its_outputs_but_without_what_changes(name:
     assert [link for link in links if not (FOLDER / link).exists()] == []
 
 
-def test_the_notebook_of_exercises_has_their_files_and_answers_that_blanks_are_left() -> None:
+def test_the_notebook_of_exercises_has_their_files() -> None:
     stored = nbformat.read(FOLDER / "exercises.ipynb", as_version=4).cells
     made = with_colab(exercise_cells(), repository())
     assert [(cell.id, cell.source) for cell in stored] == [(cell["id"], cell["source"]) for cell in made]
@@ -78,7 +78,7 @@ def test_the_notebook_of_exercises_has_their_files_and_answers_that_blanks_are_l
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_fetches_the_repository_on_colab_if_its_address_is_known(name: str) -> None:
+def test_a_notebook_fetches_the_repository_on_colab(name: str) -> None:
     stored = nbformat.read(FOLDER / name, as_version=4).cells
     assert stored == with_colab(stored, repository())
     title, fetch, *_ = with_colab(stored, "https://github.com/owner/name")
@@ -90,9 +90,7 @@ def test_a_notebook_fetches_the_repository_on_colab_if_its_address_is_known(name
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_is_a_page_of_the_site_that_leads_to_colab_if_it_can(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebook_is_a_page_that_leads_to_colab(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sphinx")
     monkeypatch.syspath_prepend(str(REPOSITORY / "docs"))
     monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "_ext"))

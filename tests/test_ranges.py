@@ -37,7 +37,7 @@ def without_range(tree: Any, path: str = "") -> Iterator[str]:
         yield from without_range(value, f"{path}.{key}")
 
 
-def test_every_number_of_a_record_of_a_configuration_and_among_hyperparameters_has_a_range() -> None:
+def test_every_number_that_can_be_set_has_a_range() -> None:
     for model in (*RECORDS, *CONFIGS):
         assert list(without_range(model.model_json_schema())) == [], model
     kinds = (STAGE, LOADER, OPTIMIZER, SCHEDULE, LOGGER, METRIC)

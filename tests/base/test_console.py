@@ -1,4 +1,4 @@
-"""A terminal shows colours, and a log has none."""
+"""A terminal shows colours. Streams that are closed or full are among the faults: tests/faults/test_starts.py."""
 
 import contextlib
 import os

@@ -15,7 +15,7 @@ from tests.conftest import DATA, small_corpus
 BOM = b"\xef\xbb\xbf"
 
 
-def test_any_utf8_text_is_read_without_its_byte_order_mark_and_split_by_characters(tmp_path: Path) -> None:
+def test_a_text_is_read_without_its_mark_and_split_by_characters(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(BOM + "é漢\r\n4".encode() + BOM)  # anywhere else, the mark is a character
     assert read_text(path) == "é漢\r\n4\ufeff"
@@ -32,9 +32,7 @@ def test_what_is_no_text_file_is_refused_without_waiting_for_it(tmp_path: Path) 
             read_text(tmp_path / path)
 
 
-def test_tiny_shakespeare_is_65_characters_and_refused_if_it_was_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiny_shakespeare_is_refused_if_it_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = shakespeare(0.9)
     assert (len(corpus.train), len(corpus.val), len(corpus.characters)) == (1_003_854, 111_540, 65)
     path = tmp_path / TINY_SHAKESPEARE.name

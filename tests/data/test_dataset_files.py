@@ -44,9 +44,7 @@ def test_rows_are_written_once_and_again_once_they_have_changed(hub: Hub) -> Non
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "characters"])
-def test_two_splits_are_to_train_and_to_validate_on_without_empty_rows_or_a_byte_order_mark(
-    tokenizer: str, hub: Hub
-) -> None:
+def test_two_splits_are_to_train_and_to_validate_on(tokenizer: str, hub: Hub) -> None:
     name, split = hub(["\ufefffirst", *ROWS, "", "b", None, "c"]), ["train[:21]", "train[21:]"]
     corpus = loaded(name, split=split, separator="<|endoftext|>", tokenizer=tokenizer)
     assert list(corpus.parts()) == ["<|endoftext|>".join(["first", *ROWS]), "b<|endoftext|>c"]

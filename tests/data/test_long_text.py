@@ -75,10 +75,7 @@ def test_wherever_pieces_and_splits_are_cut(content: str, fraction: float, size:
 CHINESE = "".join(random.Random(1).choices("的一是不了人我在有他这中大来上个国和也子时道", k=9)) + "。\n"
 WRITTEN = [
     CHINESE,
-    "日本\u3000語の文章、\u3000句点。",
-    "he's don't 'tis o'clock_x'll re've'd ",
-    "3.14,159;26-5_35½89Ⅷ/79\t",
-    "नमस्तेदुनिया।फिर,मिलेंगे Tie\u0302\u0301ng",
+    "日本\u3000語の文章、he's don't 'tis o'clock_x'll re've'd 3.14,159;26½89Ⅷ/79\tनमस्तेदुनिया।फिर, Tie\u0302\u0301ng",
 ]
 
 
@@ -144,7 +141,7 @@ def test_a_path_to_no_file_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
             files_of(path)
 
 
-def test_a_text_is_prepared_again_once_a_file_has_changed_and_what_a_killed_process_left_is_removed(file: Path) -> None:
+def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
     same(opened(file), CONTENT)
     (folder,) = (file.parent / "prepared").iterdir()
     before = {path.name for path in folder.glob("*.ids")}

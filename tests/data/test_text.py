@@ -30,9 +30,7 @@ def test_each_target_is_the_successor_of_its_input_in_the_split() -> None:
 
 
 @given(length=st.integers(20, 300), block_size=st.integers(1, 9), tokens=st.integers(1, 200))
-def test_every_target_of_a_split_is_served_once_or_once_with_half_a_window_of_context(
-    length: int, block_size: int, tokens: int
-) -> None:
+def test_every_target_of_a_split_is_served_once(length: int, block_size: int, tokens: int) -> None:
     data = text_data(COUNTING[:length], block_size, train_fraction=0.5)
     for split, first, last in (("train", 0, length // 2), ("val", length // 2, length)):
         adjacent = list(data.every_target_once(split, tokens))
@@ -53,7 +51,7 @@ def test_every_target_of_a_split_is_served_once_or_once_with_half_a_window_of_co
 
 
 @given(length=st.integers(2, 60), block_size=st.integers(1, 20), most=st.integers(1, 70))
-def test_a_sample_of_a_text_is_a_window_or_more_however_short_the_text(length: int, block_size: int, most: int) -> None:
+def test_a_sample_of_a_text_is_a_window_or_more(length: int, block_size: int, most: int) -> None:
     windows = Windows(torch.arange(length), block_size, 32, most)
     for targets in (windows.adjacent(), windows.sliding()):
         assert 0 < targets.count == sum(batch.tokens for batch in targets) <= max(most, block_size)
@@ -100,24 +98,6 @@ def test_shuffled_windows_go_on_where_batches_of_another_size_ended(
     assert torch.equal(read, whole.training_windows(1, 0, len(read), T).targets)
 
 
-def test_the_orders_of_shuffled_windows_differ_and_short_ones_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = ShuffledWindows(text_data(COUNTING, 8))
-    data = ShortWindows(whole, length=2, iterations=30)
-    batches = {
-        tuple(served.training_batch(seed, iteration, 6).targets[:, 0].tolist())
-        for served in (whole, data)
-        for seed in (1, 2)
-        for iteration in range(30)
-    }
-    assert len(batches) == 120
-    assert data.training_batch(1, 0, 6).targets.shape == (24, 2)
-    with pytest.raises(RequestError, match=r"training\.windows=shuffled is for texts: this corpus has no windows"):
-        ShuffledWindows(OneBatch(whole))
-    monkeypatch.setattr("gpt.data.text._MOST", 9)
-    with pytest.raises(RequestError, match=r"windows of 8 are more than 9: use training.windows=random, or longer"):
-        whole.training_batch(3, 0, 4)
-
-
 def test_splitting_a_batch_loses_nothing() -> None:
     batch = text_data(COUNTING).batch("train", 12, generator(0))
     for parts in (1, 5):
@@ -135,9 +115,7 @@ def test_a_split_must_hold_one_window_and_its_successor() -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "rows"), [(32, 4), (5, 3)])
-def test_one_batch_has_the_same_few_rows_in_every_iteration_and_validates_as_the_corpus(
-    data: TextData, batch_size: int, rows: int
-) -> None:
+def test_one_batch_has_the_same_few_rows_in_every_iteration(data: TextData, batch_size: int, rows: int) -> None:
     one = OneBatch(data)
     first, later = (one.training_batch(1, iteration, batch_size) for iteration in (0, 100))
     assert first.targets.shape == (rows, 8)

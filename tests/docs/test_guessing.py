@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from gpt.base.ladder import SMALL
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import chromium, violations
@@ -40,7 +38,7 @@ def write(folder: Path, **pages: str) -> dict[str, str]:
     return {name: (folder / f"{name}.html").as_uri() for name in pages}
 
 
-def test_a_question_comes_before_every_measured_loss_and_the_index_covers_those() -> None:
+def test_a_question_comes_before_every_measured_loss() -> None:
     asked = []
     for page in sorted((DOCS / "course").glob("*.md")):
         text = page.read_text()
@@ -82,17 +80,11 @@ def test_a_result_is_shown_after_a_guess_or_without_a_script(tmp_path: Path) -> 
         assert page.locator("#result").is_visible()
 
 
-DISABLED = "Object.defineProperty(globalThis, 'localStorage', {get() { throw new DOMException('disabled'); }})"
-
-
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_the_index_covers_what_has_not_been_guessed(is_kept: bool, tmp_path: Path) -> None:
-    """It is the reader's record; without storage, all of it is covered, and can be shown."""
+def test_the_index_covers_what_has_not_been_guessed(tmp_path: Path) -> None:
+    """It is the reader's record."""
     addresses = write(tmp_path, index=INDEX, v2=PAGE)
     with chromium() as browser:
         page = browser.new_page()
-        if not is_kept:
-            page.add_init_script(DISABLED)
         page.goto(addresses["index"])
         rows = lambda: page.locator("tbody tr").all_inner_texts()  # noqa: E731
         cells = lambda: [re.split(r"\s*\t\s*", row.strip()) for row in rows()]  # noqa: E731
@@ -105,17 +97,15 @@ def test_the_index_covers_what_has_not_been_guessed(is_kept: bool, tmp_path: Pat
         page.get_by_label("Your guess").fill("2.3")
         page.get_by_role("button", name="Show the loss").click()
         page.go_back()
-        guessed = ["v2", "one head", "2.30", "2.4084", "2.4120", "none"]
-        assert cells() == [guessed if is_kept else ["v2", "one head", "guess", "?", "?", "none"], second]
+        assert cells() == [["v2", "one head", "2.30", "2.4084", "2.4120", "none"], second]
         page.get_by_role("button", name="Show all losses").click()
         assert cells()[1] == ["v3", "several heads", "guess", "2.2858", "2.2660", "none"]
         assert page.locator("figure.covered").count() == 0
         page.get_by_role("button", name="Cover what I have not guessed").click()
         assert cells()[1] == second
-        if is_kept:
-            page.once("dialog", lambda dialog: dialog.accept())
-            page.get_by_role("button", name="Forget my record").click()
-            assert cells()[0][2:] == ["guess", "?", "?", "none"]
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Forget my record").click()
+        assert cells()[0][2:] == ["guess", "?", "?", "none"]
 
 
 def test_a_live_stage_hears_whether_its_loss_has_been_guessed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from gpt.base.ladder import SMALL
 from gpt.runs.records import Summary
 from tests.conftest import REPOSITORY
-from tests.docs.test_guessing import DISABLED, write
+from tests.docs.test_guessing import write
 from tests.playground.browsing import chromium, violations
 
 RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
@@ -31,7 +31,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("seeds")
 
 
-def test_every_stage_has_losses_of_several_seeds_which_are_those_of_the_other_tables(seeds: ModuleType) -> None:
+def test_the_losses_by_seed_are_those_of_the_tables(seeds: ModuleType) -> None:
     losses = seeds.by_seed()
     assert list(losses) == [*SMALL, "v7"]
     for stage in SMALL:
@@ -43,7 +43,7 @@ def test_every_stage_has_losses_of_several_seeds_which_are_those_of_the_other_ta
     assert losses["v7"] == {int(seed): float(loss) for seed, loss in on_a_gpu}
 
 
-def test_the_seeds_of_v3_and_v3_ffn_overlap_and_the_figure_says_how_often(seeds: ModuleType) -> None:
+def test_the_figure_says_how_often_two_seeds_disagree(seeds: ModuleType) -> None:
     """One seed of each can say the opposite of the means, which is what a difference of 0.02 is worth."""
     losses = seeds.by_seed()
     v3, v3_ffn = (list(losses[stage].values()) for stage in ("v3", "v3_ffn"))
@@ -56,7 +56,7 @@ def test_the_seeds_of_v3_and_v3_ffn_overlap_and_the_figure_says_how_often(seeds:
     assert "All 36 pairs with one run of each agree." in seeds.figure("v5")
 
 
-def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, tmp_path: Path) -> None:
+def test_the_own_run_is_marked(seeds: ModuleType, tmp_path: Path) -> None:
     losses = seeds.by_seed()
     address = write(tmp_path, v3_ffn=PAGE.format(seeds.figure("v3_ffn")))["v3_ffn"]
     with chromium() as browser:
@@ -76,13 +76,7 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
             alert: str = page.locator("figure.seeds .failure").inner_text()
             return alert
 
-        for wrong, why in (
-            ("{", "This is not JSON: paste the whole file."),
-            ("null", "This is not the summary.json of a run: it has no exact loss, seed or list of changes."),
-            (SUMMARY | {"exact": {"nats": "<b>"}}, "This is not the summary.json"),
-            (SUMMARY | {"stage": "v3"}, "This is a run of v3, and the picture is about v3_ffn."),
-            (SUMMARY | {"changed": ["data.path=a.txt"]}, "Its loss cannot be compared with these: it was trained with"),
-        ):
+        for wrong, why in (("{", "This is not JSON"), (SUMMARY | {"stage": "v3"}, "This is a run of v3, and the")):
             assert paste(wrong).startswith(why)
             assert page.locator("figure.seeds .yours").count() == 0
         paste(SUMMARY)
@@ -101,10 +95,3 @@ def test_the_own_run_is_marked_and_a_wrong_one_gets_one_line(seeds: ModuleType, 
         assert violations(page) == []
         page.reload()
         assert "Yours: 2.3000 (estimated" in page.locator("p.yours").inner_text()
-
-        page = browser.new_page()
-        page.add_init_script(DISABLED)  # without storage, it is marked until the page is left
-        page.goto(address)
-        page.get_by_text("Add your own run").click()
-        page.get_by_label("summary.json").fill(json.dumps(SUMMARY))
-        assert page.locator("p.yours").inner_text() == "▲ Yours: 2.2613 (exact, seed 7)"

@@ -134,7 +134,7 @@ def test_what_slurm_refuses_ends_in_one_line(slurm: Slurm, folder: Path) -> None
     assert last.startswith("error: submitit: sbatch: error: invalid partition specified: nowhere")
 
 
-def test_a_sweep_that_is_stopped_leaves_jobs_that_save_and_are_not_requeued(slurm: Slurm, folder: Path) -> None:
+def test_a_stopped_sweep_leaves_jobs_that_save(slurm: Slurm, folder: Path) -> None:
     sweep = start(*V1, "training.max_iters=100000000", *SLURM, cwd=folder, **slurm)
     wait_until(training(folder / "S", 1))
     sweep.terminate()
