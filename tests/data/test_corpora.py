@@ -23,7 +23,7 @@ def test_a_text_is_read_without_its_mark_and_split_by_characters(tmp_path: Path)
     assert text(str(path), 0.4) == TextCorpus("é漢", "\r\n4\ufeff")
 
 
-def test_what_is_no_text_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(b"a\xff\xfeb")
     for path, message in {"nowhere": "there is no file", "binary": "not UTF-8 text in line 1", "pipe": "is not a file",

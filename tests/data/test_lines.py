@@ -72,16 +72,9 @@ def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) ->
     assert accuracy(torch.tensor([[0.0, 2.0], [0.0, 2.0]]), torch.tensor([1, 0])).tolist() == [True, False]
 
 
-REFUSED = {
-    "raise model.block_size": ["model=v2", "data.distance=16"],
-    "not for lines with an answer each": ["model=v9"],
-    "is for texts": ["model=v2", "model.block_size=32", "training.short_window=4"],
-}
-
-
-@pytest.mark.parametrize(("message", "arguments"), REFUSED.items())
-def test_lines_that_do_not_fit_are_refused(message: str, arguments: list[str], called: Script, tmp_path: Path) -> None:
-    refused(called("train.py", "data=recall", *arguments, cwd=tmp_path), message)
+def test_lines_that_do_not_fit_are_refused(called: Script, tmp_path: Path) -> None:
+    done = called("train.py", "data=recall", "model=v2", "data.distance=16", cwd=tmp_path)
+    refused(done, "raise model.block_size")
 
 
 KINDS = ["characters", "bytes", "subwords", "words"]
@@ -224,8 +217,8 @@ def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
         ("a.txt", "1", "a.txt: data=table reads files called .csv, .tsv or .jsonl"),
         ("c.csv", "a", "line 3 of c.csv has a quotation mark without a second one"),
     ]:
-        typed = ["model=v1", "data=table", f"data.path={name}", f"data.field={field}"]
-        refused(called("train.py", *typed, cwd=tmp_path), message)
+        with pytest.raises(RequestError, match=message):
+            table(str(tmp_path / name), field, 0.9)
     (tmp_path / "a.csv").write_text("id,text\n" + "1,some text\n" * 20)
     read = called("train.py", "model=v1", "data=text", "data.path=a.csv", "training.max_iters=1", cwd=tmp_path)
     assert "a.csv looks like a table with the columns id, text, and is read as it is: data=table" in read.stderr

@@ -84,20 +84,6 @@ def test_shuffled_windows_lie_side_by_side_and_come_once_an_epoch(length: int, T
     assert torch.equal(batches[-1].targets, data.training_batch(seed, len(batches) - 1, rows).targets)
 
 
-@given(before=st.integers(1, 12), after=st.integers(1, 12), iterations=st.integers(0, 9), T=st.sampled_from([2, 4]))
-def test_shuffled_windows_go_on_where_batches_of_another_size_ended(
-    before: int, after: int, iterations: int, T: int
-) -> None:
-    """Short windows of T tokens, too."""
-    text = text_data(COUNTING, 4, train_fraction=0.5)
-    whole = ShuffledWindows(text)
-    rest = ShuffledWindows(text, iterations, iterations * before * 4)
-    first = [whole.training_windows(1, i, before * 4 // T, T) for i in range(iterations)]
-    second = [rest.training_windows(1, i, after * 4 // T, T) for i in range(iterations, iterations + 9)]
-    read = torch.cat([batch.targets for batch in (*first, *second)])
-    assert torch.equal(read, whole.training_windows(1, 0, len(read), T).targets)
-
-
 def test_splitting_a_batch_loses_nothing() -> None:
     batch = text_data(COUNTING).batch("train", 12, generator(0))
     for parts in (1, 5):
