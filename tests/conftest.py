@@ -57,8 +57,7 @@ REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
 _LONGEST = ("test_course.py", "test_reproduction.py", "test_inside.py", "test_stops.py", "test_notebooks.py",
             "test_benchmarks.py", "test_extending.py", "test_exports.py", "test_gradients.py", "test_processes.py",
-            "test_cli.py", "test_study.py", "test_sweeps.py", "test_resuming.py", "test_trackers.py", "test_disks.py",
-            "test_strangers.py")  # fmt: skip
+            "test_cli.py", "test_study.py", "test_sweeps.py", "test_resuming.py", "test_trackers.py")  # fmt: skip
 _SHORT = ["training.max_iters=20", "training.eval_interval=10", "training.eval_iters=2", "training.batch_size=8",
           "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu"]  # fmt: skip
 CPU = Runtime(torch.device("cpu"))

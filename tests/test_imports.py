@@ -142,12 +142,10 @@ def test_training_and_generating_import_no_compiler(corpus_file: Path, tmp_path:
 import sys, gpt
 short = ["data=text", {f"data.path={corpus_file}"!r}, "model.block_size=8", "training.max_iters=2", "device=cpu",
          "training.eval_iters=1", "training.batch_size=2", "training.average_last=0.5", "training.eval_interval=1"]
-small = ["model.n_embd=8", "model.n_head=2", "model.n_layer=1"]
-for model in (["model=v7", *small], ["model=v9", *small]):
-    run = gpt.train(*model, *short, folder=model[0])
-    run.generate(tokens=3)
-    run.losses("a text")
-    print(model[0], "torch._dynamo" in sys.modules)
+run = gpt.train("model=v9", "model.n_embd=8", "model.n_head=2", "model.n_layer=1", *short, folder="run")
+run.generate(tokens=3)
+run.losses("a text")
+print("torch._dynamo" in sys.modules)
 """
     done = succeeded(subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True))
-    assert [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("model=")] == ["False"] * 2
+    assert done.stdout.splitlines()[-1] == "False"

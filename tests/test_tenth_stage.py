@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 MODULE = '''
 """v10: gated feed-forward layers, and a norm that subtracts no mean before them."""
 
@@ -106,7 +108,6 @@ def python(copy: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 def test_the_tests_of_all_stages_pass_for_it(copy: Path) -> None:
     names = {name for names in TESTS.values() for name in names.split(" or ") if name}
     chosen = f"({' or '.join(names)} or test_ladder) and not overfits"

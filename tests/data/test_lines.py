@@ -211,11 +211,11 @@ def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
     for name, field, message in [
         ("a.csv", "txt", "a.csv has no column txt; its first row is id, text"),
         ("a.csv", "3", "a.csv has no column 3"),
-        ("a.jsonl", "text", "line 1 of a.jsonl: its text is not a text but 1"),
+        ("a.jsonl", "text", "a.jsonl: its text is not a text but 1"),
         ("a.jsonl", "x", "a.jsonl has no column x; it has text"),
-        ("b.jsonl", "text", "line 1 of b.jsonl is not a JSON object"),
+        ("b.jsonl", "text", "b.jsonl is not a JSON object"),
         ("a.txt", "1", "a.txt: data=table reads files called .csv, .tsv or .jsonl"),
-        ("c.csv", "a", "line 3 of c.csv has a quotation mark without a second one"),
+        ("c.csv", "a", "c.csv has a quotation mark without a second one"),
     ]:
         with pytest.raises(RequestError, match=message):
             table(str(tmp_path / name), field, 0.9)

@@ -25,15 +25,14 @@ def numbers(page: Any) -> dict[str, list[float]]:
     return {name: [float(number) for number in shown] for name, *shown in boxes}
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_the_graph_is_stepped_by_keyboard_to_the_gradients_of_pytorch(
-    width: int, theme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("docs", "docs/_ext"):
         monkeypatch.syspath_prepend(REPOSITORY / folder)
     address = write(tmp_path, graph=PAGE.format(importlib.import_module("value_graph").figure()))["graph"]
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
         page.goto(address)
         given = {name: shown[0] for name, shown in numbers(page).items() if shown}
         page.get_by_role("button", name="Back").focus()

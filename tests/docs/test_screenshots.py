@@ -16,13 +16,6 @@ from tests.playground.browsing import chromium_path
 _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_iters=1", "device=cpu")
 
 
-@pytest.mark.parametrize("name", ["learning.py", "screenshots.py"])  # which take no arguments
-def test_help_says_what_a_script_of_the_docs_does_and_does_nothing(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, REPOSITORY / "docs" / name, "--help"]
-    done = succeeded(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60))
-    assert done.stdout.startswith(f"usage: {name}")
-
-
 @pytest.mark.slow
 def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> None:
     pytest.importorskip("playwright.sync_api")
