@@ -24,7 +24,7 @@ _DISPENSABLE = {"best.safetensors": "the best weights", "sample.txt": "the sampl
 @pytest.mark.parametrize("share", [0.5, 0.8, *(pytest.param(n / 20, marks=pytest.mark.slow) for n in range(1, 20, 2))])
 def test_a_full_disk_costs_a_line_and_no_checkpoint(share: float, tmp_path: Path) -> None:
     """With room again, the run goes on and ends as it would have."""
-    whole, _ = whole_run(tmp_path / "whole", *_TRAINING)
+    whole = whole_run(tmp_path / "whole", *_TRAINING)
     pages = sum(-(-path.stat().st_size // _PAGE) for path in whole.rglob("*"))
     disk = tmp_path / "disk"
     disk.mkdir()

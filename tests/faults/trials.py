@@ -1,7 +1,6 @@
 """What the fault tests share: trainings to start and stop, and what a run leaves."""
 
 import hashlib
-import time
 from collections.abc import Container
 from pathlib import Path
 
@@ -25,13 +24,12 @@ def finish(process: Forked) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def whole_run(folder: Path, *arguments: str) -> tuple[Path, float]:
-    """An uninterrupted run, and its seconds."""
+def whole_run(folder: Path, *arguments: str) -> Path:
+    """An uninterrupted run."""
     folder.mkdir(parents=True)
-    started = time.perf_counter()
     code, err = finish(start(*arguments, cwd=folder))
     assert code == 0, err
-    return runs_in(folder)[0], time.perf_counter() - started
+    return runs_in(folder)[0]
 
 
 def is_one_line(err: str) -> bool:
