@@ -1,5 +1,6 @@
 """Resuming a run: which one, and from where. It keeps its settings; only its length may grow."""
 
+import contextlib
 import logging
 import shlex
 from collections.abc import Collection
@@ -14,7 +15,7 @@ from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, holds_run
-from gpt.runs.records import Summary
+from gpt.runs.records import Parent, Summary
 from gpt.runs.weights import iteration_of, planned_model
 from gpt.session.forking import parent_of
 from gpt.session.plan import Plan
@@ -78,11 +79,19 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
         checkpoint.check_model(model)
     elif run.checkpoints() or run.is_finished():
         raise UserError(f"{run.path} has no usable checkpoint: start a new run")
-    elif parent is not None and parent_of(parent.folder).sha256 != parent.sha256:
-        raise UserError(f"{run.path} has no checkpoint, and {parent.run} has other weights now: start a new run")
+    elif parent is not None and not _has_same_weights(parent):
+        raise UserError(
+            f"{run.path} has no checkpoint, and the weights it began with are gone: start a new run"
+        )
     data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
     config = config.model_copy(update={"data": data})
     return Plan(config, request, parent, run, checkpoint, run.vocabulary(), corpus)
+
+
+def _has_same_weights(parent: Parent) -> bool:
+    with contextlib.suppress(UserError):
+        return parent_of(parent.folder).sha256 == parent.sha256
+    return False
 
 
 def _check_kept(run: RunFolder, before: TrainConfig, wanted: TrainConfig, given: Collection[str]) -> None:

@@ -22,6 +22,8 @@ def test_compare_writes_tables_and_pictures(called: Script, trained_run: Trained
     done = called("compare.py", "runs=other", "by=learning_rate", "out=out", cwd=tmp_path)
     assert (done.returncode, tree(tmp_path / "out")) == (2, before)
     assert "by=learning_rate does not vary between these runs; these keys do: none" in done.stderr
+    for path in (tmp_path / "runs").rglob("run.json"):
+        RunFolder(path.parent).update(tags=["copy"])
     done = succeeded(called("compare.py", *arguments, "tags=[copy]", cwd=tmp_path))
     assert done.stderr == ""
     assert "8 runs on words, and (more).txt" in done.stdout

@@ -130,7 +130,7 @@ def test_a_checkpoint_keeps_the_best_weights_of_its_moment_if_there_were_any(run
         Checkpoint.read(run.checkpoint(iteration)).restore_best(best)
         assert read(best)["x"].item() == value
     Checkpoint.read(run.checkpoint(5)).restore_best(best)
-    assert [path.name for path in run.path.iterdir()] == ["checkpoints"]
+    assert {path.name for path in run.path.iterdir()} == {"run.json", "checkpoints"}
 
 
 @pytest.mark.parametrize("name", ["00000020", ".new-0"])

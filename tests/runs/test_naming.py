@@ -8,7 +8,7 @@ import pytest
 
 import gpt
 from gpt.base.commands import COMMANDS
-from gpt.base.keys import runs_of
+from gpt.base.keys import takes
 from gpt.base.schema import TrainConfig
 from gpt.cli.bare_words import keyed
 from gpt.runs.folder import RunFolder
@@ -77,10 +77,10 @@ def test_a_search_stands_for_its_run_of_the_lowest_loss(place: Path) -> None:
 def test_a_run_is_found_by_its_name_by_every_key_of_every_command(name: str, place: Path) -> None:
     schema = COMMANDS[name].load_schema()
     whole = TrainConfig if name == "search" else schema
-    for key in (key for key in whole.model_fields if runs_of(whole, key)):
+    for key in (key for key in whole.model_fields if takes(whole, key)):
         for is_sweep in (False, True):
             assert keyed([f"{key}=my_best"], name, schema, is_sweep=is_sweep) == [f"{key}=runs/a"]
-    bare, label = [key for key in COMMANDS[name].words if runs_of(whole, key)], {"tag": ["best"], "name": ["last"]}
+    bare, label = [key for key in COMMANDS[name].words if takes(whole, key)], {"tag": ["best"], "name": ["last"]}
     for key in bare[:1]:
         assert keyed(["my_best", *label.get(name, [])], name, schema)[0] == f"{key}=runs/a"
 

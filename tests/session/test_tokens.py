@@ -88,7 +88,7 @@ def test_a_text_is_streamed_as_valid_unicode_and_measured_on_any_file(
         assert found["bits_per_byte"] == pytest.approx(found["nats_per_byte"] / math.log(2))
     else:
         assert done.returncode != 0
-        assert done.stderr.splitlines()[-1].startswith("error: other.txt is not UTF-8 text (byte 3 is not)")
+        assert done.stderr.splitlines()[-1].startswith("error: other.txt is not UTF-8 text in line 1")
 
 
 def test_a_fork_keeps_the_tokens(folder: Path) -> None:
