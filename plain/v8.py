@@ -95,7 +95,7 @@ class GPT(nn.Module):
 def orthogonalised(x):  # (M, N)
     """Roughly the nearest orthogonal matrix: five steps of a polynomial that brings the singular values close to 1."""
     if x.shape[0] > x.shape[1]:  # tall: work on its transpose, whose x @ x.T is smaller
-        return orthogonalised(x.T).T
+        return orthogonalised(x.T.contiguous()).T
     x = x.to(PRECISION)
     x = x / x.norm()
     for _ in range(5):

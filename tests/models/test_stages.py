@@ -52,7 +52,7 @@ def test_a_stage_begins_with_the_loss_of_guessing_and_memorises_a_batch(stage: s
     T = min(model.block_size, 8)
     idx = torch.randperm(65)[: 4 * (T + 1)].view(4, T + 1)  # no token twice, so that even a bigram table can learn it
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.3 if stage == "v1" else 3e-3)
-    for _ in range(500):
+    for _ in range(1000):
         optimizer.zero_grad()
         loss = cross_entropy(model(idx[:, :-1]).flatten(0, 1), idx[:, 1:].flatten())
         loss.backward()

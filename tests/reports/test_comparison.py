@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+from gpt.runs.folder import RunFolder
 from tests.conftest import Script, TrainedOnce, refused, succeeded
 from tests.faults.trials import tree
 from tests.reports.test_ranking import RUN, copies
