@@ -282,7 +282,7 @@ def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code
     lines = (
         "import warnings", "from pathlib import Path",
         "from gpt.watching.tracker_process import Run", "from gpt.watching.wandb import Wandb",
-        "tracker = Wandb.sink(Run('1', 'run', Path(), None, {}, {'library': 'trackio', 'project': 'test'}))",
+        "tracker = Wandb.sink(Run('1', 'run', Path(), {}, {'library': 'trackio', 'project': 'test'}))",
         f"warnings.warn('old', {category})",
         "tracker.log(0, {'loss': 1.0}, {})", "tracker.close(True)",
     )  # fmt: skip
