@@ -80,9 +80,7 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
     elif run.checkpoints() or run.is_finished():
         raise UserError(f"{run.path} has no usable checkpoint: start a new run")
     elif parent is not None and not _has_same_weights(parent):
-        raise UserError(
-            f"{run.path} has no checkpoint, and the weights it began with are gone: start a new run"
-        )
+        raise UserError(f"{run.path} has no checkpoint, and the weights it began with are gone: start a new run")
     data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
     config = config.model_copy(update={"data": data})
     return Plan(config, request, parent, run, checkpoint, run.vocabulary(), corpus)
