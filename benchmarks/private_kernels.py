@@ -112,7 +112,7 @@ def whole(given: argparse.Namespace) -> Iterator[Row]:
                 ours = partial(_processor_seconds, command, folder)
                 theirs = partial(_processor_seconds, without, folder)
                 if "compile=true" in work:
-                    theirs()  # which fills the compiler's cache
+                    theirs()  # The first call fills the compiler's cache.
                 yield compared(given, f"{path}: {work}", "s", ours, "without", theirs)
 
 

@@ -47,7 +47,7 @@ FILES = [
     File("config.yaml", "the resolved configuration", "at the start"),
     File("tokenizer.json", "the vocabulary, and the digest of the corpus", "at the start"),
     File("train.log", "the log", "while it trains"),
-    File("metrics.jsonl", "a line for each evaluation, and for every `log_interval`-th iteration", "while it trains"),
+    File("metrics.jsonl", "one line per evaluation, and one every `log_interval` iterations", "while it trains"),
     File("clock.jsonl", "the training time at these lines", "while it trains"),
     File("checkpoints", "what a run is resumed from", "while it trains"),
     File("snapshots", "the weights at moments of the training", "while it trains, with checkpoint.snapshots="),

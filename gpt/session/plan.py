@@ -25,7 +25,7 @@ class Plan:
 
     config: TrainConfig  # as it will be, apart from numbers that the corpus decides
     request: Request
-    parent: Parent | None = None  # the run whose weights a fork begins with
+    parent: Parent | None = None  # the run whose weights it begins with, if it is a fork without a checkpoint
     run: RunFolder | None = None  # the run that is resumed, which is locked
     checkpoint: Checkpoint | None = None  # where it is resumed; None: at its beginning
     vocabulary: Vocabulary | None = None  # None: built from the corpus

@@ -83,7 +83,8 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
         raise UserError(f"{run.path} has no checkpoint, and the weights it began with are gone: start a new run")
     data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
     config = config.model_copy(update={"data": data})
-    return Plan(config, request, parent, run, checkpoint, run.vocabulary(), corpus)
+    begins_with = parent if checkpoint is None else None
+    return Plan(config, request, begins_with, run, checkpoint, run.vocabulary(), corpus)
 
 
 def _has_same_weights(parent: Parent) -> bool:

@@ -82,16 +82,15 @@ def run(
         job = _job(plan, world, module, stack, stop)
         folder, started = None, time.perf_counter()
         state = job.state()
-        guard = NonFiniteGuard(
-            state, job.recipe.settings.on_nonfinite, job.recipe.schedule, job.recipe.settings.max_iters
-        )
+        settings = job.recipe.settings
+        guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
         watchers: list[Watcher] = [guard, *_averages(job, state)]
         if request.destination is not None and world.is_first:
             folder = stack.enter_context(plan.opened(job.config, job.vocabulary))
             _log_opening(job)
             checkpoints = _checkpoints(job, state, folder, guard)
             is_saved = partial(checkpoints.is_saved, state)
-            stack.enter_context(explaining_how_to_resume(folder, is_saved, job.recipe.settings.grad_clip))
+            stack.enter_context(explaining_how_to_resume(folder, is_saved, settings.grad_clip))
             watchers += [checkpoints, *_recorders(job, folder), *(logger(run=folder) for logger in job.loggers), *more]
         if world.is_first:
             watchers.append(ProgressBar(state, job.recipe, is_hidden=is_quiet))

@@ -118,7 +118,7 @@ def test_a_text_may_have_several_strings_that_end_it(called: Script, trained: Pa
 def test_a_reader_that_leaves_ends_the_command_without_a_word(trained: Path) -> None:
     command = f"{sys.executable} {REPOSITORY / 'generate.py'} tokens=1000 | head -c 10; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True)
-    assert [line for line in done.stderr.splitlines() if " weights of " not in line] == []  # which run it is
+    assert [line for line in done.stderr.splitlines() if " weights of " not in line] == []  # That line names the run.
     assert done.returncode == 1
 
 

@@ -1,4 +1,4 @@
-"""compare.py's files: they show what was asked for, and replace what is there."""
+"""The files that compare.py writes: the tables and pictures asked for, in place of earlier ones."""
 
 import csv
 import json
