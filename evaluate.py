@@ -1,6 +1,6 @@
 """Measure a trained run on held-out data: python evaluate.py. See python evaluate.py --help."""
 
-from gpt.__main__ import evaluate  # its code: gpt/session/evaluate.py
+from gpt.__main__ import main
 
 if __name__ == "__main__":
-    evaluate()
+    main("evaluate")  # its code: gpt/session/evaluate.py

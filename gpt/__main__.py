@@ -1,11 +1,10 @@
-"""The commands, each as a function: what train.py and gpt-train call. `python -m gpt` lists them."""
+"""The commands: what train.py and gpt-train call. `python -m gpt` lists them."""
 
 import atexit
 import gc
 import sys
-from collections.abc import Callable
-from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from gpt.base import stopping
 from gpt.base.commands import COMMANDS
@@ -13,11 +12,23 @@ from gpt.base.console import command
 from gpt.base.version import __version__
 
 
-def __getattr__(name: str) -> Callable[[], None]:
-    """`from gpt.__main__ import train`, and so on: each command of the table is a function of this module."""
-    if name not in COMMANDS:
-        raise AttributeError(f"there is no command {name}")
-    return partial(_run, name)
+def main(name: str | None = None) -> None:
+    """Run a command of the table, the one of gpt-NAME without a name; or print all of them."""
+    name = name or Path(sys.argv[0]).name.removeprefix("gpt-")
+    match sys.argv[1:]:
+        case _ if name in COMMANDS:
+            _run(name)
+        case [] | ["--help" | "-h", *_]:
+            print(*(f"{command(name):<20}  {each.purpose}" for name, each in COMMANDS.items()), sep="\n")
+            print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
+        case ["--version"]:
+            print(f"gpt-ladder {__version__}")
+        case [name, *words] if name in COMMANDS:
+            sys.argv[1:] = words
+            _run(name)
+        case [word, *_]:
+            print(f"error: there is no command {word!r}; `python -m gpt` alone lists them", file=sys.stderr)
+            sys.exit(2)
 
 
 def _run(name: str) -> None:
@@ -30,22 +41,6 @@ def _run(name: str) -> None:
 
     module = import_module(COMMANDS[name].module)
     cli.main(getattr(module, COMMANDS[name].function), name, after_sweep=getattr(module, "after_sweep", None))
-
-
-def main() -> None:
-    """Run a command, or print all of them, as they are called in a clone or in an installed package."""
-    match sys.argv[1:]:
-        case [] | ["--help" | "-h", *_]:
-            print(*(f"{command(name):<20}  {each.purpose}" for name, each in COMMANDS.items()), sep="\n")
-            print("\n--help shows the keys of each command. In Python: gpt.train(...) and gpt.load(...).")
-        case ["--version"]:
-            print(f"gpt-ladder {__version__}")
-        case [name, *words] if name in COMMANDS:
-            sys.argv[1:] = words
-            _run(name)
-        case [word, *_]:
-            print(f"error: there is no command {word!r}; `python -m gpt` alone lists them", file=sys.stderr)
-            sys.exit(2)
 
 
 if __name__ == "__main__":
