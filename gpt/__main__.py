@@ -14,7 +14,7 @@ from gpt.base.version import __version__
 
 def main(name: str | None = None) -> None:
     """Run a command of the table, the one of gpt-NAME without a name; or print all of them."""
-    name = name or Path(sys.argv[0]).name.removeprefix("gpt-")
+    name = name or Path(sys.argv[0]).stem.removeprefix("gpt-")
     match sys.argv[1:]:
         case _ if name in COMMANDS:
             _run(name)

@@ -33,11 +33,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from gpt import models
-from gpt.base.choices import Choice
-from gpt.base.command_schemas import CompareConfig
 from gpt.base.ladder import LADDER
 from gpt.base.runtime import Runtime
-from gpt.base.schema import TrainConfig
+from gpt.config.choices import Choice
+from gpt.config.command_schemas import CompareConfig
+from gpt.config.schema import TrainConfig
 from gpt.data.corpora import LOADER
 from gpt.data.corpus import TextCorpus
 from gpt.data.text import TextData

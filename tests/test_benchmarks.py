@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt.cli.composing import composed
+from gpt.config.composing import composed
 from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gpt.base import schema
+from gpt.config import schema
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE

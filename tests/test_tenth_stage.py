@@ -19,7 +19,7 @@ MODULE = '''
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from gpt.base.choices import Depth, Fraction, Length, Size
+from gpt.config.choices import Depth, Fraction, Length, Size
 from gpt.models import v8_modern
 
 

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.textpath import TextPath
 
-from gpt.base.choices import Choice
 from gpt.base.ladder import LADDER
-from gpt.cli.composing import composed
+from gpt.config.choices import Choice
+from gpt.config.composing import composed
 from gpt.inspection.dataflow import Part, Row, dataflow
 from gpt.models import build, conv, rnn
 from pictures.theme import WIDTH

@@ -11,7 +11,7 @@ class Command(NamedTuple):
     """What `python -m gpt NAME` and gpt-NAME run; its keys and their values are in conf/NAME.yaml."""
 
     module: str  # has its function(config, request) and, if a sweep ends with a report, after_sweep(folder)
-    schema: str  # the class of its configuration; without a module, one of gpt/base/command_schemas.py
+    schema: str  # the class of its configuration; without a module, one of gpt/config/command_schemas.py
     words: dict[str, str]  # the keys of its positional words, in order, each as its usage shows it; ...: takes several
     purpose: str
     function: str = "main"
@@ -20,7 +20,7 @@ class Command(NamedTuple):
     def load_schema(self) -> "type[BaseModel]":
         """The class that checks its configuration."""
         module, _, name = self.schema.rpartition(".")
-        return getattr(import_module(module or "gpt.base.command_schemas"), name)
+        return getattr(import_module(module or "gpt.config.command_schemas"), name)
 
 
 def _managing(function: str, schema: str, words: dict[str, str], purpose: str) -> Command:
@@ -29,7 +29,7 @@ def _managing(function: str, schema: str, words: dict[str, str], purpose: str) -
 
 _OF_TRAINING, _RUNS = {"model": "[stage]", "data.path": "[text or YAML file]..."}, {"runs": "[run]..."}
 COMMANDS = {
-    "train": Command("gpt.session.train", "gpt.base.schema.TrainConfig", _OF_TRAINING,
+    "train": Command("gpt.session.train", "gpt.config.schema.TrainConfig", _OF_TRAINING,
                      "train a stage of the ladder, or sweep over several: model=v5"),
     "generate": Command("gpt.session.generate", "GenerateConfig", {"run": "[run]", "prompt": "[prompt]"},
                         'print text from a trained run: prompt="ROMEO:"'),

@@ -11,9 +11,9 @@ from omegaconf import MISSING
 from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
-from gpt.base.keys import choice_groups, escaping, literal, takes_list, textual
-from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.base.typed import expanded, in_quotes, listed, unescaped, unquoted, whole
+from gpt.config.keys import choice_groups, escaping, literal, takes_list, textual
+from gpt.config.schema import SETTING_FILES, TrainConfig
 
 _CONFIG_DIR, _INFO = ("--config-dir", "-cd"), ("--info", "-i")
 # Hydra's options, with the values that may follow them; None: anything.

@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from gpt.base.commands import COMMANDS
 from gpt.base.console import usage
 from gpt.base.errors import RequestError
-from gpt.base.keys import LENGTHS
 from gpt.base.typed import is_file, unquoted
 from gpt.cli import own_files
 from gpt.cli.explanations import explain_option
 from gpt.cli.short_keys import in_full, located, quoted
+from gpt.config.keys import LENGTHS
 from gpt.runs import naming
 
 _KEYED = re.compile(r"~(?!/)|\+{0,2}(hydra/)?[\w.@:-]+=")  # how Hydra's overrides begin

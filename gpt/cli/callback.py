@@ -11,9 +11,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gpt.base.errors import report
-from gpt.base.schema import SETTING_FILES
 from gpt.cli import requesting, sweeps
-from gpt.cli.composing import has_sweep
+from gpt.config.composing import has_sweep
+from gpt.config.schema import SETTING_FILES
 
 _MOST = 100  # jobs that are checked: each takes a twentieth of a second
 

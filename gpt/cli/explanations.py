@@ -14,12 +14,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from gpt.base.console import command
 from gpt.base.installation import CONF, installing
-from gpt.base.keys import flat
 from gpt.base.ladder import BESIDE, is_ablation, rank
 from gpt.base.typed import expanded
 from gpt.cli.arguments import OPTIONS, divided_options
-from gpt.cli.composing import choices_of, composed, groups, is_for_users
-from gpt.cli.synonyms import by_name, meaning
+from gpt.config.composing import choices_of, composed, groups, is_for_users
+from gpt.config.keys import flat
+from gpt.config.synonyms import by_name, meaning
 
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}

@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from gpt.base.console import usage
 from gpt.base.installation import CONF
-from gpt.base.keys import choice_groups, flat
 from gpt.base.ladder import LADDER, is_ablation
 from gpt.base.typed import as_typed
-from gpt.cli.composing import choices_of, composed, groups, is_for_users, settings_of
+from gpt.config.composing import choices_of, composed, groups, is_for_users, settings_of
+from gpt.config.keys import choice_groups, flat
 
 _COLUMN = 38  # column where meanings start, unless a key is longer
 # What people change, beside the model.

@@ -21,12 +21,12 @@ from gpt.base import console, stopping
 from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import escaping
-from gpt.base.request import Request
 from gpt.base.version import __version__
 from gpt.cli import arguments, bare_words, help, requesting, sweeps  # noqa: A004
-from gpt.cli.composing import VERSION
 from gpt.cli.failing import JobError, explained, is_sweep, job_title, one_line_errors
+from gpt.config.composing import VERSION
+from gpt.config.keys import escaping
+from gpt.config.request import Request
 
 log = logging.getLogger("gpt")
 

@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.keys import LENGTHS, choice_groups, escaping, flat, textual
-from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, in_quotes, is_file
-from gpt.cli.composing import choices_of, composed, is_for_users
 from gpt.cli.explanations import one_line
+from gpt.config.composing import choices_of, composed, is_for_users
+from gpt.config.keys import LENGTHS, choice_groups, escaping, flat, textual
+from gpt.config.schema import TrainConfig
 
 _PLAIN = r"[\w./~@:,+-]+"  # a text that needs no quotes; commas are of a sweep
 

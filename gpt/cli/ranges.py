@@ -9,13 +9,13 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from gpt.base.command_schemas import StudyConfig
 from gpt.base.errors import RequestError
-from gpt.base.keys import check_one_length, flat
-from gpt.base.schema import TrainConfig
 from gpt.cli import arguments
-from gpt.cli.composing import parsed, sweeper_params
 from gpt.cli.requesting import composition, explained
+from gpt.config.command_schemas import StudyConfig
+from gpt.config.composing import parsed, sweeper_params
+from gpt.config.keys import check_one_length, flat
+from gpt.config.schema import TrainConfig
 
 
 @dataclass(frozen=True)

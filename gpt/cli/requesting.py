@@ -4,13 +4,12 @@ import functools
 import operator
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -20,14 +19,14 @@ from pydantic import BaseModel
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
-from gpt.base.keys import check_one_length, completed, differences, flat, is_compared
-from gpt.base.request import Destination, Request
-from gpt.base.schema import TrainConfig
 from gpt.base.typed import as_typed, expanded, in_quotes, unescaped, unquoted
 from gpt.cli import arguments, bare_words, sweeps
-from gpt.cli.composing import own_configuration
 from gpt.cli.explanations import explain_composition
 from gpt.cli.failing import is_sweep, job_overrides
+from gpt.config.composing import composed_tree, own_configuration
+from gpt.config.keys import check_one_length, flat
+from gpt.config.request import Destination, Request
+from gpt.config.schema import TrainConfig
 
 # A key that is in a group itself if a file of it lacks its package line (None: any), and where its keys belong.
 _PACKAGES = {
@@ -104,17 +103,10 @@ def composition(
 ) -> Iterator[tuple[dict[str, Any], Any]]:
     """Compose train.yaml with these overrides: its values, and Hydra's settings, which are active in the context."""
     quoted, texts = arguments.quoted(list(map(_with_literal_folder, overrides)), TrainConfig, has_escapes=has_escapes)
-    with explained(quoted, more_keys):
-        tree = hydra.compose("train", quoted, return_hydra_config=True)
-    job, settings = HydraConfig.instance(), tree.hydra
-    before = job.cfg
-    job.set_config(tree)
-    OmegaConf.set_struct(tree, False)
-    del tree["hydra"]
-    try:
+    with ExitStack() as stack:
+        with explained(quoted, more_keys):
+            tree, settings = stack.enter_context(composed_tree(quoted))
         yield resolved(tree, texts), settings
-    finally:
-        job.cfg = before
 
 
 @contextmanager
@@ -158,43 +150,6 @@ def _check_packages(config: DictConfig) -> None:
     for group, (stray, package) in _PACKAGES.items():
         if isinstance(content := config.get(group), DictConfig) and (stray is None or stray in content):
             raise RequestError(f"the file of this {group} lacks the line '# @package {package}' at its top")
-
-
-def changed(config: TrainConfig, request: Request) -> list[str]:
-    """The hyperparameters of a configuration that differ from the documented run of its stage, as key=value.
-
-    The documented run is `model=STAGE` with nothing else given, from the project's own conf/; a stage that it lacks is
-    looked up where the command line says. Raises RequestError for an unknown stage.
-    """
-    groups = {key.partition(".")[0] for key in request.given if key != "model"}
-    if not request.foreign and not request.resume and not any(map(is_compared, groups)):
-        return []  # composing takes 50 ms
-    folders = tuple(option.partition("=")[2] for option in (*request.options, *request.foreign))
-    return [*request.foreign, *differing(config, folders)]
-
-
-def differing(config: TrainConfig, folders: tuple[str, ...] = ()) -> list[str]:
-    """The same of a run whose command line is not known; `folders` are looked up for a stage that conf/ lacks."""
-    content = config.content()
-    found = differences(completed(documented(config.stage, folders), content), content)
-    return [change for change in found if is_compared(change.partition("=")[0])]
-
-
-@functools.cache
-def documented(stage: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The configuration of the documented run of a stage. Raises RequestError for an unknown stage.
-
-    Composed once a process, because that takes as long as a short training.
-    """
-    sources = ",".join(in_quotes(f"file://{folder}") for folder in folders)
-    path = [f"hydra.searchpath=[{sources}]"] if folders else []
-    try:
-        with own_configuration(), composition([f"model={stage}", *path]) as (values, _):
-            return values
-    except RequestError:
-        raise RequestError(
-            f"model={stage} is not in conf/: add the --config-dir that the run was started with"
-        ) from None
 
 
 def _options(settings: Any) -> list[str]:

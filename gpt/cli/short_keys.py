@@ -9,12 +9,12 @@ from omegaconf import MISSING
 from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
-from gpt.base.keys import takes
-from gpt.base.schema import SETTING_FILES, TrainConfig
 from gpt.base.typed import expanded, in_quotes, is_file, listed, unquoted
-from gpt.cli.composing import choices_of
 from gpt.cli.explanations import keys_for_users
-from gpt.cli.synonyms import by_name
+from gpt.config.composing import choices_of
+from gpt.config.keys import takes
+from gpt.config.schema import SETTING_FILES, TrainConfig
+from gpt.config.synonyms import by_name
 from gpt.runs import naming
 
 _OF_TRAINING = ("train", "search")  # the commands that take the keys of train.yaml

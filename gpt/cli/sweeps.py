@@ -18,13 +18,13 @@ from gpt.base import stopping
 from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
 from gpt.base.files import parsing, read_text_file
-from gpt.base.keys import FIXED, declared
-from gpt.base.schema import TrainConfig
 from gpt.base.typed import expanded, unquoted
 from gpt.cli.arguments import divided_options
 from gpt.cli.bare_words import keyed
-from gpt.cli.composing import parsed, sweeper_params
 from gpt.cli.explanations import explain_composition
+from gpt.config.composing import parsed, sweeper_params
+from gpt.config.keys import FIXED, declared
+from gpt.config.schema import TrainConfig
 from gpt.runs import naming
 
 # In the environment, which worker processes inherit.

@@ -17,9 +17,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gpt.base.choices import PathNames
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
+from gpt.config.choices import PathNames
 from gpt.data import sources
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import SubwordCount, TextCorpus, Tokens

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.base.schema import Saved
+from gpt.config.schema import Saved
 from gpt.data.vocabulary import PAD
 from gpt.exporting.graphs import Inputs, computed, running, translated
 from gpt.exporting.verification import Outputs, check, compare

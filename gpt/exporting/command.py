@@ -4,8 +4,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.base.command_schemas import ExportConfig, ExportFormat
-from gpt.base.request import Request
+from gpt.config.command_schemas import ExportConfig, ExportFormat
+from gpt.config.request import Request
 
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun

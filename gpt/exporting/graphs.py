@@ -25,8 +25,8 @@ from torch.func import functional_call
 from torch.onnx import ONNXProgram
 
 from gpt import models
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice
 from gpt.exporting.verification import check
 from gpt.inspection.attention_weights import Observed
 from gpt.models import block_size_of

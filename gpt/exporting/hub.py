@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from gpt import models, tasks
-from gpt.base.choices import Choice
 from gpt.base.errors import UserError
 from gpt.base.files import parsing, read_text_file
+from gpt.config.choices import Choice
 from gpt.data.vocabulary import Vocabulary, parts_of
 from gpt.exporting.model_card import body
 from gpt.runs.tensors import serialised

@@ -6,8 +6,8 @@ from tabulate import tabulate
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
-from gpt.base.keys import declared, is_compared, unusual
 from gpt.base.runtime import size_of
+from gpt.config.keys import declared, is_compared, unusual
 from gpt.models.ngrams import Remembering
 from gpt.reports.escaping import markdown
 from gpt.reports.run import loss_rows

@@ -10,7 +10,7 @@ from torch import nn
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.installation import PLAIN, TINY_SHAKESPEARE
-from gpt.base.keys import flat, shown
+from gpt.config.keys import flat, shown
 from gpt.data.corpus import TextCorpus
 from gpt.exporting.verification import check
 from gpt.models import block_size_of

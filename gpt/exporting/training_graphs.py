@@ -27,9 +27,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from gpt import models
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.seeding import generator
+from gpt.config.choices import Choice
 from gpt.exporting.graphs import inputs_of, running, sizes_of, translated
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering

@@ -5,7 +5,7 @@ A stage is a `torch.nn.Module` with
 - `forward(idx)`: (B, T) int64 token ids -> (B, T, V) logits, where position t has seen tokens 0 .. t;
 - `block_size`: the longest T that it accepts;
 - a constructor that takes `vocab_size`, `block_size` and any other hyperparameters. Its annotations are their schema:
-  names, types and ranges (see `gpt.base.choices`).
+  names, types and ranges (see `gpt.config.choices`).
 A base class says what else a stage can do:
 
 - `Cached` (kv_cache.py): text is generated with a cache of keys and values, or of the states of a recurrence;
@@ -30,8 +30,8 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice, Registry
 
 
 def _is_stage(target: Any) -> bool:

@@ -7,7 +7,7 @@ the output layer reads the residual stream.
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models.kv_cache import Cached, preceded
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
-from gpt.base.choices import CountOrZero, Depth, Fraction, Length, Size
+from gpt.config.choices import CountOrZero, Depth, Fraction, Length, Size
 from gpt.models import v8_modern
 from gpt.models.attention import Dropout
 from gpt.models.kv_cache import continued

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu, pad
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models import v7_dropout
 from gpt.models.kv_cache import continued
 

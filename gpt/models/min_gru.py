@@ -7,7 +7,7 @@ together, in log2(T) rounds ("Data Parallel Algorithms", Hillis & Steele, 1986).
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models.kv_cache import Cached, continued
 
 

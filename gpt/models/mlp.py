@@ -6,7 +6,7 @@ connections from the embeddings to the output.
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Length, Size
+from gpt.config.choices import Length, Size
 from gpt.models.kv_cache import Cached, preceded
 
 

@@ -6,7 +6,7 @@ Source: "Finding Structure in Time" (Elman, 1990), with layers on top of each ot
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models.attention import is_exporting
 from gpt.models.kv_cache import Cached, continued
 

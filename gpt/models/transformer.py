@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gpt.base.choices import Depth, Fraction, Length, Size
+from gpt.config.choices import Depth, Fraction, Length, Size
 from gpt.models.attention import Dropout
 from gpt.models.kv_cache import KVCache
 from gpt.models.v3_attention_heads import check_heads

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Length
+from gpt.config.choices import Length
 
 
 class Bigram(nn.Module):

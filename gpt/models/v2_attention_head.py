@@ -6,7 +6,7 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.2.1.
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Length, Size
+from gpt.config.choices import Length, Size
 
 
 class Embedding(nn.Module):

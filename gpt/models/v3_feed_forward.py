@@ -6,7 +6,7 @@ Source: "Attention Is All You Need" (Vaswani et al., 2017), section 3.3, with on
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Length, Size
+from gpt.config.choices import Length, Size
 from gpt.models.v2_attention_head import Embedding
 from gpt.models.v3_attention_heads import MultiHeadAttention
 

@@ -5,7 +5,7 @@ On its own, the depth makes the loss worse, and `experiment=first_weights` tests
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models.v2_attention_head import Embedding
 from gpt.models.v3_attention_heads import MultiHeadAttention
 from gpt.models.v3_feed_forward import FeedForward

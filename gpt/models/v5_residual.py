@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models import v3_attention_heads
 from gpt.models.v2_attention_head import Embedding
 

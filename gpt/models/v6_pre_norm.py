@@ -6,7 +6,7 @@ in "On Layer Normalization in the Transformer Architecture" (Xiong et al., 2020)
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models.v2_attention_head import Embedding
 from gpt.models.v5_residual import MultiHeadAttention
 

@@ -5,7 +5,7 @@ Source: "Dropout" (Srivastava et al., 2014), section 4, on the attention weights
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Fraction, Length, Size
+from gpt.config.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual
 from gpt.models.attention import Dropout, causal_attention
 from gpt.models.kv_cache import Cached, CachedEmbedding

@@ -9,7 +9,7 @@
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Fraction, Length, Size
+from gpt.config.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual
 from gpt.models.attention import Dropout
 from gpt.models.kv_cache import Cached, preceded

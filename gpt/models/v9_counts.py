@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from gpt.base.choices import Count, Depth, Fraction, Length, Size
+from gpt.config.choices import Count, Depth, Fraction, Length, Size
 from gpt.models import v8_modern
 from gpt.models.ngrams import NGramOrder, NGrams, Remembering, TokenIds
 

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gpt.base.command_schemas import SamplingConfig, Slider, TextField
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.cli.help import meanings
+from gpt.config.command_schemas import SamplingConfig, Slider, TextField
 
 # What the page may load: nothing from elsewhere. Plot writes a <style> into its pictures.
 POLICY = "; ".join([

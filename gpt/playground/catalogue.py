@@ -9,7 +9,7 @@ from typing import Any
 
 from gpt.base.errors import RequestError
 from gpt.base.runtime import size_of
-from gpt.base.schema import Weights
+from gpt.config.schema import Weights
 from gpt.playground.describing import in_brief, in_full
 from gpt.runs.finding import FinishedRun, finished_runs, skipping_damaged
 from gpt.runs.folder import RunFolder

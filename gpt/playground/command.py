@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gpt.base.command_schemas import PlayConfig
-from gpt.base.request import Request
+from gpt.config.command_schemas import PlayConfig
+from gpt.config.request import Request
 
 
 def main(config: PlayConfig, _: Request) -> None:

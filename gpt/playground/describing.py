@@ -8,8 +8,8 @@ from gpt import tasks
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.losses import in_words
-from gpt.base.schema import Weights
-from gpt.cli.requesting import documented
+from gpt.config.documented import documented
+from gpt.config.schema import Weights
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import Vocabulary
 from gpt.inspection.dataflow import dataflow

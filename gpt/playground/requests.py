@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gpt.base.choices import CountOrZero
-from gpt.base.command_schemas import SamplingConfig
 from gpt.base.errors import RequestError, UserError, printable, report
-from gpt.base.schema import Schema, StageName
+from gpt.config.choices import CountOrZero
+from gpt.config.command_schemas import SamplingConfig
+from gpt.config.schema import Schema, StageName
 from gpt.playground.writing import BusyError
 
 LARGEST_BODY = 64 * 1024  # bytes

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from gpt.base.choices import Choice
-from gpt.base.command_schemas import BeamConfig
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import rank
 from gpt.base.runtime import size_of
-from gpt.base.schema import Saved, Weights
+from gpt.config.choices import Choice
+from gpt.config.command_schemas import BeamConfig
+from gpt.config.schema import Saved, Weights
 from gpt.data.download import npm_package
 from gpt.exporting import browser, graphs
 from gpt.exporting.model_card import without_paths

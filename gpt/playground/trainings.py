@@ -19,7 +19,8 @@ from gpt.base.files import write_atomically
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
-from gpt.cli.requesting import differing, of_python
+from gpt.cli.requesting import of_python
+from gpt.config.documented import differing
 from gpt.playground.catalogue import id_of
 from gpt.playground.describing import curve_of, documented_of
 from gpt.playground.writing import BusyError

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
-from gpt.base.keys import LENGTHS
+from gpt.config.keys import LENGTHS
 from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
 from gpt.reports.plots import MOST_COLOURS, quantity

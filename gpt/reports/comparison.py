@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.base.command_schemas import CompareConfig
 from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
 from gpt.base.files import attempt, check_below_folder, check_output, write_atomically
 from gpt.base.pictures import FORMATS, is_picture, write_picture
-from gpt.base.schema import TOKENIZER_KEYS
+from gpt.config.command_schemas import CompareConfig
+from gpt.config.schema import TOKENIZER_KEYS
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings

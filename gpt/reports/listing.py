@@ -10,9 +10,9 @@ from tabulate import tabulate
 
 from gpt.base.durations import spoken
 from gpt.base.errors import printable
-from gpt.base.keys import declared, unusual
 from gpt.base.losses import Loss
-from gpt.base.schema import TOKENIZER_KEYS
+from gpt.config.keys import declared, unusual
+from gpt.config.schema import TOKENIZER_KEYS
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import now
 

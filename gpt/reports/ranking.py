@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from gpt.base.keys import completed, declared, flat, telling_apart
 from gpt.base.losses import Loss, Unit, common_unit
+from gpt.config.keys import completed, declared, flat, telling_apart
 from gpt.reports.listing import corpus_name
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder, RunState

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.keys import FIXED, completed, declared, flat
-from gpt.base.schema import TrainConfig
 from gpt.base.typed import expanded, listed
+from gpt.config.keys import FIXED, completed, declared, flat
+from gpt.config.schema import TrainConfig
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 

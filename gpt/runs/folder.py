@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from gpt.base.console import OneLine
 from gpt.base.errors import Ending, UserError
 from gpt.base.files import is_temporary, parsing, read_last_line, read_lines, read_text_file, write_atomically
-from gpt.base.schema import Documented, Saved, TrainConfig
+from gpt.config.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
 from gpt.runs.locking import FolderLock

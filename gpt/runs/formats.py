@@ -9,7 +9,7 @@ import yaml
 
 from gpt.base.errors import UserError
 from gpt.base.files import PLACE, check_seal, parsing, seal, sealed
-from gpt.base.schema import TrainConfig
+from gpt.config.schema import TrainConfig
 
 FORMAT = 1
 

@@ -7,12 +7,12 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field
 
-from gpt.base.choices import NonNegative
 from gpt.base.errors import Ending
 from gpt.base.files import parsing, read_text_file
 from gpt.base.losses import Loss
 from gpt.base.record import FiniteFloat, MetricName, Record, Total
-from gpt.base.schema import Documented, Label, Saved, Seed, StageName
+from gpt.config.choices import NonNegative
+from gpt.config.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import from_json
 

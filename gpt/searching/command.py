@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gpt.base.command_schemas import StudyConfig
 from gpt.base.console import command, reports_hidden
 from gpt.base.errors import RequestError, printable, requiring
 from gpt.base.files import attempt, write_atomically
 from gpt.base.pictures import picture
-from gpt.base.request import Request
 from gpt.base.stopping import Stopped
+from gpt.config.command_schemas import StudyConfig
+from gpt.config.request import Request
 
 if TYPE_CHECKING:
     from gpt.searching.study import Search

@@ -20,11 +20,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from gpt.base.command_schemas import StudyConfig
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.base.seeding import generator
 from gpt.cli.ranges import Base
 from gpt.cli.requesting import of_overrides
+from gpt.config.command_schemas import StudyConfig
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import STUDY
 from gpt.session import train

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gpt.base.command_schemas import CompareConfig
-from gpt.base.request import Request
+from gpt.config.command_schemas import CompareConfig
+from gpt.config.request import Request
 
 
 def main(config: CompareConfig, _: Request) -> None:

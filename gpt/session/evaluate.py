@@ -2,8 +2,8 @@
 
 import sys
 
-from gpt.base.command_schemas import EvaluateConfig
-from gpt.base.request import Request
+from gpt.config.command_schemas import EvaluateConfig
+from gpt.config.request import Request
 
 
 def main(config: EvaluateConfig, request: Request) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
-from gpt.base.keys import declared, differences
-from gpt.base.request import Request
-from gpt.base.schema import SETTING_FILES, TOKENIZER_KEYS, TrainConfig
+from gpt.config.choices import Choice
+from gpt.config.keys import declared, differences
+from gpt.config.request import Request
+from gpt.config.schema import SETTING_FILES, TOKENIZER_KEYS, TrainConfig
 from gpt.models import STAGE, block_size_of, build
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.records import Parent

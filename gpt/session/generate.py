@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt.base.command_schemas import GenerateConfig
-from gpt.base.request import Request
+from gpt.config.command_schemas import GenerateConfig
+from gpt.config.request import Request
 
 _FORMATS = (".txt", ".jsonl")
 

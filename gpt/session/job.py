@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from gpt import models, tasks
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.losses import Loss, Saved
 from gpt.base.runtime import select_device, select_runtime
-from gpt.base.schema import TrainConfig
+from gpt.config.choices import Choice
+from gpt.config.schema import TrainConfig
 from gpt.data.batch import Data, OneBatch
 from gpt.data.corpus import Corpus
 from gpt.data.text import ShortWindows, ShuffledWindows

@@ -6,12 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gpt.base.command_schemas import NameConfig, RunsConfig, TagConfig
 from gpt.base.console import command
 from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError, UserError, printable
-from gpt.base.request import Request
 from gpt.base.typed import as_typed
+from gpt.config.command_schemas import NameConfig, RunsConfig, TagConfig
+from gpt.config.request import Request
 from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import roots, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder

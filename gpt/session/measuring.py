@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt.base.command_schemas import EvaluateConfig
 from gpt.base.errors import RequestError
 from gpt.base.losses import Loss, Over, in_words
+from gpt.config.command_schemas import EvaluateConfig
 from gpt.data.batch import Targets
 from gpt.data.corpus import TextCorpus
 from gpt.data.sources import read_text

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gpt import models
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice
 from gpt.data.batch import Batch
 
 _FAULTS = {

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gpt.base.request import Request
-from gpt.base.schema import TrainConfig
+from gpt.config.request import Request
+from gpt.config.schema import TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint, Checkpoints

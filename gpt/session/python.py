@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gpt.base.request import Request
-    from gpt.base.schema import TrainConfig, Weights
     from gpt.base.stopping import Stop
+    from gpt.config.request import Request
+    from gpt.config.schema import TrainConfig, Weights
     from gpt.reports.comparison import ComparisonReport
     from gpt.session.modules import Module
     from gpt.session.trained import Trained, TrainedRun
@@ -71,8 +71,8 @@ def load(
 
     Raises RequestError if there is no run, UserError if it is damaged.
     """
-    from gpt.base.command_schemas import GenerateConfig
-    from gpt.base.keys import checked_values
+    from gpt.config.command_schemas import GenerateConfig
+    from gpt.config.keys import checked_values
     from gpt.runs.naming import called
     from gpt.session.trained import load_run
 
@@ -91,9 +91,9 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
     `values` are the keys of compare.py, as in gpt.compare("runs/2026-01-31", stage=["v5", "v6"], x="seconds"). Raises
     RequestError if there is no finished run.
     """
-    from gpt.base.command_schemas import CompareConfig
     from gpt.base.typed import in_quotes
-    from gpt.cli.composing import composed
+    from gpt.config.command_schemas import CompareConfig
+    from gpt.config.composing import composed
     from gpt.reports.comparison import compared
     from gpt.runs.naming import called
 

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Collection
 from pathlib import Path
 
-from gpt.base import keys
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.request import Request
-from gpt.base.schema import SETTING_FILES, TrainConfig
+from gpt.config import keys
+from gpt.config.request import Request
+from gpt.config.schema import SETTING_FILES, TrainConfig
 from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs

@@ -12,12 +12,12 @@ from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
 from gpt.base.losses import Saved
-from gpt.base.request import Request
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
-from gpt.base.schema import TrainConfig
 from gpt.base.stopping import Stop, Stopped
-from gpt.cli.composing import choices_of, settings_of_chosen
-from gpt.cli.requesting import changed
+from gpt.config.composing import choices_of, settings_of_chosen
+from gpt.config.documented import changed
+from gpt.config.request import Request
+from gpt.config.schema import TrainConfig
 from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder

@@ -8,10 +8,10 @@ from typing import cast
 
 from torch import nn
 
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
-from gpt.base.request import Request
-from gpt.base.schema import Documented, TrainConfig
+from gpt.config.choices import Choice
+from gpt.config.request import Request
+from gpt.config.schema import Documented, TrainConfig
 from gpt.runs.records import Summary
 from gpt.session.forking import forked
 from gpt.session.modules import Module, check_module

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.base.request import Request
-from gpt.base.schema import TrainConfig
+from gpt.config.request import Request
+from gpt.config.schema import TrainConfig
 
 if TYPE_CHECKING:
     from gpt.runs.folder import RunFolder
@@ -58,8 +58,8 @@ def _print(summary: "Summary", folder: "RunFolder | None", *, as_json: bool, ind
 
 def after_sweep(folder: Path) -> None:
     """Compare the runs of a sweep that has ended."""
-    from gpt.base.command_schemas import CompareConfig
-    from gpt.cli.composing import composed
+    from gpt.config.command_schemas import CompareConfig
+    from gpt.config.composing import composed
     from gpt.reports.comparison import print_comparison
 
     print_comparison(folder, CompareConfig.model_validate(composed("compare", [])[0]))

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from gpt import tasks
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import read_text_file
 from gpt.base.losses import Loss, Over, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
-from gpt.base.schema import Documented, Saved, TrainConfig, Weights
+from gpt.config.choices import Choice
+from gpt.config.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
@@ -142,7 +142,7 @@ class Trained(ABC):
         """A continuation of the prompt, without the prompt, or a list of `num_samples`; of a sentence, its translation.
 
         `options` are those of SamplingConfig (tokens=500, seed=1337, temperature=1.0, top_k, top_p, ...) or of
-        BeamConfig (beam=5, length_penalty=1.0), both in gpt/base/command_schemas.py.
+        BeamConfig (beam=5, length_penalty=1.0), both in gpt/config/command_schemas.py.
         """
         with self.runtime.settings():
             outputs = self.task.outputs(self.model, prompt, 1 if num_samples is None else num_samples, **options)

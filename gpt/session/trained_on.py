@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable
 
 from gpt import tasks
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError, UnavailableError, UserError
-from gpt.base.keys import declared
+from gpt.config.choices import Choice
+from gpt.config.keys import declared
 from gpt.data.corpus import Corpus
 from gpt.data.download import nothing_downloaded
 from gpt.runs.folder import RunFolder

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice
 from gpt.data.corpora import LOADER, type_of
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary

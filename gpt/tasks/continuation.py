@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.base.command_schemas import GenerateConfig, SamplingConfig
 from gpt.base.errors import RequestError
+from gpt.config.command_schemas import GenerateConfig, SamplingConfig
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt.base.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError
-from gpt.base.keys import checked_values
 from gpt.base.losses import Over
-from gpt.base.schema import Schema
+from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
+from gpt.config.keys import checked_values
+from gpt.config.schema import Schema
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gpt.base.command_schemas import BeamConfig, EvaluateConfig, GenerateConfig
 from gpt.base.errors import RequestError, UserError, requiring
+from gpt.config.command_schemas import BeamConfig, EvaluateConfig, GenerateConfig
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import PairCorpus
 from gpt.data.sources import lines_of

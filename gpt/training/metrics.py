@@ -11,8 +11,8 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice, Registry
 from gpt.data.batch import IGNORED, Batch
 from gpt.training.progress import Means
 

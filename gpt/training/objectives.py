@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from gpt.base.errors import RequestError
 from gpt.base.runtime import Runtime
-from gpt.base.schema import TrainingConfig
+from gpt.config.schema import TrainingConfig
 from gpt.data.batch import Batch
 
 BatchLoss = Callable[[nn.Module, Batch], Tensor]  # a scalar: the mean over every target of a batch

@@ -13,9 +13,9 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Fraction, NonNegative, Registry
 from gpt.base.errors import RequestError
 from gpt.base.runtime import has_bfloat16
+from gpt.config.choices import Fraction, NonNegative, Registry
 
 _EPSILON = 1e-8  # AdamW's, in PyTorch and in the paper
 

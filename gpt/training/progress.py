@@ -6,9 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gpt.base.choices import NonNegative
 from gpt.base.losses import Loss
 from gpt.base.record import FiniteFloat, MetricName, Record, Total
+from gpt.config.choices import NonNegative
 
 
 class Means(Record):

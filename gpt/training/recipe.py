@@ -8,7 +8,7 @@ from torch import nn
 
 from gpt.base.losses import Loss, Over
 from gpt.base.runtime import Runtime, is_large
-from gpt.base.schema import TrainingConfig
+from gpt.config.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
 from gpt.training.gradient_tape import RecordedGradient
 from gpt.training.metrics import Metric

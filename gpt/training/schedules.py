@@ -8,8 +8,8 @@ import inspect
 import math
 from collections.abc import Callable
 
-from gpt.base.choices import Choice, CountOrZero, Fraction, Registry
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice, CountOrZero, Fraction, Registry
 
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
 from gpt.base.files import attempt
 from gpt.base.installation import installing
+from gpt.config.choices import Choice, Registry
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.training.progress import Clock, Evaluation, Progress, Step

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch.profiler import profile
 
-from gpt.base.choices import Count
 from gpt.base.files import attempt
+from gpt.config.choices import Count
 from gpt.runs.folder import RunFolder
 from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher

@@ -5,7 +5,7 @@ import textwrap
 
 import yaml
 
-from gpt.base.keys import flat
+from gpt.config.keys import flat
 from gpt.runs.folder import RunFolder
 from gpt.watching.tracker_process import Run
 from gpt.watching.trackers import Tracker

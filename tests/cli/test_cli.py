@@ -16,7 +16,7 @@ import torch
 import yaml
 from hydra.core.plugins import Plugins
 
-from gpt.base.keys import flat
+from gpt.config.keys import flat
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 
 TEXT = ["data=text", "data.path=corpus.txt"]

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from gpt.base.errors import RequestError
-from gpt.base.schema import TrainConfig
 from gpt.cli.bare_words import keyed
-from gpt.cli.composing import own_configuration
 from gpt.cli.requesting import of_overrides, of_python
+from gpt.config.composing import own_configuration
+from gpt.config.schema import TrainConfig
 from gpt.runs.folder import RunFolder
 from tests.conftest import Script, refused, succeeded
 

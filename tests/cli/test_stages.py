@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from gpt.base.keys import flat
 from gpt.base.ladder import LADDER, is_ablation, rank
-from gpt.base.schema import TrainConfig
 from gpt.cli import help as help_
-from gpt.cli.composing import composed, settings_of, settings_of_chosen
+from gpt.config.composing import composed, settings_of, settings_of_chosen
+from gpt.config.keys import flat
+from gpt.config.schema import TrainConfig
 from tests.conftest import REPOSITORY, check_config
 
 STAGES = sorted((path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")), key=rank)

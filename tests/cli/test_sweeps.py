@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from docs.quoting import numbers, table
-from gpt.cli.composing import own_configuration, parsed
+from gpt.config.composing import own_configuration, parsed
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, refused, shell_commands, succeeded

@@ -17,12 +17,12 @@ from hydra.core.global_hydra import GlobalHydra
 import gpt
 from gpt.base import console
 from gpt.base.commands import COMMANDS
-from gpt.base.keys import flat
-from gpt.base.schema import TrainConfig
 from gpt.cli.bare_words import keyed
-from gpt.cli.composing import composed, is_for_users, own_configuration
 from gpt.cli.help import meanings
 from gpt.cli.requesting import of_python
+from gpt.config.composing import composed, is_for_users, own_configuration
+from gpt.config.keys import flat
+from gpt.config.schema import TrainConfig
 from gpt.data import corpora
 from tests.conftest import REPOSITORY, Script, refused, succeeded
 

@@ -17,7 +17,7 @@ from exercises.checks import EXERCISES
 from exercises.checks.attempts import attempt
 from exercises.checks.judging import judge
 from exercises.checks.steps import Part, follow, readings, result
-from gpt.base.command_schemas import SamplingConfig
+from gpt.config.command_schemas import SamplingConfig
 from gpt.models import v2_attention_head, v3_attention_heads, v4_blocks, v5_residual, v6_pre_norm
 from gpt.tasks.decoding.sampling import choose
 from tests.conftest import REPOSITORY

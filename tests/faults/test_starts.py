@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from gpt import cli
-from gpt.base.keys import flat
+from gpt.config.keys import flat
 from tests.conftest import REPOSITORY
 
 _VALUES = (

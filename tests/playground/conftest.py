@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import gpt
-from gpt.base.schema import Weights
+from gpt.config.schema import Weights
 from gpt.playground.catalogue import Catalogue
 from gpt.playground.server import LOCAL, server_of
 from gpt.playground.trainings import Trainings

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gpt
-from gpt.base.command_schemas import SamplingConfig
+from gpt.config.command_schemas import SamplingConfig
 from gpt.data.pairs import Subwords
 from gpt.playground import looking
 from gpt.playground.describing import in_full

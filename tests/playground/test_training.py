@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 
 import gpt
 from gpt import models
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice
 from gpt.data.lines import recall
 from gpt.exporting.training_graphs import export_training
 from gpt.models import block_size_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.schema import Documented
+from gpt.config.schema import Documented
 from gpt.reports.documented import compare, table
 from gpt.reports.plots import draw
 from gpt.runs.finding import FinishedRun

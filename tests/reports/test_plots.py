@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
 from gpt.base.pictures import FORMATS, write_picture
+from gpt.config.choices import Choice
 from gpt.reports import against, plots
 from gpt.reports.axes import log_axis, panels, short
 from gpt.reports.comparison import ComparisonReport

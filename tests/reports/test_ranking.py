@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gpt.base.choices import Choice
 from gpt.base.files import read_text_file
+from gpt.config.choices import Choice
 from gpt.reports.listing import corpus_name
 from gpt.reports.ranking import Group, edges, label, names, p_value, rankings
 from gpt.reports.tables import as_records, table

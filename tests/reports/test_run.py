@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpt.base.schema import Documented
+from gpt.config.schema import Documented
 from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Estimated

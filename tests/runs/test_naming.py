@@ -8,9 +8,9 @@ import pytest
 
 import gpt
 from gpt.base.commands import COMMANDS
-from gpt.base.keys import takes
-from gpt.base.schema import TrainConfig
 from gpt.cli.bare_words import keyed
+from gpt.config.keys import takes
+from gpt.config.schema import TrainConfig
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import called as folders_called
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded

@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from gpt.base.choices import Choice
 from gpt.base.files import sha256
+from gpt.config.choices import Choice
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.folder import RunFolder
 from gpt.session.forking import is_same_function

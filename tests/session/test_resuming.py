@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt.base.choices import Choice
 from gpt.base.errors import UserError
 from gpt.base.files import PLACE, sealed
+from gpt.config.choices import Choice
 from gpt.data import download
 from gpt.models import STAGE
 from gpt.runs.folder import FILES, RunFolder

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gpt.base.losses import Over
-from gpt.base.schema import Documented
+from gpt.config.schema import Documented
 from gpt.runs.records import Summary
 from gpt.session.summary import summarise
 from gpt.training.progress import Progress

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gpt.base.command_schemas import SamplingConfig
 from gpt.base.ladder import LADDER, OTHERS
+from gpt.config.command_schemas import SamplingConfig
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import v7_dropout
 from gpt.tasks.decoding import sampling

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from gpt import models, tasks
-from gpt.base.choices import Choice
-from gpt.base.command_schemas import BeamConfig, GenerateConfig, SamplingConfig
 from gpt.base.errors import RequestError, UserError
-from gpt.cli.composing import composed
+from gpt.config.choices import Choice
+from gpt.config.command_schemas import BeamConfig, GenerateConfig, SamplingConfig
+from gpt.config.composing import composed
 from gpt.data import corpora
 from gpt.data.corpus import Corpus, TextCorpus
 from gpt.data.tokenizers.bytes import ByteTokenizer

@@ -9,8 +9,8 @@ import sacrebleu
 from torch import nn
 
 from gpt import tasks
-from gpt.base.command_schemas import BeamConfig, EvaluateConfig
 from gpt.base.errors import RequestError
+from gpt.config.command_schemas import BeamConfig, EvaluateConfig
 from gpt.data.corpora import read_text
 from gpt.data.corpus import PairCorpus
 from gpt.models import STAGE

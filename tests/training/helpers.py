@@ -7,10 +7,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from gpt.base.choices import Choice
 from gpt.base.runtime import Runtime
-from gpt.base.schema import TrainingConfig
 from gpt.base.stopping import Stop
+from gpt.config.choices import Choice
+from gpt.config.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
 from gpt.training.loop import train
 from gpt.training.objectives import batch_loss

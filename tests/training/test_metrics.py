@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gpt.base.choices import Choice
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice
 from gpt.data.batch import IGNORED, Batch
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder

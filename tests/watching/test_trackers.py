@@ -18,8 +18,8 @@ import pytest
 from filelock import FileLock
 
 from gpt.base.errors import RequestError
-from gpt.base.schema import Documented
 from gpt.base.stopping import Stop, Stopped
+from gpt.config.schema import Documented
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
 from gpt.training.watchers import Watcher

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gpt.base.choices import Count, CountOrZero, Depth, Fraction, Length, Size
+from gpt.config.choices import Count, CountOrZero, Depth, Fraction, Length, Size
 from gpt.models import hybrid
 from gpt.models.kv_cache import preceded
 from gpt.models.ngrams import NGramOrder

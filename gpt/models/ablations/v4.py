@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models import v4_blocks, v5_residual
 from gpt.models.v3_feed_forward import FeedForward
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
-from gpt.base.choices import Depth, Fraction, Length, Size
+from gpt.config.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual, v8_modern
 from gpt.models.kv_cache import CachedEmbedding
 

@@ -1,6 +1,6 @@
 """v9 with one thing changed."""
 
-from gpt.base.choices import Count, Depth, Fraction, Length, Size
+from gpt.config.choices import Count, Depth, Fraction, Length, Size
 from gpt.models import v9_counts
 from gpt.models.hybrid import replace_attention
 from gpt.models.ngrams import NGramOrder

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from gpt.base.choices import Depth, Length, Size
+from gpt.config.choices import Depth, Length, Size
 from gpt.models import v6_pre_norm
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.base.command_schemas import SamplingConfig
 from gpt.base.errors import UserError
 from gpt.base.seeding import generator
+from gpt.config.command_schemas import SamplingConfig
 from gpt.data.tokenizer import TextTokenizer
 from gpt.models import block_size_of, is_own
 from gpt.models.kv_cache import Cached, KVCache

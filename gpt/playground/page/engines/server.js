@@ -54,7 +54,7 @@
  * What a run wrote after so many iterations: at 0, 1, 2, 5, 10, 20, ... and at the last one, in this order.
  * @typedef {{iteration: number, text: string}} Written
  *
- * The options of sampling, as SamplingConfig in gpt/base/command_schemas.py declares them; null for those that are off.
+ * The options of sampling, as SamplingConfig in gpt/config/command_schemas.py declares them; null for those that are off.
  * @typedef {{repetition_penalty?: number | null, stop?: string | null} & Record<string, any>} Sampling
  *
  * The reader's settings.

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from gpt.base.choices import Choice, Registry, validated
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.base.schema import ASIDE, SETTING_FILES, Key, TrainConfig
+from gpt.config.choices import Choice, Registry, validated
+from gpt.config.schema import ASIDE, SETTING_FILES, Key, TrainConfig
 
 _Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 FIXED = ("setting", "measure", "repeat", "stated")  # roles of the keys that a resumed run keeps

@@ -1,13 +1,13 @@
-"""The schemas of the commands other than train.py, as of gpt/base/schema.py."""
+"""The schemas of the commands other than train.py, as of gpt/config/schema.py."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gpt.base.choices import Count, NonNegative, PathName, Share
 from gpt.base.record import MetricName
-from gpt.base.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
+from gpt.config.choices import Count, NonNegative, PathName, Share
+from gpt.config.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
 
 _TEXT = replace(LITERAL, escapes=True)
 _RUN, _RUNS = replace(LITERAL, takes="run"), replace(LITERAL, takes="runs")

@@ -2,8 +2,8 @@
 
 The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
 raised as `pydantic.ValidationError`. The hyperparameters of a choice (`model`, `data`, `optimizer`, `schedule`,
-`logger`, `metrics`) are checked against the signature of the class or function it names (gpt/base/choices.py). What a
-key is about, and how it is typed, is in its `Key` annotation, or that of its group: gpt/base/keys.py looks it up.
+`logger`, `metrics`) are checked against the signature of the class or function it names (gpt/config/choices.py). What a
+key is about, and how it is typed, is in its `Key` annotation, or that of its group: gpt/config/keys.py looks it up.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from gpt.base.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
 from gpt.base.durations import seconds_of
 from gpt.base.losses import Saved
 from gpt.base.record import MetricName
 from gpt.base.typed import listed
+from gpt.config.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
 
 StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
 Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a folder's name

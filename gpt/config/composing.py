@@ -12,15 +12,16 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gpt.base.installation import CONF
-from gpt.base.keys import declared, flat, written
 from gpt.base.ladder import rank
+from gpt.config.keys import declared, flat, written
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 _COMPOSING = threading.RLock()
@@ -94,6 +95,24 @@ def own_configuration() -> Iterator[None]:
                 yield
         finally:
             GlobalHydra.instance().hydra = running  # of the instance that Hydra restores, which is a copy
+
+
+@contextmanager
+def composed_tree(overrides: list[str]) -> Iterator[tuple[DictConfig, Any]]:
+    """conf/train.yaml with these overrides, and Hydra's settings, to which `${hydra:...}` refers in the context.
+
+    Raises HydraException for overrides that cannot be composed.
+    """
+    tree = hydra.compose("train", overrides, return_hydra_config=True)
+    job, settings = HydraConfig.instance(), tree.hydra
+    before = job.cfg
+    job.set_config(tree)
+    OmegaConf.set_struct(tree, False)
+    del tree["hydra"]
+    try:
+        yield tree, settings
+    finally:
+        job.cfg = before
 
 
 def composed(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

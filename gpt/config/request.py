@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt.base.schema import TrainConfig
+from gpt.config.schema import TrainConfig
 
 
 @dataclass(frozen=True)

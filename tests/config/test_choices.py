@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gpt import models
-from gpt.base.choices import Choice, Registry
 from gpt.base.errors import RequestError
+from gpt.config.choices import Choice, Registry
 from gpt.data.corpora import LOADER
 from gpt.models import STAGE
 from gpt.models.v6_pre_norm import GPT
@@ -77,8 +77,9 @@ def test_a_choice_is_called_with_its_values_its_defaults_and_what_the_program_gi
 
 
 FOREIGN = [
-    "os.system", "builtins.eval", "torch.load", "gpt.cli.main", "gpt.runs.folder.RunFolder", "gpt.base.choices.Choice",
-    "gpt.data.corpora.tiny_shakespeare", "gpt.models.os.system", "gpt.models.build", "gpt.models.STAGE", "gpt.models",
+    "os.system", "builtins.eval", "torch.load", "gpt.cli.main", "gpt.runs.folder.RunFolder",
+    "gpt.config.choices.Choice", "gpt.data.corpora.tiny_shakespeare", "gpt.models.os.system", "gpt.models.build",
+    "gpt.models.STAGE", "gpt.models",
     "tests.conftest.build", "__main__.main", "", "...", ".GPT", "gpt.models.v6_pre_norm.",
     "gpt.models..v6_pre_norm.GPT", "gpt.models.v6_pre_norm.GPT.forward", "gpt.models.v6_pre_norm.nn.Module",
     "gpt.models.v6_pre_norm.Tensor", "gpt.models.v6_pre_norm.__builtins__", "gpt.models.absent.GPT", "../../etc/passwd",

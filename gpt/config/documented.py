@@ -1,0 +1,51 @@
+"""The documented run of a stage, `model=STAGE` with nothing else given, and what differs from it."""
+
+import functools
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from gpt.base.errors import RequestError
+from gpt.base.typed import in_quotes
+from gpt.config.composing import composed_tree, own_configuration
+from gpt.config.keys import completed, differences, is_compared
+from gpt.config.request import Request
+from gpt.config.schema import TrainConfig
+
+
+def changed(config: TrainConfig, request: Request) -> list[str]:
+    """The settings of a configuration that differ from the documented run of its stage, as key=value.
+
+    A stage that the project's own conf/ lacks is looked up where the command line says. Raises RequestError for an
+    unknown stage.
+    """
+    groups = {key.partition(".")[0] for key in request.given if key != "model"}
+    if not request.foreign and not request.resume and not any(map(is_compared, groups)):
+        return []  # composing takes 50 ms
+    folders = tuple(option.partition("=")[2] for option in (*request.options, *request.foreign))
+    return [*request.foreign, *differing(config, folders)]
+
+
+def differing(config: TrainConfig, folders: tuple[str, ...] = ()) -> list[str]:
+    """The same of a run whose command line is not known; `folders` are looked up for a stage that conf/ lacks."""
+    content = config.content()
+    found = differences(completed(documented(config.stage, folders), content), content)
+    return [change for change in found if is_compared(change.partition("=")[0])]
+
+
+@functools.cache
+def documented(stage: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The configuration of the documented run of a stage. Raises RequestError for an unknown stage.
+
+    Composed once a process, because that takes as long as a short training.
+    """
+    sources = ",".join(in_quotes(f"file://{folder}") for folder in folders)
+    path = [f"hydra.searchpath=[{sources}]"] if folders else []
+    try:
+        with own_configuration(), composed_tree([f"model={stage}", *path]) as (tree, _):
+            content: Any = OmegaConf.to_container(tree, resolve=True)
+    except HydraException:
+        advice = "add the --config-dir that the run was started with"
+        raise RequestError(f"model={stage} is not in conf/: {advice}") from None
+    return content
