@@ -17,6 +17,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "6000")
 
 from gpt.base.errors import UserError
 from gpt.base.version import __version__
-from gpt.session.python import compare, load, train
+from gpt.notebook import compare, load, train
 
 __all__ = ["UserError", "__version__", "compare", "load", "train"]

@@ -15,7 +15,7 @@ SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
 
 # From the top floor down. A package imports from lower floors only, neither from its own nor from a higher one.
 FLOORS = (
-    ("gpt.__main__",),
+    ("gpt.__main__", "gpt.notebook"),
     ("gpt.playground", "gpt.searching"),
     ("gpt.exporting",),
     ("gpt.session",),

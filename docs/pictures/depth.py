@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.models import v4_blocks, v5_residual
-from gpt.models.ablations import v4
+from gpt.models.variants import v4
 from gpt.session.trained import TrainedRun
 from pictures.theme import figure, tokenizer_of
 

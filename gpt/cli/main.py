@@ -1,6 +1,6 @@
 """The command line of the scripts: Hydra composes the configuration, the schema checks it, and errors become one line.
 
-Only this package imports Hydra. It does not import torch, so --help and completion are fast.
+This package and gpt/config alone import Hydra. They do not import torch, so --help and completion are fast.
 """
 
 import logging

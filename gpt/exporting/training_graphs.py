@@ -86,7 +86,7 @@ def drawing(model: nn.Module) -> dict[str, dict[str, Any]]:
         for own, weight in module.named_parameters(recurse=False):
             name = f"{prefix}.{own}".lstrip(".")
             if isinstance(module, nn.Linear):
-                gain = getattr(module, "gain", 1.0) if own == "weight" else 1.0  # of models/ablations/v4.py
+                gain = getattr(module, "gain", 1.0) if own == "weight" else 1.0  # of models/variants/v4.py
                 found[name] = {"drawn": "uniform", "scale": gain * module.in_features**-0.5}
             elif isinstance(module, nn.Embedding):
                 found[name] = {"drawn": "normal", "scale": 1.0}

@@ -42,7 +42,7 @@ _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
 _SEARCH = BeamConfig().model_dump()
 _LARGEST_LOADED = 500_000  # parameters of a run that is trained or whose snapshots are shown: a reader loads 2 MB each
-_ABLATIONS = "gpt.models.ablations"
+_ABLATIONS = "gpt.models.variants"
 # Stages with one difference, which the page trains beside the stage itself (page/training/experiments.js): by stage and
 # name, the hyperparameters that differ.
 _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {

@@ -6,9 +6,9 @@ from torch import nn
 
 from gpt.exporting.training_graphs import drawing
 from gpt.models import v9_counts
-from gpt.models.ablations.v8 import NormalisedAttention
 from gpt.models.squared_relu import SquaredReLU
 from gpt.models.v8_modern import TokenShift
+from gpt.models.variants.v8 import NormalisedAttention
 from tests.conftest import REPOSITORY, build, build_small, stage_config
 
 TWINS = sorted(path.stem for path in (REPOSITORY / "conf" / "model").glob("v8_with*_*.yaml"))
