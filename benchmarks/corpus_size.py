@@ -120,12 +120,16 @@ def _table(costs: list[Cost]) -> str:
     rows = []
     for cost in costs:
         first = [f"{cost.megabytes:,.1f} MB", f"{cost.preparing:.1f} s", f"{cost.megabytes / cost.preparing:.0f}"]
-        rows.append([
-            *(["tiny Shakespeare", "-", "-"] if cost is costs[0] else first),
-            f"{cost.later_start:.1f} s", f"{cost.peak_megabytes:.0f} MB",
-            *(f"{speed:,.0f}" for speed in cost.tokens_per_second), f"{cost.exact_loss:.1f} s",
-            "-" if cost.nanogpt is None else f"{cost.nanogpt:.1f} s",
-        ])  # fmt: skip
+        rows.append(
+            [
+                *(["tiny Shakespeare", "-", "-"] if cost is costs[0] else first),
+                f"{cost.later_start:.1f} s",
+                f"{cost.peak_megabytes:.0f} MB",
+                *(f"{speed:,.0f}" for speed in cost.tokens_per_second),
+                f"{cost.exact_loss:.1f} s",
+                "-" if cost.nanogpt is None else f"{cost.nanogpt:.1f} s",
+            ]
+        )
     return f"{machine()}\n\n{markdown(headers, rows)}"
 
 

@@ -34,8 +34,11 @@ DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # th
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "6000"}  # how OpenMP's threads wait, as `gpt` has them
 # What --quick changes in a training run on a text.
 QUICK_TRAINING = [
-    "training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "training.exact_tokens=1000",
-]  # fmt: skip
+    "training.max_iters=4",
+    "training.eval_interval=2",
+    "training.eval_iters=1",
+    "training.exact_tokens=1000",
+]
 _FOLDERS = {
     "lecture": "a checkout of karpathy/ng-video-lecture",
     "nanogpt": "a checkout of karpathy/nanoGPT",

@@ -88,11 +88,19 @@ def leaderboard(track: Track, waited: dict[str, float]) -> str:
         faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
         first = next(iter(runs.values()))
         known = [waited[run.path.name] for run in runs.values() if run.path.name in waited]
-        lines.append([
-            record, mean_of([*seconds.values()], 1), faster, mean_of([s.exact.nats for s in summaries], 4),
-            f"{sum(s.reached is True for s in summaries)} of {len(summaries)}", mean_of(known, 1) if known else "-",
-            f"{summaries[0].parameters:,}", f"{megabytes(first):,.1f}", f"{first.evaluations()[-1].tokens:,}",
-        ])  # fmt: skip
+        lines.append(
+            [
+                record,
+                mean_of([*seconds.values()], 1),
+                faster,
+                mean_of([s.exact.nats for s in summaries], 4),
+                f"{sum(s.reached is True for s in summaries)} of {len(summaries)}",
+                mean_of(known, 1) if known else "-",
+                f"{summaries[0].parameters:,}",
+                f"{megabytes(first):,.1f}",
+                f"{first.evaluations()[-1].tokens:,}",
+            ]
+        )
         before = seconds
     headers = ["record", "counted seconds", "times faster", "exact val", "reached", "seconds waited"]
     headers += ["parameters", "MB in use", "characters"]

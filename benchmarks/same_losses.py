@@ -91,8 +91,12 @@ def losses(run: Path) -> dict[str, float]:
     """Those of a run, of any version, each under a name such as "val at iteration 100"."""
     summary = json.loads((run / "summary.json").read_text())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found = {f"{split} at iteration {row['iteration']}": row[split]
-             for row in rows if "val" in row for split in ("train", "val")}  # fmt: skip
+    found = {
+        f"{split} at iteration {row['iteration']}": row[split]
+        for row in rows
+        if "val" in row
+        for split in ("train", "val")
+    }
     found |= {"exact": summary["exact"], "last batch": summary["last_batch"]}
     return {name: _nats(loss) for name, loss in found.items()}
 

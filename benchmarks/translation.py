@@ -51,9 +51,15 @@ class _PlainTransformer(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(_VOCAB, _SIZE.n_embd, padding_idx=PAD)
         self.transformer = nn.Transformer(
-            _SIZE.n_embd, _SIZE.n_head, _SIZE.n_layer, _SIZE.n_layer, _SIZE.n_hidden, _SIZE.dropout, batch_first=True,
+            _SIZE.n_embd,
+            _SIZE.n_head,
+            _SIZE.n_layer,
+            _SIZE.n_layer,
+            _SIZE.n_hidden,
+            _SIZE.dropout,
+            batch_first=True,
             norm_first=True,
-        )  # fmt: skip
+        )
         self.register_buffer("positions", sinusoidal_positions(_SIZE.block_size, _SIZE.n_embd))
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -64,9 +70,13 @@ class _PlainTransformer(nn.Module):
         causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
         hidden = source == PAD
         out = self.transformer(
-            embed(source), embed(target), tgt_mask=causal, tgt_is_causal=True, src_key_padding_mask=hidden,
+            embed(source),
+            embed(target),
+            tgt_mask=causal,
+            tgt_is_causal=True,
+            src_key_padding_mask=hidden,
             memory_key_padding_mask=hidden,
-        )  # fmt: skip
+        )
         return out @ self.embedding.weight.T
 
 
@@ -148,9 +158,14 @@ def _train_annotated(checkout: Path, batches: list[Batch]) -> float:
     tree = ast.parse((checkout / "the_annotated_transformer.py").read_text())
     wanted: list[ast.stmt] = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
     namespace: dict[str, Any] = {
-        "torch": torch, "nn": nn, "math": math, "copy": copy, "log_softmax": log_softmax,
-        "altair": SimpleNamespace(), "pd": SimpleNamespace(),
-    }  # fmt: skip
+        "torch": torch,
+        "nn": nn,
+        "math": math,
+        "copy": copy,
+        "log_softmax": log_softmax,
+        "altair": SimpleNamespace(),
+        "pd": SimpleNamespace(),
+    }
     exec(compile(ast.Module(wanted, []), "the_annotated_transformer.py", "exec"), namespace)
     sizes = (_SIZE.n_layer, _SIZE.n_embd, _SIZE.n_hidden, _SIZE.n_head, _SIZE.dropout)
     model = namespace["make_model"](_VOCAB, _VOCAB, *sizes)

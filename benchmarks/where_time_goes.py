@@ -61,9 +61,14 @@ def _of_generation(texts: int, count: int) -> str:
     found = sorted(profiled.key_averages(), key=lambda each: -each.self_cpu_time_total)
     total = sum(each.self_cpu_time_total for each in found)
     rows = [
-        [each.key, f"{each.count / count:.1f}", f"{each.self_cpu_time_total / count:.0f}",
-         f"{each.self_cpu_time_total / total:.0%}"] for each in found[:10]
-    ]  # fmt: skip
+        [
+            each.key,
+            f"{each.count / count:.1f}",
+            f"{each.self_cpu_time_total / count:.0f}",
+            f"{each.self_cpu_time_total / total:.0%}",
+        ]
+        for each in found[:10]
+    ]
     rows.append(["all", f"{sum(each.count for each in found) / count:.1f}", f"{total / count:.0f}", "100%"])
     profile = markdown(["operator", "calls per step", "microseconds per step", "share"], rows)
     cache, idx = KVCache(256), torch.zeros(texts, 1, dtype=torch.int64)

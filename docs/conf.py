@@ -21,13 +21,13 @@ author = "the gpt-ladder authors"
 project_copyright = author
 
 extensions = [
-    "myst_parser",       # pages in Markdown
+    "myst_parser",  # pages in Markdown
     "sphinx_copybutton",
     "sphinx.ext.mathjax",
-    "ladder",            # {picture}, {results}, {seeds} and {live}; trains and draws first
-    "notebook_pages",    # docs/notebooks as pages of the site
-    "source_pages",      # links to files of the repository
-]  # fmt: skip
+    "ladder",  # {picture}, {results}, {seeds} and {live}; trains and draws first
+    "notebook_pages",  # docs/notebooks as pages of the site
+    "source_pages",  # links to files of the repository
+]
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block", "attrs_inline"]
 myst_heading_anchors = 3
 mathjax_path = _MATHJAX.name

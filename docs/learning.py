@@ -61,10 +61,14 @@ def stored(run: Path) -> dict[str, Any]:
     *earlier, last = opened.run.snapshots()
     moments = ((iteration, gpt.load(run, weights=iteration, device="cpu")) for iteration in [*earlier[::4], last])
     return {
-        "stage": opened.config.stage, "iterations": last, "seconds": opened.run.summary().seconds,
-        "documented": None, "changed": [], "curve": curve_of(opened.run.evaluations()),
+        "stage": opened.config.stage,
+        "iterations": last,
+        "seconds": opened.run.summary().seconds,
+        "documented": None,
+        "changed": [],
+        "curve": curve_of(opened.run.evaluations()),
         "texts": [{"iteration": at, "text": trained.generate("\n", tokens=200, seed=1)} for at, trained in moments],
-    }  # fmt: skip
+    }
 
 
 def frames(run: Path) -> list[Image.Image]:

@@ -67,6 +67,4 @@ def _text(name: str, source: str) -> dict[str, Any]:
 
 
 def _code(name: str, source: str) -> dict[str, Any]:
-    return {
-        "cell_type": "code", "id": name, "metadata": {}, "source": source, "outputs": [], "execution_count": None,
-    }  # fmt: skip
+    return {"cell_type": "code", "id": name, "metadata": {}, "source": source, "outputs": [], "execution_count": None}

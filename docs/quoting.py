@@ -228,9 +228,16 @@ def _graph(page: Path) -> str:
 
 
 _KINDS: dict[str, Callable[..., str]] = {
-    "code": _code, "text": _text, "diff": _diff, "results": _results, "seeds": _seeds, "ladder": _ladder, "live": _live,
-    "graph": _graph, "files": _files,
-}  # fmt: skip
+    "code": _code,
+    "text": _text,
+    "diff": _diff,
+    "results": _results,
+    "seeds": _seeds,
+    "ladder": _ladder,
+    "live": _live,
+    "graph": _graph,
+    "files": _files,
+}
 
 
 def _draw() -> None:

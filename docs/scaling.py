@@ -122,13 +122,28 @@ def report(runs: list[FinishedRun], most: float, picture: Path) -> None:
     print(f"the ranges hold 90 % of {len(laws)} fits to runs drawn with replacement, of {_FITS} draws")
     print(f"root mean square error of the {used.sum()} runs: {np.sqrt(np.mean((law(n, d) - loss)[used] ** 2)):.4f}\n")
     order = np.lexsort((d, n))
-    rows = [[f"{n[i]:,.0f}", f"{d[i]:,.0f}", f"{flops[i]:.2e}", f"{loss[i]:.4f}", f"{law(n[i], d[i]):.4f}",
-             "fitted" if used[i] else "predicted"] for i in order]  # fmt: skip
+    rows = [
+        [
+            f"{n[i]:,.0f}",
+            f"{d[i]:,.0f}",
+            f"{flops[i]:.2e}",
+            f"{loss[i]:.4f}",
+            f"{law(n[i], d[i]):.4f}",
+            "fitted" if used[i] else "predicted",
+        ]
+        for i in order
+    ]
     headers = ["parameters", "tokens", "compute", "exact loss", "law", ""]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
     print(f"\nat {_TIMES:g} times the largest compute, {_TIMES * flops.max():.2e}:\n")
-    print(tabulate(_predictions(law, laws, n, d, flops), tablefmt="github", disable_numparse=True,
-                   headers=["parameters", "tokens", "predicted loss", "90 % of the fits"]))  # fmt: skip
+    print(
+        tabulate(
+            _predictions(law, laws, n, d, flops),
+            tablefmt="github",
+            disable_numparse=True,
+            headers=["parameters", "tokens", "predicted loss", "90 % of the fits"],
+        )
+    )
     _draw(law, n, d, loss, flops, picture)
     print(f"\nwritten: {picture}")
 
@@ -141,9 +156,14 @@ def _predictions(law: Law, laws: list[Law], n: np.ndarray, d: np.ndarray, flops:
     losses = law(sizes, tokens)
     low, high = np.quantile([other(sizes, tokens) for other in laws], [0.05, 0.95], axis=0)
     return [
-        [f"{sizes[i]:,.0f}", f"{tokens[i]:,.0f}", f"{losses[i]:.4f}" + (" *" if i == losses.argmin() else ""),
-         f"{low[i]:.4f} to {high[i]:.4f}"] for i in range(len(sizes))
-    ]  # fmt: skip
+        [
+            f"{sizes[i]:,.0f}",
+            f"{tokens[i]:,.0f}",
+            f"{losses[i]:.4f}" + (" *" if i == losses.argmin() else ""),
+            f"{low[i]:.4f} to {high[i]:.4f}",
+        ]
+        for i in range(len(sizes))
+    ]
 
 
 def _draw(law: Law, n: np.ndarray, d: np.ndarray, loss: np.ndarray, flops: np.ndarray, path: Path) -> None:
@@ -160,8 +180,11 @@ def _draw(law: Law, n: np.ndarray, d: np.ndarray, loss: np.ndarray, flops: np.nd
     for compute in np.geomspace(np.median(flops[d == d.min()]), flops.max(), 5):
         fit = [law(size, compute / per_token) for size, (_, _, per_token) in curves.items()]
         (line,) = right.plot(sizes, fit, "-", linewidth=0.8, label=f"{compute:.1e}")
-        points = [(size, np.interp(np.log(compute), x, y)) for size, (x, y, _) in curves.items()
-                  if x[0] <= np.log(compute) <= x[-1]]  # fmt: skip
+        points = [
+            (size, np.interp(np.log(compute), x, y))
+            for size, (x, y, _) in curves.items()
+            if x[0] <= np.log(compute) <= x[-1]
+        ]
         if points:
             right.plot(*zip(*points, strict=True), "o", color=line.get_color())
     left.set(xlabel="floating-point operations", ylabel="exact loss (nats)", xscale="log", title="dots: runs")

@@ -143,9 +143,13 @@ def _undisturbed() -> Iterator["Stop"]:
     environment = dict(os.environ)  # to which compilers and profilers add
     try:
         with (
-            showing_warnings(), warnings.catch_warnings(), random_numbers_kept(), _usual_modes(), _documented_errors(),
+            showing_warnings(),
+            warnings.catch_warnings(),
+            random_numbers_kept(),
+            _usual_modes(),
+            _documented_errors(),
             Stop().listening() as stop,
-        ):  # fmt: skip
+        ):
             yield stop
     except Stopped as stopped:
         raise (KeyboardInterrupt if stopped.number == signal.SIGINT else SystemExit)(str(stopped)) from None
@@ -165,7 +169,7 @@ def _usual_modes() -> Iterator[None]:
         with (
             torch.inference_mode(mode=False),  # Gradients are on, also within no_grad.
             torch.device("cpu") if is_elsewhere else contextlib.nullcontext(),
-        ):  # fmt: skip
+        ):
             yield
     finally:
         torch.set_default_dtype(dtype)

@@ -55,11 +55,32 @@ hypothesis.settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
-_LONGEST = ("test_course.py", "test_reproduction.py", "test_inside.py", "test_stops.py", "test_notebooks.py",
-            "test_benchmarks.py", "test_extending.py", "test_exports.py", "test_gradients.py", "test_processes.py",
-            "test_cli.py", "test_study.py", "test_sweeps.py", "test_resuming.py", "test_trackers.py")  # fmt: skip
-_SHORT = ["training.max_iters=20", "training.eval_interval=10", "training.eval_iters=2", "training.batch_size=8",
-          "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu"]  # fmt: skip
+_LONGEST = (
+    "test_course.py",
+    "test_reproduction.py",
+    "test_inside.py",
+    "test_stops.py",
+    "test_notebooks.py",
+    "test_benchmarks.py",
+    "test_extending.py",
+    "test_exports.py",
+    "test_gradients.py",
+    "test_processes.py",
+    "test_cli.py",
+    "test_study.py",
+    "test_sweeps.py",
+    "test_resuming.py",
+    "test_trackers.py",
+)
+_SHORT = [
+    "training.max_iters=20",
+    "training.eval_interval=10",
+    "training.eval_iters=2",
+    "training.batch_size=8",
+    "checkpoint.interval=10",
+    "checkpoint.min_seconds=0",
+    "device=cpu",
+]
 CPU = Runtime(torch.device("cpu"))
 
 
@@ -87,8 +108,11 @@ def check_config(content: dict[str, Any]) -> None:
     """Check a configuration as the program does before it builds anything."""
     config = TrainConfig.model_validate(content)
     for kind, choice in (
-        (STAGE, config.model), (LOADER, config.data), (OPTIMIZER, config.optimizer), (SCHEDULE, config.schedule)
-    ):  # fmt: skip
+        (STAGE, config.model),
+        (LOADER, config.data),
+        (OPTIMIZER, config.optimizer),
+        (SCHEDULE, config.schedule),
+    ):
         kind.partial(choice)
 
 
@@ -193,9 +217,13 @@ def script() -> Script:
         if not environment and "hydra/launcher=joblib" not in arguments:
             return Forked(command, cwd).finished()
         return subprocess.run(
-            [sys.executable, *command], cwd=cwd, env=os.environ | environment,
-            capture_output=True, text=True, timeout=1200,
-        )  # fmt: skip
+            [sys.executable, *command],
+            cwd=cwd,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=1200,
+        )
 
     return run
 
@@ -279,10 +307,23 @@ def trained(script: Script, corpus_file: Path, once: Once) -> Path:
     """A working folder in which a small v7 was trained with the command line."""
 
     def train(folder: Path) -> None:
-        succeeded(script(
-            "train.py", "model=v7", "model.block_size=16", "model.n_embd=32", "model.n_head=4", "model.n_layer=2",
-            "training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "training.batch_size=16",
-            "training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}", cwd=folder,
-        ))  # fmt: skip
+        succeeded(
+            script(
+                "train.py",
+                "model=v7",
+                "model.block_size=16",
+                "model.n_embd=32",
+                "model.n_head=4",
+                "model.n_layer=2",
+                "training.max_iters=60",
+                "training.eval_interval=20",
+                "training.eval_iters=2",
+                "training.batch_size=16",
+                "training.learning_rate=1e-2",
+                "data=text",
+                f"data.path={corpus_file}",
+                cwd=folder,
+            )
+        )
 
     return once("trained", train)

@@ -13,13 +13,26 @@ from tests.conftest import REPOSITORY, shell_commands
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 # Long enough to be stopped on the way, without a checkpoint unless it is stopped.
-SWEEP = ["-m", "data=text", "data.path=corpus.txt", "device=cpu", "training.max_iters=5000",
-         "training.eval_interval=1000", "training.eval_iters=2", "checkpoint.interval=1000000"]  # fmt: skip
+SWEEP = [
+    "-m",
+    "data=text",
+    "data.path=corpus.txt",
+    "device=cpu",
+    "training.max_iters=5000",
+    "training.eval_interval=1000",
+    "training.eval_iters=2",
+    "checkpoint.interval=1000000",
+]
 V1 = [*SWEEP, "model=v1"]
 
 COMMANDS = [command for command in shell_commands("clusters.md") if "pip install" not in command]
-_SHORT = ["data=text", "data.path=corpus.txt", "training.max_iters=4", "training.eval_interval=2",
-          "training.eval_iters=1"]  # fmt: skip
+_SHORT = [
+    "data=text",
+    "data.path=corpus.txt",
+    "training.max_iters=4",
+    "training.eval_interval=2",
+    "training.eval_iters=1",
+]
 
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen:
@@ -44,9 +57,13 @@ def run_short(command: str, cwd: Path, **environment: str) -> subprocess.Complet
     place = arguments.index("train.py")
     arguments[place] = str(REPOSITORY / "train.py")
     return subprocess.run(
-        [sys.executable, *launcher, *arguments, *_SHORT], cwd=cwd, env=os.environ | environment,
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+        [sys.executable, *launcher, *arguments, *_SHORT],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def wait_until(condition: Callable[[], object]) -> None:

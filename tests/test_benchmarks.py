@@ -42,8 +42,12 @@ QUICK = {
 def test_ratios_are_taken_pair_by_pair() -> None:
     # The machine gets three times slower meanwhile; each pair still says: twice as fast.
     assert Row("work", "s", [1.0, 2.0, 3.0], "peer", [2.0, 4.0, 6.0]).cells() == [
-        "work", "peer", "4.00 s (2.00 to 6.00)", "2.00 s (1.00 to 3.00)", "2.00 (2.00 to 2.00)",
-    ]  # fmt: skip
+        "work",
+        "peer",
+        "4.00 s (2.00 to 6.00)",
+        "2.00 s (1.00 to 3.00)",
+        "2.00 (2.00 to 2.00)",
+    ]
     assert Row("work", "tokens/s", [1.0], "peer", [2.0]).cells()[-1] == "0.50 (0.50 to 0.50)"
     assert Row("work", "s", [1.0]).cells() == ["work", "-", "-", "1.00 s (1.00 to 1.00)", "-"]
     clock, given = count(), argparse.Namespace(quick=False, repeats=2)

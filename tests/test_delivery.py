@@ -21,8 +21,10 @@ WORKFLOWS = REPOSITORY / ".github" / "workflows"
 CHANGELOG, CITATION = REPOSITORY / "CHANGELOG.md", REPOSITORY / "CITATION.cff"
 NOTES = REPOSITORY / ".ci" / "notes"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-COMMANDS = [line.partition("#")[0].strip() for line in re.findall(
-    r"^pip install -e .*", (REPOSITORY / "README.md").read_text(), re.MULTILINE)]  # fmt: skip
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for line in re.findall(r"^pip install -e .*", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+]
 
 
 def succeeds(*command: str | Path) -> str:

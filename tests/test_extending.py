@@ -132,9 +132,14 @@ def test_together_the_pages_add_one_of_everything() -> None:
 
 
 def test_what_is_added_is_what_runs_record(done: Callable[[str], Copy]) -> None:
-    chosen = {"stage": "model.reach=3", "optimizer": "optimizer=Lion", "schedule": "schedule=staircase",
-              "corpus": "data=squares", "key": "data.skipped=1000",
-              "tokenizer": "data.tokenizer=syllables"}  # fmt: skip
+    chosen = {
+        "stage": "model.reach=3",
+        "optimizer": "optimizer=Lion",
+        "schedule": "schedule=staircase",
+        "corpus": "data=squares",
+        "key": "data.skipped=1000",
+        "tokenizer": "data.tokenizer=syllables",
+    }
     for name, change in chosen.items():
         assert done(name).newest(change)
     assert {run["stage"] for run in done("outside").runs()} == {"wide"}
@@ -150,9 +155,7 @@ def test_an_added_metric_is_recorded_and_tabled(done: Callable[[str], Copy]) -> 
     assert table.read_text().startswith("iteration,train,val,top_k_train,top_k_val,learning_rate_all,")
 
 
-def test_an_added_option_of_sampling_reaches_generate_py_and_the_page(
-    done: Callable[[str], Copy],
-) -> None:
+def test_an_added_option_of_sampling_reaches_generate_py_and_the_page(done: Callable[[str], Copy]) -> None:
     copy, page = done("sampling"), Page.read("sampling")
     assert (len(page.files), len({name for name, _ in page.diffs})) == (0, 4)
     generate = "python generate.py run=runs/sampled tokens=40"
@@ -245,9 +248,7 @@ def test_an_added_task_is_found_by_its_corpus(done: Callable[[str], Copy]) -> No
     )
 
 
-def test_an_added_tokenizer_is_one_file_measured_by_character(
-    done: Callable[[str], Copy],
-) -> None:
+def test_an_added_tokenizer_is_one_file_measured_by_character(done: Callable[[str], Copy]) -> None:
     assert [*Page.read("tokenizer").files] == ["gpt/data/tokenizers/syllables.py"]
     copy = done("tokenizer")
     newest = copy.newest("data.tokenizer=syllables")

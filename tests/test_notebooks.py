@@ -133,8 +133,11 @@ def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
 
 def shown(cell: NotebookNode) -> list[str]:
     """What kinds of output a cell has, without progress bars and warnings."""
-    kinds = [" ".join(sorted(output.get("data", {"text": ""}))) for output in cell.get("outputs", [])
-             if output.get("name") != "stderr"]  # fmt: skip
+    kinds = [
+        " ".join(sorted(output.get("data", {"text": ""})))
+        for output in cell.get("outputs", [])
+        if output.get("name") != "stderr"
+    ]
     return [kind for kind, _ in itertools.groupby(kinds)]  # what is printed may come in pieces
 
 

@@ -51,11 +51,15 @@ class GPT(v8_modern.GPT):
 
 # Whatever lists the ladder: its order, --help, arithmetic, what is inside, and pictures.
 TESTS = {
-    "tests/base/test_ladder.py": "", "tests/inspection": "v10", "tests/docs/test_pictures.py": "v10",
-    "tests/docs/test_course.py": "every_picture", "tests/cli/test_stages.py": "help_lists or v10",
-    "tests/models/test_stages.py": "v10 or is_a_file", "tests/session/test_trained.py": "v10",
+    "tests/base/test_ladder.py": "",
+    "tests/inspection": "v10",
+    "tests/docs/test_pictures.py": "v10",
+    "tests/docs/test_course.py": "every_picture",
+    "tests/cli/test_stages.py": "help_lists or v10",
+    "tests/models/test_stages.py": "v10 or is_a_file",
+    "tests/session/test_trained.py": "v10",
     "tests/training/test_optimizers.py": "v10",
-}  # fmt: skip
+}
 
 # What a reader sees of it: a training, the documented losses, the page's description, and a prediction from inside.
 SEEN = """

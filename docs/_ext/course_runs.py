@@ -28,22 +28,41 @@ _REPOSITORY = Path(__file__).parents[2]
 _EXCERPT = 10_000  # characters, few enough for a small model to memorise
 _SIZE = ["model.n_embd=96", "model.n_head=4", "model.n_layer=3"]
 _SMALL_V7 = [
-    "model=v7", "model.block_size=32", *_SIZE, "training.max_iters=600", "training.batch_size=32",
-    "training.learning_rate=3e-3", "training.eval_interval=50", "training.eval_iters=20", "data=text",
-]  # fmt: skip
+    "model=v7",
+    "model.block_size=32",
+    *_SIZE,
+    "training.max_iters=600",
+    "training.batch_size=32",
+    "training.learning_rate=3e-3",
+    "training.eval_interval=50",
+    "training.eval_iters=20",
+    "data=text",
+]
 _EVALUATED = ["training.eval_interval=200", "training.eval_iters=50"]
 _SHORT = ["training.max_iters=2000", *_EVALUATED]
 _KEPT = ["checkpoint.snapshots=20"]  # for the slider of the live stages
 _HIGH = ["training.learning_rate=1e-2"]
 _RECALL = [
-    "model.block_size=9", "data=recall", "data.distance=0", "metrics=accuracy", "training.learning_rate=3e-3",
-    "training.batch_size=64", "training.max_iters=1500", "training.eval_interval=100", "training.eval_iters=20",
-]  # fmt: skip
+    "model.block_size=9",
+    "data=recall",
+    "data.distance=0",
+    "metrics=accuracy",
+    "training.learning_rate=3e-3",
+    "training.batch_size=64",
+    "training.max_iters=1500",
+    "training.eval_interval=100",
+    "training.eval_iters=20",
+]
 
 _BY_MUON = [
-    "optimizer=muon_decay", "schedule=linear", "training.learning_rate=1e-2", "training.batch_size=16",
-    "training.max_iters=1200", "training.eval_interval=200", "training.eval_iters=20",
-]  # fmt: skip
+    "optimizer=muon_decay",
+    "schedule=linear",
+    "training.learning_rate=1e-2",
+    "training.batch_size=16",
+    "training.max_iters=1200",
+    "training.eval_interval=200",
+    "training.eval_iters=20",
+]
 
 # The command lines by the name of the run; those that take longest first.
 COMMANDS = {
@@ -55,8 +74,13 @@ COMMANDS = {
     "v5": ["model=v5", *_SHORT, *_KEPT],
     "v9": ["experiment=records/08_two_tokens"],
     "v8": [
-        "model=v8", "model.n_embd=64", "model.n_layer=2", "training.batch_size=4", "training.max_iters=600",
-        "training.eval_interval=100", "training.eval_iters=10",
+        "model=v8",
+        "model.n_embd=64",
+        "model.n_layer=2",
+        "training.batch_size=4",
+        "training.max_iters=600",
+        "training.eval_interval=100",
+        "training.eval_iters=10",
     ],
     "without_dropout": [*_SMALL_V7, "model.dropout=0"],
     "with_dropout": [*_SMALL_V7, "model.dropout=0.3"],
@@ -69,7 +93,7 @@ COMMANDS = {
     "v3": ["model=v3", *_SHORT, *_KEPT],
     "v2": ["model=v2", *_SHORT],
     "v1": ["model=v1", *_EVALUATED],
-}  # fmt: skip
+}
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +150,11 @@ def _is_fresh(run: RunFolder, line: list[str]) -> bool:
 def _train(folder: Path, line: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, _REPOSITORY / "train.py", *line, f"hydra.run.dir={folder}", "resume=auto"],
-        cwd=folder.parent, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=folder.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise ExtensionError(f"train.py {' '.join(line)} failed: {done.stderr.strip()}")
     log.info("trained %s", folder.name)

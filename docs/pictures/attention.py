@@ -92,8 +92,12 @@ def rotation() -> Figure:
     fig = figure(3.0)
     axes = fig.subplots()
     for query in (40, 80, 120):
-        axes.plot(range(query + 1), scores[query, : query + 1].flip(0), label=f"query at position {query}",
-                  linewidth={40: 6.0, 80: 3.5, 120: 1.2}[query])  # fmt: skip
+        axes.plot(
+            range(query + 1),
+            scores[query, : query + 1].flip(0),
+            label=f"query at position {query}",
+            linewidth={40: 6.0, 80: 3.5, 120: 1.2}[query],
+        )
     axes.set(xlabel="distance to the key (characters)", ylabel="score")
     axes.legend()
     axes.grid()

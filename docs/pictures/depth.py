@@ -100,10 +100,15 @@ def layer_norm(runs: Mapping[str, TrainedRun]) -> Figure:
     fig = figure(4.6)
     upper, lower = fig.subplots(2, 1, sharex=True, sharey=True)
     for axes, seen, title in ((upper, before, "the stream"), (lower, after, "after LayerNorm, what the branch reads")):
-        axes.boxplot([x.numpy() for x in seen], whis=(5, 95), showfliers=False, patch_artist=True,
-                     boxprops={"facecolor": "C0", "edgecolor": "C0", "alpha": 0.6},
-                     medianprops={"color": "C1", "linewidth": 2},
-                     **{part: {"color": "C0"} for part in ("whiskerprops", "capprops")})  # fmt: skip
+        axes.boxplot(
+            [x.numpy() for x in seen],
+            whis=(5, 95),
+            showfliers=False,
+            patch_artist=True,
+            boxprops={"facecolor": "C0", "edgecolor": "C0", "alpha": 0.6},
+            medianprops={"color": "C1", "linewidth": 2},
+            **{part: {"color": "C0"} for part in ("whiskerprops", "capprops")},
+        )
         axes.set(title=title, ylabel="deviation")
         axes.grid(axis="y")
     lower.set_xticks(range(1, len(names) + 1), names)

@@ -59,8 +59,15 @@ def truncation(runs: Mapping[str, TrainedRun]) -> Figure:
     axes.set(ylabel="probability", xlabel="next character, the likeliest first")
     for x, y, style, name in ((k, 0.9, "--", f"top_k={k}"), (kept, 0.75, ":", f"top_p={share:g}")):
         axes.axvline(x - 0.5, linestyle=style, color="C1")
-        axes.annotate(name, (x - 0.5, y), (max(k, kept) + 1, y), color="C1", va="center",
-                      xycoords=axes.get_xaxis_transform(), arrowprops={"arrowstyle": "->", "color": "C1"})  # fmt: skip
+        axes.annotate(
+            name,
+            (x - 0.5, y),
+            (max(k, kept) + 1, y),
+            color="C1",
+            va="center",
+            xycoords=axes.get_xaxis_transform(),
+            arrowprops={"arrowstyle": "->", "color": "C1"},
+        )
     axes.grid(axis="y")
     return fig
 

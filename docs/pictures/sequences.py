@@ -20,9 +20,12 @@ def masks() -> Figure:
     source = (torch.arange(8) < 6).float().expand(8, 8)
     fig = figure(2.9)
     for axes, mask, title, what in zip(
-        fig.subplots(1, 2), (causal, source), ("self-attention:\nnothing later", "cross-attention:\nno padding"),
-        ("target position", "source position"), strict=True,
-    ):  # fmt: skip
+        fig.subplots(1, 2),
+        (causal, source),
+        ("self-attention:\nnothing later", "cross-attention:\nno padding"),
+        ("target position", "source position"),
+        strict=True,
+    ):
         heat(axes, mask, largest=1.6)
         axes.set(title=title, xlabel=what, ylabel="target position", xticks=[], yticks=[])
     return fig

@@ -33,9 +33,15 @@ for _map in (*_MAPS.values(), *_SIGNED):
     mpl.colormaps.register(_map)
 
 _SHARED = {
-    "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "figure.constrained_layout.use": True, "svg.hashsalt": "gpt", "legend.frameon": False, "axes.axisbelow": True,
-}  # fmt: skip
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "gpt",
+    "legend.frameon": False,
+    "axes.axisbelow": True,
+}
 _CYCLES = {
     "light": ["#0b5fa5", "#c4500a", "#2b7a3d", "#8a3ab9", "#a31545", "#5c6670", "#8a6d00"],
     "dark": ["#7cb7ff", "#ffa05c", "#7fd18f", "#d6a1ff", "#ff8fb0", "#b4bcc4", "#e6c94c"],
@@ -47,9 +53,13 @@ def _theme(name: str) -> dict[str, Any]:
     ink = _INK[name]
     lines = ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color", "text.color")
     return {
-        **_SHARED, **dict.fromkeys(lines, ink), "grid.color": ink, "grid.alpha": 0.15,
-        "axes.prop_cycle": cycler(color=_CYCLES[name]), "image.cmap": f"page-{name}",
-    }  # fmt: skip
+        **_SHARED,
+        **dict.fromkeys(lines, ink),
+        "grid.color": ink,
+        "grid.alpha": 0.15,
+        "axes.prop_cycle": cycler(color=_CYCLES[name]),
+        "image.cmap": f"page-{name}",
+    }
 
 
 THEMES: dict[str, Any] = {name: _theme(name) for name in _MAPS}
@@ -74,9 +84,13 @@ def heat(axes: Axes, values: Tensor, largest: float | None = None, smallest: flo
     """A matrix, (rows, columns), its first row at the top."""
     rows, columns = values.shape
     image = axes.imshow(
-        values.detach().numpy(), vmin=smallest, vmax=largest, extent=(0, columns, rows, 0), interpolation="none",
+        values.detach().numpy(),
+        vmin=smallest,
+        vmax=largest,
+        extent=(0, columns, rows, 0),
+        interpolation="none",
         cmap=mpl.rcParams["image.cmap"] + ("-signed" if smallest < 0 else ""),
-    )  # fmt: skip
+    )
     axes.spines[:].set(visible=True, alpha=0.3)
     axes.tick_params(length=0)
     return image

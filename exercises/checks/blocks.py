@@ -81,9 +81,14 @@ def _feed_forward(C: int, scale: float) -> Given:
 
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "a sigmoid": torch.sigmoid, "tanh": torch.tanh, "GELU": functional.gelu, "a leaky ReLU": functional.leaky_relu,
-    "SiLU": functional.silu, "ELU": functional.elu, "softplus": functional.softplus,
-}  # fmt: skip
+    "a sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "GELU": functional.gelu,
+    "a leaky ReLU": functional.leaky_relu,
+    "SiLU": functional.silu,
+    "ELU": functional.elu,
+    "softplus": functional.softplus,
+}
 
 
 def _activated(activation: Callable[[Tensor], Tensor]) -> Way:

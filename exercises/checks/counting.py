@@ -159,10 +159,12 @@ def _probabilities(ids: Tensor, V: int) -> Given:
 
 
 _LOSSES = {
-    "the minus sign is missing: a logarithm of a probability is negative, a loss "
-    "positive": lambda s: s.picked.log().mean(),
-    "the losses are added up: take their mean, so that a longer text has no larger "
-    "loss": lambda s: -s.picked.log().sum(),
+    "the minus sign is missing: a logarithm of a probability is negative, a loss positive": lambda s: (
+        s.picked.log().mean()
+    ),
+    "the losses are added up: take their mean, so that a longer text has no larger loss": lambda s: (
+        -s.picked.log().sum()
+    ),
     "the logarithm is taken of the mean: take the mean of the logarithms": lambda s: -s.picked.mean().log(),
     "the logarithm has base 2: this is the loss in bits, not in nats": lambda s: -s.picked.log2().mean(),
     "the logarithm is missing": lambda s: -s.picked.mean(),
@@ -173,7 +175,7 @@ _LOSSES = {
     "the loss is weighted by p: all examples count alike": lambda s: -(s.picked * s.picked.log()).mean(),
     "the losses are not averaged: the loss is a single number": lambda s: -s.picked.log(),
     "this is the perplexity, exp of the loss": lambda s: (-s.picked.log().mean()).exp(),
-}  # fmt: skip
+}
 
 LOSS = Part(
     "loss",
@@ -410,9 +412,7 @@ CROSS_ENTROPY = Part(
             "loss",
             "the loss is",
             lambda s: -s.picked.log().mean(),
-            {
-                **_LOSSES,
-            },
+            {**_LOSSES},
             (
                 "The smaller the probability of what came, the larger the loss; a certain and right "
                 "prediction costs 0.",

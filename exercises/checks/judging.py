@@ -237,9 +237,11 @@ def _same(value: Any, right: Any, tolerance: Any) -> bool:
     """Whether two tensors, numbers or tuples of them are equal but for rounding; NaN equals NaN."""
     if isinstance(right, tuple):
         each = tolerance if isinstance(tolerance, tuple) else [tolerance] * len(right)
-        return isinstance(value, tuple | list) and len(value) == len(right) and all(
-            _same(one, other, least) for one, other, least in zip(value, right, each, strict=True)
-        )  # fmt: skip
+        return (
+            isinstance(value, tuple | list)
+            and len(value) == len(right)
+            and all(_same(one, other, least) for one, other, least in zip(value, right, each, strict=True))
+        )
     if not all(isinstance(x, Tensor | float | int) for x in (value, right)):
         return False
     value, right = torch.as_tensor(value), torch.as_tensor(right)

@@ -364,9 +364,12 @@ def _at(place: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 _SOME: dict[str, Any] = {
-    "the last position": (slice(None), -1), "the first position": (slice(None), 0), "the first window": slice(1),
-    "the last window": slice(-1, None), "the positions after the first": (slice(None), slice(1, None)),
-}  # fmt: skip
+    "the last position": (slice(None), -1),
+    "the first position": (slice(None), 0),
+    "the first window": slice(1),
+    "the last window": slice(-1, None),
+    "the positions after the first": (slice(None), slice(1, None)),
+}
 
 _TRAINING_LOSSES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "cross_entropy gets probabilities: it takes logits, and applies the softmax itself":
@@ -451,10 +454,7 @@ TRAINING_STEP = Part(
             "update",
             "the update is",
             _always(1),
-            {
-                "step() is missing: the weights do not change": _always(0),
-                "step() is called twice": _always(2),
-            },
+            {"step() is missing: the weights do not change": _always(0), "step() is called twice": _always(2)},
             (
                 "The gradients alone change nothing.",
                 "The optimizer moves the weights, after backward().",

@@ -17,8 +17,12 @@ Unit = Literal["token", "character", "byte"]
 Name = Annotated[str, Field(max_length=200)]
 
 _UNITS: tuple[tuple[str, Unit], ...] = (
-    ("nats", "token"), ("bits", "token"), ("nats", "character"), ("bits", "character"), ("bits", "byte"),
-)  # fmt: skip
+    ("nats", "token"),
+    ("bits", "token"),
+    ("nats", "character"),
+    ("bits", "character"),
+    ("bits", "byte"),
+)
 SPLITS = {"train": "training split", "val": "validation split", "test": "test split"}
 
 

@@ -61,11 +61,15 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
     if not is_short:
         return "\n\n".join([*parts, "Keys (key=value), with their values here:", "\n".join(lines)])
     others = [f"{group}={choices[group]}" for group in _OFTEN if group in choices]
-    return "\n\n".join([
-        *parts, "The keys that people change (key=value), with their values here; a short key will do, as in lr=3e-4:",
-        "\n".join(lines), f"Choices: {', '.join(others)}.",
-        "--help all lists the other stages, all choices, and every key.",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            *parts,
+            "The keys that people change (key=value), with their values here; a short key will do, as in lr=3e-4:",
+            "\n".join(lines),
+            f"Choices: {', '.join(others)}.",
+            "--help all lists the other stages, all choices, and every key.",
+        ]
+    )
 
 
 def _group(group: str, chosen: Any, width: int, *, is_short: bool) -> str:

@@ -100,7 +100,7 @@ def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> li
         if key not in {"format", "checksum", "stage", *LENGTHS[:1][:is_decided]}
         and is_for_users(key)
         and (key not in before or before[key] != value)
-    ]  # fmt: skip
+    ]
 
 
 def _named(group: str, choice: dict[str, Any]) -> str:

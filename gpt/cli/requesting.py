@@ -30,9 +30,12 @@ from gpt.config.schema import TrainConfig
 
 # A key that is in a group itself if a file of it lacks its package line (None: any), and where its keys belong.
 _PACKAGES = {
-    "model": ("adds", "_global_"), "logger": ("_target_", "logger.NAME"), "metrics": ("_target_", "metrics.NAME"),
-    "experiment": (None, "_global_"), "debug": (None, "_global_"),
-}  # fmt: skip
+    "model": ("adds", "_global_"),
+    "logger": ("_target_", "logger.NAME"),
+    "metrics": ("_target_", "metrics.NAME"),
+    "experiment": (None, "_global_"),
+    "debug": (None, "_global_"),
+}
 
 
 def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequence[str]) -> Request:
@@ -49,9 +52,13 @@ def of_job(config_name: str, typed: Sequence[str], config: BaseModel, rest: Sequ
     if is_sweep():
         sweep, subdir = Path(expanded(settings.sweep.dir)), settings.sweep.subdir
         destination = Destination(
-            Path(getattr(config, "runs", ".")), sweep, f"{settings.job.num:03d}_",
-            None if subdir == "." else sweep / subdir, sweep, sweeps.swept_keys(),
-        )  # fmt: skip
+            Path(getattr(config, "runs", ".")),
+            sweep,
+            f"{settings.job.num:03d}_",
+            None if subdir == "." else sweep / subdir,
+            sweep,
+            sweeps.swept_keys(),
+        )
         return replace(request, destination=destination)
     return request
 
@@ -79,11 +86,13 @@ def _request(
     folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
     main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     return Request(
-        given, command,
+        given,
+        command,
         Destination(runs, runs / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_", folder),
-        resume=getattr(config, "resume", None), options=tuple(options),
+        resume=getattr(config, "resume", None),
+        options=tuple(options),
         foreign=() if Path(main) == CONF else (f"--config-path={main}",),
-    )  # fmt: skip
+    )
 
 
 def of_python(overrides: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:

@@ -74,8 +74,9 @@ class SamplingConfig(Schema):
     ] = None
     stop: Annotated[
         _Stop | Annotated[list[_Stop], Field(min_length=1, max_length=100)] | None,
-        replace(_TEXT, listed=True), TextField("Stop before"),
-    ] = None  # fmt: skip
+        replace(_TEXT, listed=True),
+        TextField("Stop before"),
+    ] = None
 
     def sampling(self) -> dict[str, Any]:
         """These settings by name, without those that a command adds."""

@@ -185,9 +185,14 @@ def _described(source: Source, split: Split) -> _Description:
         ends = whole_ends = [_place(source, pieces, [count for count, _ in found], train), size]
     invalid = (start + byte for (_, byte), (start, _) in zip(found, pieces, strict=True) if byte is not None)
     return _Description(
-        source=source.fingerprint, lengths=lengths, ends=ends, whole_ends=whole_ends, characters=str(alphabet),
-        invalid=next(invalid, None), digest=_digest(source, ends),
-    )  # fmt: skip
+        source=source.fingerprint,
+        lengths=lengths,
+        ends=ends,
+        whole_ends=whole_ends,
+        characters=str(alphabet),
+        invalid=next(invalid, None),
+        digest=_digest(source, ends),
+    )
 
 
 def _place(source: Source, pieces: list[tuple[int, int]], counts: list[int], character: int) -> int:

@@ -28,9 +28,12 @@ SplitBy = Literal["place", "lines", "files"]
 Encoding = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=40)]
 
 _SIGNS = {
-    "a PNG picture": b"\x89PNG", "a JPEG picture": b"\xff\xd8\xff", "a PDF": b"%PDF", "a ZIP archive": b"PK\x03\x04",
+    "a PNG picture": b"\x89PNG",
+    "a JPEG picture": b"\xff\xd8\xff",
+    "a PDF": b"%PDF",
+    "a ZIP archive": b"PK\x03\x04",
     "a gzip archive": b"\x1f\x8b",
-}  # fmt: skip
+}
 IN_MEMORY = 2**24  # bytes of a text
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

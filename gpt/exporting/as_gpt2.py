@@ -23,11 +23,17 @@ from gpt.session.trained import TrainedRun
 
 # Our names and GPT-2's, which stores the matrices of a block transposed.
 _NAMES = {
-    "embedding.token": "transformer.wte", "embedding.position": "transformer.wpe", "blocks": "transformer.h",
-    "attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.projection": "attn.c_proj",
-    "feed_forward_norm": "ln_2", "feed_forward.0": "mlp.c_fc", "feed_forward.2": "mlp.c_proj",
+    "embedding.token": "transformer.wte",
+    "embedding.position": "transformer.wpe",
+    "blocks": "transformer.h",
+    "attention_norm": "ln_1",
+    "attention.qkv": "attn.c_attn",
+    "attention.projection": "attn.c_proj",
+    "feed_forward_norm": "ln_2",
+    "feed_forward.0": "mlp.c_fc",
+    "feed_forward.2": "mlp.c_proj",
     "norm": "transformer.ln_f",
-}  # fmt: skip
+}
 _SPECIAL = "<|endoftext|>"  # as GPT-2 calls it
 _NEVER = -100.0  # its logit
 
@@ -51,9 +57,15 @@ def export(trained: TrainedRun, folder: Path) -> str:
     as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # not for its owner alone
     PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(tokenizer)), model_max_length=block_size, padding_side="left",
-        truncation_side="left", bos_token=_SPECIAL, eos_token=_SPECIAL, pad_token=_SPECIAL, unk_token=_SPECIAL,
-    ).save_pretrained(folder)  # fmt: skip
+        tokenizer_object=Tokenizer.from_str(json.dumps(tokenizer)),
+        model_max_length=block_size,
+        padding_side="left",
+        truncation_side="left",
+        bos_token=_SPECIAL,
+        eos_token=_SPECIAL,
+        pad_token=_SPECIAL,
+        unk_token=_SPECIAL,
+    ).save_pretrained(folder)
     loaded = GPT2LMHeadModel.from_pretrained(folder).eval()
 
     def known(idx: Tensor) -> list[Tensor]:
@@ -70,11 +82,20 @@ def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
     ours, dropout = model.state_dict(), hyperparameters.get("dropout", 0.0)
     vocab_size, n_embd = ours["lm_head.weight"].shape
     config = GPT2Config(
-        vocab_size=vocab_size + 1, n_positions=block_size_of(model), n_embd=n_embd, n_layer=hyperparameters["n_layer"],
-        n_head=hyperparameters["n_head"], activation_function="relu", attn_pdrop=dropout, resid_pdrop=dropout,
-        embd_pdrop=0.0, tie_word_embeddings=False,
-        bos_token_id=vocab_size, eos_token_id=vocab_size, pad_token_id=vocab_size,
-    )  # fmt: skip
+        vocab_size=vocab_size + 1,
+        n_positions=block_size_of(model),
+        n_embd=n_embd,
+        n_layer=hyperparameters["n_layer"],
+        n_head=hyperparameters["n_head"],
+        activation_function="relu",
+        attn_pdrop=dropout,
+        resid_pdrop=dropout,
+        embd_pdrop=0.0,
+        tie_word_embeddings=False,
+        bos_token_id=vocab_size,
+        eos_token_id=vocab_size,
+        pad_token_id=vocab_size,
+    )
     theirs: dict[str, Tensor] = {}
     for name, tensor in ours.items():
         is_transposed = name.startswith("blocks.") and tensor.ndim == 2

@@ -112,9 +112,8 @@ def computed(
         shapes = (varying, (*fixed, *inputs.varying()))
     example = torch.zeros(2, min(3, block_size), dtype=torch.int64)  # 0 and 1 would be taken for fixed sizes
     program = translated(
-        module, (example, *others.values()),
-        input_names=["idx", *others], output_names=outputs, dynamic_shapes=shapes,
-    )  # fmt: skip
+        module, (example, *others.values()), input_names=["idx", *others], output_names=outputs, dynamic_shapes=shapes
+    )
     _refuse_longer(program.model.graph, block_size)
     program.model.metadata_props["block_size"] = f"{block_size}"
     program.save(path, external_data=False)

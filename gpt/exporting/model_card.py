@@ -47,16 +47,23 @@ def body(trained: TrainedRun) -> str:
         if is_compared(f"data.{name}") and (name in said or name == "name")
     ]
     return _TEXT.format(
-        stage=markdown(config.stage), adds=markdown(config.adds), kind=token,
-        parameters=size_of(trained.model), does=trained.task.does,
+        stage=markdown(config.stage),
+        adds=markdown(config.adds),
+        kind=token,
+        parameters=size_of(trained.model),
+        does=trained.task.does,
         start=f"the weights of another run ({parent.iterations:,} iterations)" if parent else "random weights",
-        iterations=summary.iterations, seed=summary.seed,
-        corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])), remembered=_remembered(trained),
+        iterations=summary.iterations,
+        seed=summary.seed,
+        corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])),
+        remembered=_remembered(trained),
         losses=tabulate(losses, ["loss", "train", "validation", "over"], "github", floatfmt=".4f", missingval="-"),
-        token=token, weights=_weights(trained, summary),
+        token=token,
+        weights=_weights(trained, summary),
         changed=f" Not the documented run of {markdown(summary.stage)}: {changed}." if changed else "",
-        usage=_USAGE.format(prompt=trained.task.example), sample=_sample(trained),
-    )  # fmt: skip
+        usage=_USAGE.format(prompt=trained.task.example),
+        sample=_sample(trained),
+    )
 
 
 def _remembered(trained: TrainedRun) -> str:

@@ -38,18 +38,22 @@ def export(trained: TrainedRun, folder: Path) -> str:
     choice, V, block_size = trained.config.model, trained.task.vocab_size, block_size_of(trained.model)
     _write_code(choice.target, folder)
     config = {
-        "architectures": ["GPTForCausalLM"], "model_type": modeling_gpt.GPTConfig.model_type,
+        "architectures": ["GPTForCausalLM"],
+        "model_type": modeling_gpt.GPTConfig.model_type,
         "auto_map": {"AutoConfig": "modeling_gpt.GPTConfig", "AutoModelForCausalLM": "modeling_gpt.GPTForCausalLM"},
-        "vocab_size": V, "hyperparameters": choice.hyperparameters, "dtype": "float32",
-    }  # fmt: skip
+        "vocab_size": V,
+        "hyperparameters": choice.hyperparameters,
+        "dtype": "float32",
+    }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     GenerationConfig(use_cache=False).save_pretrained(folder)
     weights = {f"model.{name}": tensor for name, tensor in trained.model.state_dict().items()}
     (folder / "model.safetensors").write_bytes(serialised(weights, {"format": "pt"}))
     PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(trained.task.as_json()), model_max_length=block_size,
+        tokenizer_object=Tokenizer.from_str(trained.task.as_json()),
+        model_max_length=block_size,
         model_input_names=["input_ids"],
-    ).save_pretrained(folder)  # fmt: skip
+    ).save_pretrained(folder)
     loaded = _imported(folder).GPTForCausalLM.from_pretrained(folder).eval()
     checked = check("its own code", lambda idx: [trained.model(idx)], lambda idx: [loaded(idx).logits], V, block_size)
     written = "written with its code, which runs when it is loaded: from_pretrained(..., trust_remote_code=True)"

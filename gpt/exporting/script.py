@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 
 # What the pages call the keys that may have other values.
 CONSTANTS = {
-    "seed": "SEED", "training.batch_size": "B", "model.block_size": "T", "model.n_embd": "C", "model.head_size": "D",
-    "model.n_head": "H", "model.n_layer": "L", "model.dropout": "P", "training.learning_rate": "LEARNING_RATE",
-    "training.max_iters": "ITERATIONS", "training.eval_interval": "EVAL_INTERVAL", "training.eval_iters": "EVAL_ITERS",
-}  # fmt: skip
+    "seed": "SEED",
+    "training.batch_size": "B",
+    "model.block_size": "T",
+    "model.n_embd": "C",
+    "model.head_size": "D",
+    "model.n_head": "H",
+    "model.n_layer": "L",
+    "model.dropout": "P",
+    "training.learning_rate": "LEARNING_RATE",
+    "training.max_iters": "ITERATIONS",
+    "training.eval_interval": "EVAL_INTERVAL",
+    "training.eval_iters": "EVAL_ITERS",
+}
 _SAID = {*CONSTANTS, "training.epochs", "data", "data.path", "schedule", "schedule.warmup_iters", "schedule.final"}
 # A page has the bits of a run with these values of keys that runs are not compared by, and without those.
 _NEEDED = {"training.grad_accumulation": 1, "compile": False, "device": "cpu", "dtype": "float32"}

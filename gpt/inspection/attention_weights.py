@@ -48,9 +48,15 @@ class Observed(nn.Module):
 
 
 def _weights(
-    query: Tensor, key: Tensor, _value: Any = None, attn_mask: Tensor | None = None, _dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, **_: Any,
-) -> Tensor:  # fmt: skip
+    query: Tensor,
+    key: Tensor,
+    _value: Any = None,
+    attn_mask: Tensor | None = None,
+    _dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **_: Any,
+) -> Tensor:
     """The attention weights of `scaled_dot_product_attention` with these arguments: (B, H, T, S)."""
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:

@@ -45,7 +45,8 @@ class Row:
 # The parts that are known by their class: label, stage, note and code.
 _KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
     nn.LayerNorm: (
-        "LayerNorm", "v6",
+        "LayerNorm",
+        "v6",
         "LayerNorm moves its numbers to mean 0 and deviation 1, then scales and shifts each by what it learned.",
     ),
     nn.ReLU: ("ReLU", "v3_ffn", "ReLU sets the others to 0.", "relu(x W + b)"),
@@ -53,7 +54,7 @@ _KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
     Dropout: ("dropout", "v7", "Dropout would zero some of these numbers while training; here it is off."),
     RotaryPositions: ("rotary positions", "v8", "Query and key are then rotated by their position."),
     TokenShift: ("token shift", "v8"),
-}  # fmt: skip
+}
 
 
 def dataflow(model: nn.Module, unit: str = "character") -> list[Row]:

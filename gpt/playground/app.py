@@ -47,8 +47,10 @@ def application(catalogue: Catalogue, trainings: Trainings, is_stopping: Callabl
     playground = _Playground(catalogue, trainings, is_stopping)
     answers: dict[str, Callable[..., Any]] = {
         **{name: partial(playground.computed, kind, function) for name, (kind, function) in _COMPUTED.items()},
-        "text": playground.text, "trainings": playground.begin, "trainings/{id}": playground.change,
-    }  # fmt: skip
+        "text": playground.text,
+        "trainings": playground.begin,
+        "trainings/{id}": playground.change,
+    }
     return Starlette(
         routes=[
             *(Route(f"/api/{name}", answer, methods=["POST"]) for name, answer in answers.items()),

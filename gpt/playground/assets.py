@@ -11,10 +11,17 @@ from gpt.cli.help import meanings
 from gpt.config.command_schemas import SamplingConfig, Slider, TextField
 
 # What the page may load: nothing from elsewhere. Plot writes a <style> into its pictures.
-POLICY = "; ".join([
-    "default-src 'none'", "script-src 'self'", "style-src 'self' 'unsafe-inline'", "img-src 'self' data:",
-    "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
-])  # fmt: skip
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+)
 
 _PAGE = Path(__file__).parent / "page"
 _TYPES = {".js": "text/javascript", ".txt": "text/plain"}  # whatever the system's own table says

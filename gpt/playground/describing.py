@@ -33,11 +33,16 @@ _SAMPLE, _SENTENCES = 80, 400  # characters: of a sample of text, and of one of 
 def in_brief(id: str, run: RunFolder, summary: Summary) -> dict[str, Any]:
     """A run's entry in the list of runs. Raises UserError if it is damaged, or if the page is not for its task."""
     return {
-        "id": id, "stage": summary.stage, "name": summary.name, "seed": summary.seed,
-        "differing": differing(summary.changes), "folder": printable(str(run.path)),
+        "id": id,
+        "stage": summary.stage,
+        "name": summary.name,
+        "seed": summary.seed,
+        "differing": differing(summary.changes),
+        "folder": printable(str(run.path)),
         "loss": {"nats": summary.exact.common, "unit": summary.exact.unit, "how": summary.exact.how},
-        "translates": _task(run) is Translation, "finished": summary.finished.isoformat(timespec="minutes"),
-    }  # fmt: skip
+        "translates": _task(run) is Translation,
+        "finished": summary.finished.isoformat(timespec="minutes"),
+    }
 
 
 def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto") -> dict[str, Any]:
@@ -47,24 +52,31 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
     opens = tokenizer is not None and can_be_opened(model)
     which, unit = selected(run, weights), "subword" if tokenizer is None else tokenizer.unit
     return in_brief(id, run, summary) | {
-        "adds": config.adds, "parameters": summary.parameters, "iterations": summary.iterations,
+        "adds": config.adds,
+        "parameters": summary.parameters,
+        "iterations": summary.iterations,
         "token": unit,
         "vocabulary": None if tokenizer is None else tokenizer.shown,
         "vocabulary_size": len(run.vocabulary().vocabulary),
         "tokenizer": _described(run.vocabulary() if tokenizer is None else tokenizer),
-        "block_size": block_size_of(model), "contains_text": isinstance(model, Remembering),
-        "opens": opens, "parts": [] if tokenizer is None else parts(model),
+        "block_size": block_size_of(model),
+        "contains_text": isinstance(model, Remembering),
+        "opens": opens,
+        "parts": [] if tokenizer is None else parts(model),
         "switches": {} if tokenizer is None else switches(model),
         "flow": [asdict(row) for row in dataflow(model, unit)] if tokenizer is not None and opens else [],
-        "changed": summary.changes, "answers_only": summary.exact.over.answers_only,
+        "changed": summary.changes,
+        "answers_only": summary.exact.over.answers_only,
         "losses": [
             {"name": row.name, "nats": row.train if row.val is None else row.val, "unit": unit, "kind": row.note}
             for row in loss_rows(summary)
         ],
         "documented": documented_of(run),
         "curve": curve_of(run.evaluations()),
-        "prompt": _prompt(run, tokenizer), "weights": in_words(which), "moments": list(leading_to(run, which)),
-    }  # fmt: skip
+        "prompt": _prompt(run, tokenizer),
+        "weights": in_words(which),
+        "moments": list(leading_to(run, which)),
+    }
 
 
 def documented_of(run: RunFolder) -> dict[str, Any] | None:

@@ -21,9 +21,7 @@ LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
 _PATIENCE = 10.0  # seconds for the body of a request
 
 # Memory runs out as a MemoryError or, on a GPU, as a RuntimeError.
-FAILURES = (
-    UserError, pydantic.ValidationError, HTTPException, OSError, ClientDisconnect, MemoryError, RuntimeError
-)  # fmt: skip
+FAILURES = (UserError, pydantic.ValidationError, HTTPException, OSError, ClientDisconnect, MemoryError, RuntimeError)
 
 _TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 _Sentence = Annotated[str, Field(min_length=1, max_length=500)]

@@ -62,10 +62,18 @@ def serve(
 def server_of(catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> uvicorn.Server:
     """The playground's server, under these host names alone."""
     app = _Guard(application(catalogue, trainings, is_stopping=lambda: server.should_exit), names)
-    server = uvicorn.Server(uvicorn.Config(
-        app, http=_Connection, log_config=None, access_log=False, server_header=False, ws="none",
-        limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
-    ))  # fmt: skip
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=_Connection,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE,
+        )
+    )
     return server
 
 

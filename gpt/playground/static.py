@@ -52,18 +52,23 @@ _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "one_head_with_direct_path": {"_target_": f"{_ABLATIONS}.v3.WithDirectPath", "n_head": 1},
     },
     "v4": {
-        "1_block": {"n_layer": 1}, "6_blocks": {"n_layer": 6},
-        **{name: {"_target_": f"{_ABLATIONS}.v4.WithScaledInit", "n_layer": blocks}
-           for name, blocks in {"scaled": 3, "6_blocks_scaled": 6}.items()},
+        "1_block": {"n_layer": 1},
+        "6_blocks": {"n_layer": 6},
+        **{
+            name: {"_target_": f"{_ABLATIONS}.v4.WithScaledInit", "n_layer": blocks}
+            for name, blocks in {"scaled": 3, "6_blocks_scaled": 6}.items()
+        },
         "6_blocks_with_residuals": {"_target_": f"{_ABLATIONS}.v4.WithResiduals", "n_layer": 6},
     },
     "v5": {
         "6_blocks": {"n_layer": 6},
         "6_blocks_without_residuals": {
-            "_target_": f"{_ABLATIONS}.without_residuals.GPT", "n_layer": 6, "layer_norm": False,
+            "_target_": f"{_ABLATIONS}.without_residuals.GPT",
+            "n_layer": 6,
+            "layer_norm": False,
         },
     },
-}  # fmt: skip
+}
 
 log = logging.getLogger(__name__)
 

@@ -177,9 +177,14 @@ class Trainings:
         )
         command = [sys.executable, "-c", program, *arguments]  # It ends with this server, even if that is killed.
         waiting.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            errors="replace", start_new_session=True,  # Ctrl-C is the server's, which then stops it
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is the server's, which then stops it
+        )
         waiting.is_waiting = False
         threading.Thread(target=self._wait, args=(waiting, waiting.process), daemon=True).start()
 
@@ -211,10 +216,20 @@ def _words(settings: str) -> list[str]:
 def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
     run = training.run
     described = {
-        "id": training.id, "stage": training.stage, "state": training.state, "failure": training.failure,
-        "folder": printable(str(run.path)), "is_own": is_own, "iteration": 0, "iterations": None, "curve": [],
-        "texts": [], "documented": None, "changed": [], "corpus": "",
-    }  # fmt: skip
+        "id": training.id,
+        "stage": training.stage,
+        "state": training.state,
+        "failure": training.failure,
+        "folder": printable(str(run.path)),
+        "is_own": is_own,
+        "iteration": 0,
+        "iterations": None,
+        "curve": [],
+        "texts": [],
+        "documented": None,
+        "changed": [],
+        "corpus": "",
+    }
     with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
         state = RunState.of(run)
         described |= {"iteration": state.iteration, "iterations": state.planned, "seed": run.config().seed}

@@ -28,9 +28,15 @@ def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalt
         raise RequestError("there is nothing to translate: give at least one word that the run can read")
     found = candidates(trained.model, torch.tensor([source]), beam=beam, length_penalty=length_penalty)[0]
     beams = [
-        {"text": tokenizer.decode(x.ids), "tokens": _tokens(tokenizer, x.ids), "score": x.score, "ids": x.ids,
-         "ended": x.ended} for x in found
-    ]  # fmt: skip
+        {
+            "text": tokenizer.decode(x.ids),
+            "tokens": _tokens(tokenizer, x.ids),
+            "score": x.score,
+            "ids": x.ids,
+            "ended": x.ended,
+        }
+        for x in found
+    ]
     return {"source": _tokens(tokenizer, source), "beams": beams}
 
 

@@ -167,8 +167,14 @@ def _draw_map(axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
     axes.set_yticks(range(len(rows)), [escaping.label(shown(y, value)) for value in rows])
     for i, j in itertools.product(range(len(rows)), range(len(columns))):
         if losses[i][j] == losses[i][j]:
-            axes.text(j, i, f"{losses[i][j]:.3f}", ha="center", va="center",
-                      bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5})  # fmt: skip
+            axes.text(
+                j,
+                i,
+                f"{losses[i][j]:.3f}",
+                ha="center",
+                va="center",
+                bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5},
+            )
 
 
 def _learned(ranking: Ranking) -> list[Group]:

@@ -174,8 +174,14 @@ def _draw_groups(
             except UserError as error:
                 log.warning(f"no curve: {error}")
         for line in lines:
-            axes.plot(*zip(*line.values(), strict=True), color=colour, linewidth=0.6,
-                      marker="." if len(line) == 1 else None, alpha=0.6, zorder=1)  # fmt: skip
+            axes.plot(
+                *zip(*line.values(), strict=True),
+                color=colour,
+                linewidth=0.6,
+                marker="." if len(line) == 1 else None,
+                alpha=0.6,
+                zorder=1,
+            )
             amounts |= {amount for amount, _ in line.values()}
         if not lines:
             continue
@@ -202,8 +208,9 @@ def _label_ends(axes: "Axes", ends: Mapping[str, tuple[float, str]]) -> None:
     gap = 1.3 * size / (0.8 * 72 * PANEL_HEIGHT)  # of the height of the axes
     heights = _spread([(loss - low) / (high - low) for _, (loss, _) in in_order], gap)
     for (said, (_, colour)), height in zip(in_order, heights, strict=True):
-        axes.text(1.01, height, escaping.label(said), color=colour, fontsize=size,
-                  va="center", transform=axes.transAxes)  # fmt: skip
+        axes.text(
+            1.01, height, escaping.label(said), color=colour, fontsize=size, va="center", transform=axes.transAxes
+        )
 
 
 def _spread(wanted: Sequence[float], gap: float) -> list[float]:

@@ -155,9 +155,14 @@ def _draw_losses(
             axes.axhline(loss, color=colour, linestyle=":", label=label)
     best = summary.best
     axes.plot(
-        best.weights, best.nats, "o", color=_COLOURS["val"], markerfacecolor="none", markersize=9,
+        best.weights,
+        best.nats,
+        "o",
+        color=_COLOURS["val"],
+        markerfacecolor="none",
+        markersize=9,
         label=f"best, {best.nats:.4f} at iteration {best.weights:,}",
-    )  # fmt: skip
+    )
     count = len(changed)
     differing = f", {count} {'change' if count == 1 else 'changes'} from the documented run" if count else ""
     title = f"{summary.name or summary.stage}, seed {summary.seed}{differing}"

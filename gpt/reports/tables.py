@@ -47,11 +47,15 @@ def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = (
     cells += [
         [
             *(shown(key, other.values[key]) for key in ranking.keys),
-            *(["-"] * len(sizes)), 0,
-            *(["-"] * (1 + with_bits + len(metrics))), str(other.state), "-", str(other.run.path),
+            *(["-"] * len(sizes)),
+            0,
+            *(["-"] * (1 + with_bits + len(metrics))),
+            str(other.state),
+            "-",
+            str(other.run.path),
         ]
         for other in ranking.unfinished
-    ]  # fmt: skip
+    ]
     escaped = escaping.markdown if style == "github" else printable
     rows = [[escaped(str(cell)) for cell in row] for row in cells]
     heading = f"{len(ranking.runs)} run{'s' if len(ranking.runs) > 1 else ''} on {ranking.corpus}"
@@ -158,7 +162,9 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
             ],
             "groups": [
                 {
-                    "values": group.values, "mean": group.mean, "deviation": group.deviation,
+                    "values": group.values,
+                    "mean": group.mean,
+                    "deviation": group.deviation,
                     "standing": group.standing,
                     "runs": [
                         {"folder": str(run.path)} | _results(summary) | {"metrics": summary.metrics}
@@ -169,7 +175,7 @@ def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
             ],
         }
         for ranking in rankings
-    ]  # fmt: skip
+    ]
 
 
 def _results(summary: Summary) -> dict[str, Any]:

@@ -37,9 +37,13 @@ def parent_of(path: Path) -> Parent:
     if not weights.exists():
         raise RequestError(f"init={path}: the run has no weights yet")
     return Parent(
-        run=str(path), stage=run.config().stage, iterations=iteration_of(run, which), weights=which,
-        sha256=sha256(weights), corpus=run.vocabulary().corpus,
-    )  # fmt: skip
+        run=str(path),
+        stage=run.config().stage,
+        iterations=iteration_of(run, which),
+        weights=which,
+        sha256=sha256(weights),
+        corpus=run.vocabulary().corpus,
+    )
 
 
 def forked(wanted: TrainConfig, request: Request, module: Module | None = None) -> Plan:

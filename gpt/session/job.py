@@ -106,15 +106,28 @@ class Job:
             check_logits(model, examples[0], task.vocab_size)
         with runtime.settings():  # a compiled step depends on them
             loss, reported_loss = training_losses(
-                model, examples, runtime, objective,
-                parts=world.size * settings.grad_accumulation, compile=config.compile,
-            )  # fmt: skip
+                model,
+                examples,
+                runtime,
+                objective,
+                parts=world.size * settings.grad_accumulation,
+                compile=config.compile,
+            )
         drawn = {"drawn": data.estimated_over}
         over = {split: task.over(split, corpus, model).model_copy(update=drawn) for split in ("train", "val")}
         recipe = Recipe(
-            data, schedule, settings, config.seed, runtime, loss, reported_loss, metrics, over,
-            stop_below=config.overfit, world=world,
-        )  # fmt: skip
+            data,
+            schedule,
+            settings,
+            config.seed,
+            runtime,
+            loss,
+            reported_loss,
+            metrics,
+            over,
+            stop_below=config.overfit,
+            world=world,
+        )
         recipe = with_length(recipe, model, plan.checkpoint.progress if plan.checkpoint else None)
         if settings.budget is None:  # with one, nobody knows how many iterations there will be
             check_warmup(config.schedule, recipe.settings.max_iters)
@@ -158,9 +171,14 @@ class Job:
         """
         recipe = self.recipe
         loss = exact_loss(
-            self.model, recipe.data, "val", most=recipe.settings.exact_tokens, runtime=recipe.runtime,
-            world=recipe.world, over=recipe.over["val"].model_copy(update={"drawn": None}),
-        )  # fmt: skip
+            self.model,
+            recipe.data,
+            "val",
+            most=recipe.settings.exact_tokens,
+            runtime=recipe.runtime,
+            world=recipe.world,
+            over=recipe.over["val"].model_copy(update={"drawn": None}),
+        )
         return loss.model_copy(update={"weights": weights})
 
 

@@ -165,9 +165,13 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
 def _checkpoints(job: Job, state: TrainingState, folder: RunFolder, guard: NonFiniteGuard) -> CheckpointWriter:
     saving = job.config.checkpoint
     return CheckpointWriter(
-        state, Checkpoints(folder, saving.keep), guard, interval=saving.interval, min_seconds=saving.min_seconds,
+        state,
+        Checkpoints(folder, saving.keep),
+        guard,
+        interval=saving.interval,
+        min_seconds=saving.min_seconds,
         is_saved=job.plan.parent is None,
-    )  # fmt: skip
+    )
 
 
 def _recorders(job: Job, folder: RunFolder) -> list[Watcher]:

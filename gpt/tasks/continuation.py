@@ -63,9 +63,12 @@ class Continuation(Task):
         """The tokens, and of subwords how they are merged."""
         tokenizer = self.tokenizer
         return Vocabulary(
-            kind=tokenizer.kind, vocabulary=tokenizer.vocabulary, merges=tokenizer.merges,
-            corpus=corpus.digest, covers=self._covers(corpus),
-        )  # fmt: skip
+            kind=tokenizer.kind,
+            vocabulary=tokenizer.vocabulary,
+            merges=tokenizer.merges,
+            corpus=corpus.digest,
+            covers=self._covers(corpus),
+        )
 
     def as_json(self) -> str:
         """The tokenizer; one of characters refuses those outside its vocabulary."""

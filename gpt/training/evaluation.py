@@ -38,12 +38,7 @@ def tokens_per_pass(runtime: Runtime, model: nn.Module) -> int:
 
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module,
-    targets: Targets,
-    name: str,
-    runtime: Runtime,
-    loss: BatchLoss = batch_loss,
-    world: World = ALONE,
+    model: nn.Module, targets: Targets, name: str, runtime: Runtime, loss: BatchLoss = batch_loss, world: World = ALONE
 ) -> Tensor:
     """The mean over all these targets, with the model in evaluation mode: a scalar on the device.
 
@@ -55,9 +50,14 @@ def mean_loss(
     sums = torch.zeros(2, dtype=torch.float64, device=place)  # of losses, of targets
     # The bar appears only when an evaluation takes long.
     bar = tqdm(
-        total=targets.count, desc=name, unit="token", unit_scale=True, leave=False, delay=2,
+        total=targets.count,
+        desc=name,
+        unit="token",
+        unit_scale=True,
+        leave=False,
+        delay=2,
         disable=None if world.is_first else True,
-    )  # fmt: skip
+    )
     try:
         with runtime.all_threads(), bar:
             for number, batch in enumerate(targets):

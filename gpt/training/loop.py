@@ -104,9 +104,11 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
                 iteration=progress.iteration,
                 train=recipe.estimated("train", train_loss, progress.iteration),
                 val=recipe.estimated("val", val_loss, progress.iteration),
-                learning_rates=rates, tokens=progress.tokens, metrics=means(recipe.metrics, estimate),
+                learning_rates=rates,
+                tokens=progress.tokens,
+                metrics=means(recipe.metrics, estimate),
             )
-        )  # fmt: skip
+        )
     if state.is_evaluated:
         watching.evaluated(state)
 

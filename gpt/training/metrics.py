@@ -23,10 +23,13 @@ Higher = Annotated[Tensor, "higher"]
 _GIVEN = ("logits", "targets")
 _TAKEN = ("loss", "learning_rate")  # names used by other columns of a run's records
 METRIC = Registry(
-    "metrics", "a metric", "gpt.training",
+    "metrics",
+    "a metric",
+    "gpt.training",
     "a function of logits and targets, in this order, and of its hyperparameters",
-    lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:2] == _GIVEN, _GIVEN,
-)  # fmt: skip
+    lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:2] == _GIVEN,
+    _GIVEN,
+)
 
 
 def chosen_metrics(choices: Mapping[str, Choice]) -> dict[str, Metric]:

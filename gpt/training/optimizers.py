@@ -54,9 +54,13 @@ class Optimizer(ABC):
 
 
 OPTIMIZER = Registry(
-    "optimizer", "an optimizer", "gpt.training", "a subclass of gpt.training.optimizers.Optimizer",
-    lambda target: inspect.isclass(target) and issubclass(target, Optimizer), given=("model", "learning_rate"),
-)  # fmt: skip
+    "optimizer",
+    "an optimizer",
+    "gpt.training",
+    "a subclass of gpt.training.optimizers.Optimizer",
+    lambda target: inspect.isclass(target) and issubclass(target, Optimizer),
+    given=("model", "learning_rate"),
+)
 
 
 class AdamW(Optimizer):
@@ -186,10 +190,21 @@ class AdamWGroup:
             # On MPS, PyTorch's kernel ignored found_inf until 2026 (PyTorch's pull request 186360).
             if hasattr(torch, "_fused_adamw_") and parameters[0].device.type != "mps":
                 torch._fused_adamw_(
-                    parameters, gradients, first, second, max_exp_avg_sqs=[], state_steps=[self._steps] * len(names),
-                    lr=rate, beta1=beta1, beta2=beta2, weight_decay=decay, eps=_EPSILON, amsgrad=False, maximize=False,
+                    parameters,
+                    gradients,
+                    first,
+                    second,
+                    max_exp_avg_sqs=[],
+                    state_steps=[self._steps] * len(names),
+                    lr=rate,
+                    beta1=beta1,
+                    beta2=beta2,
+                    weight_decay=decay,
+                    eps=_EPSILON,
+                    amsgrad=False,
+                    maximize=False,
                     found_inf=skip,
-                )  # fmt: skip
+                )
             elif not skip:
                 for p, gradient, m, v in zip(parameters, gradients, first, second, strict=True):
                     p.mul_(1 - rate * decay)

@@ -68,8 +68,10 @@ class Progress(BaseModel):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         kinds: dict[str, Sequence[Evaluation | Step | Clock]] = {
-            "evaluations": self.evaluations, "steps": self.steps, "clock": self.clock
-        }  # fmt: skip
+            "evaluations": self.evaluations,
+            "steps": self.steps,
+            "clock": self.clock,
+        }
         for name, rows in kinds.items():
             if any(a >= b for a, b in itertools.pairwise([*(row.iteration for row in rows), self.iteration + 1])):
                 raise ValueError(f"its {name} are not in order")

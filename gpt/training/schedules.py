@@ -16,9 +16,13 @@ Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) ->
 _GIVEN = ("iteration", "max_iters", "peak")
 _CONTRACT = "a function of iteration, max_iters and peak, in this order, and of its hyperparameters"
 SCHEDULE = Registry(
-    "schedule", "a schedule", "gpt.training", _CONTRACT,
-    lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN, _GIVEN,
-)  # fmt: skip
+    "schedule",
+    "a schedule",
+    "gpt.training",
+    _CONTRACT,
+    lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN,
+    _GIVEN,
+)
 
 
 def check_warmup(choice: Choice, max_iters: int) -> None:

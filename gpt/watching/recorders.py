@@ -53,9 +53,12 @@ class StepLog(Watcher):
             return
         loss, gradient_norm = (x if math.isfinite(x) else None for x in (state.last_batch.item(), norm.item()))
         step = Step(
-            iteration=progress.iteration, loss=loss, gradient_norm=gradient_norm,
-            learning_rates=state.learning_rates, tokens=progress.tokens,
-        )  # fmt: skip
+            iteration=progress.iteration,
+            loss=loss,
+            gradient_norm=gradient_norm,
+            learning_rates=state.learning_rates,
+            tokens=progress.tokens,
+        )
         progress.steps.append(step)
         self.evaluated(state)
         if len(progress.steps) == _MOST_STEPS:

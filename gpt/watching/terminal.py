@@ -108,9 +108,13 @@ class ProgressBar(Watcher):
 
             disable = is_hidden
         self._bar = bar(
-            initial=state.progress.iteration, total=recipe.last(state.progress), unit="it", dynamic_ncols=True,
-            leave=False, disable=disable,
-        )  # fmt: skip
+            initial=state.progress.iteration,
+            total=recipe.last(state.progress),
+            unit="it",
+            dynamic_ncols=True,
+            leave=False,
+            disable=disable,
+        )
 
     def stepped(self, state: TrainingState) -> None:
         """Advance. Reading the loss waits for the device, so this is done only when the bar has just been drawn."""

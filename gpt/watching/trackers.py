@@ -114,23 +114,29 @@ class Tracker(RunWatcher):
             kind = type(self)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gpt.watching.tracker_process", kind.__module__, kind.__name__],
-                env=os.environ | {"PYTHONPATH": path}, start_new_session=True,  # Ctrl-C is meant for the training
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
-            )  # fmt: skip
+                env=os.environ | {"PYTHONPATH": path},
+                start_new_session=True,  # Ctrl-C is meant for the training
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                encoding="utf-8",
+            )
         except (OSError, ValueError, UserError) as error:  # ValueError: of a path that is not UTF-8
             self._warn(str(error))
             return
         of_batch = {"batch": losses.train}
         documented = of_batch if losses.kind == "mini-batch" else {"train": losses.train, "val": losses.val}
         self._documented = {f"loss/documented_{of}": loss for of, loss in documented.items() if loss is not None}
-        self._messages.put({
-            "tracker": self._name,
-            "id": tracking_id,
-            "name": self._run.path.name,
-            "folder": str(self._run.path),
-            "config": config.content(),
-            "options": self._options,
-        })  # fmt: skip
+        self._messages.put(
+            {
+                "tracker": self._name,
+                "id": tracking_id,
+                "name": self._run.path.name,
+                "folder": str(self._run.path),
+                "config": config.content(),
+                "options": self._options,
+            }
+        )
         self._feeder = Thread(target=self._feed, args=(self._process.stdin,), daemon=True)
         self._listener = Thread(target=self._listen, args=(self._process, self._process.stdout), daemon=True)
         self._feeder.start()

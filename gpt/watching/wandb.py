@@ -56,9 +56,15 @@ class Service:
         wandb = self._library
         try:
             begun = wandb.init(
-                id=run.id, name=run.name, config=run.config, project=run.options["project"], mode=run.options["mode"],
-                resume="allow", save_code=False, settings=wandb.Settings(console="off", silent=True),
-            )  # fmt: skip
+                id=run.id,
+                name=run.name,
+                config=run.config,
+                project=run.options["project"],
+                mode=run.options["mode"],
+                resume="allow",
+                save_code=False,
+                settings=wandb.Settings(console="off", silent=True),
+            )
         except wandb.Error as error:
             advice = " Or keep the run here with logger.wandb.mode=offline." if "API key" in str(error) else ""
             raise UserError(f"{error}{advice}") from None

@@ -24,9 +24,13 @@ def on_a_terminal(arguments: str, folder: Path, **environment: str) -> str:
     leader, follower = os.openpty()
     variables = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     process = subprocess.Popen(
-        [sys.executable, REPOSITORY / "train.py", *arguments.split()], cwd=folder, stdin=subprocess.DEVNULL,
-        stdout=follower, stderr=follower, env=variables | {"TERM": "xterm"} | environment,
-    )  # fmt: skip
+        [sys.executable, REPOSITORY / "train.py", *arguments.split()],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=follower,
+        stderr=follower,
+        env=variables | {"TERM": "xterm"} | environment,
+    )
     os.close(follower)
     written = b""
     with contextlib.suppress(OSError):  # Linux's way to say that the other side is closed

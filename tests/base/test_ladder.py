@@ -17,8 +17,16 @@ def test_every_stage_of_conf_is_on_the_ladder_beside_it_or_an_ablation_of_such_a
 def test_stages_are_sorted_by_the_ladder_and_ablations_are_apart() -> None:
     names = ["v5_without_residuals", "mine", "v10", "transformer", "v6", "v3_ffn", "v4_with_a", "v4", "v3"]
     assert sorted(names, key=rank) == [
-        "v3", "v3_ffn", "v4", "v6", "v10", "transformer", "mine", "v4_with_a", "v5_without_residuals",
-    ]  # fmt: skip
+        "v3",
+        "v3_ffn",
+        "v4",
+        "v6",
+        "v10",
+        "transformer",
+        "mine",
+        "v4_with_a",
+        "v5_without_residuals",
+    ]
 
 
 def test_the_experiment_ladder_trains_the_small_stages_in_their_order() -> None:

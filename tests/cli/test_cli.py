@@ -98,9 +98,15 @@ def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:
 
 def test_a_text_may_have_several_strings_that_end_it(called: Script, trained: Path) -> None:
     for typed, meant in (
-        (r"[\n\n,E\\nD,' a, b']", ["\n\n", "E\\nD", " a, b"]), ("[$1]", ["$1"]), ("[", "["), ("'[a,b]'", "[a,b]"),
-        ("a,b", "a,b"), ("[null,1e3]", ["null", "1e3"]), ("null", None), (r"\n", "\n"),
-    ):  # fmt: skip
+        (r"[\n\n,E\\nD,' a, b']", ["\n\n", "E\\nD", " a, b"]),
+        ("[$1]", ["$1"]),
+        ("[", "["),
+        ("'[a,b]'", "[a,b]"),
+        ("a,b", "a,b"),
+        ("[null,1e3]", ["null", "1e3"]),
+        ("null", None),
+        (r"\n", "\n"),
+    ):
         done = succeeded(called("generate.py", f"stop={typed}", "--cfg", "job", "--resolve", cwd=trained))
         assert yaml.safe_load(done.stdout)["stop"] == meant
     arguments = ["prompt=Abc", "tokens=30", "seed=5"]
@@ -139,8 +145,9 @@ def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(script: Script, 
     done = succeeded(script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=folder))
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(folder)}
     assert {name: found["stage"] for name, found in summaries.items()} == {
-        "000_v1_seed1337": "v1", "001_v6_seed1337": "v6",
-    }  # fmt: skip
+        "000_v1_seed1337": "v1",
+        "001_v6_seed1337": "v6",
+    }
     assert "[2] job 2 of 2: model=v6" in done.stdout.splitlines()
     assert any(line.startswith("[2] iteration 4") for line in done.stdout.splitlines())
     assert re.search(r"^v[16] +1 +\d\.\d{4} +best", done.stdout.partition("2 runs on corpus.txt")[2], re.MULTILINE)

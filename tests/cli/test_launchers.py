@@ -147,10 +147,14 @@ QUIET_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # no 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [
-    pytest.param(command, marks=needs_ray) if "launcher=ray" in command else command
-    for command in COMMANDS if "-m hydra/launcher=slurm" not in command
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=needs_ray) if "launcher=ray" in command else command
+        for command in COMMANDS
+        if "-m hydra/launcher=slurm" not in command
+    ],
+)
 def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
     """Those for Slurm: tests/slurm/."""
     done = succeeded(run_short(command, folder, **QUIET_RAY))

@@ -83,9 +83,18 @@ def test_a_length_replaces_the_other_kind_of_length(tmp_path: Path) -> None:
 
 def test_the_configuration_of_a_run_repeats_it(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     typed = [
-        "v6", "optimizer=muon", "schedule=cosine", "schedule.final=0.2", "logger=csv", "data=text",
-        f"data.path={corpus_file}", "training.max_iters=3", "training.eval_iters=1", "model.n_layer=1", "name=one",
-    ]  # fmt: skip
+        "v6",
+        "optimizer=muon",
+        "schedule=cosine",
+        "schedule.final=0.2",
+        "logger=csv",
+        "data=text",
+        f"data.path={corpus_file}",
+        "training.max_iters=3",
+        "training.eval_iters=1",
+        "model.n_layer=1",
+        "name=one",
+    ]
     for arguments in ([*typed, "hydra.run.dir=a"], ["a/config.yaml", "hydra.run.dir=b"]):
         succeeded(called("train.py", *arguments, cwd=tmp_path))
     first, second = (RunFolder(tmp_path / name) for name in "ab")

@@ -97,11 +97,16 @@ def test_no_experiment_and_no_debugging_are_values_of_a_sweep(called: Script, fo
 def test_a_range_has_the_numbers_that_it_says() -> None:
     with own_configuration():
         for typed, values in (
-            ("sort(range(1,6,2),reverse=true)", "5 3 1"), ("sort(range(5,0,-2))", "1 3 5"), ("range(3)", "0 1 2"),
-            ("range(0.1,0.5,0.1)", "0.1 0.2 0.3 0.4"), ("range(0.3,0.9,0.3)", "0.3 0.6"),
-            ("range(1,0,-0.25)", "1.0 0.75 0.5 0.25"), ("range(1e-3,4e-3,1e-3)", "0.001 0.002 0.003"),
-            ("tag(a,sort(range(0.1,0.4,0.1),reverse=true))", "0.3 0.2 0.1"), ("float(range(2))", "0.0 1.0"),
-        ):  # fmt: skip
+            ("sort(range(1,6,2),reverse=true)", "5 3 1"),
+            ("sort(range(5,0,-2))", "1 3 5"),
+            ("range(3)", "0 1 2"),
+            ("range(0.1,0.5,0.1)", "0.1 0.2 0.3 0.4"),
+            ("range(0.3,0.9,0.3)", "0.3 0.6"),
+            ("range(1,0,-0.25)", "1.0 0.75 0.5 0.25"),
+            ("range(1e-3,4e-3,1e-3)", "0.001 0.002 0.003"),
+            ("tag(a,sort(range(0.1,0.4,0.1),reverse=true))", "0.3 0.2 0.1"),
+            ("float(range(2))", "0.0 1.0"),
+        ):
             (override,) = parsed([f"key={typed}"])
             assert " ".join(override.sweep_string_iterator()) == values, typed
 
@@ -116,8 +121,13 @@ def test_the_jobs_of_a_sweep_have_the_numbers_of_a_range_and_as_json_a_line_each
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     configs = [RunFolder(folder / run["folder"]).config() for run in runs]
     assert [(config.training.learning_rate, config.seed) for config in configs] == [
-        (0.1, 4), (0.1, 1), (0.2, 4), (0.2, 1), (0.3, 4), (0.3, 1),
-    ]  # fmt: skip
+        (0.1, 4),
+        (0.1, 1),
+        (0.2, 4),
+        (0.2, 1),
+        (0.3, 4),
+        (0.3, 1),
+    ]
 
 
 @pytest.mark.parametrize("swept", ["training.max_iters=2,3", "training.max_iters=range(2,4)"])
@@ -204,9 +214,14 @@ def test_the_commands_of_the_page_run(script: Script, corpus_file: Path, tmp_pat
         assert "Traceback" not in succeeded(script(name, *arguments, cwd=tmp_path)).stderr
     runs = {path.name: len(finished_runs(path)) for path in (tmp_path / "runs").iterdir() if path.is_dir()}
     assert runs == {
-        "ladder": 7, "lr_range": 18, "first_weights": 8, "context_length": 6, "heads": 6,
-        "vocabulary": 6, "temperature": 1,
-    }  # fmt: skip
+        "ladder": 7,
+        "lr_range": 18,
+        "first_weights": 8,
+        "context_length": 6,
+        "heads": 6,
+        "vocabulary": 6,
+        "temperature": 1,
+    }
     for sweep in runs:
         picture = "temperature.png" if sweep == "temperature" else "compare.png"
         assert (tmp_path / "runs" / sweep / picture).stat().st_size > 0

@@ -143,7 +143,7 @@ WRONG = [
     ("train.py --wandb", "there is no option --wandb: type logger=wandb, without dashes"),
     ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
     ("generate.py --nonsense", "there is no option --nonsense: --help all lists the keys"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("typed", "message"), WRONG, ids=[typed for typed, _ in WRONG])

@@ -25,8 +25,13 @@ from gpt.watching.loggers import LOGGER
 from tests.conftest import REPOSITORY
 
 KINDS = {
-    "model": STAGE, "data": LOADER, "optimizer": OPTIMIZER, "schedule": SCHEDULE, "logger": LOGGER, "metrics": METRIC,
-}  # fmt: skip
+    "model": STAGE,
+    "data": LOADER,
+    "optimizer": OPTIMIZER,
+    "schedule": SCHEDULE,
+    "logger": LOGGER,
+    "metrics": METRIC,
+}
 V6 = {"_target_": "gpt.models.v6_pre_norm.GPT", "block_size": 8, "n_embd": 32, "n_head": 4, "n_layer": 3}
 
 
@@ -132,8 +137,11 @@ def test_looking_for_a_choice_imports_nothing_but_modules_of_its_package(
 
 
 WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
-    ({"n_embed": 32}, "model.n_embed is not a hyperparameter of gpt.models.v6_pre_norm.GPT, which takes "
-                      "block_size, n_embd, n_head, n_layer"),
+    (
+        {"n_embed": 32},
+        "model.n_embed is not a hyperparameter of gpt.models.v6_pre_norm.GPT, which takes "
+        "block_size, n_embd, n_head, n_layer",
+    ),
     ({"vocab_size": 65}, "model.vocab_size is not a hyperparameter of gpt.models.v6_pre_norm.GPT"),  # given
     ({"n_layer": None}, "model.n_layer=null: "),
     ({"n_layer": 0}, "model.n_layer=0: must be at least 1"),
@@ -143,7 +151,7 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"n_layer": {"a": 1}}, "model.n_layer: must be a whole number"),
     ({"n_embd": "x" * 1000}, "model.n_embd=" + "x" * 60 + "...: "),
     ({"n_embd": "a\nb"}, "model.n_embd=a b: "),
-]  # fmt: skip
+]
 
 
 def test_a_hyperparameter_that_is_unknown_missing_out_of_range_or_of_another_type_is_named() -> None:

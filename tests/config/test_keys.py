@@ -52,8 +52,10 @@ def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:
     assert keys.escaping(TrainConfig) == ("data.separator",)
     assert {*keys.escaping(GenerateConfig)} == {"prompt", "stop"}
     assert [name for name in ("data.path", "run", "text", "split") if keys.literal(EvaluateConfig, name)] == [
-        "data.path", "run", "text",
-    ]  # fmt: skip
+        "data.path",
+        "run",
+        "text",
+    ]
 
 
 def test_the_schema_has_the_keys_of_conf() -> None:

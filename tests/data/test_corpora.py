@@ -26,8 +26,13 @@ def test_a_text_is_read_without_its_mark_and_split_by_characters(tmp_path: Path)
 def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(b"a\xff\xfeb")
-    for path, message in {"nowhere": "there is no file", "binary": "not UTF-8 text in line 1", "pipe": "is not a file",
-                          "/proc/self/status": "is empty", ".": "is not a file"}.items():  # fmt: skip
+    for path, message in {
+        "nowhere": "there is no file",
+        "binary": "not UTF-8 text in line 1",
+        "pipe": "is not a file",
+        "/proc/self/status": "is empty",
+        ".": "is not a file",
+    }.items():
         with pytest.raises(RequestError, match=message):
             read_text(tmp_path / path)
 

@@ -204,9 +204,12 @@ def test_tables_have_the_documents_that_the_standard_library_reads(
 
 def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
     for name, content in {
-        "a.csv": "id,text\n1,a\n2,b\n", "a.jsonl": '{"text": 1}\n', "b.jsonl": "[1]\n", "a.txt": "a",
+        "a.csv": "id,text\n1,a\n2,b\n",
+        "a.jsonl": '{"text": 1}\n',
+        "b.jsonl": "[1]\n",
+        "a.txt": "a",
         "c.csv": 'a\n1\n"2\n3\n',
-    }.items():  # fmt: skip
+    }.items():
         (tmp_path / name).write_text(content)
     for name, field, message in [
         ("a.csv", "txt", "a.csv has no column txt; its first row is id, text"),

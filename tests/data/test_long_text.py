@@ -126,9 +126,12 @@ def test_several_files_are_one_text_with_a_newline_between_them(tmp_path: Path) 
 
 
 NO_FILE = {
-    "empty": "there is no file in .*empty", "*.c": r"there is no file .*\*\.c", "looped": "cannot read .*loop",
-    "[ , ]": r"^\[.*\] is a list with(out a path| an empty path)$", "[a.txt,'']": "is a list with an empty path$",
-}  # fmt: skip
+    "empty": "there is no file in .*empty",
+    "*.c": r"there is no file .*\*\.c",
+    "looped": "cannot read .*loop",
+    "[ , ]": r"^\[.*\] is a list with(out a path| an empty path)$",
+    "[a.txt,'']": "is a list with an empty path$",
+}
 
 
 def test_a_path_to_no_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

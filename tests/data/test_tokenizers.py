@@ -33,9 +33,10 @@ SUBWORDS = BytePairs.trained_on([CONTENT], 400)
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), SUBWORDS], ids=["bytes", "subwords"])
 @given(
-    text=st.text(st.characters(exclude_categories=["Cs"])), surrogates=st.text(st.characters(categories=["Cs"])),
+    text=st.text(st.characters(exclude_categories=["Cs"])),
+    surrogates=st.text(st.characters(categories=["Cs"])),
     numbers=st.lists(st.integers(0, 255)),
-)  # fmt: skip
+)
 def test_every_text_is_decoded_to_what_it_was(
     tokenizer: ByteLevel, text: str, surrogates: str, numbers: list[int]
 ) -> None:

@@ -54,9 +54,12 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Exercises:
 
 def test_a_class_of_students_has_a_line_each(command: Exercises, tmp_path: Path) -> None:
     files = {
-        "ada.py": solution("v5"), "bob.py": solution("v5").replace("attended = x + ", "attended = "),
-        "eve.py": "while True: pass", "joe.py": blank("v5"), "sue.py": "x = (",
-    }  # fmt: skip
+        "ada.py": solution("v5"),
+        "bob.py": solution("v5").replace("attended = x + ", "attended = "),
+        "eve.py": "while True: pass",
+        "joe.py": blank("v5"),
+        "sue.py": "x = (",
+    }
     for name, content in files.items():
         (tmp_path / "students" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "students" / name).write_text(content)
@@ -164,8 +167,16 @@ def test_a_solved_stage_learns_like_the_project_s(
 ) -> None:
     """The same losses from the same seed; v7 draws its own masks."""
     (folder / f"{name}.py").write_text(solution(name))
-    small = ["data=text", f"data.path={corpus_file}", "training.max_iters=4", "training.eval_interval=2",
-             "training.eval_iters=2", "training.batch_size=4", "compile=false", "device=cpu"]  # fmt: skip
+    small = [
+        "data=text",
+        f"data.path={corpus_file}",
+        "training.max_iters=4",
+        "training.eval_interval=2",
+        "training.eval_iters=2",
+        "training.batch_size=4",
+        "compile=false",
+        "device=cpu",
+    ]
     if name == "v7":
         small += ["model.block_size=8", "model.n_embd=32", "model.n_head=4", "model.n_layer=2", "model.dropout=0"]
     trained = []

@@ -40,8 +40,10 @@ def solved(name: str, unfinished: str = "", filled: int = 0) -> str:
             sections[i] = re.sub(
                 r"^( *)(?:\w+ = |return )?BLANK\b.*",
                 lambda found, code=code: textwrap.indent(next(code), found[1]),
-                section, count=filled if part.name == unfinished else 0, flags=re.MULTILINE,
-            )  # fmt: skip
+                section,
+                count=filled if part.name == unfinished else 0,
+                flags=re.MULTILINE,
+            )
     return "".join(sections)
 
 
@@ -244,10 +246,15 @@ def test_a_wrong_solution_is_named(
     assert said in str(report)
 
 
-@pytest.mark.parametrize(("name", "before", "after"), [
-    ("softmax", SHIFT, "shifted = 2 * x"), ("v4", "return hidden.relu()", "return hidden"),
-    ("v6", "mean = x.mean(dim=-1, keepdim=True)", "mean = 0"), ("v6", "return normalised *", "return BLANK *"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("softmax", SHIFT, "shifted = 2 * x"),
+        ("v4", "return hidden.relu()", "return hidden"),
+        ("v6", "mean = x.mean(dim=-1, keepdim=True)", "mean = 0"),
+        ("v6", "return normalised *", "return BLANK *"),
+    ],
+)
 def test_a_wrong_part_is_no_fault_of_the_part_that_uses_it(name: str, before: str, after: str, tmp_path: Path) -> None:
     first, second = checked(name, changed(solved(name), (before, after)), tmp_path).verdicts
     assert (first.is_right, second.is_right) == (False, True), second.message
@@ -284,10 +291,13 @@ def test_a_mistake_in_a_step_is_told_as_that_mistake(place: str, tmp_path: Path)
 
 def test_what_is_called_right_is_what_the_stage_computes(tmp_path: Path) -> None:
     for place, stage in {
-        "v2-Head": v2_attention_head.Head(15, 7), "v3-MultiHeadAttention": v3_attention_heads.MultiHeadAttention(21, 3),
-        "v4-Block": v4_blocks.Block(8, 2), "v5-Block": v5_residual.Block(8, 2), "v6-LayerNorm": nn.LayerNorm(8),
+        "v2-Head": v2_attention_head.Head(15, 7),
+        "v3-MultiHeadAttention": v3_attention_heads.MultiHeadAttention(21, 3),
+        "v4-Block": v4_blocks.Block(8, 2),
+        "v5-Block": v5_residual.Block(8, 2),
+        "v6-LayerNorm": nn.LayerNorm(8),
         "v6-Block": v6_pre_norm.Block(8, 2),
-    }.items():  # fmt: skip
+    }.items():
         name, part = PARTS[place]
         given = attempt(part, answer(name, part.name, tmp_path)).given
         stage.load_state_dict(dict(zip(stage.state_dict(), given.module.state_dict().values(), strict=True)))
@@ -370,8 +380,11 @@ def test_an_attempt_is_told_how_far_it_gets(
 
 def test_the_page_about_the_exercises_quotes_what_learners_are_told() -> None:
     page = (REPOSITORY / "docs" / "course" / "exercises.md").read_text()
-    quoted = [line for text in re.findall(r"^```none\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-              for line in text.splitlines()]  # fmt: skip
+    quoted = [
+        line
+        for text in re.findall(r"^```none\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in text.splitlines()
+    ]
     told = {f"{part}: {said}" for _, part, _, said in TOLD}
     assert len(quoted) == 2
     assert set(quoted) <= told

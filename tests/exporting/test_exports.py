@@ -152,12 +152,17 @@ def test_a_strangers_folder_executes_nothing_and_a_damaged_one_is_refused_in_one
     ("stage", "loader", "vocabulary"),
     [
         ("v9", "shakespeare", {"kind": "characters", "vocabulary": "\t\n\r abcé\u2028日"}),
-        ("transformer", "multi30k", {
-            "kind": "sentence_subwords", "vocabulary": ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "ab"],
-            "merges": [("a", "b")],
-        }),
+        (
+            "transformer",
+            "multi30k",
+            {
+                "kind": "sentence_subwords",
+                "vocabulary": ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "ab"],
+                "merges": [("a", "b")],
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_any_stage_has_a_form_for_the_hub(stage: str, loader: str, vocabulary: dict, tmp_path: Path) -> None:
     """The mixin's own way, without a run: what config.json names is built again and gets the same weights."""
     choice = dict(stage_config(stage).model) | {"n_embd": 32, "n_head": 4, "n_layer": 2, "block_size": 8}
@@ -191,8 +196,11 @@ def test_graphs_compute_the_run_without_code_of_this_project(
 
 
 _QUICK = ("v1", "v6", "v8", "mlp", "conv", "rnn", "linear_attention", "hybrid")  # a stage of each kind
-GRAPHS = [(stage, {}) if stage in _QUICK else pytest.param(stage, {}, marks=pytest.mark.slow)
-          for stage in (*LADDER, *OTHERS) if stage != "v9"]  # fmt: skip
+GRAPHS = [
+    (stage, {}) if stage in _QUICK else pytest.param(stage, {}, marks=pytest.mark.slow)
+    for stage in (*LADDER, *OTHERS)
+    if stage != "v9"
+]
 
 
 @pytest.mark.parametrize(("stage", "changes"), [*GRAPHS, ("v1", {"block_size": 1})])
@@ -317,9 +325,14 @@ def test_every_stage_runs_without_this_package_by_the_code_of_its_export(
     ],
 )
 def test_what_cannot_be_exported_says_why_in_one_line(
-    stage: str, settings: list[str], arguments: list[str], message: str, trained_run: TrainedOnce, called: Script,
+    stage: str,
+    settings: list[str],
+    arguments: list[str],
+    message: str,
+    trained_run: TrainedOnce,
+    called: Script,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     run = trained_run(stage, *settings)
     before = sorted(run.rglob("*"))
     refused = called("export.py", f"run={run}", *arguments, cwd=tmp_path)

@@ -13,10 +13,19 @@ from tests.faults.trials import differences, finish, is_one_line, runs_in, start
 
 # Two checkpoints, the first of which makes room for the second, and everything that a run can leave.
 _TRAINING = [
-    "model=v1", "training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1", "training.batch_size=2",
-    "training.learning_rate=0.1", "training.average_last=0.5", "training.log_interval=1", "checkpoint.interval=1",
-    "checkpoint.min_seconds=0", "checkpoint.keep=1", "device=cpu",
-]  # fmt: skip
+    "model=v1",
+    "training.max_iters=2",
+    "training.eval_interval=2",
+    "training.eval_iters=1",
+    "training.batch_size=2",
+    "training.learning_rate=0.1",
+    "training.average_last=0.5",
+    "training.log_interval=1",
+    "checkpoint.interval=1",
+    "checkpoint.min_seconds=0",
+    "checkpoint.keep=1",
+    "device=cpu",
+]
 _PAGE = 4096  # bytes, of which a file system in memory hands out whole ones
 _DISPENSABLE = {"best.safetensors": "the best weights", "sample.txt": "the sample"}  # if the run says so
 

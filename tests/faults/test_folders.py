@@ -25,10 +25,14 @@ def _read_all(path: Path) -> dict[str, object]:
         return [tensor.tolist() for tensor in load_model(run, which).state_dict().values()]  # type: ignore[arg-type]
 
     readers: dict[str, Callable[[], object]] = {
-        "config": run.config, "vocabulary": run.vocabulary, "summary": run.summary, "checkpoint": checkpoint,
+        "config": run.config,
+        "vocabulary": run.vocabulary,
+        "summary": run.summary,
+        "checkpoint": checkpoint,
         "metrics": lambda: (run.summary(), run.evaluations(), run.clock()),  # as whoever compares runs reads them
-        "best": partial(weights, "best"), "last": partial(weights, "last"),
-    }  # fmt: skip
+        "best": partial(weights, "best"),
+        "last": partial(weights, "last"),
+    }
     found: dict[str, object] = {}
     for name, read in readers.items():
         try:

@@ -14,10 +14,17 @@ from tests.conftest import small_corpus
 
 T = 7
 _SETTINGS = [
-    "model=v5", f"model.block_size={T}", "training.batch_size=4", "training.average_last=0.5", "device=cpu",
-    "training.eval_interval=10", "training.eval_iters=2", "checkpoint.interval=10", "checkpoint.min_seconds=0",
+    "model=v5",
+    f"model.block_size={T}",
+    "training.batch_size=4",
+    "training.average_last=0.5",
+    "device=cpu",
+    "training.eval_interval=10",
+    "training.eval_iters=2",
+    "checkpoint.interval=10",
+    "checkpoint.min_seconds=0",
     "checkpoint.keep=20",
-]  # fmt: skip
+]
 
 
 def test_every_number_of_a_run_is_that_of_an_independent_computation(tmp_path: Path) -> None:

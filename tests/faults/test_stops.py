@@ -16,20 +16,23 @@ _EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTE
 
 @pytest.mark.parametrize(
     ("iterations", "signals"),
-    [
-        (300, [signal.SIGKILL] * 2),
-        pytest.param(3000, [*_EXIT_CODES] * 5, marks=pytest.mark.slow),
-    ],
+    [(300, [signal.SIGKILL] * 2), pytest.param(3000, [*_EXIT_CODES] * 5, marks=pytest.mark.slow)],
 )
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(
     iterations: int, signals: list[signal.Signals], tmp_path: Path
 ) -> None:
     """Each signal comes once there is another checkpoint; some find the next one being written."""
     settings = [
-        "model=v7", *(f"model.{name}={value}" for name, value in small_size("v7").items()),
-        f"training.max_iters={iterations}", "training.eval_interval=50", "training.eval_iters=5",
-        "training.batch_size=8", "checkpoint.interval=10", "checkpoint.min_seconds=0", "device=cpu",
-    ]  # fmt: skip
+        "model=v7",
+        *(f"model.{name}={value}" for name, value in small_size("v7").items()),
+        f"training.max_iters={iterations}",
+        "training.eval_interval=50",
+        "training.eval_iters=5",
+        "training.batch_size=8",
+        "checkpoint.interval=10",
+        "checkpoint.min_seconds=0",
+        "device=cpu",
+    ]
     whole = whole_run(tmp_path / "whole", *settings)
     place, arguments, codes, draw = tmp_path / "stopped", settings, [], random.Random(0)
     place.mkdir()

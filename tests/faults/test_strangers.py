@@ -82,14 +82,19 @@ def _hostile_files(whole: Path, marker: Path) -> dict[str, tuple[str, bytes]]:
         "a tag of Python": text.replace("stage: v7", f"stage: !!python/object/apply:os.system ['touch {marker}']"),
         "aliases": f"a: &a [x]\nb: [*a, *a]\n{text}",
         **{f"{n} channels": _changed(content, "model", n_embd=n) for n in (64, 10**9)},
-        **{f"{kind}: {target}": _changed(content, kind, _target_=target)
-           for kind in ("model", "data", "optimizer", "schedule") for target in _NO_CHOICES},
-    }  # fmt: skip
+        **{
+            f"{kind}: {target}": _changed(content, kind, _target_=target)
+            for kind in ("model", "data", "optimizer", "schedule")
+            for target in _NO_CHOICES
+        },
+    }
     weights = {
-        "a header of terabytes": (2**42).to_bytes(8, "little") + b"{}", "no header": b"",
-        "a tensor of terabytes": _safetensors([2**40], 2**42), "a tensor beyond the end": _safetensors([4], 16),
+        "a header of terabytes": (2**42).to_bytes(8, "little") + b"{}",
+        "no header": b"",
+        "a tensor of terabytes": _safetensors([2**40], 2**42),
+        "a tensor beyond the end": _safetensors([4], 16),
         "torch.save": as_zip.read_bytes(),
-    }  # fmt: skip
+    }
     records = ("config.yaml", "tokenizer.json", "metrics.jsonl", "summary.json", "best.safetensors")
     return {
         **{f"a pickle as {name}": (name, pickled) for name in records},

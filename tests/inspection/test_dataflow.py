@@ -34,9 +34,13 @@ WITHIN = {"embedding.token": "embedding", "ngrams": "expected", "trust": "trust"
 def parts_of(model: Any) -> set[str]:
     """The names of the parts that compute something, without that of the block."""
     inside = ("ngrams.", "trust.")  # parts of parts
-    names = [name for name, module in model.named_modules() if not name.startswith(inside)
-             and (not list(module.children()) or isinstance(module, NGrams) or name == "trust")
-             and getattr(module, "p", 1) > 0]  # fmt: skip
+    names = [
+        name
+        for name, module in model.named_modules()
+        if not name.startswith(inside)
+        and (not list(module.children()) or isinstance(module, NGrams) or name == "trust")
+        and getattr(module, "p", 1) > 0
+    ]
     names = [name.removeprefix("blocks.0.") for name in names if not name.startswith("blocks.") or "blocks.0." in name]
     return {WITHIN.get(name, name) for name in names}
 

@@ -19,8 +19,15 @@ from tests.conftest import build, build_small, small_size, stage_config
 C, H, T = 32, 4, 8
 CAUSAL = nn.Transformer.generate_square_subsequent_mask(T)
 PARAMETERS = {
-    "v1": 4_225, "v2": 4_977, "v3": 7_553, "v3_ffn": 8_609, "v4": 16_865, "v5": 41_921, "v6": 42_369, "v7": 10_788_929,
-}  # fmt: skip
+    "v1": 4_225,
+    "v2": 4_977,
+    "v3": 7_553,
+    "v3_ffn": 8_609,
+    "v4": 16_865,
+    "v5": 41_921,
+    "v6": 42_369,
+    "v7": 10_788_929,
+}
 
 
 def test_number_of_parameters() -> None:

@@ -91,9 +91,11 @@ def test_a_twin_differs_from_v8_in_one_thing(twin: str) -> None:
 
 def test_an_idea_is_in_the_network_that_has_it_and_nowhere_in_the_other() -> None:
     for twin, *kinds in (
-        ("v8_without_token_shift", TokenShift), ("v8_without_squared_relu", SquaredReLU),
-        ("v8_with_qk_norm", NormalisedAttention), ("v8_with_rms_norm", nn.RMSNorm, nn.LayerNorm),
-    ):  # fmt: skip
+        ("v8_without_token_shift", TokenShift),
+        ("v8_without_squared_relu", SquaredReLU),
+        ("v8_with_qk_norm", NormalisedAttention),
+        ("v8_with_rms_norm", nn.RMSNorm, nn.LayerNorm),
+    ):
         in_v8, in_twin = ({type(module) for module in build_small(stage).modules()} for stage in ("v8", twin))
         assert all((kind in in_v8) != (kind in in_twin) for kind in kinds), twin
 

@@ -54,8 +54,12 @@ def several(script: Script, corpus_file: Path, once: Once) -> Path:
         settings = {
             "transformer": ["experiment=copy", "training.batch_size=512", "schedule.warmup_iters=10"],
             "v8": [*brief, "model.block_size=32", "model.n_embd=32", "model.n_head=4", "model.n_layer=1"],
-            "gru": brief, "v1": kept, "v2": brief, "v4": brief, "v6": [*kept, "model.n_layer=2"],
-        }  # fmt: skip
+            "gru": brief,
+            "v1": kept,
+            "v2": brief,
+            "v4": brief,
+            "v6": [*kept, "model.n_layer=2"],
+        }
         for stage, given in settings.items():
             given = given if stage == "transformer" else [f"model={stage}", *own, *given]
             succeeded(script("train.py", *_SHORT, *given, cwd=folder))

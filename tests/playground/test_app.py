@@ -119,9 +119,11 @@ def test_what_it_cannot_answer_it_refuses_in_a_line(served: Served, run_id: str)
 
 def test_another_page_is_not_answered(served: Served, run_id: str) -> None:
     for headers in (
-        {"Host": "evil.example:80"}, {"Host": "127.0.0.1.evil.example"}, {"Origin": "https://127.0.0.1"},
+        {"Host": "evil.example:80"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://127.0.0.1"},
         {"Host": "127.0.0.1", "Origin": "http://evil.example"},
-    ):  # fmt: skip
+    ):
         for status, answer in (
             served.get("/api/runs", **headers),
             served.get("/", **headers),

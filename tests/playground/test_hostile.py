@@ -21,9 +21,13 @@ SECRET = b"the content of a file outside the runs folder"
 HOST = b"Host: 127.0.0.1\r\nConnection: close\r\n\r\n"
 PATHS = ["/../secret.txt", "/..%2f..%2fsecret.txt", "/%252e%252e/secret.txt", "//etc/passwd", "/vendor/..\\app.py", "*"]
 HEADERS = [
-    "Host: evil.example", "Host: 127.0.0.1\r\nHost: 127.0.0.1", "Host: [::1", "Origin: http://evil.example",
-    "X: " + "y" * 100_000, "Transfer-Encoding: chunked\r\nContent-Length: 5",
-]  # fmt: skip
+    "Host: evil.example",
+    "Host: 127.0.0.1\r\nHost: 127.0.0.1",
+    "Host: [::1",
+    "Origin: http://evil.example",
+    "X: " + "y" * 100_000,
+    "Transfer-Encoding: chunked\r\nContent-Length: 5",
+]
 
 
 def attacks(run: str) -> list[bytes]:

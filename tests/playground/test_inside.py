@@ -148,9 +148,8 @@ def test_the_lens_shows_what_each_layer_would_predict(browser: Any, addresses: A
     [("onnx", "v6", "layer 1, all of it off", "blocks.0"), ("server", "v2", "positions off", "positions")],
 )
 def test_a_click_turns_a_part_off_and_every_loss_changes(
-    browser: Any, addresses: Addresses, load: Load,
-    engine: str, stage: str, button: str, off: str,
-) -> None:  # fmt: skip
+    browser: Any, addresses: Addresses, load: Load, engine: str, stage: str, button: str, off: str
+) -> None:
     run = load(stage)
     with visit(browser, addresses[engine][stage]) as visited:
         opened(visited, "off")

@@ -78,8 +78,12 @@ def test_every_number_is_that_of_the_moment(browser: Any, address: Address, load
 def _check_inside(visited: Visit, run: TrainedRun, window: list[int], p: Tensor) -> None:
     """Attention, the prediction without it, the lens, and the text with and without a layer's heads."""
     heads = [head for layer in looking.attention(run, window).values() for head in layer]
-    lit = [float(x) for x in visited.page.locator(".panel.a .text").first.locator("span").evaluate_all(
-        "spans => spans.map((span) => span.style.getPropertyValue('--look') || 0)")]  # fmt: skip
+    lit = [
+        float(x)
+        for x in visited.page.locator(".panel.a .text")
+        .first.locator("span")
+        .evaluate_all("spans => spans.map((span) => span.style.getPropertyValue('--look') || 0)")
+    ]
     row = torch.stack(heads).mean(0)[-1]
     assert lit[:POSITION] == pytest.approx((row / row.max()).tolist(), abs=2e-3)
     off, likeliest = looking.interventions(run, window)["without_attention"].softmax(-1), int(p.argmax())
@@ -202,8 +206,10 @@ def test_the_slider_fits_and_moves_nothing(
         places = set()
         for iteration in reversed(MOMENTS):
             scrub(visited, iteration)
-            boxes = [visited.page.locator(part).first.bounding_box() for part in (
-                ".moments input", ".panel.a .text", ".distribution", ".attention")]  # fmt: skip
+            boxes = [
+                visited.page.locator(part).first.bounding_box()
+                for part in (".moments input", ".panel.a .text", ".distribution", ".attention")
+            ]
             places.add(tuple((round(box["x"]), round(box["y"]), round(box["width"])) for box in boxes))  # in pixels
             if iteration == 16:
                 assert slider.get_attribute("aria-valuetext") == "iteration 16 of 40"

@@ -86,8 +86,10 @@ def test_a_chosen_character_is_explained_by_what_the_run_saw(page: Visit, v6: Tr
     assert f"rank {rank}," in page.text(".answer")
     assert page.page.locator(".text [aria-selected=true]").inner_text() == "d"
     # What it looked at is underlined: the four characters before it, no other.
-    looked = [float(span.evaluate("e => e.style.getPropertyValue('--look') || 0")) for span in
-              page.page.locator(".text span:not(.end)").all()]  # fmt: skip
+    looked = [
+        float(span.evaluate("e => e.style.getPropertyValue('--look') || 0"))
+        for span in page.page.locator(".text span:not(.end)").all()
+    ]
     assert max(looked[:4]) == 1
     assert not any(looked[4:])
     # The window of 8 characters is marked and named, and not more of the text.
@@ -111,9 +113,12 @@ def test_the_distribution_moves_with_the_settings(page: Visit, v6: TrainedRun) -
     p = x.softmax(-1).sort(descending=True).values
     nucleus = int((p.cumsum(-1) - p < 0.5).sum())
     for name, value, left, neutral in (
-        ("temperature", 0, 1, 1), ("top-k", 3, 3, V), ("top-p", 0.5, nucleus, 1), ("min-p", 1, 1, 0),
+        ("temperature", 0, 1, 1),
+        ("top-k", 3, 3, V),
+        ("top-p", 0.5, nucleus, 1),
+        ("min-p", 1, 1, 0),
         ("typical-p", 0.05, 1, 1),
-    ):  # fmt: skip
+    ):
         for place, kept in ((value, left), (neutral, V)):
             page.slide(name, place)
             assert f"{kept} of {V} can be drawn" in page.text(".distribution figcaption")
@@ -183,10 +188,13 @@ def test_counts_that_decide_are_shown(browser: Any, counting: Path) -> None:
         visited.ask(prompt)
         assert "the counts decide here" in visited.text(".tested")
         rows = [tuple(row.locator("td").all_inner_texts()) for row in visited.page.locator(".counts tbody tr").all()]
-        likeliest = [f"{run.tokenizer.shown[int(p.argmax())].replace(' ', '␣')} {100 * p.max():.1f}%"
-                     for p in found["counts_p"]]  # fmt: skip
-        seen, trust = ([form.format(x) for x in found[f"counts_{name}"].tolist()]
-                       for name, form in (("seen", "{:.0f}"), ("trust", "{:.2f}")))  # fmt: skip
+        likeliest = [
+            f"{run.tokenizer.shown[int(p.argmax())].replace(' ', '␣')} {100 * p.max():.1f}%" for p in found["counts_p"]
+        ]
+        seen, trust = (
+            [form.format(x) for x in found[f"counts_{name}"].tolist()]
+            for name, form in (("seen", "{:.0f}"), ("trust", "{:.2f}"))
+        )
         assert rows == list(zip(["d", "cd", "bcd"], seen, trust, likeliest, strict=True))
         visited.check_look()
         visited.ask("")
@@ -300,8 +308,12 @@ def test_the_address_keeps_runs_prompt_and_settings(page: Visit, ids: dict[str, 
     assert page.page.input_value("#prompt") == PROMPT
     assert shown_text(page.page) == PROMPT
     assert [page.page.input_value(f"#{name}") for name in ("temperature", "top-k", "top-p", "tokens", "seed")] == [
-        "0.8", "5", "1", "60", "7",
-    ]  # fmt: skip
+        "0.8",
+        "5",
+        "1",
+        "60",
+        "7",
+    ]
 
 
 def test_it_can_be_used_with_the_keyboard_alone(page: Visit) -> None:

@@ -205,8 +205,11 @@ def test_run_folders_give_exactly_these_runs(several: Path, tmp_path: Path) -> N
     again.update(name="best")
     found = static.exactly([v6, v1, tmp_path / "again", v6])
     assert {name: run.path for name, run in found.items()} == {
-        "v6": v6, "v1": v1, "best": tmp_path / "again", "v6_2": v6,
-    }  # fmt: skip
+        "v6": v6,
+        "v1": v1,
+        "best": tmp_path / "again",
+        "v6_2": v6,
+    }
 
 
 def test_a_run_whose_graph_is_not_equal_is_left_out_alone(

@@ -54,9 +54,11 @@ def test_where_nothing_can_be_written_is_said_before_the_tables(called: Script, 
     (tmp_path / "x.png").mkdir()
     (tmp_path / "notes").touch()
     for out, message in (
-        ("x.png", "x.png is a folder: give the name of a file"), ("notes/x.png", "notes is not a folder"),
-        ("x.gif", "x.gif ends in none of the known formats: .png, .svg, .pdf"), ("notes/out", "notes is not a folder"),
-    ):  # fmt: skip
+        ("x.png", "x.png is a folder: give the name of a file"),
+        ("notes/x.png", "notes is not a folder"),
+        ("x.gif", "x.gif ends in none of the known formats: .png, .svg, .pdf"),
+        ("notes/out", "notes is not a folder"),
+    ):
         refused(called("compare.py", f"out={out}", cwd=tmp_path), f"error: {message}")
 
 

@@ -45,9 +45,10 @@ def test_mean_and_deviation_over_seeds() -> None:
 def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target() -> None:
     whole, sample = exact(2.0), exact(2.0, 80)
     for losses, text in (
-        ([whole, whole], "every target"), ([sample, sample], "80 of 900 targets"),
+        ([whole, whole], "every target"),
+        ([sample, sample], "80 of 900 targets"),
         ([whole, sample], "80 of 900 targets or every target"),
-    ):  # fmt: skip
+    ):
         given = runs(*({"seed": seed, "exact": exact, **documented(2.0808)} for seed, exact in enumerate(losses)))
         comparison = compare(given, tolerance=0.03)
         assert f"exact: {text} of the validation" in table(comparison, "simple")

@@ -55,9 +55,16 @@ def test_the_tables_of_hostile_runs_are_tables(tmp_path: Path) -> None:
     groups = [Group(dict.fromkeys(keys, text), [run], 1.0, None, "best") for text in HOSTILE]
     older = [FinishedRun(RunFolder(Path(text)), run.summary) for text in HOSTILE]
     ranking = Ranking(
-        "<b>corpus</b>\n# x", keys, ["<i>"], groups,
-        unit="token", has_characters=True, is_tested=False, older=older, unfinished=[],
-    )  # fmt: skip
+        "<b>corpus</b>\n# x",
+        keys,
+        ["<i>"],
+        groups,
+        unit="token",
+        has_characters=True,
+        is_tested=False,
+        older=older,
+        unfinished=[],
+    )
     content = tables.as_csv([ranking])
     assert "\x00" not in content
     rows = list(csv.reader(io.StringIO(content)))

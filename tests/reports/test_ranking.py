@@ -33,9 +33,11 @@ def copies(folder: Path, losses: dict[str, list[float]], run: Path = RUN) -> lis
             configure(copy, seed=seed, training={"learning_rate": float(rate)})
             summary = copy.summary()
             update = {
-                "seed": seed, "tags": ["copy"], "exact": summary.exact.model_copy(update={"nats": loss}),
+                "seed": seed,
+                "tags": ["copy"],
+                "exact": summary.exact.model_copy(update={"nats": loss}),
                 "changed": [*summary.changed, f"{RATE}={rate}"],
-            }  # fmt: skip
+            }
             copy.write_summary(summary.model_copy(update=update))
             found.append(FinishedRun(copy, copy.summary()))
     return found
@@ -56,8 +58,11 @@ def test_what_varies_becomes_a_column_and_seeds_are_averaged(trained_run: Traine
     main, other = sorted(rankings(finished_runs(tmp_path / "runs"), "exact"), key=lambda r: -len(r.groups))
     assert main.keys == ["stage", RATE]  # what follows from the stage is left out
     assert [tuple(group.values.values()) for group in main.groups] == [
-        ("v5", 1e-3), ("v5", 1e-1), ("v1", 1e-3), ("v1", 1e-1),
-    ]  # fmt: skip
+        ("v5", 1e-3),
+        ("v5", 1e-1),
+        ("v1", 1e-3),
+        ("v1", 1e-1),
+    ]
     assert [group.mean for group in main.groups] == pytest.approx([1.1, 1.35, 2.1, 2.35])
     assert [len(group.runs) for group in main.groups] == [2, 2, 2, 2]
     assert set(main.shared) >= {"training.max_iters=20", "data=text"}
@@ -172,8 +177,9 @@ def test_runs_that_have_no_result_are_told(
     assert all(standing in (tmp_path / "runs" / "compare.md").read_text() for standing in told)
     rows = list(csv.DictReader((tmp_path / "runs" / "compare.csv").open()))
     assert [(row[RATE], row["standing"]) for row in rows] == [
-        ("0.1", "best"), *zip(("0.2", "0.4", "0.8"), told, strict=True)
-    ]  # fmt: skip
+        ("0.1", "best"),
+        *zip(("0.2", "0.4", "0.8"), told, strict=True),
+    ]
     (ranking,) = json.loads((tmp_path / "runs" / "compare.json").read_text())["rankings"]
     assert [run["state"] for run in ranking["unfinished"]] == ["killed", "diverged", "failed"]
     shutil.rmtree(found[0].folder.path)
@@ -190,8 +196,13 @@ def test_groups_within_the_noise_of_the_best_are_marked(tmp_path: Path) -> None:
     (ranking,) = rankings(copies(tmp_path, losses | {"9": [1e5]}), "exact")
     found = {group.values[RATE]: group.standing for group in ranking.groups}
     assert found == {
-        0.1: "best", 0.2: "within noise", 0.3: "", 0.4: "undecided with 1 seed", 0.5: "", 9: "worse than guessing"
-    }  # fmt: skip
+        0.1: "best",
+        0.2: "within noise",
+        0.3: "",
+        0.4: "undecided with 1 seed",
+        0.5: "",
+        9: "worse than guessing",
+    }
     assert ranking.is_tested
 
 
@@ -202,11 +213,16 @@ def test_the_p_value_is_that_of_a_table_of_students_distribution() -> None:
 @pytest.mark.parametrize(
     ("values", "beyond"),
     [
-        ((1e-2, 1e-3, 1e-4), "larger"), ((1e-4, 1e-3, 1e-2), "smaller"), ((1e-3, 1e-4, 1e-2), None),
-        ((1e-2, 1e-3), None), ((0.0, 0.1, 0.2), None), ((1, None, 2, 3), "smaller"), (("a", "b", "c"), None),
+        ((1e-2, 1e-3, 1e-4), "larger"),
+        ((1e-4, 1e-3, 1e-2), "smaller"),
+        ((1e-3, 1e-4, 1e-2), None),
+        ((1e-2, 1e-3), None),
+        ((0.0, 0.1, 0.2), None),
+        ((1, None, 2, 3), "smaller"),
+        (("a", "b", "c"), None),
         ((True, False, None), None),
     ],
-)  # fmt: skip
+)
 def test_a_best_value_at_the_edge_of_what_was_tried_is_said_below_the_table(
     values: tuple[Any, ...], beyond: str | None, tmp_path: Path
 ) -> None:
@@ -224,8 +240,11 @@ def test_a_best_value_at_the_edge_of_what_was_tried_is_said_below_the_table(
 
 def test_keys_and_groups_are_named_as_shortly_as_they_can_be() -> None:
     assert names([RATE, "optimizer._target_", "a.decay", "b.decay"]) == {
-        RATE: "learning_rate", "optimizer._target_": "optimizer", "a.decay": "a.decay", "b.decay": "b.decay"
-    }  # fmt: skip
+        RATE: "learning_rate",
+        "optimizer._target_": "optimizer",
+        "a.decay": "a.decay",
+        "b.decay": "b.decay",
+    }
     assert label({"optimizer._target_": "gpt.training.optimizers.muon"}) == "muon"
     assert label({RATE: 0.1}) == "learning_rate=0.1"
     assert label({"stage": "gru", "data.distance": 4}) == "gru, distance=4"

@@ -62,11 +62,12 @@ def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named() ->
 
 def test_a_target_is_judged_by_the_whole_split_only() -> None:
     for loss, verdict in (
-        (exact(2.0), "token reached after"), (exact(2.1), "token missed after"),
+        (exact(2.0), "token reached after"),
+        (exact(2.1), "token missed after"),
         (exact(4.0, characters=1800), "character reached after"),  # as it is ranked
         (exact(1.9, 899), "token not judged by 899 of 900 targets"),
         (exact(1.9, left_out=7), "token not judged by a part of the validation split"),
-    ):  # fmt: skip
+    ):
         lines = report(target=2.0, exact=loss)
         assert lines["target"].startswith(f"target 2.0000 nats per {verdict}")
         assert ("once, 7 of its characters left out" in lines["exact"]) == bool(loss.over.left_out)

@@ -81,11 +81,15 @@ def test_a_state_with_inf_is_refused_and_the_one_before_stays(run: RunFolder) ->
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        ("state.safetensors", "missing"), ("state.safetensors", "cut"), ("checkpoint.json", "flipped"),
-        ("checkpoint.json", "a folder"), ("best.safetensors", "flipped"), ("best.safetensors", "another run's"),
+        ("state.safetensors", "missing"),
+        ("state.safetensors", "cut"),
+        ("checkpoint.json", "flipped"),
+        ("checkpoint.json", "a folder"),
+        ("best.safetensors", "flipped"),
+        ("best.safetensors", "another run's"),
         ("state.safetensors", "another run's"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     run: RunFolder, name: str, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:

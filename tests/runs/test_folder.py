@@ -68,9 +68,12 @@ def test_documented_losses_are_those_of_the_documented_tokens_only(kind: str, is
 def test_a_missing_or_damaged_file_is_named_in_one_line(run: RunFolder, name: str) -> None:
     path = run.path / name
     read: dict[str, Callable[[], object]] = {
-        "config.yaml": run.config, "tokenizer.json": run.vocabulary, "summary.json": run.summary,
-        "metrics.jsonl": run.evaluations, "last.safetensors": lambda: load_weights(run, build_small("v7"), "last"),
-    }  # fmt: skip
+        "config.yaml": run.config,
+        "tokenizer.json": run.vocabulary,
+        "summary.json": run.summary,
+        "metrics.jsonl": run.evaluations,
+        "last.safetensors": lambda: load_weights(run, build_small("v7"), "last"),
+    }
     path.unlink()
     for content in (None, b"", b"\xff\xfe\x00", b"{}", b"a: [", b"!!python/object/apply:os.system ['true']"):
         if content is not None:
@@ -88,9 +91,12 @@ def test_a_changed_record_is_noticed_and_so_is_a_lost_checksum(run: RunFolder, n
     path = run.path / name
     before, found = path.read_text(), 0
     for old, new in (
-        (r"60", "61"), (r'(?<!\\)"a', '"b'), (r"seed: 1337", "seed:  1337"),
-        (r',?\s*"?checksum"?: .\w{64}.', ""), (r"'\n\Z", "'\ndevice: cpu\n"),
-    ):  # fmt: skip
+        (r"60", "61"),
+        (r'(?<!\\)"a', '"b'),
+        (r"seed: 1337", "seed:  1337"),
+        (r',?\s*"?checksum"?: .\w{64}.', ""),
+        (r"'\n\Z", "'\ndevice: cpu\n"),
+    ):
         after = re.sub(old, new, before)
         if after != before:
             found += 1
@@ -120,8 +126,12 @@ def test_a_line_of_the_metrics_says_of_which_kind_it_is(run: RunFolder) -> None:
     path = run.path / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["iteration"], line["kind"]) for line in lines] == [
-        (0, "evaluation"), (20, "evaluation"), (40, "evaluation"), (50, "step"), (60, "evaluation"),
-    ]  # fmt: skip
+        (0, "evaluation"),
+        (20, "evaluation"),
+        (40, "evaluation"),
+        (50, "step"),
+        (60, "evaluation"),
+    ]
     assert [row.iteration for row in run.evaluations()] == [0, 20, 40, 60]
     assert [row.iteration for row in run.steps()] == [50]
     path.write_text(to_json({"kind": "stop"} | run.steps()[0].model_dump()))

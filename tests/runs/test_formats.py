@@ -31,7 +31,7 @@ from tests.conftest import Script, succeeded
 
 GOLDEN = Path(__file__).parent / "formats"
 RELEASES = {  # a text of 20 characters; estimated training and validation loss and exact loss after 60 iterations
-    "1.0.0": ("gage\nhsiewsiemuwm\n ", (2.7178, 2.7779, 2.8442)),
+    "1.0.0": ("gage\nhsiewsiemuwm\n ", (2.7178, 2.7779, 2.8442))
 }
 UNRELEASED = "an unreleased or a newer version of this project"
 

@@ -23,10 +23,16 @@ STAGE = RunFolder(FINISHED).config().stage
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs of these names and losses, the newest first; two of a sweep, the last of other text."""
     monkeypatch.chdir(tmp_path)
-    for age, (folder, name, nats, over) in enumerate((
-        ("c", "twice", 3.0, {}), ("a", "my_best", 2.0, {}), ("b", "twice", 1.5, {}), ("wide/0", None, 1.0, {}),
-        ("wide/1", None, 1.2, {}), ("d", None, 0.5, {"corpus": "other"}),
-    )):  # fmt: skip
+    for age, (folder, name, nats, over) in enumerate(
+        (
+            ("c", "twice", 3.0, {}),
+            ("a", "my_best", 2.0, {}),
+            ("b", "twice", 1.5, {}),
+            ("wide/0", None, 1.0, {}),
+            ("wide/1", None, 1.2, {}),
+            ("d", None, 0.5, {"corpus": "other"}),
+        )
+    ):
         run = RunFolder(Path(shutil.copytree(FINISHED, tmp_path / "runs" / folder)))
         summary = run.summary()
         loss = summary.exact.model_copy(update={"nats": nats, "over": summary.exact.over.model_copy(update=over)})
@@ -46,9 +52,10 @@ def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.Capt
     assert {typed: one(typed) for typed in names} == names
     assert "wide: runs/wide/0, 1.0000 nats per character, the lowest of 2 runs\n" in capsys.readouterr().err
     for typed, message in (
-        ("twice", "twice can be runs/c or runs/b: give a folder"), ("zz", "in runs there is last, best, twice, my_b"),
+        ("twice", "twice can be runs/c or runs/b: give a folder"),
+        ("zz", "in runs there is last, best, twice, my_b"),
         ("best", r"runs/d \(0.5.* the lowest of 1 runs\) or runs/wide/0 \(1.0000 .* the lowest of 5 runs\): give a"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(gpt.UserError, match=message):
             one(typed)
     assert [*map(str, folders_called("twice") + folders_called("wide"))] == ["runs/c", "runs/b", "runs/wide"]

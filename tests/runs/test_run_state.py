@@ -28,10 +28,11 @@ def end_by(error: BaseException, run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("error", "name"),
     [
-        (Stopped(signal.SIGTERM), "paused"), (DivergedError("the loss is nan"), "diverged"),
+        (Stopped(signal.SIGTERM), "paused"),
+        (DivergedError("the loss is nan"), "diverged"),
         (ZeroDivisionError(), "failed"),
     ],
-)  # fmt: skip
+)
 def test_an_error_that_ends_a_run_is_recorded_until_it_trains_again(
     error: BaseException, name: str, run: RunFolder
 ) -> None:

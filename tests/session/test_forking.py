@@ -30,8 +30,14 @@ def parent(trained: Path, tmp_path: Path) -> RunFolder:
 def test_a_fork_starts_from_the_best_weights_of_its_parent_with_its_settings(
     called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:
-    options = [f"init={parent.path}", "training.max_iters=1", "hydra.run.dir=fork", "~optimizer.beta1",
-               "training.learning_rate=0", "optimizer.weight_decay=0"]  # fmt: skip
+    options = [
+        f"init={parent.path}",
+        "training.max_iters=1",
+        "hydra.run.dir=fork",
+        "~optimizer.beta1",
+        "training.learning_rate=0",
+        "optimizer.weight_decay=0",
+    ]
     done = succeeded(called("train.py", *options, cwd=tmp_path))
     digest = sha256(parent.weights("best"))
     assert f"starting from the best weights of {parent.path} (60 iterations, sha256 {digest[:12]})" in done.stdout
@@ -99,8 +105,13 @@ def test_a_fork_on_another_text_says_so_wherever_its_loss_stands(
 def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
     called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:
-    options = [f"init={parent.path}", "training.max_iters=10", "checkpoint.min_seconds=0", "checkpoint.keep=9",
-               "checkpoint.interval=5"]  # fmt: skip
+    options = [
+        f"init={parent.path}",
+        "training.max_iters=10",
+        "checkpoint.min_seconds=0",
+        "checkpoint.keep=9",
+        "checkpoint.interval=5",
+    ]
     succeeded(called("train.py", *options, "hydra.run.dir=whole", cwd=tmp_path))
     early = tmp_path / "early"  # killed before its first checkpoint
     early.mkdir()

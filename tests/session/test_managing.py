@@ -47,9 +47,12 @@ def test_every_run_has_a_line_and_one_that_is_being_written_is_training(called: 
 
 def test_losses_over_other_targets_are_kept_apart_and_marked(called: Script, runs: Path) -> None:
     for name, nats, over in (
-        ("worse", 2.0, {}), ("better", 1.0, {}), ("other", 0.2, {"corpus": "another"}),
-        ("split", 0.3, {"split": "test"}), ("sample", 0.4, {"count": 5, "of": 1000}),
-    ):  # fmt: skip
+        ("worse", 2.0, {}),
+        ("better", 1.0, {}),
+        ("other", 0.2, {"corpus": "another"}),
+        ("split", 0.3, {"split": "test"}),
+        ("sample", 0.4, {"count": 5, "of": 1000}),
+    ):
         run = RunFolder(Path(shutil.copytree(FINISHED, runs / name)))
         summary = run.summary()
         changed = {"nats": nats, "over": summary.exact.over.model_copy(update=over)}
@@ -67,20 +70,25 @@ def test_losses_over_other_targets_are_kept_apart_and_marked(called: Script, run
 
 def test_the_list_is_sorted_and_filtered(called: Script, runs: Path) -> None:
     for words, folders in (
-        (["sort=loss"], ["runs/done", "runs/killed"]), (["tags=[nothing]"], []), (["stage=v1"], []),
-        (["runs/done/"], ["runs/done"]), (["since=1s"], []), (["since=9000w", "runs/done"], ["runs/done"]),
-    ):  # fmt: skip
+        (["sort=loss"], ["runs/done", "runs/killed"]),
+        (["tags=[nothing]"], []),
+        (["stage=v1"], []),
+        (["runs/done/"], ["runs/done"]),
+        (["since=1s"], []),
+        (["since=9000w", "runs/done"], ["runs/done"]),
+    ):
         assert [line["folder"] for line in listed(called, runs, *words)] == folders
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("runs runs=nowhere", "there is no folder nowhere"), ("runs since=7", "since=7: must be a duration"),
+        ("runs runs=nowhere", "there is no folder nowhere"),
+        ("runs since=7", "since=7: must be a duration"),
         ("tag runs/done", "tags is required"),
         ("name runs/done a b", "'b' has no place in python -m gpt name RUN NAME"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said(words: str, message: str, called: Script, runs: Path) -> None:
     done = called(GPT, *words.split(), cwd=runs.parent)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -99,9 +107,10 @@ def test_folders_are_paths_as_a_shell_completes_them_whatever_their_names(called
     (runs / "done").rename(runs / "lr=0.1,0.2")
     (runs / "killed").rename(runs.parent / "lr=0.3")
     for words, found in (
-        (["runs/lr=0.1,0.2"], ["runs/lr=0.1,0.2"]), (["./lr=0.3"], ["lr=0.3"]),
+        (["runs/lr=0.1,0.2"], ["runs/lr=0.1,0.2"]),
+        (["./lr=0.3"], ["lr=0.3"]),
         (["runs/lr=0.1,0.2/", "./lr=0.3"], ["lr=0.3", "runs/lr=0.1,0.2"]),
-    ):  # fmt: skip
+    ):
         assert sorted(line["folder"] for line in listed(called, runs, *words)) == found
     succeeded(called(GPT, "tag", "runs/lr=0.1,0.2/", "./lr=0.3/", "golden", cwd=runs.parent))
     assert all("golden" in RunFolder(path).config().tags for path in (runs / "lr=0.1,0.2", runs.parent / "lr=0.3"))
@@ -113,9 +122,11 @@ def test_labels_are_changed_after_the_fact_and_found(called: Script, runs: Path)
     for words in ("tag runs/done/ golden wide", "tag runs/done -wide", "name runs/done best"):
         succeeded(called(GPT, *words.split(), cwd=runs.parent))
     run = RunFolder(runs / "done")
-    assert (run.summary().name, run.summary().tags) == (run.config().name, run.config().tags) == (
-        "best", ["a", "b", "golden"],
-    )  # fmt: skip
+    assert (
+        (run.summary().name, run.summary().tags)
+        == (run.config().name, run.config().tags)
+        == ("best", ["a", "b", "golden"])
+    )
     assert [found.folder.path for found in finished_runs(runs, tags=["golden"])] == [run.path]
     after = {path.name: path.read_bytes() for path in (runs / "done").iterdir() if path.name in before}
     assert {name for name in before if after[name] != before[name]} == {"run.json"}

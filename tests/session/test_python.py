@@ -68,10 +68,15 @@ def state() -> dict[str, Any]:
     cuda, logger = torch.backends.cuda, logging.getLogger("gpt")
     return {
         "deterministic": (
-            torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
         ),
-        "attention": [cuda.cudnn_sdp_enabled(), cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(),
-                      cuda.math_sdp_enabled()],
+        "attention": [
+            cuda.cudnn_sdp_enabled(),
+            cuda.flash_sdp_enabled(),
+            cuda.mem_efficient_sdp_enabled(),
+            cuda.math_sdp_enabled(),
+        ],
         "compiler": [module.get_config_copy() for module in (functorch, inductor, dynamo)],
         "precision": (torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled),
         "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")),
@@ -82,7 +87,7 @@ def state() -> dict[str, Any]:
         "warnings": ([*warnings.filters], warnings.showwarning),
         "process": (dict(os.environ), Path.cwd(), [*sys.argv], [*sys.path], sys.stdout, sys.stderr),
         "hydra": (GlobalHydra.instance().hydra, HydraConfig.instance().cfg),
-    }  # fmt: skip
+    }
 
 
 def test_the_program_around_it_stays_as_it_was(
@@ -198,12 +203,15 @@ def unusual(read: Callable[[], Any], change: Callable[[Any], None], value: Any) 
 
 
 MODES = {
-    "usual": [torch.no_grad, partial(unusual, torch.get_default_dtype, torch.set_default_dtype, torch.float64),
-              partial(unusual, torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
-              partial(torch.autocast, "cpu", dtype=torch.bfloat16)],
+    "usual": [
+        torch.no_grad,
+        partial(unusual, torch.get_default_dtype, torch.set_default_dtype, torch.float64),
+        partial(unusual, torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
+        partial(torch.autocast, "cpu", dtype=torch.bfloat16),
+    ],
     "inference_mode": [torch.inference_mode],
     "device": [partial(torch.device, "meta")],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("modes", MODES.values(), ids=MODES)
@@ -408,8 +416,11 @@ def test_keys_may_be_given_by_their_last_part(corpus: list[str]) -> None:
     run = gpt.train("v2", *corpus[1:], max_iters=3, lr=0.5, seed=7, tags=["a", "b"])
     config = run.config
     assert (config.training.max_iters, config.training.learning_rate, config.seed, config.tags) == (
-        3, 0.5, 7, ["a", "b"],
-    )  # fmt: skip
+        3,
+        0.5,
+        7,
+        ["a", "b"],
+    )
     assert [row["iteration"] for row in run.history] == [0, 2, 3]
     assert run.history[-1]["val"] == run.summary.estimated.val.nats
     assert "<td" in run.history._repr_html_()

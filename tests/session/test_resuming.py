@@ -23,8 +23,15 @@ from tests.conftest import REPOSITORY, Script, TrainedOnce, empty_run, refused, 
 from tests.faults.trials import tree
 
 LONGER = ["training.max_iters=60", "training.eval_interval=20"]
-SHORT = ["model=v1", *LONGER, "training.eval_iters=2", "training.batch_size=8", "device=cpu", "checkpoint.interval=10",
-         "checkpoint.min_seconds=0"]  # fmt: skip
+SHORT = [
+    "model=v1",
+    *LONGER,
+    "training.eval_iters=2",
+    "training.batch_size=8",
+    "device=cpu",
+    "checkpoint.interval=10",
+    "checkpoint.min_seconds=0",
+]
 
 
 @pytest.fixture
@@ -166,8 +173,11 @@ def test_auto_goes_on_in_a_given_folder(called: Script, corpus_file: Path, run: 
 
 
 def test_every_file_of_a_run_is_in_the_table(called: Script, corpus_file: Path, finished: Path, tmp_path: Path) -> None:
-    profile = ["+logger.profile._target_=gpt.watching.profiling.Profile", "+logger.profile.skip=1",
-               "+logger.profile.steps=1"]  # fmt: skip
+    profile = [
+        "+logger.profile._target_=gpt.watching.profiling.Profile",
+        "+logger.profile.skip=1",
+        "+logger.profile.steps=1",
+    ]
     every = ["training.average_last=1.0", "checkpoint.snapshots=2", "logger=[csv,tensorboard]", f"init={finished}"]
     corpus = ["data=text", f"data.path={corpus_file}"]
     trained(called, tmp_path, *every, *profile, *corpus, "training.max_iters=4", "hydra.run.dir=DIR")
@@ -213,8 +223,17 @@ def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_
 
 
 def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "training.max_iters=100000", "seed=1,2",
-               "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=sweep"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(REPOSITORY / "train.py"),
+        "-m",
+        *SHORT,
+        "training.max_iters=100000",
+        "seed=1,2",
+        "data=text",
+        f"data.path='{corpus_file}'",
+        "hydra.sweep.dir=sweep",
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "sweep" / "000_v1_seed1" / "metrics.jsonl"
     while not metrics.exists() and process.poll() is None:
@@ -236,8 +255,15 @@ DECIDED = "with training.patience=9, the evaluations so far count in when the ru
 def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
     called: Script, corpus_file: Path, tmp_path: Path
 ) -> None:
-    sweep = ["-m", *SHORT, "training.max_iters=4", "data=text", f"data.path='{corpus_file}'", "resume=auto",
-             "hydra.sweep.dir=S"]  # fmt: skip
+    sweep = [
+        "-m",
+        *SHORT,
+        "training.max_iters=4",
+        "data=text",
+        f"data.path='{corpus_file}'",
+        "resume=auto",
+        "hydra.sweep.dir=S",
+    ]
     trained(called, tmp_path, *sweep, "training.learning_rate=1e-3,3e-3")
     assert trained(called, tmp_path, *sweep, "training.learning_rate=1e-4,1e-3,3e-3").count(" is finished; ") == 2
     rates = [RunFolder(path.parent).config().training.learning_rate for path in tmp_path.rglob("summary.json")]
@@ -255,8 +281,18 @@ def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
 
 
 def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: Path) -> None:
-    sweep = [sys.executable, str(REPOSITORY / "train.py"), "-m", *SHORT, "seed=1,2,3", "hydra/launcher=joblib",
-             "hydra.launcher.n_jobs=2", "data=text", f"data.path='{corpus_file}'", "hydra.sweep.dir=S"]  # fmt: skip
+    sweep = [
+        sys.executable,
+        str(REPOSITORY / "train.py"),
+        "-m",
+        *SHORT,
+        "seed=1,2,3",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "data=text",
+        f"data.path='{corpus_file}'",
+        "hydra.sweep.dir=S",
+    ]
     endless = ["training.max_iters=1000000", "checkpoint.interval=1000000", "training.eval_interval=1000000"]
     process = subprocess.Popen([*sweep, *endless], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

@@ -16,8 +16,15 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.weights import moments
 from tests.conftest import Script, succeeded
 
-SHORT = ["training.eval_interval=20", "training.eval_iters=2", "device=cpu", "checkpoint.interval=30",
-         "checkpoint.min_seconds=0", "checkpoint.keep=100", "data=text"]  # fmt: skip
+SHORT = [
+    "training.eval_interval=20",
+    "training.eval_iters=2",
+    "device=cpu",
+    "checkpoint.interval=30",
+    "checkpoint.min_seconds=0",
+    "checkpoint.keep=100",
+    "data=text",
+]
 TRAINED = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 KEPT = [0, 1, 2, 4, 8, 16, 31, 60]  # of 60 iterations, with checkpoint.snapshots=7
 

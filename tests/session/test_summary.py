@@ -26,9 +26,11 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
         config=SimpleNamespace(**chosen), model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None, changed=changed
     )
     state: Any = SimpleNamespace(
-        progress=progress, last_batch=torch.tensor(last_batch, dtype=torch.float64), tokens_per_second=256.4,
+        progress=progress,
+        last_batch=torch.tensor(last_batch, dtype=torch.float64),
+        tokens_per_second=256.4,
         skipped=torch.ones(()),
-    )  # fmt: skip
+    )
     return summarise(job, state, exact=exact(1.9, 8, 8), seconds=3.14159)
 
 

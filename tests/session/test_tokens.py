@@ -111,8 +111,9 @@ def test_a_benchmark_is_trained_validated_and_tested_on_its_own_splits_in_bits(
     monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path))
     run = gpt.train("model=v1", "data=enwik8", *SHORT, folder=tmp_path / "run")
     assert (run.summary.exact.over.count, run.summary.exact.bits_per("byte")) == (
-        98, pytest.approx(run.summary.exact.nats / math.log(2))
-    )  # fmt: skip
+        98,
+        pytest.approx(run.summary.exact.nats / math.log(2)),
+    )
     log = (tmp_path / "run" / "train.log").read_text()
     assert " to test on; a vocabulary of 256 bytes" in log
     assert f"{run.summary.exact.bits_per('byte'):.4f} bits per byte" in log

@@ -67,8 +67,13 @@ def test_weights_whose_logits_overflow_are_an_error_wherever_a_distribution_is_m
         for parameter in model.parameters():
             parameter.mul_(1e30).clamp_(-3e38, 3e38)
     huge, ids = TrainedRun(run.run, "last", model), run.tokenizer.encode("Abc").tolist()
-    for what in (lambda: huge.generate("Abc", tokens=3), lambda: huge.next_token("Abc"), lambda: huge.loss("Abcde"),
-                 lambda: huge.generate("Abc", tokens=3, temperature=0.0), lambda: logits(huge, ids)):  # fmt: skip
+    for what in (
+        lambda: huge.generate("Abc", tokens=3),
+        lambda: huge.next_token("Abc"),
+        lambda: huge.loss("Abcde"),
+        lambda: huge.generate("Abc", tokens=3, temperature=0.0),
+        lambda: logits(huge, ids),
+    ):
         with pytest.raises(UserError, match=r"NaN or Inf: (its|the) weights are damaged, or far too large"):
             what()
 

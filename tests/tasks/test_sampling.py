@@ -31,16 +31,22 @@ LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])  # probabilities of about 0.644, 
     [
         *[({"temperature": t}, "0123") for t in (1.0, 0.5, 2.0)],
         *[(only, "0") for only in ({"temperature": 0.0}, {"temperature": 1e-30}, {"top_k": 1}, {"top_p": 0.6})],
-        ({"top_k": 2}, "01"), ({"top_k": 9}, "0123"), ({"top_p": 0.7}, "01"), ({"top_p": 1.0}, "0123"),
+        ({"top_k": 2}, "01"),
+        ({"top_k": 9}, "0123"),
+        ({"top_p": 0.7}, "01"),
+        ({"top_p": 1.0}, "0123"),
         # Each is of what those before it leave, at every temperature:
-        ({"top_k": 2, "top_p": 0.7}, "0"), ({"top_k": 2, "top_p": 0.75}, "01"), ({"top_k": 1, "top_p": 0.9}, "0"),
-        ({"temperature": 1e5, "top_k": 3, "top_p": 0.3}, "0"), ({"temperature": 1e30, "top_k": 3, "top_p": 0.7}, "012"),
+        ({"top_k": 2, "top_p": 0.7}, "0"),
+        ({"top_k": 2, "top_p": 0.75}, "01"),
+        ({"top_k": 1, "top_p": 0.9}, "0"),
+        ({"temperature": 1e5, "top_k": 3, "top_p": 0.3}, "0"),
+        ({"temperature": 1e30, "top_k": 3, "top_p": 0.7}, "012"),
         *[({"min_p": m}, left) for m, left in ((0.0, "0123"), (0.1, "012"), (0.2, "01"), (0.4, "0"), (1.0, "0"))],
         ({"temperature": 1e6, "min_p": 0.4}, "0123"),
         # The second token is as surprising as the entropy, and the first less so, 0.49 and 0.51 from it:
         *[({"typical_p": x}, left) for x, left in ((1e-50, "1"), (0.2, "1"), (0.3, "01"), (0.9, "012"), (1.0, "0123"))],
     ],
-)  # fmt: skip
+)
 def test_tokens_are_drawn_from_what_the_options_leave(options: dict, left: str) -> None:
     """Over an even grid of draws."""
     draws = (torch.arange(10_000) + 0.5) / 10_000
@@ -53,9 +59,11 @@ def test_tokens_are_drawn_from_what_the_options_leave(options: dict, left: str) 
 def test_survivors_and_the_penalty_are_those_of_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     warpers = {
-        "top_k": transformers.TopKLogitsWarper, "top_p": transformers.TopPLogitsWarper,
-        "min_p": transformers.MinPLogitsWarper, "typical_p": transformers.TypicalLogitsWarper,
-    }  # fmt: skip
+        "top_k": transformers.TopKLogitsWarper,
+        "top_p": transformers.TopPLogitsWarper,
+        "min_p": transformers.MinPLogitsWarper,
+        "typical_p": transformers.TypicalLogitsWarper,
+    }
     torch.manual_seed(0)
     logits, context = torch.randn(30, 20), torch.randint(20, (30, 9))
     alone = [{name: value} for name in warpers for value in ((3, 12) if name == "top_k" else (0.05, 0.3, 0.9))]

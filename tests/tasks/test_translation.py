@@ -21,9 +21,16 @@ from tests.conftest import Script
 from tests.tasks.test_tasks import CPU, asked, built, check_restored, choice
 
 TRANSFORMER = choice(
-    _target_="gpt.models.transformer.Transformer", block_size=24, n_embd=32, n_head=4, n_layer=1, n_hidden=48,
-    dropout=0.1, norm="pre", shared_embedding=True,
-)  # fmt: skip
+    _target_="gpt.models.transformer.Transformer",
+    block_size=24,
+    n_embd=32,
+    n_head=4,
+    n_layer=1,
+    n_hidden=48,
+    dropout=0.1,
+    norm="pre",
+    shared_embedding=True,
+)
 EVALUATED = EvaluateConfig.model_construct(beam=2)
 
 
@@ -134,8 +141,9 @@ def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -
     signatures = {
         "BLEU": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:",
         "BLEU, lower case": "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|",
-        "chrF": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:", "exact matches": "% of sentences",
-    }  # fmt: skip
+        "chrF": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:",
+        "exact matches": "% of sentences",
+    }
     for score, (name, signature) in zip((bleu, lower, chrf, right), signatures.items(), strict=True):
         assert (score.name, score.unit[: len(signature)]) == (name, signature)
     *_, spaced = scores([" a b ", "c"], ["  a b", "d"])  # subwords do not keep the spaces at the ends of a line
@@ -148,10 +156,18 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A working folder in which copying was learned with the command line."""
     folder = tmp_path_factory.mktemp("translator")
     done = script(
-        "train.py", "experiment=copy", "data.length=4", "data.size=4000", "training.max_iters=200",
-        "schedule.warmup_iters=50", "model.n_layer=1", "model.n_embd=64", "model.dropout=0.0", "device=cpu",
+        "train.py",
+        "experiment=copy",
+        "data.length=4",
+        "data.size=4000",
+        "training.max_iters=200",
+        "schedule.warmup_iters=50",
+        "model.n_layer=1",
+        "model.n_embd=64",
+        "model.dropout=0.0",
+        "device=cpu",
         cwd=folder,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "output" in done.stdout
     return folder
@@ -174,7 +190,7 @@ REFUSED = {
     "the prompt is empty": ["generate.py", "prompt=" + "a " * 5000],
     "temperature is for a run that continues a text, but this one translates": ["generate.py", "temperature=0.5"],
     "characters '日' (U+65E5) and '本' (U+672C) are not in the vocabulary": ["generate.py", "prompt=日本"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("message", "arguments"), REFUSED.items())

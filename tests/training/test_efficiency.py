@@ -117,10 +117,12 @@ def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, m
 @pytest.mark.parametrize(
     ("stage", "optimizer", "is_watched", "changes"),
     [
-        ("v1", "sgd", False, {}), ("v7", "adamw", False, {"grad_clip": 1.0}),
-        ("v7", "muon", False, {"grad_accumulation": 4}), ("v5", "adamw", True, {}),
+        ("v1", "sgd", False, {}),
+        ("v7", "adamw", False, {"grad_clip": 1.0}),
+        ("v7", "muon", False, {"grad_accumulation": 4}),
+        ("v5", "adamw", True, {}),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_read_from_the_device_only_where_a_run_evaluates_records_or_saves(
     stage: str, optimizer: str, is_watched: bool, changes: dict, data: TextData, tmp_path: Path
 ) -> None:
@@ -160,8 +162,11 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData) -> Non
 def test_decoding_with_a_cache_never_grows_a_tensor() -> None:
     model = build_small("v7")
     with Count() as count:
-        list(generate(model, torch.tensor([1]), tokens=40, num_samples=1, temperature=1.0, top_k=None, top_p=None,
-                      seed=0))  # fmt: skip
+        list(
+            generate(
+                model, torch.tensor([1]), tokens=40, num_samples=1, temperature=1.0, top_k=None, top_p=None, seed=0
+            )
+        )
     assert count.calls["cat"] == 0
     assert count.calls["embedding"] == 40  # one pass a character, also where a full window is read again
 

@@ -29,10 +29,17 @@ TRANSFORMER = [
     "model.n_hidden=64", "training.batch_size=128", "schedule.warmup_iters=20", "dtype=float32", *SHORT,
 ]  # fmt: skip
 V9 = [
-    "model=v9", "model.block_size=32", "model.n_embd=32", "model.n_layer=1", "training.multi_token=0.3",
+    "model=v9",
+    "model.block_size=32",
+    "model.n_embd=32",
+    "model.n_layer=1",
+    "training.multi_token=0.3",
     "optimizer=adamw",
-    "data=text", "data.path=corpus.txt", ESTIMATED, *SHORT,
-]  # fmt: skip
+    "data=text",
+    "data.path=corpus.txt",
+    ESTIMATED,
+    *SHORT,
+]
 LONG = ["training.max_iters=800", "training.eval_interval=800", "checkpoint.interval=10", "checkpoint.min_seconds=0"]
 
 

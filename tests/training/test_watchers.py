@@ -347,8 +347,10 @@ def test_the_console_says_how_training_goes_and_how_long_it_will_take(
         train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
     lines = [line for line in caplog.messages if line.startswith("iteration")]
     assert [line.partition("   train")[0].split() for line in lines] == [
-        ["iteration", "0"], ["iteration", "10", "epoch", "1"], ["iteration", "20", "epoch", "2"],
-    ]  # fmt: skip
+        ["iteration", "0"],
+        ["iteration", "10", "epoch", "1"],
+        ["iteration", "20", "epoch", "2"],
+    ]
     assert all("train " in line and "val " in line and "lr 2.0e-02 1.0e-03" in line for line in lines)  # of both groups
     assert ["tokens/s" in line for line in lines] == [False, True, True]
     assert [" left" in line for line in lines] == [False, True, False]

@@ -158,10 +158,14 @@ def test_a_tracker_that_cannot_write_or_log_in_is_one_warning(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))  # without a .netrc
     for name, reason, options in (
-        ("trackio", "", {}), ("tensorboard", "File exists", {}),
-        ("wandb", "key configured. Use `wandb login` to log in. Or keep the run here with logger.wandb.mode=offline",
-         {"mode": "online"}),
-    ):  # fmt: skip
+        ("trackio", "", {}),
+        ("tensorboard", "File exists", {}),
+        (
+            "wandb",
+            "key configured. Use `wandb login` to log in. Or keep the run here with logger.wandb.mode=offline",
+            {"mode": "online"},
+        ),
+    ):
         caplog.clear()
         watcher = tracker(name, run, **options)
         train(data, watcher)
@@ -247,9 +251,12 @@ def test_the_process_of_a_run_that_is_killed_delivers_everything_or_ends_whateve
     values = [{"step": i, "values": {"loss/val": float(i)}, "texts": {}, "is_finished": False} for i in range(3)]
     lines = "".join(json.dumps(message) + "\n" for message in [run, *values]) + '{"step": 3, "val'
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=REPOSITORY,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout is not None
     process.stdout.close()
     try:
@@ -280,16 +287,22 @@ def test_a_missing_library_is_a_line_that_names_its_extra(monkeypatch: pytest.Mo
 def test_a_deprecation_in_a_library_is_no_failure_of_trackio(category: str, code: int, tmp_path: Path) -> None:
     """trackio reports its failures as warnings of the category UserWarning."""
     lines = (
-        "import warnings", "from pathlib import Path",
-        "from gpt.watching.tracker_process import Run", "from gpt.watching.wandb import Wandb",
+        "import warnings",
+        "from pathlib import Path",
+        "from gpt.watching.tracker_process import Run",
+        "from gpt.watching.wandb import Wandb",
         "tracker = Wandb.sink(Run('1', 'run', Path(), {}, {'library': 'trackio', 'project': 'test'}))",
         f"warnings.warn('old', {category})",
-        "tracker.log(0, {'loss': 1.0}, {})", "tracker.close(True)",
-    )  # fmt: skip
+        "tracker.log(0, {'loss': 1.0}, {})",
+        "tracker.close(True)",
+    )
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
+    )
     assert done.returncode == code, done.stderr
 
 

@@ -11,8 +11,9 @@ from gpt.models.transformer import EncoderBlock, Transformer
 def same_when_padded() -> bool:
     """Whether the logits of a pair stay the same if its source is padded."""
     torch.manual_seed(0)
-    model = Transformer(50, block_size=20, n_embd=32, n_head=4, n_layer=2, n_hidden=64, dropout=0.0, norm="pre",
-                        shared_embedding=True).eval()  # fmt: skip
+    model = Transformer(
+        50, block_size=20, n_embd=32, n_head=4, n_layer=2, n_hidden=64, dropout=0.0, norm="pre", shared_embedding=True
+    ).eval()
     source, target = torch.randint(4, 50, (1, 6)), torch.randint(4, 50, (1, 5))
     padded = torch.nn.functional.pad(source, (0, 3), value=PAD)
     return torch.allclose(model(source, target), model(padded, target), atol=1e-5)

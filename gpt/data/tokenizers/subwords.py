@@ -46,9 +46,11 @@ class BytePairs(ByteLevel, LearnedTokenizer):
         as_bytes = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([words, as_bytes])
         trainer = library.trainers.BpeTrainer(
-            vocab_size=vocab_size, initial_alphabet=sorted(BYTES), special_tokens=[],
+            vocab_size=vocab_size,
+            initial_alphabet=sorted(BYTES),
+            special_tokens=[],
             show_progress=show_progress and sys.stderr.isatty(),  # elsewhere the library prints empty lines
-        )  # fmt: skip
+        )
         tokenizer.train_from_iterator(texts, trainer)
         vocabulary, merges = parts_of(json.loads(tokenizer.to_str()))
         return cls(vocabulary, merges or [])

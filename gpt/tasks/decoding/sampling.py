@@ -157,8 +157,11 @@ def _typical_p(p: Tensor, share: float) -> Tensor:
 # Which tokens each option leaves, in the order in which transformers chains them. The functions take the probabilities
 # of `shaped`, (N, V), with 0 for what the options before leave out, and the option's value; they return a mask, (N, V).
 SURVIVORS: dict[str, Callable[[Tensor, Any], Tensor]] = {
-    "top_k": _top_k, "top_p": _top_p, "min_p": _min_p, "typical_p": _typical_p
-}  # fmt: skip
+    "top_k": _top_k,
+    "top_p": _top_p,
+    "min_p": _min_p,
+    "typical_p": _typical_p,
+}
 
 
 def _cumulative(p: Tensor) -> Tensor:
