@@ -28,7 +28,7 @@ from harness import in_new_process, machine, markdown, parser, seconds_of
 
 from gpt.base.ladder import OTHERS
 from gpt.base.runtime import Runtime, select_device
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 from gpt.data.batch import Batch
 from gpt.models import build
 from gpt.tasks.decoding.sampling import generate

@@ -15,7 +15,7 @@ from harness import kept, machine, markdown, output, parser, train_command, trai
 from same_losses import first_difference, losses
 
 from gpt.base.runtime import Runtime, select_device
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 from gpt.data.batch import Batch
 from gpt.models import block_size_of, build
 from gpt.runs.folder import RunFolder

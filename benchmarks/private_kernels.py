@@ -39,7 +39,7 @@ from harness import (
 )
 
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 from gpt.session.job import Job
 from gpt.session.plan import Plan
 from gpt.training.compilation import compiler_options

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from gpt import models
 from gpt.base.runtime import keep_freed_memory, select_runtime
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 from gpt.data.batch import Batch
 from gpt.data.corpora import multi30k, reverse
 from gpt.data.corpus import PairCorpus

@@ -21,7 +21,7 @@ from harness import QUICK_TRAINING, kept, markdown, parser, seconds_of, train_co
 
 from gpt import tasks
 from gpt.base.ladder import SMALL
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
 from gpt.session.job import Job

@@ -73,14 +73,12 @@ def load(
     """
     from gpt.config.command_schemas import GenerateConfig
     from gpt.config.keys import checked_values
-    from gpt.runs.naming import called
     from gpt.session.trained import load_run
 
     with _documented_errors(), _usual_modes():
         given = {"run": None if path is None else str(path), "runs": str(runs)}
         checked = checked_values(GenerateConfig, given | {"stage": stage, "weights": weights, "device": device})
-        run = checked.pop("run")
-        return load_run(run and called(run, checked["runs"], one=True)[0], **checked, module=module)
+        return load_run(checked.pop("run"), **checked, module=module)
 
 
 def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -> "ComparisonReport":
@@ -91,17 +89,15 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
     `values` are the keys of compare.py, as in gpt.compare("runs/2026-01-31", stage=["v5", "v6"], x="seconds"). Raises
     RequestError if there is no finished run.
     """
-    from gpt.base.typed import in_quotes
     from gpt.config.command_schemas import CompareConfig
     from gpt.config.composing import composed
     from gpt.reports.comparison import compared
-    from gpt.runs.naming import called
+    from gpt.runs.naming import roots
 
     with _documented_errors():
         names = [str(name) for name in ([runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs)]
-        paths = [str(path) for name in names for path in called(name)]
-        given = {"runs": paths[0] if len(paths) == 1 else f"[{','.join(map(in_quotes, paths))}]"} | values
-        return compared(CompareConfig.model_validate(composed("compare", [])[0] | given))
+        config = CompareConfig.model_validate(composed("compare", [])[0] | values)
+        return compared(config, [folder for name in names for folder in roots(name)])
 
 
 def _requested(
@@ -112,7 +108,7 @@ def _requested(
 
     from gpt.base.errors import RequestError
     from gpt.base.typed import expanded
-    from gpt.cli.requesting import of_python
+    from gpt.config.requesting import of_python
 
     for override in overrides:
         if not isinstance(override, str):

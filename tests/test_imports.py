@@ -15,11 +15,12 @@ SCRIPTS = {path.stem for path in REPOSITORY.glob("*.py")}
 
 # From the top floor down. A package imports from lower floors only, neither from its own nor from a higher one.
 FLOORS = (
-    ("gpt.__main__", "gpt.notebook"),
+    ("gpt.__main__",),
+    ("gpt.cli", "gpt.notebook"),
     ("gpt.playground", "gpt.searching"),
     ("gpt.exporting",),
     ("gpt.session",),
-    ("gpt.watching", "gpt.reports", "gpt.cli"),
+    ("gpt.watching", "gpt.reports"),
     ("gpt.runs",),
     ("gpt.tasks", "gpt.training", "gpt.inspection"),
     ("gpt.data", "gpt.models"),

@@ -15,7 +15,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import gpt
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 from gpt.data.corpora import shakespeare
 from gpt.data.corpus import TextCorpus
 from gpt.models import STAGE

@@ -14,7 +14,7 @@ from quoting import RESULTS, by_seed
 from sphinx.util.docutils import SphinxDirective
 
 from gpt.base.ladder import SMALL
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 
 _ROW = 44  # pixels
 _APART = 1.8  # per cent of the width, at least, between two dots at the same height

@@ -8,7 +8,7 @@ from torch import nn
 import gpt
 from exercises.checks import EXERCISES
 from gpt.base.errors import RequestError
-from gpt.cli.requesting import of_python
+from gpt.config.requesting import of_python
 
 
 def train(name: str, *overrides: str) -> str:

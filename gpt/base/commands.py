@@ -43,7 +43,7 @@ COMMANDS = {
     "play": Command("gpt.playground.command", "PlayConfig", _RUNS,
                     "open a page about the runs in the browser"),
     "runs": _managing("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
-    "tag": _managing("tag", "TagConfig", {"runs": "RUN...", "tags": "TAG..."},
-                     "give tags to runs, and take them: RUN golden -wide"),
+    "tag": _managing("tag", "TagConfig", {"runs": "RUN", "tags": "TAG..."},
+                     "give tags to a run, and take them: RUN golden -wide"),
     "name": _managing("name", "NameConfig", {"run": "RUN", "name": "NAME"}, "give a run another name: RUN best_v5"),
 }  # fmt: skip

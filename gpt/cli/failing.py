@@ -5,41 +5,25 @@ import shlex
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from gpt.base import console
 from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.stopping import Stopped
 from gpt.cli import sweeps
-from gpt.cli.explanations import explain_composition, one_line
+from gpt.cli.job import is_sweep, job_title
+from gpt.config.explanations import explain_composition, one_line
+from gpt.config.override import Override
 
 
 class JobError(UserError):
     """A job of a sweep failed and printed its error; Hydra runs the other jobs and raises this at the end."""
-
-
-def is_sweep() -> bool:
-    """Whether this process runs a sweep, or a job of one."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def job_overrides() -> list[str]:
-    """The overrides of the current job; a reference in one, which may be meant as text, is not resolved."""
-    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
-    return overrides
-
-
-def job_title() -> str:
-    """The line that names the current job of a sweep."""
-    return sweeps.title(HydraConfig.get().job.num, job_overrides())
 
 
 @contextmanager
@@ -76,8 +60,8 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[None]:
-    """Turn the errors of Hydra, YAML and launchers into a UserError.
+def explained(config_name: str, overrides: Sequence[Override], is_composed: Callable[[], bool]) -> Iterator[None]:
+    """Turn the errors of Hydra, YAML and launchers about these overrides into a UserError.
 
     `is_composed` tells whether the configuration was composed: an error after that is a bug rather than a bad command
     line.
@@ -85,7 +69,7 @@ def explained(config_name: str, is_composed: Callable[[], bool]) -> Iterator[Non
     try:
         yield
     except HydraException as error:
-        raise RequestError(explain_composition(error, config_name, sys.argv[1:])) from error
+        raise RequestError(explain_composition(error, config_name, overrides)) from error
     except yaml.YAMLError as error:
         raise RequestError(one_line(error)) from error
     except sweeps.Refusal as refused:

@@ -17,7 +17,8 @@ from gpt.base.installation import CONF
 from gpt.base.ladder import LADDER, is_ablation
 from gpt.base.typed import as_typed
 from gpt.config.composing import choices_of, composed, groups, is_for_users, settings_of
-from gpt.config.keys import choice_groups, flat
+from gpt.config.keys import flat
+from gpt.config.meanings import meanings
 
 _COLUMN = 38  # column where meanings start, unless a key is longer
 # What people change, beside the model.
@@ -104,31 +105,6 @@ def _purpose(path: Path) -> str:
     adds = next((line.removeprefix("adds:") for line in lines if line.startswith("adds:")), None)
     comments = [line.removeprefix("#") for line in lines if line.startswith("#") and "@package" not in line]
     return (adds or next(iter(comments), "")).strip()
-
-
-def meanings(config_name: str, choices: dict[str, Any]) -> dict[str, str]:
-    """The comment on every key: from the chosen file of a group, else from the first file that has one."""
-    found = dict(_comments(CONF / f"{config_name}.yaml", ""))
-    for group in (*choice_groups(), *choice_groups(several=True)):
-        files = sorted((CONF / group).glob("*.yaml"), key=lambda path: (path.stem == "transformer", path.stem))
-        files.sort(key=lambda path: path.stem != choices.get(path.parent.name))
-        for path in files:
-            for key, meaning in _comments(path, "" if group == "model" else f"{group}."):
-                found[key] = found.get(key) or meaning
-    return found
-
-
-def _comments(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
-    """`key: value  # comment` lines of a YAML file, with their dotted keys."""
-    above: list[tuple[int, str]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        match = re.match(r'( *)"?(\w+)"?:([^#]*)(?:# ?(.*))?$', line)
-        if match is None:
-            continue
-        indent = len(match[1])
-        above = [(other, name) for other, name in above if other < indent]
-        yield prefix + ".".join([*(name for _, name in above), match[2]]), (match[4] or "").strip()
-        above.append((indent, match[2]))
 
 
 def _ranges(schema: dict[str, Any]) -> dict[str, str]:

@@ -22,11 +22,16 @@ from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.version import __version__
-from gpt.cli import arguments, bare_words, help, requesting, sweeps  # noqa: A004
-from gpt.cli.failing import JobError, explained, is_sweep, job_title, one_line_errors
+from gpt.cli import help, sweeps  # noqa: A004
+from gpt.cli.command_line import CommandLine
+from gpt.cli.failing import JobError, explained, one_line_errors
+from gpt.cli.job import is_sweep, job_overrides, job_title, request_of_job
 from gpt.config.composing import VERSION
+from gpt.config.grammar import quoted
 from gpt.config.keys import escaping
+from gpt.config.override import Override
 from gpt.config.request import Request
+from gpt.config.requesting import resolved
 
 log = logging.getLogger("gpt")
 
@@ -46,11 +51,12 @@ def main(
         os.environ["GPT_COMMANDS"] = "1"  # for messages that name a command; joblib's workers inherit it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
     with one_line_errors():
-        if config_name == "train":
-            sys.argv[1:] = sweeps.continued(sys.argv[1:])
-        typed = sys.argv[1:]
-        texts, rest = _prepare_arguments(schema, config_name)
-    if "hydra.mode=MULTIRUN" in sys.argv or _sweeps(typed):
+        _answer_at_once(schema, config_name)
+        line = _command_line(schema, config_name)
+        own, rest = line.divided(schema.model_fields) if config_name == "search" else (line, ())
+        overrides, texts = quoted(own.overrides, schema, is_sweep=line.is_sweep)
+        sys.argv[1:] = own.for_hydra(overrides)
+    if line.is_sweep:
         stopping.start_sweep(stopping.REPEAT if config_name == "train" else "stopped")
     composed: list[bool] = []
 
@@ -64,16 +70,17 @@ def main(
             console.show_log(f"[{HydraConfig.get().job.num + 1}] " if side_by_side else "")
             if is_sweep() and config.get("json") is not True:
                 log.info(job_title())
-            values = requesting.resolved(config, texts, escaping(schema) if is_sweep() else ())
+            escaped = {each.key for each in job_overrides()}.intersection(escaping(schema)) if is_sweep() else ()
+            values = resolved(config, texts, escaped)
             if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line
                 values["resume"] = values["resume"] or "auto"
             checked = schema.model_validate(values)
-            return task(checked, requesting.of_job(config_name, typed, checked, rest))
+            return task(checked, request_of_job(config_name, line.typed, checked, rest))
 
     failed: JobError | None = None
     with one_line_errors():
         try:
-            with explained(config_name, lambda: bool(composed)):
+            with explained(config_name, overrides, lambda: bool(composed)):
                 hydra.main(**VERSION, config_path=str(CONF), config_name=config_name)(job)()
         except JobError as error:
             failed = error
@@ -85,41 +92,29 @@ def main(
             raise failed
 
 
-def _prepare_arguments(schema: type[BaseModel], config_name: str) -> tuple[dict[str, str | list[str]], list[str]]:
-    """Rewrite sys.argv for Hydra; return the literal values, and search.py's arguments for train.py."""
-    if _sweeps(sys.argv) and not {"--cfg", "-c", "--info", "-i"}.isdisjoint(sys.argv):
-        raise RequestError("--cfg and --info show a single job: remove -m and give each key one value")
-    if "--version" in sys.argv:
+def _answer_at_once(schema: type[BaseModel], config_name: str) -> None:
+    """Answer --version and --help, whatever else is wrong with the command line, and exit."""
+    words = sys.argv[1:]
+    if "--version" in words:
         print(f"gpt-ladder {__version__}", flush=True)
         sys.exit()
-    if not {"-h", "--help"}.isdisjoint(sys.argv):
-        is_whole = "all" in sys.argv
-        sys.argv[1:] = [word for word in sys.argv[1:] if word != "all"]
-        overrides: list[str] = []
-        with suppress(RequestError):  # the help is shown whatever is wrong
-            overrides, _ = arguments.quoted(_keyed(schema, config_name)[1], schema)
-        print(help.text(config_name, schema, overrides, is_whole=is_whole), flush=True)
+    if not {"-h", "--help"}.isdisjoint(words):
+        overrides: list[Override] = []
+        with suppress(RequestError):
+            line = CommandLine.read([word for word in words if word != "all"], config_name, schema)
+            overrides, _ = quoted(line.overrides, schema)
+        print(help.text(config_name, schema, [*map(str, overrides)], is_whole="all" in words), flush=True)
         sys.exit()
-    options, overrides = _keyed(schema, config_name)
-    if "--experimental-rerun" in options and overrides:
-        raise RequestError(f"--experimental-rerun repeats a job as it was: omit {overrides[0]}")
-    ordered = [*options, *overrides]
-    arguments.refuse_hidden(ordered, CONF)
-    rest: list[str] = []
-    own = ordered
-    if config_name == "search":
-        own, rest = arguments.divided(ordered, schema.model_fields)
-    elif config_name != "train" and "stage" in schema.model_fields:  # Hydra would look for model=NAME in conf/model/
-        own = [re.sub(r"^model=", "stage=", argument) for argument in ordered]
-    sys.argv[1:], texts = arguments.quoted(arguments.with_mode(own, CONF), schema, is_sweep=_sweeps(own))
-    return texts, rest
 
 
-def _keyed(schema: type[BaseModel], config_name: str) -> tuple[list[str], list[str]]:
-    """The options of the command line, and its overrides, with a key for each word that has none."""
-    options, rest = arguments.divided_options(sys.argv[1:])
-    return options, bare_words.keyed(rest, config_name, schema, is_sweep=_sweeps(options))
-
-
-def _sweeps(typed: list[str]) -> bool:
-    return not {"-m", "--multirun"}.isdisjoint(typed)
+def _command_line(schema: type[BaseModel], config_name: str) -> CommandLine:
+    """The command line, or that of the sweep which it continues. Raises RequestError for what Hydra would ignore."""
+    line = CommandLine.read(sys.argv[1:], config_name, schema)
+    if config_name == "train" and (words := sweeps.continued(line)) is not None:
+        line = CommandLine.read(words, config_name, schema)
+    if line.is_sweep and line.has("--cfg", "-c", "--info", "-i"):
+        raise RequestError("--cfg and --info show a single job: remove -m and give each key one value")
+    if line.has("--experimental-rerun") and line.overrides:
+        raise RequestError(f"--experimental-rerun repeats a job as it was: omit {line.overrides[0]}")
+    line.refuse_hidden()
+    return line

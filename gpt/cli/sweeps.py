@@ -6,25 +6,26 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser import types
 from hydra.errors import HydraException
 from omegaconf import DictConfig, read_write
 
 from gpt.base import stopping
 from gpt.base.console import command
-from gpt.base.errors import RequestError, printable
+from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import parsing, read_text_file
-from gpt.base.typed import expanded, unquoted
-from gpt.cli.arguments import divided_options
-from gpt.cli.bare_words import keyed
-from gpt.cli.explanations import explain_composition
+from gpt.base.typed import expanded, in_quotes, is_path, listed
+from gpt.cli.command_line import CommandLine
 from gpt.config.composing import parsed, sweeper_params
+from gpt.config.explanations import explain_composition
 from gpt.config.keys import FIXED, declared
-from gpt.config.schema import TrainConfig
+from gpt.config.override import Override
 from gpt.runs import naming
 
 # In the environment, which worker processes inherit.
@@ -40,29 +41,29 @@ class Refusal(BaseException):
     """A sweep cannot start. Hydra turns any Exception of a callback into a warning."""
 
 
-def begin(settings: Any, *, as_json: bool) -> list[Override]:
+def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
     """Record the size and the folder of a sweep; return the overrides of its jobs, one a key, swept or not.
 
     Ranges become lists of their values, because Hydra's are not exact. The overrides are [] for a sweeper that chooses
     each job after the previous one. Raises Refusal.
     """
-    if any(word.lstrip("+").startswith("hydra.run.dir=") for word in settings.overrides.hydra):
+    if any(Override.parse(word).key == "hydra.run.dir" for word in settings.overrides.hydra):
         raise Refusal("hydra.run.dir= is for one run: hydra.sweep.dir=FOLDER names that of a sweep")
     folder = Path(str(settings.sweep.dir))
     os.environ[_FOLDER] = expanded(str(folder))
     if as_json:
         os.environ[_JSON] = "1"
     _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
-    overrides: dict[str, Override] = {}
+    overrides: dict[str, types.Override] = {}
     if settings.sweeper._target_.endswith("BasicSweeper"):
         params = sweeper_params(settings)
-        given = _parsed([*params, *settings.overrides.task])
+        given = _parsed([*params, *(_settled(Override.parse(word), runs) for word in settings.overrides.task)])
         _check_values(given[len(params) :])
         overrides = {override.key_or_group: override for override in given}  # the command line's, if both have a key
         counts = {key: _count(override) for key, override in overrides.items() if override.is_sweep_override()}
         with read_write(settings):
             settings.sweeper.params = {
-                override.get_key_element(): _listed(overrides[override.key_or_group]).partition("=")[2]
+                override.get_key_element(): Override.parse(_listed(overrides[override.key_or_group])).value
                 for override in given[: len(params)]
             }
             settings.overrides.task = [_listed(override) for override in given[len(params) :]]
@@ -74,16 +75,28 @@ def begin(settings: Any, *, as_json: bool) -> list[Override]:
     return list(overrides.values())
 
 
-def _parsed(overrides: list[str]) -> list[Override]:
+def _settled(override: Override, runs: str) -> Override:
+    """The override; of init=, with folders in place of names, because `last` would be another run in each job."""
+    value = override.value or "null"
+    if override.key != "init" or value == "null" or "(" in value:
+        return override
+    try:
+        paths = [naming.the_one(item, runs) for item in listed(value)]
+    except UserError as error:
+        raise Refusal(str(error)) from None
+    return replace(override, value=",".join(in_quotes(str(path)) for path in paths))
+
+
+def _parsed(overrides: Sequence[Override]) -> list[types.Override]:
     try:
         return parsed(overrides)
     except HydraException as error:
         raise Refusal(explain_composition(error, "train", overrides)) from None
 
 
-def _check_values(typed: list[Override]) -> None:
+def _check_values(typed: list[types.Override]) -> None:
     """Raise Refusal for one value after several of the same key, as in resume=SWEEP seed=3."""
-    swept: dict[str, Override] = {}
+    swept: dict[str, types.Override] = {}
     for override in typed:
         key = override.key_or_group
         if override.is_sweep_override():
@@ -92,7 +105,7 @@ def _check_values(typed: list[Override]) -> None:
             raise Refusal(f"{override.input_line} would drop the jobs of {swept[key].input_line}: give all values")
 
 
-def _count(override: Override) -> int:
+def _count(override: types.Override) -> int:
     """The number of values. Raises Refusal if they cannot be counted, or there are none."""
     key = override.key_or_group
     if not override.is_discrete_sweep():
@@ -102,7 +115,7 @@ def _count(override: Override) -> int:
     return count
 
 
-def _listed(override: Override) -> str:
+def _listed(override: types.Override) -> str:
     """The override as typed, except for a range, whose values are listed."""
     typed = str(override.input_line)
     if not override.is_discrete_sweep() or "range(" not in typed:
@@ -110,35 +123,41 @@ def _listed(override: Override) -> str:
     return f"{override.get_key_element()}=choice({','.join(override.sweep_string_iterator())})"
 
 
-def continued(words: list[str]) -> list[str]:
-    """The command line of a sweep that `resume=SWEEP` continues, from the record in its folder; others as they are.
+def continued(line: CommandLine) -> list[str] | None:
+    """The words of the sweep that `resume=SWEEP` continues, from the record in its folder; None for anything else.
 
     Of the record, only what a user types for a run and the choice of a launcher is taken: the folder may be anyone's.
+    Raises RequestError if several sweeps have this name.
     """
-    named = [word for word in words if word.startswith("resume=")]
-    typed = unquoted(named[0].partition("=")[2]) if named else "auto"
-    if typed == "auto":  # to look for a name, all runs would be read
-        return words
-    folder = next(iter([Path(expanded(typed))] if naming.is_path(typed) else naming.find(typed)), None)
-    if folder is None or not (folder / _COMMAND).is_file():
-        return words
+    given = {override.key: override.text for override in line.overrides}
+    typed = given.get("resume", "auto")
+    if typed == "auto":  # To look for a name, all runs would be read.
+        return None
+    found = [Path(expanded(typed))] if is_path(typed) else [*naming.find(typed, given.get("runs", naming.RUNS))]
+    found = [folder for folder in found if (folder / _COMMAND).is_file()]
+    if len(found) > 1:
+        raise RequestError(f"{typed} can be {' or '.join(map(str, found))}: give a folder")
+    if not found:
+        return None
+    folder = found[0]
     with parsing(folder / _COMMAND):
         overrides = yaml.safe_load(read_text_file(folder / _COMMAND))["hydra"]["overrides"]
-        task = [word for word in map(str, overrides["task"]) if not word.lstrip("+~").startswith(("hydra", "resume="))]
+        recorded = [Override.parse(str(word)) for word in overrides["task"]]
         hydras = [word for word in map(str, overrides["hydra"]) if _OF_LAUNCHERS.fullmatch(word)]
-    options, others = divided_options([word for word in words if word not in named])
-    others = keyed(others, "train", TrainConfig, is_sweep=True)
+    task = [each for each in recorded if each.key != "resume" and not each.key.startswith("hydra")]
+    others = [each for each in line.overrides if each.key != "resume"]
     _check_kept(folder, others, task)
-    return ["-m", *options, *task, *hydras, *others, "resume=auto", f"hydra.sweep.dir={folder}"]
+    own = [Override("resume", "auto"), Override("hydra.sweep.dir", str(folder))]
+    options = [option for option in line.options if option != "-m"]
+    return ["-m", *options, *map(str, task), *hydras, *map(str, others), *map(str, own)]
 
 
-def _check_kept(folder: Path, others: list[str], task: list[str]) -> None:
+def _check_kept(folder: Path, others: Sequence[Override], task: Sequence[Override]) -> None:
     """Raise RequestError for a setting beside resume=SWEEP that is not one of those swept over."""
-    swept = {word.partition("=")[0] for word in task if {*",("} & {*word}}
-    for word in others:
-        key = word.partition("=")[0].lstrip("+~")
-        if declared(key).role in FIXED and key not in swept:
-            raise RequestError(f"resume={folder}: a resumed sweep keeps its settings; for {word}, start a new one")
+    swept = {each.key for each in task if {*",("} & {*(each.value or "")}}
+    for each in others:
+        if declared(each.key).role in FIXED and each.key not in swept:
+            raise RequestError(f"resume={folder}: a resumed sweep keeps its settings; for {each}, start a new one")
 
 
 def _announce(settings: DictConfig) -> None:
@@ -185,11 +204,10 @@ def logs() -> str | None:
     return os.environ.get(_LOGS)
 
 
-def title(number: int, overrides: list[str]) -> str:
+def title(number: int, overrides: Sequence[Override]) -> str:
     """A line for job `number`, counted from 0, with its swept values: "job 3 of 8: learning_rate=0.001 seed=1"."""
     total, swept = f" of {os.environ[_JOBS]}" if _JOBS in os.environ else "", swept_keys()
-    values = [override.partition("=") for override in overrides]
-    own = [f"{key.rpartition('.')[2]}={value}" for key, _, value in values if not swept or key in swept]
+    own = [f"{each.key.rpartition('.')[2]}={each.value}" for each in overrides if not swept or each.key in swept]
     return f"job {number + 1}{total}: {' '.join(own)}"
 
 

@@ -10,14 +10,13 @@ from gpt.config.choices import Count, NonNegative, PathName, Share
 from gpt.config.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
 
 _TEXT = replace(LITERAL, escapes=True)
-_RUN, _RUNS = replace(LITERAL, takes="run"), replace(LITERAL, takes="runs")
 
 
 class RunConfig(Schema):
     """Which run a command is about."""
 
-    run: Annotated[PathName | None, _RUN]
-    runs: Annotated[PathName, _RUNS]
+    run: Annotated[PathName | None, LITERAL]
+    runs: Annotated[PathName, LITERAL]
     stage: StageName | None
     weights: Weights
 
@@ -143,7 +142,7 @@ class PlayConfig(RunConfig):
 class SelectionConfig(Schema):
     """Which runs a command is about."""
 
-    runs: Annotated[PathName, _RUNS]
+    runs: Annotated[PathName, LITERAL]
     stage: Annotated[list[StageName], LIST, LITERAL]
     tags: Annotated[list[Label], LIST, LITERAL]
 
@@ -159,14 +158,14 @@ class RunsConfig(SelectionConfig):
 class TagConfig(Schema):
     """conf/tag.yaml: giving tags to runs, and taking them."""
 
-    runs: Annotated[PathName, _RUNS]
+    runs: Annotated[PathName, LITERAL]
     tags: Annotated[list[Label], LIST, LITERAL, Field(min_length=1)]
 
 
 class NameConfig(Schema):
     """conf/name.yaml: giving a run another name."""
 
-    run: Annotated[PathName, _RUN]
+    run: Annotated[PathName, LITERAL]
     name: Annotated[Label, LITERAL]
 
 

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
@@ -13,28 +13,30 @@ import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser import types
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
+from gpt.base.typed import in_quotes
 from gpt.config.keys import declared, flat, written
+from gpt.config.override import Override
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
 _COMPOSING = threading.RLock()
 
 
-def parsed(overrides: list[str]) -> list[Override]:
+def parsed(overrides: Iterable[object]) -> list[types.Override]:
     """Parse overrides with the grammar of the running Hydra, which resolves glob(), and with exact ranges.
 
     Hydra's own sort() of a range yields other numbers, and its decimals are sums of binary fractions.
     """
     functions = create_functions()
     functions.functions |= {"range": _range, "sort": partial(_sort, functions.functions["sort"])}
-    return OverridesParser(functions, GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    return OverridesParser(functions, GlobalHydra.instance().config_loader()).parse_overrides([*map(str, overrides)])
 
 
 def _range(start: float, stop: float | None = None, step: float = 1) -> RangeSweep | ChoiceSweep:
@@ -56,15 +58,20 @@ def _sort(hydras: Callable[..., Any], *args: Any, sweep: Any = None, list: Any =
     return hydras(*args, sweep=sweep, list=list, reverse=reverse)
 
 
-def sweeper_params(settings: Any) -> list[str]:
+def sweeper_params(settings: Any) -> list[Override]:
     """An experiment's sweep or search ranges as overrides, from Hydra's settings."""
-    return [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
+    return [Override(key, str(value)) for key, value in (settings.sweeper.params or {}).items()]
 
 
-def has_sweep(choice: str) -> bool:
-    """Whether this choice, such as experiment=heads, brings a sweep or ranges. Raises HydraException."""
-    settings = hydra.compose("train", [choice], return_hydra_config=True).hydra
-    return settings.mode == RunMode.MULTIRUN or bool(settings.sweeper.params)
+def settings_with(choice: str, folders: Sequence[Path] = ()) -> Any:
+    """Hydra's settings with this choice, such as experiment=heads, also from these folders. Raises HydraException."""
+    return hydra.compose("train", [choice, *search_path(folders)], return_hydra_config=True).hydra
+
+
+def search_path(folders: Sequence[str | Path]) -> list[str]:
+    """The override that has Hydra look for choices in these folders, too."""
+    sources = ",".join(in_quotes(f"file://{folder}") for folder in folders)
+    return [f"hydra.searchpath=[{sources}]"] if folders else []
 
 
 def groups(config_name: str) -> list[str]:
@@ -144,10 +151,5 @@ def settings_of(stage: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
         elif isinstance(default, dict):
             choices += [f"{key.removeprefix('override ').lstrip('/')}={name}" for key, name in default.items()]
     others = {key: value for key, value in content.items() if key != "model" and declared(key).role != "stated"}
-    own = {setting.partition("=")[0]: setting for setting in [*below, *choices]}
+    own = {Override.parse(setting).key: setting for setting in [*below, *choices]}
     return list((own | {key: f"{key}={value}" for key, value in flat(others).items()}).values())
-
-
-def settings_of_chosen(stage: str, options: Sequence[str]) -> list[str]:
-    """The same for a stage of conf/ or of a --config-dir among `options`."""
-    return settings_of(stage, [CONF, *(Path(option.partition("=")[2]) for option in options)])

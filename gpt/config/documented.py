@@ -7,9 +7,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gpt.base.errors import RequestError
-from gpt.base.typed import in_quotes
-from gpt.config.composing import composed_tree, own_configuration
+from gpt.config.composing import composed_tree, own_configuration, search_path
 from gpt.config.keys import completed, differences, is_compared
+from gpt.config.override import Override
 from gpt.config.request import Request
 from gpt.config.schema import TrainConfig
 
@@ -21,17 +21,18 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     unknown stage.
     """
     groups = {key.partition(".")[0] for key in request.given if key != "model"}
-    if not request.foreign and not request.resume and not any(map(is_compared, groups)):
+    if not request.foreign and "resume" not in groups and not any(map(is_compared, groups)):
         return []  # composing takes 50 ms
-    folders = tuple(option.partition("=")[2] for option in (*request.options, *request.foreign))
-    return [*request.foreign, *differing(config, folders)]
+    if request.foreign is None:
+        return differing(config, request.folders)
+    return [f"--config-path={request.foreign}", *differing(config, (*request.folders, request.foreign))]
 
 
 def differing(config: TrainConfig, folders: tuple[str, ...] = ()) -> list[str]:
     """The same of a run whose command line is not known; `folders` are looked up for a stage that conf/ lacks."""
     content = config.content()
     found = differences(completed(documented(config.stage, folders), content), content)
-    return [change for change in found if is_compared(change.partition("=")[0])]
+    return [change for change in found if is_compared(Override.parse(change).key)]
 
 
 @functools.cache
@@ -40,10 +41,8 @@ def documented(stage: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
 
     Composed once a process, because that takes as long as a short training.
     """
-    sources = ",".join(in_quotes(f"file://{folder}") for folder in folders)
-    path = [f"hydra.searchpath=[{sources}]"] if folders else []
     try:
-        with own_configuration(), composed_tree([f"model={stage}", *path]) as (tree, _):
+        with own_configuration(), composed_tree([f"model={stage}", *search_path(folders)]) as (tree, _):
             content: Any = OmegaConf.to_container(tree, resolve=True)
     except HydraException:
         advice = "add the --config-dir that the run was started with"

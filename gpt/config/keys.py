@@ -106,11 +106,6 @@ def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
     return tuple(key for key, declared in _declared(schema).items() if declared.escapes)
 
 
-def takes(schema: type[BaseModel], name: str) -> Literal["", "run", "runs"]:
-    """Whether the value of a key is a run or several runs, as a user calls them."""
-    return _declared(schema).get(name, ASIDE).takes
-
-
 def takes_list(schema: type[BaseModel], name: str) -> bool:
     """Whether a list in the value of a literal key is one, rather than text."""
     return _declared(schema).get(name, ASIDE).listed

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt.config.override import Override
 from gpt.config.schema import TrainConfig
 
 
@@ -30,10 +31,14 @@ class Request:
     given: tuple[str, ...]  # the keys that have a value on the command line, including groups such as model
     command: str  # the command line
     destination: Destination | None  # None: nothing is written
-    resume: str | None = None  # a run folder, or "auto"
-    options: tuple[str, ...] = ()  # of Hydra, such as --config-dir: a command that composes the same needs them too
-    foreign: tuple[str, ...] = ()  # --config-path, which replaces conf/
-    rest: tuple[str, ...] = ()  # of search.py: the part of its command line that is train.py's
+    folders: tuple[str, ...] = ()  # of --config-dir
+    foreign: str | None = None  # of --config-path, which replaces conf/
+    rest: tuple[Override, ...] = ()  # of search.py: the part of its command line that is train.py's
+
+    @property
+    def options(self) -> list[str]:
+        """What a command that composes the same needs, too."""
+        return [f"--config-dir={folder}" for folder in self.folders]
 
     @property
     def is_of_sweep(self) -> bool:

@@ -48,7 +48,6 @@ class Key:
     package: str = ""  # of a group: where its choices are defined, as of their Registry
     # On the command line:
     literal: bool = False  # Hydra's grammar does not apply to its value
-    takes: Literal["", "run", "runs"] = ""  # it takes runs, which gpt/runs/naming.py finds by their names
     escapes: bool = False  # \n, \t, \r and \\ in its value stand for these characters
     listed: bool = False  # [a,b] without quotes around it is a list of texts, though it is literal
 
@@ -178,7 +177,7 @@ class TrainConfig(Schema):
     documented: Annotated[Documented, _STATED]
     overfit: Annotated[NonNegative | None, SETTING]
     target: Annotated[NonNegative | None, ASIDE]
-    init: Annotated[PathName | None, replace(_TEXT, takes="run")]
+    init: Annotated[PathName | None, _TEXT]
     name: Annotated[Label | None, Key("label")]
     tags: Annotated[list[Label], LIST, Key("label", literal=True)]
     seed: Annotated[Seed, Key("repeat")]
@@ -187,7 +186,7 @@ class TrainConfig(Schema):
     compile: Annotated[bool, ASIDE]
     deterministic: Annotated[bool, ASIDE]
     runs: Annotated[PathName, Key("place")]
-    resume: Annotated[PathName | None, replace(PLACE, takes="run")] = None
+    resume: Annotated[PathName | None, PLACE] = None
     quiet: Annotated[bool, ASIDE] = False
     as_json: Annotated[bool, Field(alias="json"), ASIDE] = False
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
+from gpt.config.override import Override
+
 # Common other names of the keys; a name of several keys means the first that the script has.
 _ALSO = {
     "learning_rate": "lr max_lr peak_lr base_lr",
@@ -29,6 +31,7 @@ _ALSO = {
     "temperature": "temp",
     "tokens": "max_new_tokens max_tokens max_length length n_tokens",
     "num_samples": "n n_samples samples num_return_sequences",
+    "stage": "model",
     "seed": "random_seed manual_seed",
     "dtype": "precision amp",
     "data": "dataset corpus",
@@ -74,6 +77,6 @@ def by_name(keys: Iterable[str]) -> dict[str, str]:
 def meaning(word: str, keys: Collection[str]) -> str | None:
     """What to type for a word of other programs, if these keys have what it means."""
     return next(
-        (typed for typed, others in _MEANING.items() if word in others.split() and typed.partition("=")[0] in keys),
+        (typed for typed, others in _MEANING.items() if word in others.split() and Override.parse(typed).key in keys),
         None,
     )

@@ -8,6 +8,7 @@ from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.runtime import size_of
 from gpt.config.keys import declared, is_compared, unusual
+from gpt.config.override import Override
 from gpt.models.ngrams import Remembering
 from gpt.reports.escaping import markdown
 from gpt.reports.run import loss_rows
@@ -93,8 +94,8 @@ def _weights(trained: TrainedRun, summary: Summary) -> str:
 def without_paths(changed: list[str]) -> list[str]:
     """The changes as key=value, without the value if it is a path on this machine, and without the folder of a run."""
     changed = [re.sub(r"^from .*(?=, trained on another text$)", "from another run", change) for change in changed]
-    keys = [change.partition("=")[0] for change in changed]
-    is_path = [key == "--config-path" or declared(key).role == "place" or declared(key).takes for key in keys]
+    keys = [Override.parse(change).key for change in changed]
+    is_path = [key in ("--config-path", "init") or declared(key).role == "place" for key in keys]
     return [key if hidden else change for key, change, hidden in zip(keys, changed, is_path, strict=True)]
 
 

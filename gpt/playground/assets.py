@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt.base.installation import TINY_SHAKESPEARE
-from gpt.cli.help import meanings
 from gpt.config.command_schemas import SamplingConfig, Slider, TextField
+from gpt.config.meanings import meanings
 
 # What the page may load: nothing from elsewhere. Plot writes a <style> into its pictures.
 POLICY = "; ".join(

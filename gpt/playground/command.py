@@ -11,9 +11,9 @@ def main(config: PlayConfig, _: Request) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable, requiring
     from gpt.playground.catalogue import Catalogue
-    from gpt.runs.finding import chosen_run, finished_runs, roots
+    from gpt.runs.finding import finished_runs
     from gpt.runs.folder import holds_run
-    from gpt.runs.naming import RUNS
+    from gpt.runs.naming import RUNS, chosen_run, roots
     from gpt.runs.weights import existing_weights, selected
 
     folders = roots(config.runs)

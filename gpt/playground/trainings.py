@@ -19,8 +19,8 @@ from gpt.base.files import write_atomically
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
-from gpt.cli.requesting import of_python
 from gpt.config.documented import differing
+from gpt.config.requesting import of_python
 from gpt.playground.catalogue import id_of
 from gpt.playground.describing import curve_of, documented_of
 from gpt.playground.writing import BusyError
@@ -172,9 +172,8 @@ class Trainings:
         if waiting is None:
             return
         arguments = [f"resume={waiting.run.path}"] if waiting.run.is_started() else waiting.arguments
-        program = (
-            f"from gpt.base import stopping; stopping.follow({os.getpid()}); from gpt.__main__ import train; train()"
-        )
+        follow = f"from gpt.base import stopping; stopping.follow({os.getpid()})"
+        program = f'{follow}; from gpt.__main__ import main; main("train")'
         command = [sys.executable, "-c", program, *arguments]  # It ends with this server, even if that is killed.
         waiting.process = subprocess.Popen(
             command,

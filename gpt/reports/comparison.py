@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from gpt.config.schema import TOKENIZER_KEYS
 from gpt.reports import against, documented, plots, tables
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
-from gpt.runs.finding import FinishedRun, finished_runs, roots, started_runs
+from gpt.runs.finding import FinishedRun, finished_runs, started_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import LOSSES
 
@@ -129,9 +130,11 @@ class ComparisonReport:
         return varying or self.ranked
 
 
-def compared(config: CompareConfig) -> ComparisonReport:
-    """The comparison of the runs that are selected. Raises RequestError if none has finished, or can be compared."""
-    folders = roots(config.runs)
+def compared(config: CompareConfig, folders: Sequence[Path]) -> ComparisonReport:
+    """The comparison of the selected runs below these folders.
+
+    Raises RequestError if none has finished, or can be compared.
+    """
     runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
     others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)[::-1]  # as `runs` are
     report = ComparisonReport.of(runs, others, config)

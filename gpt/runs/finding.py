@@ -1,4 +1,4 @@
-"""Finding runs: by name, the newest, by stage, or by configuration."""
+"""Finding runs: the newest, by stage, or by configuration."""
 
 import contextlib
 import logging
@@ -9,28 +9,12 @@ from typing import NamedTuple
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
-from gpt.base.typed import expanded, listed
 from gpt.config.keys import FIXED, completed, declared, flat
 from gpt.config.schema import TrainConfig
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 
 log = logging.getLogger(__name__)
-
-
-def chosen_run(path: str | None, runs: str, stage: str | None = None) -> RunFolder:
-    """The run in the folder `path`; if None, the newest finished run below `runs`, of any stage or of one.
-
-    Raises RequestError if there is none.
-    """
-    if path is None:
-        return finished_runs(*roots(runs), stages=[stage] if stage else [])[-1].folder
-    run = RunFolder(Path(path))
-    if stage is not None and run.config().stage != stage:
-        raise RequestError(
-            f"{run.path} is a run of {run.config().stage}, not of {stage}: give run= or model=, not both"
-        )
-    return run
 
 
 class FinishedRun(NamedTuple):
@@ -47,11 +31,6 @@ def skipping_damaged() -> Iterator[None]:
         yield
     except UserError as error:
         log.warning(f"skipped: {error}")
-
-
-def roots(runs: str) -> list[Path]:
-    """The folders that runs=A,B or runs=[A,B] names; a folder whose own name contains commas counts as one."""
-    return [Path(runs)] if Path(runs).exists() else [Path(expanded(name)) for name in listed(runs)]
 
 
 def finished_runs(

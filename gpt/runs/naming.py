@@ -1,7 +1,6 @@
 """What people type instead of a run's folder: its name, `last`, `best`, a stage, the name of a sweep or a search."""
 
 import contextlib
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,8 +9,8 @@ from pathlib import Path
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.losses import Loss
-from gpt.base.typed import expanded
-from gpt.runs.finding import FinishedRun, finished_runs, last_started, roots, started_runs
+from gpt.base.typed import expanded, is_path, listed
+from gpt.runs.finding import FinishedRun, finished_runs, last_started, started_runs
 from gpt.runs.folder import RunFolder
 
 RUNS = "runs"  # where names are looked up, unless runs= says otherwise
@@ -19,9 +18,31 @@ SWEEP, STUDY = "multirun.yaml", "study.db"  # in the folder of a sweep, of a sea
 _SHOWN = 12  # names in a message
 
 
-def is_path(typed: str) -> bool:
-    """Whether it is taken as a path: what exists is no name, and a name has no slash."""
-    return os.sep in typed or os.path.lexists(expanded(typed))
+def chosen_run(typed: str | None, runs: str, stage: str | None = None) -> RunFolder:
+    """The run at a path or of a name; if None, the newest finished run below `runs`, of any stage or of one.
+
+    Raises RequestError if there is none.
+    """
+    if typed is None:
+        return finished_runs(*roots(runs), stages=[stage] if stage else [])[-1].folder
+    run = RunFolder(the_one(typed, runs))
+    if stage is not None and run.config().stage != stage:
+        raise RequestError(
+            f"{run.path} is a run of {run.config().stage}, not of {stage}: give run= or model=, not both"
+        )
+    return run
+
+
+def roots(runs: str) -> list[Path]:
+    """The folders that runs=A,B or runs=[A,B] names; a folder whose own name contains commas counts as one."""
+    if Path(runs).exists():
+        return [Path(runs)]
+    return [path for item in listed(runs) for path in ([Path(RUNS)] if item == RUNS else called(item))]
+
+
+def the_one(typed: str, runs: str = RUNS) -> Path:
+    """The folder of the run at a path or of a name. Raises RequestError if nothing fits, or several do."""
+    return called(typed, runs, one=True)[0]
 
 
 def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:

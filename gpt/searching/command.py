@@ -14,6 +14,7 @@ from gpt.base.files import attempt, write_atomically
 from gpt.base.pictures import picture
 from gpt.base.stopping import Stopped
 from gpt.config.command_schemas import StudyConfig
+from gpt.config.override import Override
 from gpt.config.request import Request
 
 if TYPE_CHECKING:
@@ -27,30 +28,30 @@ def main(config: StudyConfig, request: Request) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError("torchrun is for train.py: to search with several processes, start search.py several times")
     with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
-        from gpt.cli.ranges import divided
+        from gpt.config.ranges import divided
         from gpt.searching.study import Search
 
     base, begun = divided(request.rest), time.monotonic()
     search = Search(base, config)
     for trial in search.trials(config.n_trials):
-        drawn = _words(trial.params)
+        drawn = _overrides(trial.params)
         try:
             with reports_hidden():
-                ended = search.train(trial, [*base.overrides, *drawn], request.options)
+                ended = search.train(trial, [*base.overrides, *drawn], request.folders)
         except Stopped as stopped:
             again = f"stopped in trial {trial.number}; repeat the command to continue"
             raise Stopped(stopped.number, again) from None
         result = f"{ended.value:.4f}" if ended.state.name == "COMPLETE" else ended.state.name.lower()
-        log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(drawn)}  {result}")
+        log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(map(str, drawn))}  {result}")
         if config.minutes is not None and time.monotonic() - begun > 60 * config.minutes:
             log.info(f"{config.minutes:g} minutes are over; repeat the command to continue")
             break
-    _conclude(search, [*request.options, *base.overrides])
+    _conclude(search, [*request.options, *map(str, base.overrides)])
 
 
-def _words(params: Mapping[str, Any]) -> list[str]:
+def _overrides(params: Mapping[str, Any]) -> list[Override]:
     """Drawn hyperparameters as overrides; four digits are enough for any of them."""
-    return [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]
+    return [Override(key, f"{value:.4g}" if isinstance(value, float) else str(value)) for key, value in params.items()]
 
 
 def _conclude(search: "Search", words: list[str]) -> None:
@@ -68,7 +69,7 @@ def _conclude(search: "Search", words: list[str]) -> None:
     log.info(f"best: {run.path.name}, {measure}: {best.value:.4f}")
     log.info(f"use it: {command('generate')} run={shlex.quote(str(run.path))}")
     log.info("train it again, longer with training.max_iters=N:")
-    print(printable(f"{command('train')} {shlex.join([*words, *_words(best.params)])}"))
+    print(printable(f"{command('train')} {shlex.join([*words, *map(str, _overrides(best.params))])}"))
 
 
 def _draw(search: "Search") -> None:

@@ -12,12 +12,12 @@ def main(config: CompareConfig, _: Request) -> None:
     from gpt.base.errors import printable
     from gpt.base.pictures import is_picture
     from gpt.reports.comparison import check_place, compared
-    from gpt.runs.finding import roots
+    from gpt.runs.naming import roots
 
     folders = roots(config.runs)
     out = Path(config.out) if config.out else _place(folders)
     check_place(out)  # before the tables are printed
-    report = compared(config)
+    report = compared(config, folders)
     print(report.text("simple"), flush=True)
     written = report.write_picture(out) if is_picture(out) else report.write(out)
     print(printable(f"\nwritten: {', '.join(map(str, written))}", keep="\n"))

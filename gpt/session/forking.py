@@ -17,6 +17,7 @@ from gpt.config.request import Request
 from gpt.config.schema import SETTING_FILES, TOKENIZER_KEYS, TrainConfig
 from gpt.models import STAGE, block_size_of, build
 from gpt.runs.folder import RunFolder, holds_run
+from gpt.runs.naming import the_one
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, shapes_only
 from gpt.session.modules import Module
@@ -51,7 +52,7 @@ def forked(wanted: TrainConfig, request: Request, module: Module | None = None) 
 
     Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
     """
-    given, parent = request.given, parent_of(Path(str(wanted.init)))
+    given, parent = request.given, parent_of(the_one(str(wanted.init), wanted.runs))
     run = RunFolder(parent.folder)
     config, vocabulary = run.config(), run.vocabulary()
     for group in SETTING_FILES.keys() & {*given}:
@@ -71,7 +72,7 @@ def forked(wanted: TrainConfig, request: Request, module: Module | None = None) 
         found, own = same_corpus(run, module or STAGE.find(config.model), config.data)
         content["data"] |= found.model_dump(by_alias=True) | _own(content, "data", given)
         corpus = own if found == Choice.model_validate(content["data"]) else None
-    final = TrainConfig.model_validate(content | {"resume": wanted.resume})
+    final = TrainConfig.model_validate(content | {"init": parent.run, "resume": wanted.resume})
     return Plan(final, request, parent, vocabulary=vocabulary, corpus=corpus)
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from gpt.base.console import command
@@ -13,8 +12,9 @@ from gpt.base.typed import as_typed
 from gpt.config.command_schemas import NameConfig, RunsConfig, TagConfig
 from gpt.config.request import Request
 from gpt.reports.listing import Line, by_loss, table
-from gpt.runs.finding import roots, skipping_damaged, started_runs
+from gpt.runs.finding import skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.naming import roots, the_one
 from gpt.runs.records import now
 
 
@@ -44,7 +44,7 @@ def tag(config: TagConfig, _: Request) -> None:
 
 def name(config: NameConfig, _: Request) -> None:
     """Give a run another name; its folder stays where it is."""
-    _label(RunFolder(Path(config.run)), name=config.name)
+    _label(RunFolder(the_one(config.run)), name=config.name)
 
 
 def _lines(config: RunsConfig) -> list[Line]:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import shlex
 from collections.abc import Collection
-from pathlib import Path
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
@@ -15,6 +14,7 @@ from gpt.models import STAGE
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, holds_run
+from gpt.runs.naming import the_one
 from gpt.runs.records import Parent, Summary
 from gpt.runs.weights import iteration_of, planned_model
 from gpt.session.forking import parent_of
@@ -25,20 +25,20 @@ from gpt.training.schedules import depends_on_length
 log = logging.getLogger(__name__)
 
 
-def run_to_resume(request: Request, new: Plan | None) -> RunFolder | None:
+def run_to_resume(config: TrainConfig, request: Request, new: Plan | None) -> RunFolder | None:
     """The run that resume= names; with resume=auto, the one that `new` would repeat, if there is one.
 
     Raises RequestError if there is no run of that name.
     """
     destination = request.destination
     if new is None:
-        run = RunFolder(Path(str(request.resume)))
+        run = RunFolder(the_one(str(config.resume), config.runs))
         if not holds_run(run.path):
             raise RequestError(f"resume={run.path}: {'not a run folder' if run.path.is_dir() else 'no such folder'}")
         if destination is not None and destination.folder not in (None, run.path):
-            raise RequestError(f"hydra.run.dir= is for new runs, but resume={request.resume} names a run: omit one")
+            raise RequestError(f"hydra.run.dir= is for new runs, but resume={config.resume} names a run: omit one")
         return run
-    if request.resume is None or destination is None:
+    if config.resume is None or destination is None:
         return None
     if not request.is_of_sweep and destination.folder is not None:
         runs = [run] if (run := RunFolder(destination.folder)).is_started() else []

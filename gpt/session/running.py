@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from gpt.base.console import command
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
+from gpt.base.installation import CONF
 from gpt.base.losses import Saved
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
-from gpt.config.composing import choices_of, settings_of_chosen
+from gpt.config.composing import choices_of, settings_of
 from gpt.config.documented import changed
 from gpt.config.request import Request
 from gpt.config.schema import TrainConfig
@@ -198,7 +200,7 @@ def _shorter(job: Job) -> str:
 def _log_opening(job: Job) -> None:
     """Say what is trained, on what, and what of it is unusual."""
     request, config, recipe = job.plan.request, job.config, job.recipe
-    others = settings_of_chosen(config.stage, request.options)
+    others = settings_of(config.stage, [CONF, *map(Path, request.folders)])
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
     size = f"{size_of(job.model):,} parameters"

@@ -37,8 +37,8 @@ def planned(
         yield follower
         return
     _check_module_run(config, request, module)
-    new = _new(config, request, module) if request.resume in (None, "auto") else None
-    run = run_to_resume(request, new)
+    new = _new(config, request, module) if config.resume in (None, "auto") else None
+    run = run_to_resume(config, request, new)
     with run.locked() if run else contextlib.nullcontext():
         plan = resumed(new.config if new else config, request, run, new) if run else cast(Plan, new)
         world.broadcast(plan.for_others() if isinstance(plan, Plan) else plan)
@@ -47,7 +47,7 @@ def planned(
 
 def _check_module_run(config: TrainConfig, request: Request, module: Module | None) -> None:
     """Raise RequestError for keys that a run from Python cannot have."""
-    if module is not None and request.resume is not None:
+    if module is not None and config.resume is not None:
         raise RequestError("resume= works for stages only; to train this module longer, start it again")
     for key in ("runs", "hydra.run.dir"):
         if request.destination is None and key in request.given:

@@ -20,8 +20,8 @@ from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import block_size_of
 from gpt.reports.run import Picture, Table, card, curve_of_run, history, loss_curve
-from gpt.runs.finding import chosen_run
 from gpt.runs.folder import RunFolder
+from gpt.runs.naming import chosen_run
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_model, load_weights, selected
 from gpt.session.job import Job

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from gpt.base.errors import RequestError
-from gpt.cli.bare_words import keyed
-from gpt.cli.requesting import of_overrides, of_python
 from gpt.config.composing import own_configuration
+from gpt.config.requesting import of_overrides, of_python
 from gpt.config.schema import TrainConfig
+from gpt.config.words import overrides_of
 from gpt.runs.folder import RunFolder
 from tests.conftest import Script, refused, succeeded
 
@@ -52,8 +52,7 @@ def test_a_text_in_it_is_taken_as_yaml_has_it(text: str, called: Script, tmp_pat
     config, _ = of_python([str(tmp_path / "mine.yaml")])
     assert config.data.hyperparameters["separator"] == text
     with own_configuration():
-        words = keyed([str(tmp_path / "mine.yaml")], "train", TrainConfig)
-        config, _ = of_overrides(words)
+        config, _ = of_overrides(overrides_of([str(tmp_path / "mine.yaml")], "train", TrainConfig))
     assert config.data.hyperparameters["separator"] == text
     assert config.data.hyperparameters["path"] == "my file, 1.txt"
     content["data.path"] = text

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from gpt.base.installation import CONF
 from gpt.base.ladder import LADDER, is_ablation, rank
 from gpt.cli import help as help_
-from gpt.config.composing import composed, settings_of, settings_of_chosen
+from gpt.config.composing import composed, settings_of
 from gpt.config.keys import flat
 from gpt.config.schema import TrainConfig
 from tests.conftest import REPOSITORY, check_config
@@ -46,7 +47,7 @@ def test_a_stage_that_changes_another_sets_what_that_one_does(tmp_path: Path) ->
     OmegaConf.save(second, tmp_path / "model" / "second.yaml")
     assert settings_of("second", [tmp_path]) == ["optimizer=muon", "training.batch_size=8", "training.max_iters=4"]
     OmegaConf.save({"defaults": ["v1", "_self_"], "adds": ""}, tmp_path / "model" / "third.yaml")
-    assert settings_of_chosen("third", [f"--config-dir={tmp_path}"]) == settings_of("v1")
+    assert settings_of("third", [CONF, tmp_path]) == settings_of("v1")
 
 
 def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> None:

@@ -17,12 +17,12 @@ from hydra.core.global_hydra import GlobalHydra
 import gpt
 from gpt.base import console
 from gpt.base.commands import COMMANDS
-from gpt.cli.bare_words import keyed
 from gpt.cli.help import meanings
-from gpt.cli.requesting import of_python
 from gpt.config.composing import composed, is_for_users, own_configuration
 from gpt.config.keys import flat
+from gpt.config.requesting import of_python
 from gpt.config.schema import TrainConfig
+from gpt.config.words import overrides_of
 from gpt.data import corpora
 from tests.conftest import REPOSITORY, Script, refused, succeeded
 
@@ -54,7 +54,7 @@ PLAIN = [
     ("train.py name=true", "name", "true"), ("train.py name=null", "name", None),
     ("generate.py max_tokens=3 run", "tokens", 3), ("train.py v4 layers=2 lr=1e-2", "model", {"n_layer": 2}),
     (r"generate.py prompt='a\tb\\nc\d'", "prompt", "a\tb\\nc\\d"),
-    ("gpt/__main__.py name run y", "name", "y"), ("gpt/__main__.py tag run tags golden", "runs", "run,tags"),
+    ("gpt/__main__.py name run y", "name", "y"), ("gpt/__main__.py tag run tags golden", "tags", "tags,golden"),
     ("gpt/__main__.py tag run golden -wide", "tags", "golden,-wide"),
     ("train.py logger=null experiment=null debug=null metrics=null v5", "metrics", {}),
 ]  # fmt: skip
@@ -64,8 +64,8 @@ PLAIN = [
 def test_a_file_of_text_is_a_corpus(typed: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     words = typed.split()[1:]
-    found = keyed([word for word in words if word != "-m"], "train", TrainConfig, is_sweep="-m" in words)
-    assert {"data=text", "data.path=text.txt"} == {word for word in found if word.startswith("data")}
+    found = overrides_of([word for word in words if word != "-m"], "train", TrainConfig, is_sweep="-m" in words)
+    assert {each.key: each.value for each in found if "data" in each.key} == {"data": "text", "data.path": "text.txt"}
 
 
 @pytest.mark.parametrize(("typed", "key", "value"), PLAIN, ids=[typed for typed, *_ in PLAIN])

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt.cli.requesting import of_python
 from gpt.config import keys
 from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
+from gpt.config.requesting import of_python
 from gpt.config.schema import Key, TrainConfig
 from gpt.runs.finding import has_same_settings
 from tests.conftest import REPOSITORY, empty_run

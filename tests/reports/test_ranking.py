@@ -14,8 +14,9 @@ from gpt.config.choices import Choice
 from gpt.reports.listing import corpus_name
 from gpt.reports.ranking import Group, edges, label, names, p_value, rankings
 from gpt.reports.tables import as_records, table
-from gpt.runs.finding import FinishedRun, finished_runs, roots, started_runs
+from gpt.runs.finding import FinishedRun, finished_runs, started_runs
 from gpt.runs.folder import RunFolder
+from gpt.runs.naming import roots
 from gpt.runs.records import Parent
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 from tests.losses import exact

@@ -14,9 +14,10 @@ import pytest
 from gpt.base import files
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import PLACE, sealed, write_atomically
-from gpt.runs.finding import chosen_run, finished_runs
+from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import to_json
+from gpt.runs.naming import chosen_run
 from gpt.runs.records import now
 from gpt.runs.weights import load_weights
 from tests.conftest import build_small, empty_run

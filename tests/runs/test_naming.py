@@ -7,10 +7,6 @@ from pathlib import Path
 import pytest
 
 import gpt
-from gpt.base.commands import COMMANDS
-from gpt.cli.bare_words import keyed
-from gpt.config.keys import takes
-from gpt.config.schema import TrainConfig
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import called as folders_called
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
@@ -71,25 +67,12 @@ def test_a_path_that_exists_always_wins(typed: str, place: Path) -> None:
     for make, remove in ((Path(typed).mkdir, Path(typed).rmdir), (Path(typed).touch, Path(typed).unlink)):
         make()
         assert (one(typed), folders_called(typed)) == (typed, [Path(typed)])
-        assert keyed([f"run={typed}"], "generate", COMMANDS["generate"].load_schema()) == [f"run={typed}"]
         remove()
 
 
 def test_a_search_stands_for_its_run_of_the_lowest_loss(place: Path) -> None:
     Path("runs/wide/multirun.yaml").rename("runs/wide/study.db")
     assert one("wide") == "wide/0"
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_run_is_found_by_its_name_by_every_key_of_every_command(name: str, place: Path) -> None:
-    schema = COMMANDS[name].load_schema()
-    whole = TrainConfig if name == "search" else schema
-    for key in (key for key in whole.model_fields if takes(whole, key)):
-        for is_sweep in (False, True):
-            assert keyed([f"{key}=my_best"], name, schema, is_sweep=is_sweep) == [f"{key}=runs/a"]
-    bare, label = [key for key in COMMANDS[name].words if takes(whole, key)], {"tag": ["best"], "name": ["last"]}
-    for key in bare[:1]:
-        assert keyed(["my_best", *label.get(name, [])], name, schema)[0] == f"{key}=runs/a"
 
 
 def test_a_run_that_is_named_in_one_terminal_is_used_by_name_in_another(
@@ -111,7 +94,7 @@ def test_a_run_that_is_named_in_one_terminal_is_used_by_name_in_another(
     forked = RunFolder(tmp_path / "runs" / "forked")
     assert (forked.config().init, (parent := forked.record().parent) and parent.run) == ("runs/one", "runs/one")
     done("train.py", "resume=forked", "training.max_iters=3")
-    done("gpt", "tag", "forked", "my_best", "golden", "wide")
+    done("gpt", "tag", "runs=forked,my_best", "golden", "wide")
     done("gpt", "tag", "forked", "-wide")
     tags = [RunFolder(tmp_path / "runs" / name).config().tags for name in ("forked", "one", "other")]
     assert tags == [["golden"], ["golden", "wide"], []]

@@ -183,7 +183,7 @@ def test_torchrun_or_a_missing_optuna_is_one_line(
     refused = called("search.py", "experiment=search_v6", cwd=tmp_path, WORLD_SIZE="2")
     assert refused.stderr.startswith("error: torchrun is for train.py: to search with several processes, start search.")
     monkeypatch.setitem(sys.modules, "optuna.distributions", None)
-    for module in [name for name in sys.modules if name in ("gpt.cli.ranges", "gpt.searching.study")]:
+    for module in [name for name in sys.modules if name in ("gpt.config.ranges", "gpt.searching.study")]:
         monkeypatch.delitem(sys.modules, module)
     done = called("search.py", "experiment=search_v6", cwd=tmp_path)
     assert (refused.returncode, done.returncode) == (2, 2)

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from gpt.base.console import command
 from gpt.base.installation import CONF, installing
 from gpt.base.ladder import BESIDE, is_ablation, rank
 from gpt.base.typed import expanded
-from gpt.cli.arguments import OPTIONS, divided_options
 from gpt.config.composing import choices_of, composed, groups, is_for_users
 from gpt.config.keys import flat
+from gpt.config.override import Override
 from gpt.config.synonyms import by_name, meaning
 
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
@@ -34,7 +33,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def explain_composition(error: Exception, config_name: str, typed: list[str], more_keys: Iterable[str] = ()) -> str:
+def explain_composition(
+    error: Exception, config_name: str, typed: Sequence[Override], more_keys: Iterable[str] = ()
+) -> str:
     """Hydra's error about the command line, with the nearest one for a choice or a key that does not exist.
 
     `more_keys` are further valid keys, which this configuration does not have.
@@ -56,14 +57,14 @@ def explain_composition(error: Exception, config_name: str, typed: list[str], mo
         if "interval(" in str(error) and "requires --multirun" in str(error):
             return f"an interval is for {command('search')}: {one_line(error).partition(' requires')[0]}"
         return one_line(error) + (f": {cause}".partition("\n")[0] if cause else "")
-    given = {word.partition("=")[0].lstrip("+~"): word.partition("=")[2] for word in typed}
+    given = {override.key: override.value for override in typed}
     named = deleted[1] if deleted else str(getattr(cause, "full_key", ""))
     key = next((key for key in given if f"{key}.".startswith(f"{named}.")), named)
     values, choices = _values_and_choices(config_name, typed)
     if deleted and key in values:
         return f"there is nothing to delete: {key} has no value"
     known = [*filter(is_for_users, values), *more_keys, "hydra.run.dir"]
-    others = [word.partition("=")[0] for word in divided_options([*typed])[1] if not (deleted or word[0] in "+~-")]
+    others = [override.key for override in typed if not (deleted or override.prefix)]
     wrong = dict.fromkeys([key, *(other for other in others if _is_unknown(other, [*values, *more_keys], choices))])
     return ", and ".join(_unknown(each, given.get(each), known, choices) for each in wrong)
 
@@ -79,22 +80,11 @@ def _unknown(key: str, value: str | None, known: Collection[str], choices: Mappi
     group, _, name = key.rpartition(".")
     if having := _having(group, name) if group in choices else []:
         return f"{group}={choices[group]} has no key {name}; it is a key of {group}={', '.join(having)}"
-    near = (_meant(key, known) or "").replace("VALUE", value or "VALUE")
+    near = (meant(key, known) or "").replace("VALUE", value or "VALUE")
     return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help all lists the keys")
 
 
-def explain_option(option: str, value: str, config_name: str) -> str:
-    """What to type instead of an option that does not exist, such as --lr, and the word after it."""
-    near = difflib.get_close_matches(option.replace("_", "-"), OPTIONS, n=1, cutoff=0.75)
-    typed = _meant(option.lstrip("-"), keys_for_users(config_name))
-    if typed and (not near or "=" not in typed):
-        quoted = shlex.quote(value) if value else "VALUE"
-        typed = typed.replace("VALUE", quoted) if "=" in typed else f"{typed}={quoted}"
-        return f"there is no option {option}: type {typed}, without dashes"
-    return f"there is no option {option}: " + (f"did you mean {near[0]}?" if near else "--help all lists the keys")
-
-
-def _meant(word: str, keys: Collection[str]) -> str | None:
+def meant(word: str, keys: Collection[str]) -> str | None:
     """What a word that is no key stands for: another program's word, a key's last part, or one that is similar."""
     last = word.rpartition(".")[2].replace("-", "_")
     names = by_name(keys)
@@ -131,7 +121,7 @@ def _having(group: str, name: str) -> list[str]:
     return [choice for choice, content in contents.items() if name in content.get(group, content)]
 
 
-def keys_for_users(config_name: str, typed: Sequence[str] = ()) -> dict[str, Any]:
+def keys_for_users(config_name: str, typed: Sequence[Override] = ()) -> dict[str, Any]:
     """The keys that a user sets, with their values after these choices; search.py takes train.py's too."""
     values, _ = _values_and_choices(config_name, typed)
     if config_name == "search":
@@ -139,12 +129,11 @@ def keys_for_users(config_name: str, typed: Sequence[str] = ()) -> dict[str, Any
     return {key: value for key, value in values.items() if is_for_users(key)}
 
 
-def _values_and_choices(config_name: str, typed: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
+def _values_and_choices(config_name: str, typed: Sequence[Override]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
     """The choice for each group and the value of each key, with the choices on this command line; and the choices."""
     known = groups(config_name)
-    _, keyed = divided_options([*typed])
-    of_groups = [word for word in keyed if word.partition("=")[0].lstrip("+~") in known]
-    parsed = [OverridesParser.create().parse_override(argument) for argument in of_groups]
+    of_groups = [str(override) for override in typed if override.key in known]
+    parsed = [OverridesParser.create().parse_override(word) for word in of_groups]
     chosen = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
     content, settings = composed(config_name, chosen)
     choices = settings["runtime"]["choices"]

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser import types
+from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from gpt.base.errors import RequestError
-from gpt.cli import arguments
-from gpt.cli.requesting import composition, explained
 from gpt.config.command_schemas import StudyConfig
 from gpt.config.composing import parsed, sweeper_params
+from gpt.config.grammar import quoted
 from gpt.config.keys import check_one_length, flat
+from gpt.config.override import Override
+from gpt.config.requesting import composition, explained
 from gpt.config.schema import TrainConfig
 
 
@@ -22,31 +24,31 @@ from gpt.config.schema import TrainConfig
 class Base:
     """The settings that all trials of a search share, and the ranges."""
 
-    overrides: list[str]  # of every trial, as typed
+    overrides: list[Override]  # of every trial, as typed
     config: TrainConfig  # with the settings
     space: dict[str, BaseDistribution]  # of each key to search over
     name: str  # of the experiment or else of the stage, for a folder: search_v6
 
 
-def divided(training: Sequence[str]) -> Base:
+def divided(training: Sequence[Override]) -> Base:
     """Divide a command line of train.py into values and ranges; an experiment may have ranges too.
 
     Raises RequestError if there is nothing to search over.
     """
-    quoted, _ = arguments.quoted(list(training), TrainConfig)
-    with explained(quoted):
-        typed = dict(zip(training, parsed(quoted), strict=True))
+    made, _ = quoted(training, TrainConfig)
+    with explained(made):
+        typed = dict(zip(training, parsed(made), strict=True))
     given = {override.key_or_group for override in typed.values()}
     for key in given & {"resume", "hydra.run.dir"}:
         raise RequestError(f"{key}= is for train.py: study=FOLDER names a search, and repeating its command resumes it")
-    fixed = [text for text, override in typed.items() if not override.is_sweep_override()]
+    fixed = [each for each, override in typed.items() if not override.is_sweep_override()]
     with composition(fixed, StudyConfig.model_fields) as (values, settings):
         config, chosen = TrainConfig.model_validate(values), settings.runtime.choices
     params = sweeper_params(settings)
     with explained(params):
         of_experiment = dict(zip(params, parsed(params), strict=True))
-    typed = {text: override for text, override in of_experiment.items() if override.key_or_group not in given} | typed
-    fixed = [text for text, override in typed.items() if not override.is_sweep_override()]
+    typed = {each: override for each, override in of_experiment.items() if override.key_or_group not in given} | typed
+    fixed = [each for each, override in typed.items() if not override.is_sweep_override()]
     space = {each.key_or_group: _distribution(each) for each in typed.values() if each.is_sweep_override()}
     if not space:
         raise RequestError("there is nothing to search over: add a range, as in training.batch_size='range(8,65,8)'")
@@ -57,7 +59,7 @@ def divided(training: Sequence[str]) -> Base:
     return Base(fixed, config, space, name)
 
 
-def _distribution(override: Override) -> BaseDistribution:
+def _distribution(override: types.Override) -> BaseDistribution:
     """The distribution of a key's values; those of a list stay as typed. Raises RequestError if Optuna refuses it."""
     value: Any = override.value()
     try:

@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.typed import as_typed, expanded, in_quotes, is_file
-from gpt.cli.explanations import one_line
 from gpt.config.composing import choices_of, composed, is_for_users
+from gpt.config.explanations import one_line
 from gpt.config.keys import LENGTHS, choice_groups, escaping, flat, textual
+from gpt.config.override import Override
 from gpt.config.schema import TrainConfig
 
 _PLAIN = r"[\w./~@:,+-]+"  # a text that needs no quotes; commas are of a sweep
@@ -28,8 +29,8 @@ def is_own(word: str) -> bool:
     return Path(word).suffix in (".yaml", ".yml") and is_file(word)
 
 
-def overrides(word: str, *, has_escapes: bool = True, is_sweep: bool = False) -> list[str]:
-    """The settings of a file as key=value, to be read with escapes or without, and by Hydra's grammar in a sweep.
+def overrides(word: str, *, has_escapes: bool = True, is_sweep: bool = False) -> list[Override]:
+    """The settings of a file, to be read with escapes or without, and by Hydra's grammar in a sweep.
 
     Raises RequestError if it has none.
     """
@@ -53,7 +54,7 @@ def overrides(word: str, *, has_escapes: bool = True, is_sweep: bool = False) ->
     return [_override(key, value, has_escapes=has_escapes, is_sweep=is_sweep) for key, value in flat(content).items()]
 
 
-def _override(key: str, value: Any, *, has_escapes: bool, is_sweep: bool) -> str:
+def _override(key: str, value: Any, *, has_escapes: bool, is_sweep: bool) -> Override:
     """A setting as a user would type it: a text in quotes if it would be read as anything else."""
     is_text = textual(TrainConfig, key)
 
@@ -71,7 +72,7 @@ def _override(key: str, value: Any, *, has_escapes: bool, is_sweep: bool) -> str
             return f"{quote}{value}{quote}" if quote else in_quotes(value)
         return value if _is_readable(value) else in_quotes(value)
 
-    return f"{key}={typed(value)}"
+    return Override(key, typed(value))
 
 
 def _is_readable(value: str) -> bool:
@@ -83,13 +84,13 @@ def _is_readable(value: str) -> bool:
     return True
 
 
-def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> list[str]:
+def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> list[Override]:
     """The settings of a run: its choices by their names in conf/, and what differs from the values of these."""
     chosen: dict[str, Any] = {group: _named(group, content[group]) for group in choice_groups() if group != "model"}
     chosen = {"model": content["stage"]} | chosen
     chosen |= {group: [*content[group]] for group in choice_groups(several=True) if content.get(group)}
-    typed = [f"{key}={as_typed(value)}" for key, value in chosen.items()]
-    defaults, settings = composed("train", typed)
+    typed = [Override(key, as_typed(value)) for key, value in chosen.items()]
+    defaults, settings = composed("train", [*map(str, typed)])
     if settings["runtime"]["choices"]["model"] != content["stage"]:
         raise RequestError(f"the run's stage, {content['stage']}, is not in conf/: resume= and init= do without")
     before, after = flat(defaults), flat(content)

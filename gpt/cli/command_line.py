@@ -1,0 +1,131 @@
+"""The command line: Hydra's options, and what is set, read once."""
+
+import difflib
+import itertools
+import shlex
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from pydantic import BaseModel
+
+from gpt.base.errors import RequestError
+from gpt.base.installation import CONF
+from gpt.base.typed import expanded
+from gpt.config.composing import own_configuration, settings_with
+from gpt.config.explanations import keys_for_users, meant
+from gpt.config.override import Override
+from gpt.config.words import overrides_of
+
+_CONFIG_DIR, _INFO, _MULTIRUN = ("--config-dir", "-cd"), ("--info", "-i"), ("--multirun", "-m")
+# Hydra's options, with the values that may follow them; None: anything.
+_OPTIONS: dict[str, tuple[str, ...] | None] = {
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", *_MULTIRUN,
+                     "--shell-completion", "-sc"), ()),
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(_INFO, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
+                     *_CONFIG_DIR, "--experimental-rerun"), None),
+}  # fmt: skip
+_COMPLETION = ("install", "uninstall", "query")  # what --shell-completion takes
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The words of a command, read. Hydra's argparse takes the options first."""
+
+    typed: tuple[str, ...]
+    options: tuple[str, ...]  # such as -m, or --config-dir and DIR
+    overrides: tuple[Override, ...]  # under full keys
+    is_sweep: bool  # it is for several jobs: -m, or an experiment that sweeps
+
+    @classmethod
+    def read(cls, words: Sequence[str], config_name: str, schema: type[BaseModel]) -> "CommandLine":
+        """Raises RequestError for an option that does not exist or lacks its value, or a word that has no place."""
+        options, rest = _divided(words)
+        for word, following in itertools.pairwise([*rest, ""]):
+            if word.startswith("-") and config_name != "tag":
+                option = Override.parse(word)
+                value = following if option.value is None else option.value
+                raise RequestError(_explained(option.key, value, config_name))
+        is_sweep = not {*_MULTIRUN}.isdisjoint(options)
+        overrides = overrides_of(rest, config_name, schema, is_sweep=is_sweep)
+        is_sweep = is_sweep or any(_sweeps(override, _config_dirs(options)) for override in overrides)
+        return cls(tuple(words), tuple(options), tuple(overrides), is_sweep)
+
+    def has(self, *options: str) -> bool:
+        """Whether one of these options was given."""
+        return not {*options}.isdisjoint(self.options)
+
+    def refuse_hidden(self) -> None:
+        """Raise RequestError if Hydra would ignore a file in a --config-dir because conf/ has one of the same name."""
+        for folder in _config_dirs(self.options):
+            for path in sorted(folder.rglob("*.yaml")):
+                if (CONF / path.relative_to(folder)).exists():
+                    raise RequestError(
+                        f"{path} has the same name as a file in conf/, which would be used instead: rename it"
+                    )
+
+    def divided(self, keys: Collection[str]) -> tuple["CommandLine", tuple[Override, ...]]:
+        """The command line without the overrides of other keys than these, and those, for train.py."""
+        own = [each for each in self.overrides if each.key in keys or each.key in _COMPLETION]
+        return replace(self, overrides=tuple(own)), tuple(each for each in self.overrides if each not in own)
+
+    def for_hydra(self, overrides: Sequence[Override]) -> list[str]:
+        """The words for Hydra, which must know the mode before composing, with these overrides."""
+        mode = [] if self.has(*_MULTIRUN) or not self.is_sweep else ["hydra.mode=MULTIRUN"]
+        return [*self.options, *mode, *map(str, overrides)]
+
+
+def _divided(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options with their values, and the other words, among them options that Hydra does not have."""
+    options, rest, remaining = [], [], list(words)
+    while remaining:
+        word = remaining.pop(0)
+        typed = Override.parse(word)
+        option, value = typed.key, typed.value
+        if option not in _OPTIONS:
+            rest.append(word)
+            continue
+        choices = _OPTIONS[option]
+        if choices == ():
+            if value is not None:
+                raise RequestError(f"{option} takes no value")
+            options.append(option)
+            continue
+        if value is None and remaining and (choices is None or remaining[0] in choices):
+            value = remaining.pop(0)
+        value = value or ("all" if option in _INFO else "")
+        if not value or (choices is not None and value not in choices):
+            raise RequestError(f"{option} needs {'a value' if choices is None else 'one of ' + ', '.join(choices)}")
+        options += [option, expanded(value) if option in (*_CONFIG_DIR, "--config-path", "-cp") else value]
+    return options, rest
+
+
+def _config_dirs(options: Sequence[str]) -> list[Path]:
+    return [Path(folder) for option, folder in itertools.pairwise(options) if option in _CONFIG_DIR]
+
+
+def _sweeps(override: Override, folders: Sequence[Path]) -> bool:
+    """Whether an override makes a sweep of the command: an experiment does, if its file says so."""
+    if override.key == "hydra.mode":
+        return override.text == RunMode.MULTIRUN.name
+    with suppress(HydraException, ValueError):  # Hydra reports the error
+        if override.key == "experiment":
+            with own_configuration():
+                return settings_with(str(override), folders).mode == RunMode.MULTIRUN
+    return False
+
+
+def _explained(option: str, value: str, config_name: str) -> str:
+    """What to type instead of an option that does not exist, such as --lr, and the word after it."""
+    near = difflib.get_close_matches(option.replace("_", "-"), _OPTIONS, n=1, cutoff=0.75)
+    typed = meant(option.lstrip("-"), keys_for_users(config_name))
+    if typed and (not near or "=" not in typed):
+        quoted = shlex.quote(value) if value else "VALUE"
+        typed = typed.replace("VALUE", quoted) if "=" in typed else f"{typed}={quoted}"
+        return f"there is no option {option}: type {typed}, without dashes"
+    return f"there is no option {option}: " + (f"did you mean {near[0]}?" if near else "--help all lists the keys")

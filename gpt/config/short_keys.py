@@ -1,0 +1,53 @@
+"""Settings under their full keys: training.learning_rate=3e-4 for lr=3e-4, data=text data.path=novel.txt for a file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from gpt.base.errors import RequestError
+from gpt.base.typed import expanded, is_file, listed
+from gpt.config.composing import choices_of
+from gpt.config.explanations import keys_for_users
+from gpt.config.override import Override
+from gpt.config.schema import SETTING_FILES, TrainConfig
+from gpt.config.synonyms import by_name
+
+_UNITS = {"minutes": "min", "hours": "h"}
+
+
+def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]) -> list[Override]:
+    """These settings under the keys by which they are printed and stored.
+
+    Raises RequestError for a key that is given twice, in other words.
+    """
+    is_train, is_of_training = config_name == "train", config_name in ("train", "search")  # search.py has own minutes
+    timed = [_in_seconds(each) if is_train or each.key.startswith("training.") else each for each in typed]
+    known = {*schema.model_fields, *SETTING_FILES, "json"} | ({*TrainConfig.model_fields} if is_of_training else set())
+    short = {each.key for each in timed if each.key.isidentifier() and each.key not in known}
+    named = by_name([*keys_for_users(config_name, timed), *schema.model_fields]) if short else {}
+    found = [replace(each, key=named.get(each.key, each.key)) if each.key in short else each for each in timed]
+    words: dict[str, str] = {}
+    for before, after in zip(typed, found, strict=True):
+        if (other := words.setdefault(after.key, before.key)) != before.key:
+            raise RequestError(f"give {other}= or {before.key}=, not both: they are one key")
+    return [setting for each in found for setting in (_of_corpus(each) if is_of_training else [each])]
+
+
+def _in_seconds(typed: Override) -> Override:
+    """training.seconds=5min,10min for minutes=5,10; a value with a unit of its own stays what it is."""
+    unit = _UNITS.get(typed.key.removeprefix("training."))
+    if unit is None or not typed.value or {*"(["} & {*typed.value}:
+        return typed
+    return Override("training.seconds", re.sub(r"([0-9.]+)(?=,|$)", rf"\1{unit}", typed.value))
+
+
+def _of_corpus(setting: Override) -> list[Override]:
+    """The setting, or data=text data.path=PATH instead of data=PATH."""
+    paths = [setting.text] if is_file(setting.text) else listed(setting.value or "")
+    is_text = all(is_file(path) or ("/" in path and Path(expanded(path)).is_dir()) for path in paths)
+    if setting.key != "data" or not (paths and is_text) or not {*choices_of("data")}.isdisjoint(paths):
+        return [setting]
+    return [Override("data", "text"), Override("data.path", setting.value)]

@@ -1,0 +1,74 @@
+"""The words of a command, as in `train.py v5 novel.txt lr=3e-4`: settings, files of settings, positional arguments."""
+
+import re
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from gpt.base.commands import COMMANDS
+from gpt.base.console import usage
+from gpt.base.errors import RequestError
+from gpt.base.typed import in_quotes, is_file, is_path
+from gpt.config import own_files
+from gpt.config.keys import LENGTHS
+from gpt.config.override import Override
+from gpt.config.short_keys import in_full
+
+_STAGES = re.compile(r"[\w,-]+")
+
+
+def overrides_of(
+    words: Sequence[str], config_name: str, schema: type[BaseModel], *, has_escapes: bool = True, is_sweep: bool = False
+) -> list[Override]:
+    """What these words set, under full keys.
+
+    What is typed replaces what a file of settings among the words says, and a later file an earlier one.
+    Raises RequestError for a word that has no place.
+    """
+    typed = in_full([Override.parse(word) for word in words if Override.begins(word)], config_name, schema)
+    bare = [word for word in words if not Override.begins(word)]
+    files = [word for word in bare if "data.path" in COMMANDS[config_name].words and own_files.is_own(word)]
+    placed = _placed([word for word in bare if word not in files], config_name, {each.key for each in typed})
+    own = [own_files.overrides(file, has_escapes=has_escapes, is_sweep=is_sweep) for file in files]
+    settings: list[Override] = []
+    for new in [*(in_full(overrides, config_name, schema) for overrides in own), [*typed, *placed]]:
+        replaced = _replaced(new)
+        settings = [*(setting for setting in settings if setting.key not in replaced), *new]
+    return settings
+
+
+def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Override]:
+    """The words as values of the command's keys, in the order of the table, without the keys that are `given`."""
+    keys = COMMANDS[config_name].words
+    left, found = [key for key in keys if key not in given], dict[str, list[str]]()
+    for word in words:
+        key = _key_in_training(word) if "data.path" in keys else next(iter(left), "")
+        if key not in left:
+            raise RequestError(f"{word!r} has no place in {usage(config_name)}; put quotes around a text with spaces")
+        found.setdefault(key, []).append(word)
+        if not keys[key].endswith("..."):
+            left.remove(key)
+    if "data.path" in found:
+        paths = ",".join(map(quoted, found["data.path"]))
+        found["data.path"] = [f"[{paths}]" if len(found["data.path"]) > 1 else paths]
+        found |= {} if "data" in given else {"data": ["text"]}
+    if "runs" in found:
+        found["runs"] = [quoted(run) if is_path(run) else run for run in found["runs"]]
+    return [Override(key, ",".join(values)) for key, values in found.items()]
+
+
+def _key_in_training(word: str) -> str:
+    if not is_file(word) and not _STAGES.fullmatch(word):
+        raise RequestError(f"there is no file {word!r}")
+    return "data.path" if is_file(word) else "model"
+
+
+def _replaced(settings: Sequence[Override]) -> set[str]:
+    """The keys whose earlier values no longer count, once these settings are given."""
+    sets_length = any(setting.key in LENGTHS and setting.value not in (None, "null") for setting in settings)
+    return {*(setting.key for setting in settings), *(LENGTHS if sets_length else ())}
+
+
+def quoted(path: str) -> str:
+    """A path, in quotes if Hydra would divide or evaluate it."""
+    return path if re.fullmatch(r"[\w./~+:@-]+", path) else in_quotes(path)
