@@ -1,1 +1,1 @@
-"""The foundation of all other packages: errors, files, console, signals, seeding, the configuration schema."""
+"""The foundation of all other packages: errors, files, console, signals, seeding, the table of commands."""

@@ -20,7 +20,7 @@ def spoken(seconds: float) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """The seconds of a duration such as 30s, 5 min, 2h or 7d. Raises ValueError for any other text, and for none."""
+    """The seconds of a duration such as 30s, 5 min, 2h or 7d. Raises ValueError for 0 and for any other text."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|m|h|d|w)", text)
     if found is None or float(found[1]) == 0:
         raise ValueError("must be a duration, as in 30s or 5min")

@@ -137,9 +137,9 @@ def _meaning(problem: Mapping[str, Any]) -> str:
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Untrusted text on one line: control characters, including newlines, are escaped, except those in `keep`.
+    """Untrusted text on one line: control characters, including newlines, are escaped, unless `keep` has them.
 
-    So are characters that would reorder the line, and bytes of a path that are not UTF-8.
+    Characters that would reorder the line are escaped too, and bytes of a path that are not UTF-8.
     """
     if text.isprintable():
         return text

@@ -1,7 +1,7 @@
 """Atomic writes and checksums.
 
-A file is written under a temporary name, flushed to disk and renamed. A text ends with a checksum: the SHA-256 of all
-that comes before it, as the last key of its JSON or YAML.
+A file is written under a temporary name, flushed to disk and renamed. The last key of a JSON or YAML text is its
+checksum: the SHA-256 of everything before it.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception],
 
 
 def write_atomically(path: Path, content: str | bytes | list[bytes | memoryview]) -> None:
-    """Write `path` as `replacing` does. Several parts of a large file need not be joined."""
+    """Write `path`, so that a reader sees the old file or the new one. Parts of a large file need not be joined."""
     parts = content if isinstance(content, list) else [content.encode() if isinstance(content, str) else content]
     with replacing(path) as file:
         file.writelines(parts)
@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
     try:
         flush_folder(path.parent)
-    except OSError as error:  # the new file is in place, so this must not count as a failure
+    except OSError as error:  # The new file is in place, so the write has succeeded.
         log.warning(f"{path} was written, but a system crash may bring back the old file: {error.strerror}")
 
 
@@ -99,7 +99,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def check_below_folder(path: Path) -> None:
-    """Raise RequestError unless this is a folder, or one can be made there: no file is in its way."""
+    """Raise RequestError if a file is in the place of this folder or of one above it."""
     nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
     if not nearest.is_dir():
         raise RequestError(f"{nearest} is not a folder: choose another place")
@@ -108,7 +108,7 @@ def check_below_folder(path: Path) -> None:
 def check_output(path: Path, formats: Collection[str]) -> None:
     """Raise RequestError unless `path` ends in one of these formats, such as ".png", and a file can be written there.
 
-    A file that is there is replaced, a folder is not.
+    An existing file is replaced, an existing folder is not.
     """
     if path.suffix.lower() not in formats:
         raise RequestError(f"{path} ends in none of the known formats: {', '.join(formats)}")
@@ -134,7 +134,7 @@ def checked_file(path: Path) -> Path:
 
 
 def read_text_file(path: Path) -> str:
-    """A UTF-8 file of a run folder. Raises UserError as `checked_file` does, and if it is too large to be a record."""
+    """A UTF-8 file of a run folder. Raises UserError if it cannot be read, or is too large to be a record."""
     with parsing(path):
         if (size := checked_file(path).stat().st_size) > _LARGEST:
             raise UserError(f"{path} is damaged: it has {size:,} bytes, more than any run writes")
@@ -142,13 +142,13 @@ def read_text_file(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The records of a file with one per line, read one at a time. Raises UserError as `checked_file` does."""
+    """The records of a file with one per line, read one at a time. Raises UserError if it cannot be read."""
     with parsing(path), checked_file(path).open(encoding="utf-8", newline="\n") as file:
         yield from file
 
 
 def read_last_line(path: Path) -> str:
-    """The last line of a file, without reading the others. Raises UserError as `checked_file` does."""
+    """The last line of a file, without reading the others. Raises UserError if it cannot be read."""
     with parsing(path), checked_file(path).open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LONGEST_LINE))
         return file.read(_LONGEST_LINE).removesuffix(b"\n").rpartition(b"\n")[2].decode()
@@ -185,14 +185,14 @@ def sealed(text: str) -> str:
 
 
 def check_seal(text: str, source: Path) -> None:
-    """Raise UserError unless the text ends with the checksum of all before it."""
+    """Raise UserError unless the text ends with the checksum of everything before it."""
     found = _CHECKSUM.fullmatch(text, max(text.rfind("checksum"), 0))
     if found is None or found[1] != _digest(text[: found.start(1)]):
         raise UserError(f"{source} is damaged or was edited: it does not end with the checksum of its content")
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal. Raises UserError."""
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises UserError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

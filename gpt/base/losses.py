@@ -43,11 +43,11 @@ class Over(_Brief):
     vocabulary: Name = ""  # the beginning of its digest
     covers: bool = False  # whether the vocabulary has every character of a text
     token: Name = "token"  # what a token is: a character, a byte, a subword
-    count: Total | None = None  # targets that it is the mean over; None of an estimate, which draws them
+    count: Total | None = None  # targets that it is the mean over; an estimate, which draws them, has None
     of: Total | None = None  # targets of the whole split
     characters: Total | None = None  # of the text in the counted targets; None if unknown, or if it is not a text
     bytes: Total | None = None  # of that text
-    window: Total | None = None  # the length of the windows that a text is read in, in tokens
+    window: Total | None = None  # the length, in tokens, of the windows that a text is read in
     sliding: bool = False  # each target has at least half a window before it; otherwise the windows are adjacent
     answers_only: bool = False  # the targets are the answers at the ends of lines
     left_out: Total = 0  # characters of the split that the vocabulary lacks
@@ -89,14 +89,14 @@ class Loss(_Brief):
     nats: FiniteFloat  # per token
     how: Literal["exact", "estimated", "mini-batch"]
     over: Over
-    weights: Saved | Total = "last"  # that have it; a number: those after this many iterations
+    weights: Saved | Total = "last"  # the weights that have it, by name or by their iteration
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Two losses can be compared if and only if their keys are equal.
 
-        They are over the same targets. An exact loss of all of a text is compared by character, so its tokens do not
-        matter unless the vocabulary lacks some of the characters.
+        Equal keys mean the same targets. An exact loss over a whole text is compared per character. Its tokens matter
+        only if the vocabulary lacks some of the characters.
         """
         over = self.over
         targets = over.split, over.answers_only, over.sliding, over.place
@@ -146,7 +146,7 @@ class Loss(_Brief):
         return self.model_copy(update={"nats": math.log(vocabulary_size)})
 
     def like(self, other: "Loss") -> Self:
-        """The loss with tokens as long as those of another, which are counted, to have it in the same unit."""
+        """The loss in the unit of another loss, with the token length counted for that one."""
         over, counted = self.over, other.over
         found = {"count": counted.count, "of": counted.of, "characters": counted.characters, "bytes": counted.bytes}
         return self.model_copy(update={"over": over.model_copy(update=found)})
@@ -168,7 +168,7 @@ class Loss(_Brief):
 
     @property
     def of_weights(self) -> str:
-        """Which weights have it: "by the averaged weights"; empty for those after the last iteration."""
+        """Which weights have it: "by the averaged weights"; empty for the last ones."""
         return "" if self.weights == "last" else f"by the {in_words(self.weights)}"
 
     def in_units(self) -> dict[str, float]:

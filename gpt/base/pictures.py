@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a path ends as a picture does."""
+    """Whether a path has the extension of a picture."""
     return path.suffix.lower() in FORMATS
 
 
 def picture(figure: "Figure", kind: str = "png") -> bytes:
-    """A picture as the content of a file. Matplotlib's first warning, as of a glyph that its font lacks, is logged."""
+    """A picture as the content of a file. Matplotlib's first warning, such as a missing glyph, is logged."""
     content = io.BytesIO()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -36,7 +36,7 @@ def picture(figure: "Figure", kind: str = "png") -> bytes:
 def write_picture(path: Path, figure: "Figure") -> None:
     """Save a picture in the format that its name ends with, replacing the file.
 
-    Raises RequestError as `check_output` does.
+    Raises RequestError if the ending is not one of FORMATS, or if `path` is a folder or inside a file.
     """
     check_output(path, FORMATS)
     write_atomically(path, picture(figure, path.suffix[1:].lower()))

@@ -16,10 +16,10 @@ from torch import nn
 
 from gpt.base.errors import UnavailableError
 
-# Numbers of parameters. With fewer,
-_LARGE = 1_000_000  # launching operations takes most of a step
-_GAINS_FROM_THREADS = 200_000  # a second thread gains little, and costs much on a busy machine
-_PAYS_FOR_CASTS, _ON_CPU = 1_000_000, 4_000_000  # casts to bfloat16 cost more than its products save
+# Numbers of parameters:
+_LARGE = 1_000_000  # a smaller model spends most of a step launching operations
+_GAINS_FROM_THREADS = 200_000  # a smaller model gains little from a second thread, which is costly on a busy machine
+_PAYS_FOR_CASTS, _ON_CPU = 1_000_000, 4_000_000  # in a smaller model, casts to bfloat16 cost more than they save
 _X86 = ("x86_64", "AMD64")
 _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
 
@@ -83,7 +83,7 @@ class Runtime:
 
 
 def select_device(name: str) -> torch.device:
-    """`auto` is the fastest device available. Raises RequestError for a device that this machine lacks."""
+    """The device of this name; `auto`: the fastest one. Raises UnavailableError for one that this machine lacks."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if available[device])
@@ -93,10 +93,10 @@ def select_device(name: str) -> torch.device:
 
 
 def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtime:
-    """`auto` is bfloat16 where its products are faster than float32's and the model is large enough to gain.
+    """The runtime; `auto` is bfloat16 if its products are faster and the model is large enough to gain.
 
-    The steps of a small model gain little from a second CPU thread and lose a lot when another process needs that core,
-    so they use one; others use as many as PyTorch chose.
+    A small model gains little from a second CPU thread, and loses a lot when another process needs that core. It uses
+    one thread; a larger model uses as many as PyTorch chose.
     """
     threads = _THREADS if size_of(model) >= _GAINS_FROM_THREADS else 1
     if dtype == "auto":
@@ -110,9 +110,9 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
 
 @contextlib.contextmanager
 def deterministic_algorithms(*, wanted: bool) -> Iterator[None]:
-    """Make a GPU give the same bits for the same seed, at some cost in speed, or not; restored at the end.
+    """If `wanted`, make a GPU give the same bits for the same seed, which is slower; restored at the end.
 
-    A CPU always does.
+    A CPU always gives the same bits.
     """
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if wanted:
@@ -179,9 +179,9 @@ def is_intel() -> bool:
 def keep_freed_memory(device: torch.device) -> None:
     """Make the C library reuse the memory of large tensors on a CPU instead of returning it to the system.
 
-    By default every large tensor is mapped anew and its pages are cleared at first touch, which takes a seventh of v7's
-    step. Peak memory does not change. This cannot be undone, so it is for commands, whose process is their own. Does
-    nothing if the C library is not glibc.
+    By default, every large tensor is mapped anew and its pages are cleared at first touch, which takes a seventh of
+    v7's step. Peak memory does not change. This cannot be undone, so only commands call it. Does nothing if the C
+    library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and device.type == "cpu":

@@ -43,10 +43,9 @@ class Stopped(BaseException):
 class Stop:
     """Turns signals into `Stopped`: at once, or, inside `deferred`, by setting `requested` for the caller to check.
 
-    A second signal is never deferred, but within a second of the first one it counts as the same request: a launcher
-    and its process group, or a launcher that repeats its signal, may deliver one stop twice. A cluster repeats its
-    signal until the grace period ends, and then kills. During an import, `Stopped` waits for its end: few libraries
-    survive an exception there.
+    A second signal is never deferred. Within a second of the first one it counts as the same request, because a
+    launcher may deliver one stop twice. A cluster repeats its signal until the grace period ends, and then kills.
+    During an import, `Stopped` waits for its end: few libraries survive an exception there.
     """
 
     def __init__(self) -> None:
@@ -154,11 +153,11 @@ def requeued() -> Iterator[None]:
             signal.raise_signal(_REQUEUE)
         except (RuntimeError, subprocess.SubprocessError) as error:  # too many time limits; no answer from Slurm
             raise UserError(f"{stopped}; {error}") from error
-        sys.exit()  # not the first task, which requeues all of them and must not be ended by another's failure
+        sys.exit()  # This is not the first task, which requeues all of them: a failure here must not end it.
 
 
 def start() -> None:
-    """Until a job begins, leave at once on a signal, with a line: an exception would come out of Hydra as its own."""
+    """Until a job begins, print a line and exit at once on a signal: Hydra would wrap an exception."""
     for number in _SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)
@@ -217,7 +216,7 @@ def within_sweep() -> Iterator[None]:
             raise Stopped(signal.SIGTERM, "the process that started the sweep has exited")
         yield
     finally:
-        if os.getppid() != parent:  # otherwise this worker would wait forever for its next job
+        if os.getppid() != parent:  # This worker would wait forever for its next job.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(128 + signal.SIGTERM)
@@ -232,11 +231,11 @@ def follow(parent: int) -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_POLL)
-    if not _signalled:  # a second signal would end the job before it has saved
+    if not _signalled:  # A second signal would end the job before it has saved.
         os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE)
     os._exit(128 + signal.SIGTERM)
 
 
-_watching = threading.Lock()  # held once a thread watches
+_watching = threading.Lock()  # held as soon as a thread watches
 _signalled = False  # whether this process has received a signal

@@ -11,7 +11,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 def unquoted(text: str) -> str:
-    """A text without the quotes around the whole of it, if there are any; see `in_quotes`."""
+    """A text without the quotes around it, if there are any; see `in_quotes`."""
     if match := _QUOTED.fullmatch(text):
         return match[2]
     if match := _ESCAPED.fullmatch(text):
@@ -41,7 +41,7 @@ def is_path(typed: str) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """Whether a path that was typed leads to a file; a text that is too long for a path does not."""
+    """Whether a path that was typed leads to a file; false for a text that is too long for a path."""
     return os.path.isfile(expanded(path))  # noqa: PTH113  # Path.is_file raises an error for it
 
 
@@ -53,7 +53,7 @@ def listed(text: str) -> list[str]:
 
 
 def whole(text: str) -> str:
-    """A number such as 1e3 as the whole number that it is; any other text is returned."""
+    """A number such as 1e3 as a whole number, 1000; any other text is returned."""
     if not re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
         return text
     number = float(text)
