@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-_ROWS = 4  # of one batch: with many, some would begin alike and continue differently, which no model could predict
+_ROWS = 4  # of one batch; some of many rows would begin alike and continue differently, and no model predicts that
 IGNORED = -100  # the target of padding: cross_entropy ignores this value by default
 
 
@@ -41,7 +41,7 @@ class Targets:
 
     batches: Iterable[Batch]
     count: int  # targets in these batches
-    of: int  # targets that could have been chosen: those of the whole split
+    of: int  # targets of the whole split
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
@@ -54,7 +54,7 @@ class Data(Protocol):
 
     @property
     def sizes(self) -> Tensor | None:
-        """Of a text: the characters that begin in each token, and its bytes, (V, 2); its bytes alone if not UTF-8."""
+        """Of a text: characters that begin in each token, and its bytes, (V, 2); bytes alone, (V, 1), if not UTF-8."""
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
@@ -71,7 +71,7 @@ class Data(Protocol):
     def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
         """Every target of a split exactly once, in batches of about `tokens_per_pass` tokens.
 
-        Of a split with more than `most`, a fixed sample of about that many, spread evenly.
+        A split with more than `most` targets gives a fixed sample of about that many, spread evenly.
         """
 
     def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets | None:

@@ -1,8 +1,8 @@
 """Byte-level tokenizers, which can encode every text.
 
-A text is a sequence of the bytes of its UTF-8. Byte-pair encoding merges those that often follow each other: "Language
-Models are Unsupervised Multitask Learners" (Radford et al., 2019), section 2.2; trained and applied by the library
-`tokenizers`. tokenizer.json and that library write each byte as a printable character, as GPT-2 does.
+A text is the sequence of its UTF-8 bytes. Byte-pair encoding merges bytes that often follow each other ("Language
+Models are Unsupervised Multitask Learners", Radford et al., 2019, section 2.2). The library `tokenizers` trains and
+applies it. Like GPT-2, it writes each byte as a printable character, and so does tokenizer.json.
 """
 
 import codecs

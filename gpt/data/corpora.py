@@ -58,7 +58,7 @@ LOADER = Registry("data", "a loader of a corpus", "gpt.data", _CONTRACT, lambda 
 def shakespeare(
     train_fraction: TrainFraction, tokenizer: TokenKind = "characters", vocab_size: SubwordCount = 1000
 ) -> TextCorpus:
-    """Tiny Shakespeare. Raises UserError as `tiny_shakespeare` does."""
+    """Tiny Shakespeare. Raises UserError if its file is missing or has been changed."""
     return TextCorpus(*split_at(tiny_shakespeare(), train_fraction), tokens=Tokens(tokenizer, vocab_size))
 
 
@@ -74,10 +74,10 @@ def text(
 ) -> Text:
     """A text: a file, or several with a separator between them, in the order of `files_of`.
 
-    More than 16 MB are not held in memory: their token ids are kept in GPT_DATA_DIR/prepared. The validation split is
-    the end of the text or, with split="lines" or "files", a random part of them. newlines="unix" shortens the line ends
-    of Windows. Raises RequestError if a file is not in this encoding, except for tokenizer=bytes, or too large for
-    anything but the defaults, and UserError if nothing can be written there.
+    The token ids of more than 16 MB are kept in GPT_DATA_DIR/prepared, not in memory. The validation split is the end
+    of the text or, with split="lines" or "files", a random part. newlines="unix" shortens the line ends of Windows.
+    Raises RequestError if a file is not in this encoding, or too large for another `split`, `encoding` or `newlines`,
+    and UserError if GPT_DATA_DIR/prepared cannot be written.
     """
     files = files_of(path)
     tell_of_columns(files)
@@ -102,8 +102,8 @@ def huggingface(
 ) -> Text:
     """The column `field` of a dataset of the Hugging Face hub, with a separator between two rows.
 
-    `split` names what to train on and what to validate on; of one split, the last tenth of the rows is for validation.
-    Raises RequestError and UserError as `dataset_files.written` does.
+    `split` names what to train on and what to validate on; the last tenth of a single split is for validation. Raises
+    RequestError for an unknown dataset, split or column, and UserError if its rows cannot be written.
     """
     paths = dataset_files.written(_prepared(), name, subset, split, field, separator)
     source = Source(paths)
@@ -119,7 +119,7 @@ def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Tex
 
 
 def text8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
-    """100,000,000 letters and spaces of Wikipedia, split and found as `enwik8` is."""
+    """100,000,000 letters and spaces of Wikipedia, with the splits and the folder of `enwik8`."""
     return _mahoney("text8", dir, Tokens(tokenizer, vocab_size))
 
 
@@ -167,7 +167,7 @@ def copy(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> 
 
 
 def reverse(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> PairCorpus:
-    """The same, translated by reversing them. Raises RequestError as `copy` does."""
+    """Sequences like those of `copy`, each translated by reversing it. Raises RequestError for too many letters."""
     return _synthetic("reverse", length, size, vocab_size)
 
 
@@ -191,7 +191,7 @@ def _prepared() -> Path:
 
 
 def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
-    """The text of files, in memory or prepared. Raises RequestError and UserError as `text` does."""
+    """The text of files, in memory or, if it is larger than 16 MB, prepared. Raises RequestError, UserError."""
     errors = _errors(tokens.kind)
     if source.bytes_in_files > IN_MEMORY:
         return LongText(source, split, _prepared(), tokens)

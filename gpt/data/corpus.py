@@ -33,7 +33,7 @@ class Corpus(ABC):
         digest = hashlib.sha256()
         for part in self.parts():
             content = part.encode(errors="surrogateescape")
-            digest.update(len(content).to_bytes(8))  # otherwise another split could have the same digest
+            digest.update(len(content).to_bytes(8))  # Without lengths, another split could have the same digest.
             digest.update(content)
         return digest.hexdigest()
 
@@ -43,23 +43,23 @@ class Tokens:
     """What a text is to be split into."""
 
     kind: str = "characters"  # of gpt.data.tokenizers
-    vocab_size: int = 1000  # of those that are learned
+    vocab_size: int = 1000  # of a learned vocabulary
 
 
 class Text(Corpus):
-    """A text to continue: a training and a validation split, and a test split if it is a benchmark with one."""
+    """A text to continue: a training and a validation split and, in some benchmarks, a test split."""
 
     tokens: Tokens
 
     @property
     @abstractmethod
     def characters(self) -> str:
-        """Each character that occurs in it, in ascending order. Raises RequestError if it is not UTF-8."""
+        """Each character of the text, in ascending order. Raises RequestError if it is not UTF-8."""
 
     @property
     @abstractmethod
     def is_utf8(self) -> bool:
-        """Whether all of it is; if not, bytes can be counted, but not characters."""
+        """Whether all of the text is UTF-8; if not, its characters cannot be counted."""
 
     @abstractmethod
     def lengths(self) -> dict[str, int]:
@@ -75,7 +75,7 @@ class Text(Corpus):
 
     @abstractmethod
     def learned(self, tokenizer: type[Learned]) -> Learned:
-        """A tokenizer that is learned from the training split. Raises RequestError as `trained_on` does."""
+        """A tokenizer that is learned from the training split. Raises RequestError if its library is not installed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class TextCorpus(Text):
 
     @cached_property
     def characters(self) -> str:
-        """Each character that occurs in it, in ascending order."""
+        """Each character of the text, in ascending order."""
         return "".join(sorted(set().union(*self._splits().values())))
 
     @cached_property

@@ -1,6 +1,6 @@
 """Datasets of the Hugging Face hub as text files.
 
-The rows of a dataset are written once, and are then read like any other text.
+The rows of a dataset are written once, and then read like any other text.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def written(
     with requiring("datasets"):
         import datasets
     datasets.disable_progress_bars()
-    # A stranger's run folder could name what is here, and the library would read it.
+    # The name may come from a stranger's run folder: it must not make the library read local files.
     if Path(name).exists() or (name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}")):
         raise RequestError(f"data.name={name} is not a dataset of the hub: for files, use data=text or data=table")
     splits = [f"{split}[:90%]", f"{split}[90%:]"] if isinstance(split, str) else split
@@ -53,7 +53,7 @@ def _loaded(name: str, subset: str | None, split: str, field: str) -> "Dataset":
         part = datasets.load_dataset(name, subset, split=split)
     except MemoryError:
         raise
-    except Exception as error:  # the library's many readers raise their own
+    except Exception as error:  # Each of the library's readers raises its own errors.
         reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise RequestError(f"cannot load split {split} of data.name={name}: {reason}") from None
     texts = [name for name, feature in part.features.items() if getattr(feature, "dtype", "").endswith("string")]

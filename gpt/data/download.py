@@ -36,7 +36,7 @@ _MAHONEY_MD5 = {"enwik8": "a1fa5ffddb56f4953e226637dabbb36a", "text8": "3bea1919
 
 
 def multi30k(folder: Path, name: str) -> Path:
-    """The file `name` of multi30k in `folder`/multi30k, or downloaded to it. Raises UserError as `mahoney` does."""
+    """The file `name` in `folder`/multi30k, downloaded if missing. Raises UserError if that fails or it differs."""
     path, expected = folder / "multi30k" / name, _MULTI30K_FILES[name]
 
     def accept(arrived: Path) -> None:
@@ -76,9 +76,9 @@ def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
 
 
 def _download(url: str, path: Path, accept: Callable[[Path], None], advice: str) -> None:
-    """Download a file and have it accepted, which raises ValueError for wrong content; nothing is kept of that.
+    """Download a file; `accept` raises ValueError for wrong content, which is then removed.
 
-    Raises UserError if it cannot be downloaded, or must not be.
+    Raises UserError if it cannot be downloaded, is not accepted, or inside `nothing_downloaded`.
     """
     if not _is_allowed.get():
         raise UserError(f"{path} is missing")
@@ -107,7 +107,7 @@ def _receive(url: str, path: Path) -> None:
 
 
 def _unpack(archive: Path, path: Path) -> None:
-    """The file in an archive that has the name of `path`. Raises ValueError if it is not there, or another one."""
+    """Unpack the file named like `path` to it. Raises ValueError if the archive lacks it, or its content differs."""
     digest = hashlib.md5()
     try:
         with zipfile.ZipFile(archive) as files, files.open(path.name) as source, replacing(path) as target:
@@ -116,7 +116,7 @@ def _unpack(archive: Path, path: Path) -> None:
                 target.write(piece)
             if digest.hexdigest() != _MAHONEY_MD5[path.name]:
                 raise ValueError("its md5 differs")
-    except Exception as error:  # of many types, from zipfile and what it decompresses with
+    except Exception as error:  # zipfile and its decompressors raise many types
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(error.args[0] if error.args else "it is damaged") from None
@@ -168,7 +168,7 @@ _is_allowed: ContextVar[bool] = ContextVar("_is_allowed", default=True)
 
 @contextlib.contextmanager
 def nothing_downloaded() -> Iterator[None]:
-    """Inside, what would have to be downloaded is missing: UserError."""
+    """Forbid downloads inside: a file that is not there raises UserError."""
     before = _is_allowed.set(False)
     try:
         yield

@@ -1,8 +1,7 @@
 """Lines that are examples, each a window of its own: made up to test memory, questions with answers, and documents.
 
-Of most lines only the answer, at the end, is a target. Those that test memory have letters of their own each, so
-memorising lines does not help; models that keep a state of constant size must hold on to what they read until it is
-asked for.
+In most lines, only the answer at the end is a target. Lines that test memory each have their own letters, so
+memorising the training split does not help: the model must keep what it has read until the line asks for it.
 """
 
 import random
@@ -37,7 +36,7 @@ Distance = Annotated[int, Field(ge=0, le=10_000)]
 
 @dataclass(frozen=True)
 class Lines(TextCorpus):
-    """Lines, the last `answer` characters of which are targets or, with a separator, all after it and the end."""
+    """Lines whose targets are the last `answer` characters or, with a separator, what follows it, line end included."""
 
     answers_only = True
 
@@ -45,13 +44,13 @@ class Lines(TextCorpus):
     separator: str | None = None
 
     def parts(self) -> Iterable[str]:
-        """Its splits, and what the targets in them are."""
+        """Its splits, and which part of a line is the target."""
         return [*super().parts(), f"answers of {self.answer} after {self.separator!r}"]
 
     def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> list[tuple[list[int], int]]:
         """The token ids of each line of a split, and the place of its first target.
 
-        Question and answer are encoded apart, as a question is when it is a prompt. Raises RequestError if a line
+        Question and answer are encoded separately, because a prompt is a question alone. Raises RequestError if a line
         has more tokens than fit into a window, or a character that the vocabulary lacks.
         """
         found = []
@@ -73,8 +72,8 @@ class Lines(TextCorpus):
 class Documents(Lines):
     """Windows that begin with a document or within it, and end with it.
 
-    The separator stands before each document, so that its first token is a target, and after it, so that its end
-    is one. Each token is a target once: a document that is longer than a window is cut into windows side by side.
+    A separator before and after each document makes its first token and its end targets. Each token is a target
+    once: a document that is longer than a window is cut into adjacent windows.
     """
 
     answers_only = False
@@ -83,7 +82,7 @@ class Documents(Lines):
 
     @cached_property
     def characters(self) -> str:
-        """Also those of the separator, which neither split has if there are only two documents."""
+        """The characters of both splits and of the separator, which two documents alone do not contain."""
         return "".join(sorted({*super().characters, *self.separator}))
 
     def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> list[tuple[list[int], int]]:
@@ -134,7 +133,7 @@ def documents(
 ) -> Documents:
     """The documents of files, with a separator between two of them; a random part of them is for validation.
 
-    Raises RequestError for more than 16 MB, or for too few of them.
+    Raises RequestError for more than 16 MB, or if a split would be empty.
     """
     files = _small(path)
     tell_of_columns(files)
@@ -153,24 +152,24 @@ def table(
 ) -> Documents:
     r"""The texts in one column of tables, each a document; see `texts_of`.
 
-    Between two of them stands `separator`; if None, the first of \n, \n\n, \f and \0 that does not divide one.
-    Raises RequestError as `texts_of` and `documents` do.
+    `separator` stands between two texts; if None, the first of \n, \n\n, \f and \0 that no text contains. Raises
+    RequestError for a file that is no table or lacks the column, more than 16 MB, or too few texts to divide.
     """
     texts = [text for file in _small(path) for text in texts_of(file, field, encoding)]
     for between in _BETWEEN if separator is None else (separator,):
-        if all((text + between).split(between) == [text, ""] for text in texts):  # in any order
+        if all((text + between).split(between) == [text, ""] for text in texts):  # also where two texts meet
             return _documents(texts, between, train_fraction, Tokens(tokenizer, vocab_size))
     raise RequestError("there are texts that contain the separator: give another data.separator=")
 
 
 def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
-    """Without those that are empty. Raises RequestError for too few of them."""
+    """The texts that are not empty, as documents. Raises RequestError if a split would be empty."""
     found = sources.with_copies((text for text in texts if text.strip()), separator)
     return Documents(*sources.divided(found, train_fraction, separator), tokens=tokens, separator=separator)
 
 
 def _small(path: str | Sequence[str]) -> list[Path]:
-    """The files of documents, which are held in memory. Raises RequestError for more than 16 MB of them."""
+    """The files of documents. Raises RequestError for more than 16 MB, because they are held in memory."""
     files = sources.files_of(path)
     if sources.Source(files).bytes_in_files > sources.IN_MEMORY:
         raise RequestError(f"documents are for up to {sources.IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
@@ -178,7 +177,7 @@ def _small(path: str | Sequence[str]) -> list[Path]:
 
 
 def _read(file: Path, encoding: str) -> str:
-    """The text of a file, in which the line ends of Windows are line ends, too, and no characters to learn."""
+    """The text of a file, with the line ends of Unix."""
     return sources.read_text(file, encoding, has_encoding=True).replace("\r\n", "\n")
 
 
@@ -233,12 +232,12 @@ class LineData:
     estimated_over = "random lines"
 
     def __init__(self, corpus: Lines, tokenizer: TextTokenizer, *, block_size: int, device: torch.device | str) -> None:
-        """Raises RequestError as `Lines.examples` does."""
+        """Raises RequestError if a line does not fit into a window, or has a character that the vocabulary lacks."""
         lines = {split: corpus.examples(split, tokenizer, block_size) for split in ("train", "val")}
         longest = max(len(ids) for of_split in lines.values() for ids, _ in of_split)
         self.sizes, self._lines, self._are_targets, self._counts = tokenizer.sizes, {}, {}, {}
         for split, of_split in lines.items():
-            padded = [ids + [0] * (longest - len(ids)) for ids, _ in of_split]  # with what is never a target
+            padded = [ids + [0] * (longest - len(ids)) for ids, _ in of_split]  # 0 here is never a target
             self._lines[split] = torch.tensor(padded, device=device)  # (N, longest)
             places = torch.arange(1, longest)
             first, last = torch.tensor([(begin, len(ids)) for ids, begin in of_split]).T[..., None]  # (N, 1) each
@@ -274,7 +273,7 @@ class LineData:
         return self._batch(split, torch.randint(len(self._lines[split]), (batch_size,), generator=draw))
 
     def _batch(self, split: str, rows: Tensor) -> Batch:
-        """These lines, each of which predicts its answer."""
+        """These lines, with their answers as targets: (rows, longest - 1)."""
         lines = self._lines[split][rows.to(self._lines[split].device)]
         are_targets = self._are_targets[split][rows.to(lines.device)]
         return Batch((lines[:, :-1],), lines[:, 1:].where(are_targets, IGNORED), int(self._counts[split][rows].sum()))

@@ -1,8 +1,8 @@
 """Texts too large for memory: read once, and kept as token ids in files that are mapped into memory.
 
-What is prepared from a text lies in a folder of its own: text.json describes it, and for each tokenizer and split there
-are the ids, little-endian integers of one, two or four bytes, with a record beside them. Every file is written under a
-temporary name and renamed, its record last, so that a record describes only what is complete.
+Each text has a folder. text.json describes the text. Each tokenizer and split has a file of ids, little-endian integers
+of one, two or four bytes, and a record beside it. Every file is written under a temporary name and renamed, its record
+last, so that a record describes only complete files.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class LongText(Text):
     """A text that is read from its files once."""
 
     def __init__(self, source: Source, split: Split, folder: Path, tokens: Tokens) -> None:
-        """What is prepared is kept below `folder`, for all later starts. Raises UserError if that cannot be written."""
+        """Keep token ids and records below `folder`, for all later starts. Raises UserError if it cannot be written."""
         names = "\0".join([f"{split}", source.separator.hex(), *map(os.path.abspath, source.paths)])
         name = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
         self.tokens, self._source = tokens, source
@@ -70,14 +70,14 @@ class LongText(Text):
 
     @property
     def characters(self) -> str:
-        """Each character that occurs in it, in ascending order. Raises RequestError if it is not UTF-8."""
+        """Each character of the text, in ascending order. Raises RequestError if it is not UTF-8."""
         if self._described.invalid is not None:
             raise self._source.not_text(self._described.invalid)
         return self._described.characters
 
     @property
     def is_utf8(self) -> bool:
-        """Whether all of it is."""
+        """Whether all of the text is UTF-8."""
         return self._described.invalid is None
 
     def lengths(self) -> dict[str, int]:
@@ -85,7 +85,7 @@ class LongText(Text):
         return dict(zip(SPLITS, self._described.lengths, strict=False))
 
     def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
-        """Its token ids, in files that are made once. Raises UserError if no file can be."""
+        """Its token ids, in files that are written once. Raises UserError if they cannot be written."""
         dtype = np.dtype(f"<u{1 if len(tokenizer) <= 2**8 else 2 if len(tokenizer) <= 2**16 else 4}")
         ends = self._described.ends if tokenizer.reads_bytes else self._described.whole_ends
         found: dict[str, Ids] = {}
@@ -134,7 +134,7 @@ class LongText(Text):
 
 
 def _record(path: Path, kind: type[_R]) -> _R | None:
-    """The record in a file; None if there is none, or if it is not of this version."""
+    """The record in a file; None if it is missing, damaged or of another version."""
     try:
         return kind.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -143,7 +143,7 @@ def _record(path: Path, kind: type[_R]) -> _R | None:
 
 @contextmanager
 def _preparing(folder: Path) -> Iterator[None]:
-    """One process at a time prepares what is in a folder; others wait, and find it done."""
+    """Let one process at a time write the folder; the others wait, and find the files there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -158,19 +158,19 @@ def _preparing(folder: Path) -> Iterator[None]:
 
 
 class _Description(Record):
-    """text.json: what reading a text once finds, of each split."""
+    """text.json: what reading a text once finds."""
 
     source: str  # the fingerprint of its files
     lengths: Annotated[list[Total], Field(min_length=2, max_length=len(SPLITS))]  # in characters
     ends: list[Total]  # in bytes
-    whole_ends: list[Total]  # the same, moved to the end of a character that a split would cut
+    whole_ends: list[Total]  # ends that do not cut a character: in bytes
     characters: str
     invalid: Total | None  # the first byte that is not UTF-8
     digest: str
 
 
 def _described(source: Source, split: Split) -> _Description:
-    """Read a text once."""
+    """The description of a text, from reading it once."""
     size = source.size
     ends = [size] if isinstance(split, float) else [*(min(end, size) for end in split), size]
     whole_ends = [source.whole(end, size) for end in ends]
@@ -212,7 +212,7 @@ def _bytes_of(ends: Sequence[int]) -> dict[str, tuple[int, int]]:
 
 
 def _digest(source: Source, ends: Sequence[int]) -> str:
-    """As `Corpus.digest` has it: each of the splits after its length in bytes."""
+    """The digest of `Corpus.digest`: of each split, preceded by its length in bytes."""
     digest = hashlib.sha256()
     for start, end in _bytes_of(ends).values():
         digest.update((end - start).to_bytes(8))
@@ -245,7 +245,7 @@ class _Alphabet:
 
 
 class MappedIds:
-    """Token ids in a file. Only what is asked for is read."""
+    """Token ids in a file. Only the indexed ones are read."""
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self.device = torch.device("cpu")

@@ -1,7 +1,7 @@
 """Sentence pairs: their subwords, with one vocabulary for both languages, and batches of similar lengths.
 
 Subwords are learned by byte-pair encoding: "Neural Machine Translation of Rare Words with Subword Units" (Sennrich et
-al., 2016), section 3.2; trained and applied by the library `tokenizers`.
+al., 2016), section 3.2. The library `tokenizers` trains and applies it.
 """
 
 import itertools
@@ -62,8 +62,8 @@ class Subwords:
     def known_part(self, line: str) -> tuple[str, str]:
         """The line without characters that occur in no training sentence, and those characters.
 
-        Other white space, such as a tab, becomes a space, because two words would otherwise be joined. A word that is
-        left out entirely does not leave a double space.
+        Other white space, such as a tab, becomes a space: it must not join two words. A word that is left out entirely
+        does not leave a double space.
         """
         line = "".join(" " if c.isspace() and c not in self._characters else c for c in line)
         unknown = "".join(c for c in line if c not in self._characters)
@@ -77,7 +77,7 @@ class Subwords:
 
 
 def _cut(lines: Iterable[str]) -> Iterator[str]:
-    """The lines; one with a word that is too long in parts, because the time is quadratic in the length of a word."""
+    """The lines, with long words in parts, because learning takes time quadratic in the length of a word."""
     for line in lines:
         is_short = len(line) <= LONGEST_WORD or max(map(len, line.split(" "))) <= LONGEST_WORD
         yield from [line] if is_short else (line[i : i + LONGEST_WORD] for i in range(0, len(line), LONGEST_WORD))
@@ -138,7 +138,7 @@ class PairData:
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
     ) -> Targets:
         """The whole validation split, or as many randomly drawn training pairs."""
-        del eval_iters, batch_size  # only for texts, whose splits are too long to evaluate in full each time
+        del eval_iters, batch_size  # only for texts: their splits are too long to evaluate in full each time
         rows = list(range(len(self._pairs[split])))
         if split == "train":
             order = torch.randperm(len(rows), generator=generator(seed, "evaluation", iteration))

@@ -38,11 +38,11 @@ IN_MEMORY = 2**24  # bytes of a text
 _PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
-# Where a word ends, of GPT-2 and of the tokenizer of words, whatever follows: before white space, and between a letter
-# or digit and a sign. "_" and combining marks belong to a word of the latter.
+# Where a word ends for GPT-2 and for the tokenizer of words: before white space, and between a letter or digit and a
+# sign. The tokenizer of words counts "_" and combining marks as letters.
 _WORD_END = re.compile(r"(?<=\S)(?=[ \t\n\r])|(?<=[^\W_])(?=[!-/:-@[-^`{-~\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f])")
-_SHORT_LINE = 20  # characters, which lines of verse and of dialogues repeat anyway
-_MUCH = 0.1
+_SHORT_LINE = 20  # characters; verse and dialogues repeat lines of this length anyway
+_MUCH = 0.1  # of the characters to validate on
 _LONGEST_WORD = 2**12  # bytes
 _WORKERS = os.cpu_count() or 1
 
@@ -51,7 +51,7 @@ _SEED = "validation split"  # fixed, so that losses of all runs are over the sam
 
 
 def paths_of(path: str | Sequence[str]) -> list[str]:
-    """The paths in a list, maybe typed as a text: "[a.txt,b]". Raises RequestError if it is empty or one of them is."""
+    """The paths in a list, maybe typed as a text: "[a.txt,b]". Raises RequestError if it or a path is empty."""
     if not isinstance(path, str):
         return list(path)
     is_list = path.startswith("[") and path.endswith("]") and not os.path.lexists(path)
@@ -62,10 +62,10 @@ def paths_of(path: str | Sequence[str]) -> list[str]:
 
 
 def files_of(path: str | Sequence[str]) -> list[Path]:
-    """The files that `path` names: a file, all files below a folder, those that a pattern matches, or a list of these.
+    """The files that `path` names: a file, all files below a folder, the matches of a pattern, or a list of these.
 
-    They are in the order of the list; those of a folder or a pattern are sorted by name, without hidden ones. Raises
-    UnavailableError for a path that names no file.
+    Within a folder or a pattern, files are sorted by name and hidden files are left out. Raises UnavailableError for a
+    path that names no file.
     """
     try:
         return [file for each in paths_of(path) for file in _files_of(each)]
@@ -111,7 +111,7 @@ class Source:
         self.sizes = [state.st_size for state in states]  # in bytes
         listed = [f"{path}\0{s.st_size}\0{s.st_mtime_ns}" for path, s in zip(paths, states, strict=True)]
         described = "\0".join([separator.hex(), *listed]).encode(errors="surrogateescape")
-        self.fingerprint = hashlib.sha256(described).hexdigest()  # another after a file was added, renamed or changed
+        self.fingerprint = hashlib.sha256(described).hexdigest()  # differs after a file was added, renamed or changed
         self.bytes_in_files = sum(self.sizes)  # with byte order marks, without separators
 
     @cached_property
@@ -131,7 +131,7 @@ class Source:
         return self.starts[-1] - len(self.separator)
 
     def text(self, errors: str = "strict") -> str:
-        """All of it. Raises RequestError if it is empty or, unless `errors` allows that, not UTF-8."""
+        """The whole text. Raises RequestError if it is empty or, unless `errors` allows it, not UTF-8."""
         content = self.read(0, self.size)
         if not content:
             raise RequestError(f"{self.paths[0]} is empty")
@@ -161,7 +161,7 @@ class Source:
     def pieces(self, start: int, end: int, *, words: bool = False) -> Iterator[tuple[int, int]]:
         """Pieces of the bytes from start to end: where each starts and ends, at whole characters of UTF-8.
 
-        With `words`, a piece ends where a word does, unless none does for long.
+        With `words`, a piece ends where a word does, unless none ends in the next 4 kB.
         """
         while start < end:
             stop = self.whole(min(start + _PIECE, end), end)
@@ -205,7 +205,7 @@ class Source:
                 bar.update(end - start)
 
     def not_text(self, offset: int) -> RequestError:
-        """The error that byte `offset` is not UTF-8, which names the file and the line."""
+        """The error that byte `offset` is not UTF-8, with the file and the line."""
         i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
         path, first = self.paths[i], self.starts[i]
         beginning = _read(path, 0, max(map(len, _SIGNS.values())))
@@ -220,9 +220,8 @@ class Source:
 def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict", *, has_encoding: bool = False) -> str:
     """The text of a file, line endings unchanged, in any encoding that Python knows.
 
-    Devices and pipes, which might never end or never answer, are refused, and files of the kernel, whose size is 0.
-    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8; `has_encoding` is that of `Source`. Raises
-    RequestError if the file is missing, empty or not in this encoding.
+    `errors`, as in `bytes.decode`, can allow bytes that are not UTF-8. `has_encoding`: see `Source`. Raises
+    RequestError if the file is missing, empty, not in this encoding or not a regular file: a pipe might never end.
     """
     source = Source([path], has_encoding=has_encoding)
     if encoding == "utf-8":
@@ -238,7 +237,7 @@ def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict", *, ha
 
 
 def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
-    """The splits of these texts, with a separator between two of them. Raises RequestError as `divided` does."""
+    """The splits of these texts, joined by a separator. Raises RequestError if they are too few to divide."""
     if by == "files":
         return divided(with_copies(texts, separator), train_fraction, separator)
     content = separator.join(texts)
@@ -272,7 +271,7 @@ def lines_in(content: str) -> list[str]:
 
 
 def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> tuple[str, str]:
-    """The parts of a text in random order, joined as a training and a validation split. Raises RequestError for one."""
+    """The parts of a text in random order, joined as two splits. Raises RequestError if one would be empty."""
     order = list(parts)
     random.Random(_SEED).shuffle(order)
     lengths = list(itertools.accumulate(map(len, order), initial=0))

@@ -15,17 +15,17 @@ from gpt.data.sources import read_text
 
 _BETWEEN_CELLS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
-_END = "\0"  # a last row, which becomes part of one before it whose quotation mark is open
+_END = "\0"  # added as a last row: an open quotation mark before it swallows it
 _LONGEST_ROW = 2**16  # characters of a first row that is looked at
 
 log = logging.getLogger(__name__)
 
 
 def texts_of(file: Path, field: str, encoding: str) -> Iterator[str]:
-    """The texts of a column of a .csv, .tsv or .jsonl file, without those that are empty.
+    """The texts of a column of a .csv, .tsv or .jsonl file, without empty ones.
 
-    `field` is a name in the first row or, of a file without such a row, the number of a column, from 1. Raises
-    RequestError for a file that is no table, and for a column that it lacks.
+    `field` is a name in the first row or, in a file without such a row, the number of a column, from 1. Raises
+    RequestError for a file that is no table, or lacks the column.
     """
     suffix = file.suffix.lower()
     if suffix not in (*_BETWEEN_CELLS, *_JSON_LINES):
@@ -42,7 +42,7 @@ def texts_of(file: Path, field: str, encoding: str) -> Iterator[str]:
 
 
 def tell_of_columns(files: Sequence[Path]) -> None:
-    """Say so if what is about to be read as plain text looks like a table."""
+    """Warn if the files to be read as plain text look like tables."""
     if names := _columns(files[0]):
         log.warning(
             f"{files[0]} looks like a table with the columns {', '.join(names)[:200]}, and is read as it is: "
@@ -60,7 +60,7 @@ def _columns(file: Path) -> list[str]:
         if beginning.startswith("{"):
             return list(json.loads(beginning.partition("\n")[0]))
     except (OSError, ValueError, RequestError, RecursionError):
-        pass  # whoever reads the file says what is wrong with it
+        pass  # Reading the file later reports the error.
     return []
 
 
@@ -97,7 +97,7 @@ def _rows(file: Path, content: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _of_objects(file: Path, content: str, field: str) -> Iterator[tuple[int, Any]]:
-    """The values of a key of JSON objects, a line each, with their lines; without those that are null or missing."""
+    """The values of a key of JSON objects, one per line, with the number of the line; null and missing are left out."""
     names: dict[str, None] = {}
     for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():

@@ -13,21 +13,21 @@ from gpt.data.batch import IGNORED, Batch, Data, Targets, WrappedData
 from gpt.data.corpus import Text
 from gpt.data.tokenizer import Ids, TextTokenizer
 
-_MOST = 10**8  # windows in an epoch, whose order takes 8 bytes each
+_MOST = 10**8  # windows in an epoch; the order takes 8 bytes per window
 
 
 @dataclass(frozen=True)
 class Windows:
     """The windows of N >= 2 token ids, in batches: each id except the first is a target exactly once.
 
-    Of more than `most` targets, about that many are taken, in evenly spread windows.
+    With more than `most` targets, about that many are taken, in evenly spread windows.
     """
 
     ids: Ids  # (N,)
     block_size: int  # T, the inputs of a window
     tokens_per_pass: int  # about this many in a batch
     most: int | None = None
-    located: Callable[[Batch, Tensor], Batch] = lambda batch, _: batch  # is given the starts of the windows, too
+    located: Callable[[Batch, Tensor], Batch] = lambda batch, _: batch  # takes the starts of the windows, too
 
     def adjacent(self) -> Targets:
         """Each window predicts the token after each of its inputs, so its first targets have little context.
@@ -53,9 +53,9 @@ class Windows:
         return len(self.ids) - 1
 
     def _sample(self, step: int, seen: int) -> Targets | None:
-        """`most` targets in windows that lie a multiple of `step` apart, without the first `seen` of each.
+        """About `most` targets in windows that start at multiples of `step`, without the first `seen` of each.
 
-        None if that would be all of them, or less than a window.
+        None if that is all targets, or the text is shorter than a window.
         """
         if self.most is None or self._last <= max(self.most, self.block_size):
             return None
@@ -74,9 +74,9 @@ class Windows:
             yield self.located(batch, torch.tensor([full], device=part.device))
 
     def _at(self, starts: Tensor, seen: Tensor) -> Iterator[Batch]:
-        """The windows that begin at `starts`, (N,); the first `seen` tokens of each, (N,), are no targets.
+        """The windows that begin at `starts`, (N,).
 
-        Nor is padding: zeros that follow the inputs for the last target.
+        The first `seen` tokens of each, (N,), and padding, zeros after the last input, are no targets.
         """
         T, rows, device = self.block_size, max(1, self.tokens_per_pass // self.block_size), self.ids.device
         for first in range(0, len(starts), rows):
@@ -94,7 +94,7 @@ class Windows:
 class TextData:
     """Random windows for training, adjacent windows for the exact loss.
 
-    Splits live on `device`, so that a batch costs one indexing operation there; those of a long text stay in files.
+    Splits live on `device`, so that a batch costs one indexing operation there. A long text stays in its files.
     """
 
     estimated_over = "random batches"
@@ -178,7 +178,7 @@ class TextData:
         return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
-        """The batch on the model's device; of the training split, with the starts of its windows if it remembers it."""
+        """The batch on the model's device, with the starts of training windows for a model that remembers the split."""
         (inputs,), targets = batch.inputs, batch.targets
         with_starts = (starts.to(self._device),) if self._with_starts and split == "train" else ()
         return Batch((inputs.to(self._device), *with_starts), targets.to(self._device), batch.tokens)
@@ -190,10 +190,10 @@ def _starts(ids: Ids, T: int, batch_size: int, draw: torch.Generator) -> Tensor:
 
 
 class ShuffledWindows(WrappedData):
-    """A text cut into windows side by side, each of which is read once an epoch, in random order.
+    """A text cut into adjacent windows, each read once an epoch, in random order.
 
-    Random positions would leave out a third of the text in as many windows, and read other parts several times. The
-    windows of an epoch begin at a random position below T, so that they are cut differently each time.
+    The same number of windows at random positions would miss a third of the text. The first window of an epoch begins
+    at a random position below T, so that the text is cut differently each time.
     """
 
     def __init__(self, data: Data) -> None:
@@ -202,7 +202,7 @@ class ShuffledWindows(WrappedData):
             raise RequestError("training.windows=shuffled is for texts: this corpus has no windows")
         super().__init__(data)
         self._text, self.block_size = data, data.block_size
-        self._orders: dict[tuple[int, int, int], Tensor] = {}  # those of the last two epochs
+        self._orders: dict[tuple[int, int, int], Tensor] = {}  # of the last two epochs
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
@@ -215,7 +215,7 @@ class ShuffledWindows(WrappedData):
     def _starts(self, seed: int, iteration: int, rows: int, T: int) -> Tensor:
         """Where the windows of a batch begin, (rows, 1)."""
         n = self._in_epoch(T)
-        places = iteration * rows + torch.arange(rows)  # In the orders of all epochs, one after another.
+        places = iteration * rows + torch.arange(rows)  # in the concatenated orders of all epochs
         epochs = range(int(places[0]) // n, int(places[-1]) // n + 1)
         return torch.cat([self._order(seed, epoch, T)[places[places // n == epoch] % n] for epoch in epochs])[:, None]
 
@@ -235,7 +235,7 @@ class ShuffledWindows(WrappedData):
         return self._orders[key]
 
     def _in_epoch(self, T: int) -> int:
-        """How many windows of T tokens fit into the text, each with the token after it, wherever the first begins."""
+        """How many windows of T tokens and the token after each fit into the text, wherever the first begins."""
         return max(1, self._text.tokens("train") // T - 1)
 
 

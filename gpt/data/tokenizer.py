@@ -31,7 +31,7 @@ class TextTokenizer(ABC):
     unit: ClassVar[str]  # what a token is, in a word
     is_complete: ClassVar[bool] = False  # whether it can encode every text
     joins_characters: ClassVar[bool] = False  # whether a token can be several characters, up to the next white space
-    reads_bytes: ClassVar[bool] = False  # whether it encodes what is not UTF-8, too
+    reads_bytes: ClassVar[bool] = False  # whether it also encodes bytes that are not UTF-8
     vocabulary: str | list[str]  # token i is entry i, in the form of tokenizer.json
     merges: list[tuple[str, str]] | None = None  # of subwords
 
@@ -42,7 +42,7 @@ class TextTokenizer(ABC):
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> Self:
-        """The tokenizer of a run, which is made from its vocabulary alone. Raises ValueError if that is damaged."""
+        """The tokenizer of a run, from its vocabulary alone. Raises ValueError if the vocabulary is damaged."""
         return cls(vocabulary.vocabulary)  # type: ignore[call-arg]
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class TextTokenizer(ABC):
 
     @property
     def name(self) -> str:
-        """Another one for another vocabulary."""
+        """A name that differs between vocabularies."""
         described = repr((self.vocabulary, self.merges)).encode(errors="surrogatepass")
         return f"{self.unit}s_{hashlib.sha256(described).hexdigest()[:16]}"
 
@@ -70,7 +70,7 @@ class TextTokenizer(ABC):
         return torch.tensor([(len(token), len(token.encode(errors="surrogatepass"))) for token in self.vocabulary])
 
     def sizes_in(self, text: str) -> Tensor:
-        """`sizes`; the bytes alone, (V, 1), for a text with bytes that are not UTF-8, whose characters are unknown."""
+        """`sizes`; the bytes alone, (V, 1), for a text that is not UTF-8, because its characters are unknown."""
         return self.sizes if is_utf8(text) else self.sizes[:, 1:]
 
     @abstractmethod
@@ -100,7 +100,7 @@ class TextTokenizer(ABC):
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text has no surrogates, as which `surrogateescape` reads bytes that are not UTF-8."""
+    """Whether a text has no surrogates: `surrogateescape` reads bytes that are not UTF-8 as these."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -118,6 +118,6 @@ class LearnedTokenizer(TextTokenizer):
 
     @classmethod
     def built_for(cls, corpus: Any) -> Self:
-        """The tokenizer for a corpus, which a text that is too large for memory keeps."""
+        """The tokenizer for a corpus. A text that is too large for memory keeps it."""
         found: Self = corpus.learned(cls)
         return found

@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 from gpt.base.losses import Over
 from gpt.base.record import Record, Total
 
-PAD = 0  # the subword that pads sequences to the length of the longest; no real token attends to it
+PAD = 0  # the subword that pads sequences to equal length; no real token attends to it
 _DIGITS = 16  # of a digest
-LONGEST_WORD = 1024  # characters: subwords are learned from longer ones in parts
+LONGEST_WORD = 1024  # characters; subwords are learned from parts of longer words
 LONG = 2**20  # characters of a text: learning subwords from more takes seconds
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
 
@@ -33,7 +33,7 @@ class Vocabulary(Record):
     vocabulary: Annotated[str | list[str], Field(min_length=1, max_length=2**21)]  # token i is entry i
     merges: list[tuple[str, str]] | None = None  # of subwords
     corpus: Annotated[str, Field(max_length=100)]  # the digest of the run's corpus
-    covers: bool | None = None  # whether it can encode all of that text; None if the corpus is not a text
+    covers: bool | None = None  # whether it can encode the whole corpus; None if the corpus is not a text
 
     def over(self, split: str) -> Over:
         """What a loss of a model with these tokens is over, on a split of the run's corpus."""

@@ -1,4 +1,4 @@
-"""The tokenizers of texts: a class in a module each, by whose name `data.tokenizer=` and tokenizer.json call it."""
+"""The tokenizers of texts, one class per module; `data.tokenizer=` and tokenizer.json use the module's name."""
 
 import importlib
 import pkgutil
@@ -28,12 +28,12 @@ def built_for(corpus: Text) -> TextTokenizer:
     """The tokenizer that a corpus asks for. Raises RequestError without its library, or if the text is not UTF-8."""
     tokenizer = named(corpus.tokens.kind)
     if not tokenizer.reads_bytes:
-        _ = corpus.characters  # before anything is learned from them
+        _ = corpus.characters  # raises RequestError before anything is learned
     return tokenizer.built_for(corpus)
 
 
 def restored(vocabulary: Vocabulary) -> TextTokenizer:
-    """The tokenizer of a run. Raises UserError if its vocabulary is not of a text, RequestError without its library."""
+    """The tokenizer of a run. Raises UserError if the vocabulary is of no text, RequestError without its library."""
     if vocabulary.kind not in NAMES:
         raise UserError(
             f"the vocabulary of this run is damaged: for a text, it must be of {', '.join(NAMES)}, "

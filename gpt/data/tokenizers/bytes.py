@@ -30,14 +30,14 @@ class ByteTokenizer(ByteLevel):
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "ByteTokenizer":
-        """The same for every run. Raises ValueError if its vocabulary is another."""
+        """The same for every run. Raises ValueError for another vocabulary."""
         found = cls()
         if found.vocabulary != vocabulary.vocabulary:
             raise ValueError("it lacks bytes or has others")
         return found
 
     def encode(self, text: str) -> Tensor:
-        """text -> (N,) int64: its bytes in UTF-8. Bytes that were read with `surrogateescape` stay what they are.
+        """text -> (N,) int64: its bytes in UTF-8. Bytes that were read with `surrogateescape` are restored.
 
         Other unpaired surrogates, which UTF-8 cannot express, become question marks.
         """

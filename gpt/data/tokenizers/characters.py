@@ -12,7 +12,7 @@ from gpt.data.corpus import Text
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import Vocabulary
 
-_MOST_NAMED, _MOST_SHOWN = 10, 200  # characters in a message: of those that are lacking, and of the vocabulary
+_MOST_NAMED, _MOST_SHOWN = 10, 200  # characters in a message: missing ones, and the vocabulary's
 CODE_POINTS = 0x110000  # of Unicode
 
 
@@ -61,14 +61,14 @@ class CharTokenizer(TextTokenizer):
 
     @functools.cached_property
     def _of_code_points(self) -> np.ndarray:
-        """The id of every code point there is; of those that are not in the vocabulary, its size."""
+        """The id of every code point; a code point outside the vocabulary has its size, len(self)."""
         table = np.full(CODE_POINTS, len(self), np.uint32)
         table[self._codes] = np.arange(len(self))
         return table
 
     @functools.cached_property
     def _of_bytes(self) -> tuple[bytes, bytes]:
-        """The ids of ASCII characters, as a table for `bytes.translate`, and those that are not in the vocabulary."""
+        """The ids of ASCII characters, as a table for `bytes.translate`, and the characters outside the vocabulary."""
         ids = self._of_code_points[:256]
         table = np.where(ids < len(self), ids, 0).astype(np.uint8)
         return table.tobytes(), bytes(np.flatnonzero(ids[:128] == len(self)).tolist())
@@ -85,7 +85,7 @@ class CharTokenizer(TextTokenizer):
 
 
 def lacking(characters: Iterable[str]) -> str:
-    """A message that these characters are not in the vocabulary; of very many, it names only the first."""
+    """A message that these characters are not in the vocabulary; it names at most ten."""
     names = [f"{c!r} (U+{ord(c):04X})" for c in dict.fromkeys(characters)]
     if len(names) == 1:
         return f"the character {names[0]} is not in the vocabulary"

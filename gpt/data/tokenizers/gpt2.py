@@ -33,7 +33,7 @@ class GPT2Subwords(BytePairs):
 
     @classmethod
     def of_tiktoken(cls, encoding: "tiktoken.Encoding") -> "GPT2Subwords":
-        """The tokenizer that gives the same ids as one of tiktoken, if its pattern is GPT-2's."""
+        """The tokenizer with the ids of this one of tiktoken, if its pattern is GPT-2's."""
         tokens = [encoding.decode_single_token_bytes(i) for i in range(encoding.n_vocab)]
         special = {encoding.encode_single_token(token) for token in encoding.special_tokens_set}
         ranks = {token: i for i, token in enumerate(tokens) if i not in special}
@@ -43,7 +43,7 @@ class GPT2Subwords(BytePairs):
 
 
 def _parts(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
-    """The two tokens that a token is merged from: what byte-pair encoding makes of it without that last merge."""
+    """The two tokens that a token is merged from: its byte-pair encoding without the last merge."""
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
         pairs = [ranks.get(first + second, len(ranks)) for first, second in itertools.pairwise(parts)]

@@ -13,8 +13,8 @@ from gpt.data.byte_level import BYTES, ByteLevel, imported_library, library_toke
 from gpt.data.tokenizer import LearnedTokenizer
 from gpt.data.vocabulary import LONGEST_WORD, Vocabulary, parts_of
 
-# A word as GPT-2 has it, or a part of one: learning takes time quadratic in the length of the longest word, which can
-# be the whole text if that has no spaces.
+# GPT-2's words, long ones in parts: learning takes time quadratic in the length of the longest word, and a text without
+# spaces is one word.
 _MOST = f"{{1,{LONGEST_WORD}}}"
 _WORD = (
     rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}{_MOST}| ?\p{{N}}{_MOST}| ?[^\s\p{{L}}\p{{N}}]{_MOST}"

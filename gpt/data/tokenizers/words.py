@@ -15,8 +15,8 @@ from gpt.data.corpus import Text
 from gpt.data.tokenizer import LearnedTokenizer
 from gpt.data.tokenizers.characters import lacking
 
-# Letters with their combining marks, which Hindi and decomposed accents need, numbers and underscores; a space belongs
-# to the word after it. For the library, and for gpt/playground/page/encoding.js:
+# Letters, combining marks (for Hindi and decomposed accents), numbers and underscores. A space belongs to the word
+# after it. For the library, and for gpt/playground/page/encoding.js:
 _OF_LIBRARY = r" ?[\p{L}\p{M}\p{N}_]+|[^\p{L}\p{M}\p{N}_]"
 _LAST_MARK = 0xE01EF
 
@@ -41,14 +41,14 @@ class Words(LearnedTokenizer):
 
     @classmethod
     def built_for(cls, corpus: Text) -> "Words":
-        """With the characters of all splits; the vocabulary may be larger by those that training never shows."""
+        """The tokenizer with the characters of all splits, in addition to the learned vocabulary."""
         found = super().built_for(corpus)
         return cls([*found.vocabulary, *(c for c in corpus.characters if c not in found._ids)])
 
     @classmethod
     def trained_on(cls, texts: Iterable[str], vocab_size: int, *, show_progress: bool = False) -> "Words":
         """All characters, and as many words as there is room for."""
-        del show_progress  # as fast as reading
+        del show_progress  # takes no longer than reading
         words = Counter(word for text in texts for word in _pattern().findall(text))
         characters = sorted(set("".join(words)))
         frequent = [word for word, _ in words.most_common() if len(word) > 1]
