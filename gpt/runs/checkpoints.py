@@ -33,7 +33,7 @@ from gpt.training.progress import Progress
 log = logging.getLogger(__name__)
 
 _STATE, _BEST, _RECORD = "state.safetensors", "best.safetensors", "checkpoint.json"
-_MAY_BE_NAN = "last_batch"  # the loss of the last mini-batch, which is only displayed
+_MAY_BE_NAN = "last_batch"  # the loss of the last mini-batch; it is only displayed
 
 
 class _Contents(Record):
@@ -90,7 +90,7 @@ class Checkpoints:
         self._run, self.folder = run, run.path / "checkpoints"
         self._best = run.weights("best")
         self._keep = keep
-        self._intact: dict[int, bool] = {}  # by iteration; reading a checkpoint to know takes a while
+        self._intact: dict[int, bool] = {}  # by iteration; a cache, because reading a checkpoint takes a while
 
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
@@ -118,7 +118,7 @@ class Checkpoints:
             record = _Contents(progress=progress, files=checksums).model_dump(mode="json")
             files.write_flushed(new / _RECORD, to_json(record, indent=2).encode())
             files.flush_folder(new)
-            if path.exists():  # damaged, or of the same iteration
+            if path.exists():  # damaged, or from before the run was resumed
                 self._remove(progress.iteration)
             new.rename(path)
         files.flush_folder(self.folder)

@@ -11,7 +11,7 @@ from gpt.runs.folder import RunFolder
 
 @contextlib.contextmanager
 def created(path: Path) -> Iterator[RunFolder]:
-    """A new, locked folder at `path`, or `path`_2 and so on if that is taken; its state is that it is starting."""
+    """A new, locked folder at `path`, or `path`_2 and so on if that is taken; its ending is "starting"."""
     for number in itertools.count(1):
         run = RunFolder(path if number == 1 else path.with_name(f"{path.name}_{number}"))
         with contextlib.ExitStack() as stack:
@@ -25,7 +25,7 @@ def created(path: Path) -> Iterator[RunFolder]:
 
 @contextlib.contextmanager
 def created_at(path: Path) -> Iterator[RunFolder]:
-    """The same at `path` itself. Raises RequestError unless that is absent or empty."""
+    """A new, locked folder at `path` itself. Raises RequestError unless it is absent or free."""
     run = RunFolder(path)
     with contextlib.ExitStack() as stack:
         if not _claim(run, stack):
@@ -41,7 +41,7 @@ def _claim(run: RunFolder, stack: contextlib.ExitStack) -> bool:
         run.path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         return False
-    if not _is_free(run):  # Looked at first: no lock is put into the folder of something else.
+    if not _is_free(run):  # Look before locking, so that a folder of something else gets no lock file.
         return False
     stack.enter_context(run.locked())
     if not _is_free(run):
@@ -52,7 +52,7 @@ def _claim(run: RunFolder, stack: contextlib.ExitStack) -> bool:
 
 
 def _is_free(run: RunFolder) -> bool:
-    """Whether the folder holds nothing but what a run that was killed before it started left behind."""
+    """Whether the folder is empty, or holds a run that was killed before it started."""
     if all(path.name == ".lock" for path in run.path.iterdir()):
         return True
     with contextlib.suppress(UserError):

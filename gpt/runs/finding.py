@@ -83,7 +83,7 @@ def _is_asked_for(run: Summary | TrainConfig, stages: Collection[str], tags: Col
 def has_same_settings(run: TrainConfig, wanted: TrainConfig, swept: Collection[str] = ()) -> bool:
     """Whether a run has these settings, however long it is; `swept` are further keys that must be equal.
 
-    A key that is newer than the run has its default there.
+    A key that the run lacks, because it is older than the key, has its default.
     """
     one, other = (flat(completed(config.content())) for config in (run, wanted))
     fixed = {key for key in one | other if declared(key).role in FIXED or {key, key.partition(".")[0]} & {*swept}}
@@ -99,9 +99,9 @@ def _folders_with(name: str, root: Path) -> Iterator[Path]:
 
 
 def last_started(run: RunFolder) -> tuple[float, str]:
-    """A sort key for when the run was last started or resumed; within the same second, by name."""
+    """A sort key: when the run was last started or resumed, then its path."""
     try:
         commands = run.record().commands
-    except UserError:  # the run itself may be intact
+    except UserError:  # The rest of the run may be intact.
         commands = []
     return (commands[-1].started.timestamp() if commands else 0.0, str(run.path))

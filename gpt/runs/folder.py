@@ -1,9 +1,9 @@
 """The run folder: everything a run saves. It is data; nothing in it is ever unpickled or executed.
 
-`FILES` lists what is in it. Every file except pictures, texts and those of loggers states its format, so that a later
-release can convert it, and carries the SHA-256 of its content, which is verified whenever it is read. A text ends with
-the checksum of all before it, and in a .jsonl file each line does; a file of tensors begins with the checksum of all
-after it, including the iteration that it is of. checkpoint.json repeats the checksums in the files beside it, so that a
+`FILES` lists its files. Every file except pictures, texts and loggers' files states its format, so that a later release
+can convert it, and carries the SHA-256 of its content, which is verified on each read. JSON and YAML end with the
+checksum of everything before it, in a .jsonl file line by line. A file of tensors begins with the checksum of
+everything after it, its iteration included. checkpoint.json repeats the checksums of the files beside it, so that a
 file of another checkpoint is noticed.
 """
 
@@ -65,7 +65,7 @@ FILES = [
 
 _KINDS: dict[str, type[Step | Evaluation]] = {"step": Step, "evaluation": Evaluation}  # of a line of metrics.jsonl
 
-# killed: it ended without a word, as in a crash of the machine
+# killed: it ended without recording why, as in a crash of the machine
 RunStateName = Literal["training", "finished", "killed"] | Ending
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[None]:
-        """Write the package's log to train.log, too; an error that ends the run is recorded in run.json."""
+        """Write the package's log to train.log, and an error that ends the run to run.json."""
         logger = logging.getLogger("gpt")
         file = logging.FileHandler(self.path / "train.log", encoding="utf-8", errors="backslashreplace")
         file.setFormatter(OneLine("%(asctime)s %(message)s"))
@@ -99,7 +99,7 @@ class RunFolder:
                 file.close()
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Lock the folder, as `FolderLock.held` does."""
+        """Lock the folder. Raises UnavailableError if another process holds the lock."""
         return self.lock.held()
 
     def write(self, name: str, content: str | bytes | list[bytes | memoryview]) -> None:
@@ -107,7 +107,7 @@ class RunFolder:
         write_atomically(self.path / name, content)
 
     def is_started(self) -> bool:
-        """Whether it holds a configuration and a vocabulary, which is enough to resume a run."""
+        """Whether it holds a configuration and a vocabulary: enough to resume the run."""
         return holds_run(self.path) and (self.path / "tokenizer.json").exists()
 
     def is_finished(self) -> bool:
@@ -115,11 +115,11 @@ class RunFolder:
         return (self.path / "summary.json").exists()
 
     def record(self) -> RunRecord:
-        """What is known of the run, and may change."""
+        """The run's record, whose fields may change."""
         return self._record("run.json", RunRecord)
 
     def create_record(self) -> None:
-        """Write the record of a run that is about to start: nothing of it is worth keeping yet."""
+        """Write the record of a run that is about to start: its folder can still be taken over."""
         self._write_record("run.json", RunRecord(ending="starting"))
 
     def update(self, **changes: Any) -> None:
@@ -144,7 +144,7 @@ class RunFolder:
         return self.path / "checkpoints" / f"{iteration:08d}"
 
     def checkpoints(self) -> list[int]:
-        """The iterations of its checkpoints, likewise."""
+        """The iterations of its checkpoints, in order, whether or not they are intact."""
         return self._iterations("checkpoints")
 
     def _iterations(self, name: str, suffix: str = "") -> list[int]:
@@ -167,13 +167,13 @@ class RunFolder:
         return {"name": record.name, "tags": record.tags}
 
     def documented(self) -> Documented:
-        """The losses documented for its stage; none if its tokens are not those that they are per."""
+        """The losses documented for its stage; none if they are per another kind of token."""
         documented, kind = self.config().documented, self.vocabulary().kind
         is_alike = kind in ("characters", "sentence_subwords")
         return documented if is_alike else Documented(train=None, val=None, kind=None)
 
     def tracking_id(self) -> str:
-        """What trackers know the run by, also after its folder was moved or renamed."""
+        """The run's id for trackers; it survives moving or renaming the folder."""
         if (found := self.record().tracker) is None:
             found = secrets.token_hex(4)
             self.update(tracker=found)
@@ -247,7 +247,7 @@ class RunFolder:
                 path.unlink()
 
     def mark_training(self) -> None:
-        """From now on, the run trains: remove how it ended, and temporary files left by a killed process."""
+        """Record that the run trains, and remove temporary files left by a killed process."""
         self.remove_temporary_files()
         (self.path / "summary.json").unlink(missing_ok=True)
         self.update(ending=None)
@@ -269,7 +269,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class RunState:
-    """What a run folder says of its run at this moment. Whoever changes the folder asks again under its lock."""
+    """The state of a run at this moment. Before changing the folder, ask again under its lock."""
 
     name: RunStateName
     iteration: int  # the last that was evaluated, recorded or saved
@@ -281,7 +281,7 @@ class RunState:
         planned, reached = run.config().training.max_iters, [0, *run.checkpoints()]
         if os.path.lexists(run.path / "metrics.jsonl"):
             reached.append(run.last_recorded().iteration)
-        return cls(_name(run), max(reached), max(planned, *reached))  # with a budget of seconds, it is a guess
+        return cls(_name(run), max(reached), max(planned, *reached))  # with a budget of seconds, the plan is a guess
 
     def as_record(self) -> dict[str, Any]:
         """The state for programs."""
@@ -296,7 +296,7 @@ def _name(run: RunFolder) -> RunStateName:
         return "finished"
     if run.lock.is_taken():
         return "training"
-    if run.is_finished():  # since it was asked first
+    if run.is_finished():  # It may have finished between the two checks.
         return "finished"
     ending = run.record().ending
     return "killed" if ending is None or ending == "starting" else ending
@@ -314,10 +314,10 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[Step | Evaluation]:
 
 
 def holds_run(path: Path) -> bool:
-    """Whether a folder is that of a run, finished or not."""
+    """Whether a folder holds a run, finished or not."""
     return (path / "config.yaml").is_file()
 
 
 def is_temporary_of_run(name: str) -> bool:
-    """Whether it is the temporary name of something that a run writes."""
+    """Whether this is the temporary name of a file or folder that a run writes."""
     return is_temporary(name) and name[1:].rpartition(".")[0] in {file.name for file in FILES}

@@ -52,7 +52,7 @@ def to_yaml(config: TrainConfig) -> str:
 
 
 def from_yaml(content: str, path: Path) -> TrainConfig:
-    """The configuration that `to_yaml` wrote to `path`. Raises UserError as `from_json` does."""
+    """The configuration that `to_yaml` wrote to `path`. Raises UserError if it was changed, or has another format."""
     with parsing(path):
         found = _FIRST_LINE.match(content)
         check_format(int(found[1]) if found else None, path)
@@ -62,5 +62,5 @@ def from_yaml(content: str, path: Path) -> TrainConfig:
         tree = yaml.load(content, _Yaml)
         del tree["format"], tree["checksum"]
         config = TrainConfig.model_validate(tree)
-        json.dumps(config.content(), ensure_ascii=False).encode()  # unpaired surrogates could not be printed
+        json.dumps(config.content(), ensure_ascii=False).encode()  # refuses unpaired surrogates: they cannot be printed
         return config

@@ -12,7 +12,7 @@ _LOOK = 0.1  # seconds: longer than `is_taken` holds a lock
 
 
 class FolderLock:
-    """A lock on the folder at `path`; that of a process that died is released."""
+    """A lock on the folder at `path`. The system releases it if its process dies."""
 
     def __init__(self, path: Path) -> None:
         self._folder, self._path = path, path / ".lock"
@@ -42,5 +42,5 @@ class FolderLock:
                 return False
         except UnavailableError:
             return True
-        except OSError:  # of a folder that only others may write
+        except OSError:  # This user may not write the folder.
             return False

@@ -1,4 +1,4 @@
-"""What people type instead of a run's folder: its name, `last`, `best`, a stage, the name of a sweep or a search."""
+"""Names for run folders: a run's name, `last`, `best`, a stage, a sweep or a search."""
 
 import contextlib
 import sys
@@ -46,9 +46,9 @@ def the_one(typed: str, runs: str = RUNS) -> Path:
 
 
 def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
-    """The folder at a path, or those that a name stands for; if `one`, of a sweep or a search that of its winner.
+    """The folder at a path, or the folders that a name stands for; with `one`, the winner of a sweep or a search.
 
-    Raises RequestError if nothing fits or, if `one`, several do.
+    Raises RequestError if no run fits or, with `one`, several do.
     """
     found = {Path(expanded(typed)): ""} if is_path(typed) else find(typed, runs, one=one)
     if not found:
@@ -66,10 +66,10 @@ def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
 
 
 def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
-    """The folders below `runs` that a name stands for, with what is to be said of them; {} for a path.
+    """The folders below `runs` that a name stands for, each with a remark for the user; {} for a path.
 
-    The first of these that fits: the name of runs; `last`, started or finished most recently; `best`, the lowest loss,
-    of each set of targets; a stage, for its finished runs, or the newest if `one`; the folder of a sweep, a search or
+    The first match counts: the name of runs; `last`, started or finished most recently; `best`, the lowest loss for
+    each set of targets; a stage, for its finished runs or, with `one`, the newest; the folder of a sweep, a search or
     a run.
     """
     if is_path(typed):
@@ -89,7 +89,7 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
 
 
 def names(runs: str = RUNS) -> list[str]:
-    """The first of the names that there are."""
+    """The first twelve names that runs go by."""
     labels = {run.path: _labels(run) for run in started_runs(*roots(runs))}
     groups = sorted({path.name for run in labels for path in run.parents if _is_group(path)})
     found = ["last", "best", *(name for name, _ in labels.values()), *(stage for _, stage in labels.values()), *groups]
@@ -97,7 +97,7 @@ def names(runs: str = RUNS) -> list[str]:
 
 
 def _labels(run: RunFolder) -> tuple[str | None, str | None]:
-    """The name and the stage of a run; those of a damaged one are not known."""
+    """The name and the stage of a run; None for a damaged one."""
     with contextlib.suppress(UserError):
         config = run.config()
         return config.name, config.stage

@@ -16,7 +16,7 @@ from gpt.config.schema import Documented, Label, Saved, Seed, StageName
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.formats import from_json
 
-LOSSES = ("exact", "val", "train", "best")  # of a run, that it can be ranked by
+LOSSES = ("exact", "val", "train", "best")  # the losses that runs can be ranked by
 Metric = MetricName  # one of them, or a metric of the configuration
 
 
@@ -42,10 +42,10 @@ class Parent(Record):
 
     run: str  # its folder, as given
     stage: StageName
-    iterations: Total  # after which it had these weights
+    iterations: Total  # updates behind these weights
     weights: Saved
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the file of those weights
-    corpus: Annotated[str, Field(max_length=100)] | None = None  # the digest of what they were trained on
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of their file
+    corpus: Annotated[str, Field(max_length=100)] | None = None  # the digest of their corpus
 
     @property
     def folder(self) -> Path:
@@ -59,23 +59,23 @@ class Parent(Record):
 
     @property
     def notice(self) -> str:
-        """What a run says wherever its loss stands if its own text is another than that of the weights."""
+        """The remark beside the run's loss if the weights were trained on another text than its own."""
         return f"from {self.folder.name or self.stage}, trained on another text"
 
     def is_of_other(self, corpus: str) -> bool:
-        """Whether the weights were trained on another corpus than that of this digest, or of its beginning."""
+        """Whether the weights were trained on a corpus with another digest; `corpus` may be the beginning of one."""
         return self.corpus is not None and not self.corpus.startswith(corpus)
 
 
 class RunRecord(Record):
-    """run.json: what is known of a run beside its configuration and its results, and may change."""
+    """run.json: the facts about a run that may change, unlike its configuration and results."""
 
     ending: Literal["starting"] | Ending | None  # why it is not training; None if it trains, has finished or was killed
     name: Label | None = None
     tags: list[Label] = Field(default_factory=list)
     parent: Parent | None = None
-    commands: list[Command] = Field(default_factory=list)  # that started and resumed it
-    tracker: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")] | None = None  # what trackers know it by
+    commands: list[Command] = Field(default_factory=list)  # the start, then each resumption
+    tracker: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")] | None = None  # its id for trackers
 
 
 class Estimated(Record):
@@ -92,23 +92,23 @@ class Summary(Record):
     name: Label | None
     tags: list[Label]
     parent: Parent | None
-    left_out: LeftOut | None  # of the corpus, because the vocabulary of the parent lacks it
-    commands: list[Command]  # that started and resumed the run
+    left_out: LeftOut | None  # characters that the vocabulary of the parent lacks
+    commands: list[Command]  # the start, then each resumption
     seed: Seed
     parameters: Total
     iterations: Total
     documented: Documented
     changed: list[str]  # settings, as key=value, that differ from the documented ones
     estimated: Estimated
-    metrics: dict[MetricName, FiniteFloat]  # estimated likewise, on the validation split
+    metrics: dict[MetricName, FiniteFloat]  # estimated on the validation split
     best: Loss  # the lowest estimated validation loss
     exact: Loss  # over every target of the validation split, or over a sample of them
     target: NonNegative | None  # an exact validation loss to reach, in the unit in which it is compared
-    counted_seconds: NonNegative | None  # of training steps and of what prepares them, compiling included
+    counted_seconds: NonNegative | None  # of training steps and their preparation, compilation included
     last_batch: Loss | None  # the loss on the last training mini-batch; None if NaN or Inf, or if there was none
     flops: NonNegative | None  # floating-point operations of all training steps; None if they were not counted
     tokens_per_second: NonNegative  # of training steps, without evaluations and compilation
-    seconds: NonNegative  # of the process that finished the run, since its training began, evaluations included
+    seconds: NonNegative  # from the start of training in the last process to its end, evaluations included
     skipped: Total  # updates skipped because of NaN or Inf
     device: Annotated[str, Field(max_length=200)]
     dtype: Literal["float32", "bfloat16"]
@@ -140,11 +140,11 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read_record(path: Path, record: type[AnyRecord]) -> AnyRecord:
-    """The record in the file at `path`. Raises UserError as `read_text_file` and `from_json` do."""
+    """The record in the file at `path`. Raises UserError if it is missing or damaged, or has another format."""
     return parse_record(path, read_text_file(path), record)
 
 
 def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
-    """The record in `content`, read from `path`. Raises UserError as `from_json` does."""
+    """The record in `content`, read from `path`. Raises UserError if it was changed, or has another format."""
     with parsing(path):
         return record.model_validate_json(json.dumps(from_json(content, path)))

@@ -21,14 +21,14 @@ _ENTRY_ENDS = 2**8  # bytes from the beginning
 
 
 class Entry(NamedTuple):
-    """What a file of tensors says of itself."""
+    """The first entry in the header of a file of tensors."""
 
     checksum: str
-    iteration: int  # after which they were saved
+    iteration: int  # the updates before it was saved
 
 
 def sealed(tensors: dict[str, Tensor], iteration: int) -> list[bytes | memoryview]:
-    """The content of a file, in parts: joining them would take as much memory again. Raises MemoryError."""
+    """The content of a file, in parts: joining them would double the memory. Raises MemoryError if it runs out."""
     # One entry, because the library does not write several in a fixed order.
     content = memoryview(serialised(tensors, {"checksum": f"{PLACE} format {FORMAT} iteration {iteration}"}))
     start = bytes(content[:_ENTRY_ENDS]).index(PLACE.encode())
@@ -37,9 +37,9 @@ def sealed(tensors: dict[str, Tensor], iteration: int) -> list[bytes | memoryvie
 
 
 def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as the content of a safetensors file; those that share memory (tied weights) are each stored in full.
+    """Tensors as the content of a safetensors file. Tied weights, which share memory, are each stored in full.
 
-    Raises MemoryError.
+    Raises MemoryError if memory runs out.
     """
     separate, seen = {}, set()
     for name, tensor in tensors.items():
@@ -48,13 +48,13 @@ def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = Non
     try:
         return safetensors_torch.save(separate, metadata)
     except BaseException as error:
-        if type(error).__name__ == "PanicException":  # how the library says that there is no room for a copy
+        if type(error).__name__ == "PanicException":  # The library has no memory for a copy.
             raise MemoryError from None
         raise
 
 
 def entry(path: Path) -> Entry:
-    """What a file says of itself, whether or not that is true.
+    """The entry in a file's header, not verified.
 
     Raises UserError if it is missing, has no such entry, or has a format that cannot be read.
     """
@@ -63,7 +63,7 @@ def entry(path: Path) -> Entry:
 
 
 def verify(path: Path) -> Entry:
-    """The same, with all of the file read. Raises UserError, too, if its checksum does not match its content."""
+    """The entry of a file whose checksum matches. Raises UserError if it does not, or as in `entry`."""
     with parsing(path), checked_file(path).open("rb") as file:
         found = _entry(path, file)
         if hashlib.file_digest(file, "sha256").hexdigest() != found.checksum:
@@ -78,7 +78,7 @@ def shapes(path: Path) -> dict[str, list[int]]:
 
 
 def read(path: Path, *, may_be_nan: str | None = None) -> dict[str, Tensor]:
-    """A verified file's tensors, on the CPU. Raises UserError for NaN or Inf, which no run saves except in one."""
+    """A verified file's tensors, on the CPU. Raises UserError for NaN or Inf in another tensor than `may_be_nan`."""
     with parsing(path), safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if name := nonfinite({name: tensor for name, tensor in tensors.items() if name != may_be_nan}):
@@ -93,7 +93,7 @@ def nonfinite(tensors: dict[str, Tensor]) -> str | None:
 
 
 def _entry(path: Path, file: BinaryIO) -> Entry:
-    """What a file says of itself; continue to read after its checksum."""
+    """The entry in a file's header; leaves the file positioned after the checksum."""
     found = _ENTRY.search(file.read(_ENTRY_ENDS))
     if found is None:
         raise UserError(f"{path} is damaged: it does not begin with a checksum")

@@ -1,7 +1,7 @@
 """Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names.
 
-last.safetensors, best, averaged      those of the end, of the lowest estimated validation loss, and the mean of some
-snapshots/00000640.safetensors        a snapshot: those after 640 updates, at moments of the training
+last.safetensors                  after the last update; best: of the lowest estimated validation loss; averaged: a mean
+snapshots/00000640.safetensors    a snapshot, after 640 updates
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from gpt.runs.folder import RunFolder
 from gpt.training.memory import check_weights
 from gpt.training.objectives import Objective, second_head
 
-_GROWTH = 100  # the speed at which the moments of snapshots pass at the end, as a multiple of that at the beginning
+_GROWTH = 100  # the last step between snapshots divided by the first, for many snapshots
 
 
 def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int, iteration: int) -> None:
@@ -35,9 +35,9 @@ def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int,
 
 
 def iteration_of(run: RunFolder, which: Saved | int) -> int:
-    """After how many updates the run had these weights, according to their file. Of an average, the last of them.
+    """After how many updates the run had these weights, according to their file; for an average, its last weights.
 
-    Raises UserError as `tensors.entry` does.
+    Raises UserError if the file is missing, or has no such entry or another format.
     """
     return saved.entry(run.weights(which)).iteration
 
@@ -80,13 +80,13 @@ def selected(run: RunFolder, which: Weights) -> Saved | int:
 def default_weights(run: RunFolder) -> Saved:
     """The averaged weights of a finished run that has them, else the best.
 
-    While a run is extended, its average is still that of its previous end.
+    While a run is extended, its average is from its previous end.
     """
     return "averaged" if run.is_finished() and run.weights("averaged").exists() else "best"
 
 
 def existing_weights(run: RunFolder, which: Saved | int) -> Path:
-    """The file of these weights. Raises UserError if it is missing: RequestError for weights that not every run has."""
+    """The file of these weights. Raises UserError if it is missing, a RequestError unless they are the defaults."""
     path = run.weights(which)
     if not path.exists():
         kept = f"; it has those after {', '.join(map(str, run.snapshots()))}" if run.snapshots() else ""
@@ -109,7 +109,7 @@ def moments(count: int, max_iters: int) -> list[int]:
 
 
 def leading_to(run: RunFolder, which: Saved | int) -> dict[int, Saved | int]:
-    """The snapshots before some weights of the run, and these weights last, by iteration; empty if there are none.
+    """The snapshots before some weights of the run, then these weights, by iteration; {} if there are no snapshots.
 
     Raises UserError if the file of these weights is damaged.
     """
@@ -145,13 +145,13 @@ def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Ten
 
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
-    """What is built inside takes no memory: its tensors are on the meta device."""
+    """Build tensors inside on the meta device, without memory."""
     with torch.device("meta"), _Uninitialised():
         yield
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Leave out what `nn.init` does: drawing normal numbers for no memory imports PyTorch's compiler, for seconds."""
+    """Skip `nn.init`: drawing normal numbers on the meta device imports PyTorch's compiler, which takes seconds."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
         del types
