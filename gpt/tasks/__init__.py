@@ -32,9 +32,9 @@ def of(data: Choice) -> type[Task]:
 def load(
     data: Choice, stage: Stage, vocabulary: Vocabulary | None = None, corpus: Corpus | None = None
 ) -> tuple[Task, Corpus]:
-    """The task and the corpus that a configuration names, which may have been read already.
+    """The task and the corpus that a configuration names; `corpus` is given if it has been read already.
 
-    The tokenizer is built from the corpus, or from a run's `vocabulary`. Raises RequestError as `load_corpus` does.
+    Builds the tokenizer from the corpus, or a run's `vocabulary`. Raises RequestError if the stage is for another task.
     """
     task, corpus = of(data), corpus or load_corpus(data, stage)
     return task.built_for(corpus) if vocabulary is None else task.restored(vocabulary), corpus
@@ -48,6 +48,6 @@ def load_corpus(data: Choice, stage: Stage) -> Corpus:
         does, needs = (Translation, "pairs, such as data=multi30k") if is_encoder_decoder else (Continuation, "a text")
         name = data.target.rpartition(".")[2]
         raise RequestError(f"data={name} does not fit a stage that {does.does}: it needs {needs}")
-    task.check_installed()  # fail before downloading the corpus, not after
+    task.check_installed()  # fails before the corpus is downloaded
     corpus: Corpus = LOADER.build(data)
     return corpus

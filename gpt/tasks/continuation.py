@@ -23,7 +23,7 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text, until, written
 from gpt.tasks.task import Task, checked_options
 
-_MOST_TOKENS = 100_000_000  # per command; they take about a gigabyte
+_MOST_TOKENS = 100_000_000  # per command: about a gigabyte
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Continuation(Task):
 
     corpus = Text
     does = "continues a text"
-    splits = ("val", "train", "test")  # the last one of benchmarks that have one
+    splits = ("val", "train", "test")  # only some benchmarks have a test split
     _own = ("dtype", "num_samples", "out", "text")
     _of_training = tuple(f"training.{key}" for key in ("windows", "short_window", "short_iters", "eval_iters"))
     options = frozenset({*SamplingConfig.model_fields, *_own, *_of_training})
@@ -56,11 +56,11 @@ class Continuation(Task):
 
     @classmethod
     def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
-        """Windows of block_size."""
+        """The targets in `batch_size` windows of `block_size`."""
         return batch_size * block_size
 
     def vocabulary(self, corpus: Text) -> Vocabulary:
-        """The tokens, and of subwords how they are merged."""
+        """The tokens, and for subwords the merges."""
         tokenizer = self.tokenizer
         return Vocabulary(
             kind=tokenizer.kind,
@@ -71,7 +71,7 @@ class Continuation(Task):
         )
 
     def as_json(self) -> str:
-        """The tokenizer; one of characters refuses those outside its vocabulary."""
+        """The tokenizer; a tokenizer of characters refuses characters outside its vocabulary."""
         return self.tokenizer.as_json()
 
     def known(self, text: str) -> str:
@@ -82,7 +82,7 @@ class Continuation(Task):
         return known
 
     def left_out(self, corpus: Text) -> LeftOut | None:
-        """The characters that the vocabulary lacks, such as that of another run."""
+        """The characters that the vocabulary, such as another run's, lacks; None if there are none."""
         if self._covers(corpus):
             return None
         lengths, encoded = corpus.lengths(), corpus.encoded(self.tokenizer)
@@ -90,7 +90,7 @@ class Continuation(Task):
         return LeftOut(**left_out, **{f"of_{split}": length for split, length in lengths.items()})
 
     def described(self, corpus: Text) -> str:
-        """Characters, whatever the tokens; bytes of a text that is not UTF-8."""
+        """The sizes in characters, whatever the tokens, or in bytes if the text is not UTF-8."""
         unit, lengths = "character", corpus.lengths()
         if not corpus.is_utf8:
             unit, lengths = self.token, {split: len(ids) for split, ids in corpus.encoded(self.tokenizer).items()}
@@ -107,7 +107,7 @@ class Continuation(Task):
         return self.tokenizer.encode(self.known(text))
 
     def data(self, corpus: Text, model: nn.Module, device: torch.device) -> Data:
-        """Windows of the model's block_size, or lines, which RequestError refuses to a stage that remembers a text."""
+        """Windows of the model's block_size, or lines. Raises RequestError for lines if the stage remembers a text."""
         T, remembers = block_size_of(model), isinstance(model, Remembering)
         if isinstance(corpus, Lines):
             if remembers:
@@ -136,7 +136,7 @@ class Continuation(Task):
         """Yield the prompt and its continuation token by token, one sample after another."""
         _check_amount(config.tokens, config.num_samples)
         ids = self._prompt(prompt)
-        begun = "" if prompt is None else self.tokenizer.decode(ids)  # text, which the bytes of a file need not be
+        begun = "" if prompt is None else self.tokenizer.decode(ids)  # the bytes of a file need not be text
         model = packed(model, getattr(torch, config.dtype))
         if config.num_samples == 1:
             yield begun
@@ -148,11 +148,11 @@ class Continuation(Task):
             yield f"{begun}{sample}\n\n"
 
     def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
-        """Continuations; `options` are those of SamplingConfig."""
+        """Continuations; `options` are fields of SamplingConfig."""
         config = checked_options(SamplingConfig, prompt, num_samples, options)
         _check_amount(config.tokens, num_samples)
         ids = self._prompt(prompt)
-        if num_samples == 1:  # A single one ends where it is stopped.
+        if num_samples == 1:  # It can end early, at `stop`.
             return ["".join(written(model, self.tokenizer, ids, config))]
         return list(self._samples(model, ids, num_samples, config))
 

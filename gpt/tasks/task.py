@@ -40,13 +40,13 @@ class Task(ABC):
     """A run's tokenizer and batches, its sample output and its scores."""
 
     corpus: ClassVar[type[Corpus]]  # the type of its corpus: a loader that returns this type selects the task
-    does: ClassVar[str]  # as in "a run that {does}": "continues a text"
-    splits: ClassVar[tuple[str, ...]]  # on which a model can be evaluated, the default first
+    does: ClassVar[str]  # completes "a run that ...": "continues a text"
+    splits: ClassVar[tuple[str, ...]]  # to evaluate a model on, the default first
     options: ClassVar[frozenset[str]] = frozenset()  # its own keys of generate.py, evaluate.py and train.py
-    has_source: ClassVar[bool] = False  # its stages take (source, target), as an encoder-decoder does, not (idx)
-    undecodable: str = "strict"  # what `bytes.decode` does with a prompt file that is not UTF-8
+    has_source: ClassVar[bool] = False  # its stages take (source, target), not (idx)
+    undecodable: str = "strict"  # `errors` of `bytes.decode` for a prompt file that is not UTF-8
     on_the_hub: ClassVar[str] = "text-generation"  # what the Hugging Face hub calls it
-    example: ClassVar[str] = ""  # arguments for `output`, as code in a model card
+    example: ClassVar[str] = ""  # arguments for `generate`, as code in a model card
     token: str  # what a token is, in a word
     vocab_size: int
 
@@ -92,7 +92,7 @@ class Task(ABC):
         """The characters of the corpus that the tokenizer lacks and no loss counts; None if there are none."""
 
     def over(self, split: str, corpus: Any, model: nn.Module) -> Over:
-        """What a loss on a split of the corpus is over, as far as that is known before it is measured."""
+        """The targets of a loss on a split of the corpus, as far as they are known before it is measured."""
         left_out = self.left_out(corpus)
         known = {"token": self.token, "window": block_size_of(model), "answers_only": corpus.answers_only}
         known["left_out"] = getattr(left_out, split) if left_out else 0
@@ -104,7 +104,7 @@ class Task(ABC):
 
     @abstractmethod
     def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
-        """The corpus in batches for the model, which may remember it. Raises RequestError if it does not fit."""
+        """The corpus in batches; the model may remember it. Raises RequestError if it does not fit the model."""
 
     def examples(self, model: nn.Module, corpus: Any) -> list[str]:  # noqa: ARG002
         """Lines for the log that show what the model has learned; by default none."""
@@ -120,7 +120,7 @@ class Task(ABC):
 
     @abstractmethod
     def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
-        """Outputs for a prompt, without the prompt; `options` are those of the function that generates them."""
+        """Outputs for a prompt, without the prompt; `options` are fields of SamplingConfig or BeamConfig."""
 
     @abstractmethod
     def batches(
@@ -128,7 +128,7 @@ class Task(ABC):
     ) -> Targets:
         """A text, or a text and its target, in batches on the model's device, with each target token once.
 
-        Of a text with more than `most` targets, a fixed sample of about that many.
+        A text with more than `most` targets gives a fixed sample of about that many.
         """
 
     def batches_in_context(  # noqa: B027
@@ -155,9 +155,9 @@ class Task(ABC):
 
 
 def checked_options(schema: type[Options], prompt: str | None, num_samples: int, options: Mapping[str, Any]) -> Options:
-    """The options of a decoder; scalars of NumPy and PyTorch become Python's, and tuples lists.
+    """The options of a decoder; scalars of NumPy and PyTorch become Python's, and tuples become lists.
 
-    Raises RequestError unless all of these have the names and ranges that they have in generate.py.
+    Raises RequestError for a name or a value that generate.py does not accept.
     """
     if unknown := [name for name in options if name not in schema.model_fields]:
         raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted(schema.model_fields))}")
@@ -175,7 +175,7 @@ def every_task() -> tuple[type[Task], ...]:
     """Every task that a module of gpt.tasks defines, in the order of the modules' names."""
     found = []
     for module in pkgutil.iter_modules(importlib.import_module("gpt.tasks").__path__, "gpt.tasks."):
-        with contextlib.suppress(ModuleNotFoundError):  # of an optional library
+        with contextlib.suppress(ModuleNotFoundError):  # An optional library is missing.
             objects = vars(importlib.import_module(module.name)).values()
             own = [x for x in objects if isinstance(x, type) and x.__module__ == module.name]
             found += [x for x in own if issubclass(x, Task) and hasattr(x, "corpus")]

@@ -36,7 +36,7 @@ class Translation(Task):
     splits = ("test", "val", "train")
     options = frozenset(BeamConfig.model_fields)
     has_source = True
-    undecodable = "surrogateescape"  # only lines that are not UTF-8 are lost
+    undecodable = "surrogateescape"  # loses only the lines that are not UTF-8
     on_the_hub = "translation"
     example = '"Ein Mann."'
 
@@ -96,7 +96,7 @@ class Translation(Task):
         ]
 
     def sample(self, model: nn.Module, corpus: PairCorpus, seed: int) -> str:  # noqa: ARG002
-        """The same lines as `examples`."""
+        """The lines of `examples`."""
         return "\n".join(self.examples(model, corpus)) + "\n"
 
     def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
@@ -114,7 +114,7 @@ class Translation(Task):
             yield self.translate(model, [sentence], config)[0] + "\n"
 
     def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
-        """The translation of a sentence, as many times; `options` are those of BeamConfig."""
+        """The translation of a sentence, `num_samples` times; `options` are fields of BeamConfig."""
         config = checked_options(BeamConfig, prompt, num_samples, options)
         return self.translate(model, [prompt or ""], config) * num_samples
 
@@ -131,7 +131,7 @@ class Translation(Task):
     def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """BLEU, chrF and the share of exact translations, with their signatures."""
         pairs = getattr(corpus, split)
-        if split == "train":  # the model never saw pairs that are too long for it
+        if split == "train":  # The model never saw pairs that are too long for it.
             lengths = (map(len, self.tokenizer.encode_all(list(side))) for side in zip(*pairs, strict=True))
             longest = map(max, *lengths)
             pairs = [pair for pair, n in zip(pairs, longest, strict=True) if n < block_size_of(model)]
@@ -190,6 +190,6 @@ def scores(outputs: list[str], references: list[str]) -> list[Measure]:
     for name, metric in (("BLEU", BLEU()), ("BLEU, lower case", BLEU(lowercase=True)), ("chrF", CHRF())):
         value = metric.corpus_score(outputs, [references]).score
         result.append(Measure(name, value, str(metric.get_signature())))
-    # Apart from spaces at both ends, which subwords do not keep.
+    # Subwords do not keep spaces at both ends.
     right = sum(a.strip() == b.strip() for a, b in zip(outputs, references, strict=True)) / len(references)
     return [*result, Measure("exact matches", 100 * right, "% of sentences")]

@@ -69,7 +69,7 @@ def candidates(
 ) -> list[list[Candidate]]:
     """The best targets, up to `beam` of them, for each row of source, (B, S) token ids; the best comes first.
 
-    Each row keeps `beam` candidates until that many have ended. They are ranked by log probability / ((5 + length) / 6)
+    Each row keeps `beam` candidates until `beam` have ended. They are ranked by log probability / ((5 + length) / 6)
     ** length_penalty ("Google's Neural Machine Translation System", Wu et al., 2016, equation 14). Without the cache
     the decoder reads every candidate again for each token; the result is the same.
     """
@@ -95,7 +95,7 @@ def candidates(
         logits[:, [PAD, BEGIN]] = float("-inf")
         V = logits.shape[-1]
         continued = (scores[..., None] + logits.float().log_softmax(-1).view(B, K, V)).flatten(1)  # (B, K * V)
-        # 2 K of them: even if K of them end here, K are left.
+        # 2 K candidates, because up to K of them may end here.
         top, places = continued.topk(min(2 * K, continued.shape[1]), dim=-1)
         parents, tokens = places // V, places % V  # (B, 2 K)
         ends = tokens == END

@@ -1,8 +1,8 @@
-"""Models for inference only, with matrices as the CPU's kernels read them fastest.
+"""Models for inference only, with matrices in the layout that the CPU's kernels read fastest.
 
-Decoding one token reads every weight once, so its speed is limited by memory. PyTorch's linear layer uses only about
-half of the bandwidth, except in float32 on Intel's processors, whose library it calls. The packed layout of oneDNN uses
-all of it elsewhere. Integers of 8 bits are a quarter of what is to be read.
+Decoding one token reads every weight once, so memory limits its speed. PyTorch's linear layer uses about half of the
+bandwidth, except in float32 on Intel's processors, where it calls Intel's library. The packed layout of oneDNN uses all
+of it elsewhere. 8-bit integers are a quarter of the bytes to read.
 """
 
 import functools
@@ -25,7 +25,7 @@ def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     on_cpu = next(model.parameters()).device.type == "cpu"
     if dtype is torch.int8:
-        if not (on_cpu and hasattr(torch, "quantize_per_channel")):  # later versions may lack it
+        if not (on_cpu and hasattr(torch, "quantize_per_channel")):  # A later PyTorch may lack it.
             raise UnavailableError("dtype=int8 needs a CPU and an earlier PyTorch: use device=cpu, or dtype=bfloat16")
         return _with_linears(model.requires_grad_(False), _Int8Linear)
     model.requires_grad_(False).to(dtype)
@@ -90,7 +90,7 @@ class _Int8Linear(nn.Module):
         scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that a later PyTorch may lack it
+            warnings.simplefilter("ignore", UserWarning)  # the notice that PyTorch will remove it
             rows = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         self._packed = torch.ops.quantized.linear_prepack(rows, linear.bias)
         # Without these instructions, sums of products of 8 bits each overflow.

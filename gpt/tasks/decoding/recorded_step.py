@@ -1,11 +1,11 @@
 """A stage's pass over one more token, recorded: the same operations without the Python between them.
 
-On a CPU, generation reads every weight once per token; in a small model, and in a large one with small weights, running
-the stage's Python takes longer than that. PyTorch has deprecated its tracer, whose successors compile for half a
-minute; recording takes a few hundredths of a second.
+On a CPU, generation reads every weight once per token. In a small model, or with small weights, the stage's Python
+takes longer than that. Recording takes a few hundredths of a second; PyTorch has deprecated its tracer, but the
+successors compile for half a minute.
 
-On a GPU, starting the operations takes several times as long as the operations themselves. A CUDA graph starts them all
-at once. It repeats them on the same memory, so its cache has one shape, whatever it holds.
+On a GPU, starting the operations takes several times as long as running them. A CUDA graph starts them all at once, on
+the same memory, so its cache has a fixed shape.
 """
 
 import threading
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from gpt.models.kv_cache import KVCache, RecordedCache
 
-tracing = threading.Lock()  # held by the thread that records: the tracer has global variables
-_WARM_UP = 2  # passes in which libraries allocate what they need, which is not possible while a graph is captured
+tracing = threading.Lock()  # held while recording, because the tracer has global variables
+_WARM_UP = 2  # passes in which libraries allocate memory: they cannot while a graph is captured
 
 
 def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], Tensor]:
@@ -48,8 +48,7 @@ def traced(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor], 
 class _Step(nn.Module):
     """A pass over one token as a function of tensors.
 
-    It holds the weights of the model's modules itself: the tracer prepares every module that it is given, which takes
-    longer than the recording.
+    It holds the weights itself, not the model: the tracer prepares every module, which takes longer than recording.
     """
 
     def __init__(self, model: nn.Module, cache: KVCache) -> None:
@@ -73,11 +72,11 @@ class _Step(nn.Module):
 
 
 class _TracedCache(RecordedCache):
-    """One whose keys, values and states are the arguments of the recording."""
+    """A cache whose keys, values and states are the arguments of the recording."""
 
     def __init__(self, cache: KVCache, length: Tensor, memory: Sequence[Tensor]) -> None:
         super().__init__(cache, length)
-        self._start = self.slot(1)  # once, and not in each layer
+        self._start = self.slot(1)  # once, instead of in each layer
         self._filled = cast(int, (length + 1).clamp(max=self.size))
         self.layers, self.states = list(memory[: len(cache.layers)]), list(memory[len(cache.layers) :])
 
@@ -106,7 +105,7 @@ def captured(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor]
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may compute meanwhile
             logits = step.run()
     finally:
-        cache.states = states  # before the passes that were only to warm up
+        cache.states = states  # from before the warm-up
 
     def advance(idx: Tensor) -> Tensor:
         step.prepare(idx)
@@ -120,7 +119,7 @@ def captured(model: nn.Module, cache: KVCache, idx: Tensor) -> Callable[[Tensor]
 class StaticStep(RecordedCache):
     """A pass over one token in which every tensor has the same place and shape at every token.
 
-    Its keys and values are those of the other cache, which shares its states from the first pass on.
+    It uses the keys and values of the other cache, and shares its own states with it from the first pass on.
     """
 
     def __init__(self, model: nn.Module, cache: KVCache, idx: Tensor) -> None:
@@ -133,7 +132,7 @@ class StaticStep(RecordedCache):
         """Continue from the other cache with these ids, (B, 1)."""
         self._idx.copy_(idx)
         cast(Tensor, self.length).fill_(self._cache.length)
-        if self._cache.states is not self.states:  # it was emptied and has read other tokens
+        if self._cache.states is not self.states:  # the other cache was emptied and has read other tokens
             for own, other in zip(self.states, self._cache.states, strict=True):
                 own.copy_(other)
             self._cache.states = self.states
@@ -149,7 +148,7 @@ class StaticStep(RecordedCache):
         return logits
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, where the length, a tensor, says."""
+        """`KVCache.append` of one token, at the place in the tensor `length`."""
         slot = cast(Tensor, self.slot(1))[None]
         keys, values = self.layers[layer]  # (B, H, size, D) each
         return keys.index_copy_(2, slot, k), values.index_copy_(2, slot, v)

@@ -16,15 +16,15 @@ from gpt.models import block_size_of, is_own
 from gpt.models.kv_cache import Cached, KVCache
 from gpt.tasks.decoding.recorded_step import captured, traced
 
-_MANY = {"cpu": 50, "cuda": 16}  # tokens, from which on recording a step saves more time than it takes
+_MANY = {"cpu": 50, "cuda": 16}  # tokens for which recording a step pays off
 
 
 @torch.inference_mode()
 def generate(model: nn.Module, prompt: Tensor, *, num_samples: int = 1, **options: Any) -> Iterator[Tensor]:
     """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
-    `options` are those of SamplingConfig; `stop`, which ends a text, has no effect on ids. Sample i is a function of
-    (seed, i): it does not depend on how many samples are drawn.
+    `options` are fields of SamplingConfig; `stop` has no effect on ids. Sample i is a function of (seed, i),
+    whatever `num_samples` is.
     """
     model.eval()
     config = SamplingConfig(**options)
@@ -57,7 +57,7 @@ def written(model: nn.Module, tokenizer: TextTokenizer, prompt: Tensor, config: 
 
 
 def until(stop: str | Sequence[str] | None, pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces of a text up to the first of the strings that end it; what may be the beginning of one waits."""
+    """The pieces of a text up to the first stop string; a possible beginning of one is held back."""
     stops = [stop] if isinstance(stop, str) else stop or []
 
     def end(text: str) -> int:
@@ -78,7 +78,7 @@ def until(stop: str | Sequence[str] | None, pieces: Iterable[str]) -> Iterator[s
 
 def penalised(logits: Tensor, context: Tensor, penalty: float) -> Tensor:
     """Logits, (N, V), in which tokens of the context, (N, T), are less likely: divided by the penalty, or multiplied
-    with it where they are negative ("CTRL", Keskar et al., 2019, section 4.1, as transformers does it).
+    with it where they are negative ("CTRL", Keskar et al., 2019, section 4.1, as in transformers).
     """
     own = logits.gather(-1, context)  # (N, T)
     return logits.scatter(-1, context, torch.where(own > 0, own / penalty, own * penalty))
@@ -96,24 +96,24 @@ def choose(logits: Tensor, uniform: Tensor, config: SamplingConfig) -> Tensor:
     cumulative = _cumulative(p)  # (N, V)
     # Inverse transform sampling: the first token whose cumulative probability exceeds the draw.
     threshold = uniform[:, None] * cumulative[:, -1:]  # (N, 1)
-    last = (cumulative < cumulative[:, -1:]).sum(dim=-1, keepdim=True)  # if the threshold is rounded to the total
+    last = (cumulative < cumulative[:, -1:]).sum(dim=-1, keepdim=True)  # the threshold may round to the total
     choice = (cumulative <= threshold).sum(dim=-1, keepdim=True).minimum(last)  # (N, 1)
     return ids.gather(-1, choice).squeeze(-1)
 
 
 def checked_logits(logits: Tensor) -> Tensor:
     """The logits, (..., V), unchanged. Raises UserError if they contain NaN or Inf, as finite weights can produce."""
-    if not logits.amax(dim=-1).isfinite().all():  # a token may be impossible, but not all of them
+    if not logits.amax(dim=-1).isfinite().all():  # some tokens may be impossible, not all
         raise UserError("the logits of this run contain NaN or Inf: its weights are damaged, or far too large")
     return logits
 
 
 def shaped(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
-    """What to draw from: softmax(logits / temperature), with 0 for tokens that the options of SURVIVORS leave out.
+    """The distribution to draw from: softmax(logits / temperature), 0 where the options of SURVIVORS drop a token.
 
-    logits: (N, V) -> probabilities that need not add up to 1, the likeliest first, and their ids, (N, V) each.
+    logits: (N, V) -> probabilities, which need not add up to 1, the likeliest first, and their ids, (N, V) each.
     """
-    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # No temperature overflows then.
+    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
     ids = logits.argsort(dim=-1, descending=True, stable=True)  # (N, V); high temperatures make probabilities equal
     p = (shifted / config.temperature).softmax(dim=-1).gather(-1, ids)  # (N, V)
     for option, survivors in SURVIVORS.items():
@@ -123,13 +123,13 @@ def shaped(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
 
 
 def _top_k(p: Tensor, k: int) -> Tensor:
-    """The k likeliest; in case of ties those with the lowest ids."""
+    """The k likeliest tokens; in a tie, the lowest ids."""
     return (torch.arange(p.shape[-1], device=p.device) < k).expand_as(p)
 
 
 def _top_p(p: Tensor, share: float) -> Tensor:
-    """The fewest that have this share of the probability, the likeliest first ("The Curious Case of Neural Text
-    Degeneration", Holtzman et al., 2020, section 3.1).
+    """The fewest of the likeliest tokens with this share of the probability together ("The Curious Case of Neural
+    Text Degeneration", Holtzman et al., 2020, section 3.1).
     """
     cumulative = _cumulative(p)
     kept = cumulative - p < share * cumulative[:, -1:]  # by the total probability of the tokens before it
@@ -138,14 +138,14 @@ def _top_p(p: Tensor, share: float) -> Tensor:
 
 
 def _min_p(p: Tensor, share: float) -> Tensor:
-    """Those with at least this share of the likeliest one's probability ("Turning Up the Heat", Nguyen et al., 2024,
+    """The tokens with at least this share of the highest probability ("Turning Up the Heat", Nguyen et al., 2024,
     section 3).
     """
     return p >= share * p[:, :1]
 
 
 def _typical_p(p: Tensor, share: float) -> Tensor:
-    """The fewest that have this share of the probability, those first whose surprise, -log p, is closest to the entropy
+    """The fewest tokens with this share of the probability, in order of the distance of -log p from the entropy
     ("Locally Typical Sampling", Meister et al., 2022).
     """
     normalised = p / p.sum(dim=-1, keepdim=True)
@@ -154,8 +154,8 @@ def _typical_p(p: Tensor, share: float) -> Tensor:
     return torch.zeros_like(p, dtype=torch.bool).scatter(-1, order, _top_p(p.gather(-1, order), share))
 
 
-# Which tokens each option leaves, in the order in which transformers chains them. The functions take the probabilities
-# of `shaped`, (N, V), with 0 for what the options before leave out, and the option's value; they return a mask, (N, V).
+# The tokens that each option keeps, in the order of transformers. The functions take the probabilities of `shaped`,
+# (N, V), with 0 for tokens already dropped, and the option's value; they return a mask, (N, V).
 SURVIVORS: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "top_k": _top_k,
     "top_p": _top_p,
@@ -166,7 +166,7 @@ SURVIVORS: dict[str, Callable[[Tensor, Any], Tensor]] = {
 
 def _cumulative(p: Tensor) -> Tensor:
     """The cumulative sums of each row: (N, V) -> (N, V)."""
-    if p.device.type == "cuda":  # where PyTorch has no deterministic sums of other than whole numbers
+    if p.device.type == "cuda":  # PyTorch sums only whole numbers deterministically here
         return (p * 2**40).long().cumsum(dim=-1).to(p.dtype) * 2**-40
     return p.cpu().cumsum(dim=-1).to(p.device)
 
@@ -174,13 +174,12 @@ def _cumulative(p: Tensor) -> Tensor:
 class _CachedDecoder:
     """Runs the model over the newest token alone; the cache holds the keys and values of the earlier ones.
 
-    Learned positions are 0 .. block_size - 1, so a full window cannot simply slide: every token's position, and
-    with it every cached key, would change. Instead, a full cache is emptied and the newer half of the window is read
-    again. That costs one pass every block_size / 2 tokens, and the model always sees at least half a window. The cache
-    of a stage whose positions are relative slides instead, and the state of a recurrent stage continues.
+    With learned positions, a full window cannot slide: every token's position, and with it every cached key, would
+    change. Instead, a full cache is emptied and the newer half of the window is read again. That costs one pass every
+    block_size / 2 tokens, and the model always sees at least half a window. The cache of a stage with relative
+    positions slides, and the state of a recurrent stage continues.
 
-    The pass over one token is recorded if there are many, and only this package's code runs in it: the same operations
-    without the Python between them.
+    The pass over one token is recorded if there are many tokens, and only this package's code runs in it.
     """
 
     def __init__(self, model: Cached, cache: KVCache, tokens: int) -> None:
@@ -200,7 +199,7 @@ class _CachedDecoder:
             unread = max(1, cache.size // 2)
         elif self._is_worth_recording:
             self._is_worth_recording = False
-            with contextlib.suppress(RuntimeError, ValueError, AttributeError):  # then it stays as it is
+            with contextlib.suppress(RuntimeError, ValueError, AttributeError):  # The pass is then not recorded.
                 self._step = self._record(self._model, self._cache, context[:, -1:])
         if unread == 1 and self._step is not None:
             return self._step(context[:, -1:])[:, -1]
