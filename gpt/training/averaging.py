@@ -14,9 +14,9 @@ from gpt.training.watchers import Phase, Watcher
 class WeightAverage(Watcher):
     """Averages the weights at each evaluation from iteration `start` on.
 
-    The average of a resumed run is that of one run with its current settings: an evaluation that these do not include,
-    such as the last one before a run was extended, does not count. Raises RequestError if that is impossible, because
-    weights were not saved.
+    A resumed run has the average of an uninterrupted run with its current settings. An evaluation at another iteration,
+    such as the last one before the run was extended, does not count. Raises RequestError if the weights that this needs
+    were not kept.
     """
 
     phase = Phase.CHANGE
@@ -52,7 +52,7 @@ class MovingAverage(Watcher):
     phase = Phase.CHANGE
 
     def __init__(self, state: TrainingState, decay: float) -> None:
-        """An average that was resumed continues; else it begins with the present weights."""
+        """A resumed average continues; a new one begins with the current weights."""
         self._decay = decay
         if state.progress.averaged != [state.progress.iteration]:
             state.reset_average()

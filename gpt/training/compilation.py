@@ -35,18 +35,18 @@ def compiler_options(device: torch.device) -> contextlib.AbstractContextManager[
 def training_losses(
     model: nn.Module, batches: Sequence[Batch], runtime: Runtime, objective: Objective, *, parts: int, compile: bool
 ) -> tuple[BatchLoss, BatchLoss]:
-    """The loss to train with, which is the objective, and the loss that evaluations report.
+    """The objective to train with, and the loss that evaluations report.
 
-    With `compile`, the first is compiled before the clock starts, by a forward and backward pass over one of `parts`
-    parts of an example batch of each shape. Raises UserError if this machine cannot compile.
+    With `compile`, a forward and backward pass over one of `parts` parts of each batch compiles the objective, before
+    the clock starts. Raises UserError if this machine cannot compile.
     """
     if not compile:
         return objective, batch_loss
     examples = [batch.part(0, parts) for batch in batches]
     with _explained():
-        log.info("compiling; the first time takes up to a minute")  # later ones use the compiler's cache on disk
-        # A small stage spends its time launching kernels, which CUDA graphs avoid. But they overwrite gradients, so the
-        # parts of a batch could not add up.
+        log.info("compiling; the first time takes up to a minute")  # The compiler keeps a cache on disk.
+        # CUDA graphs save a small stage the time to launch kernels. They overwrite gradients, so the parts of a batch
+        # could not add up.
         graphs = parts == 1 and runtime.device.type == "cuda" and not is_large(model)
         compiled = torch.compile(objective.__call__, dynamic=False, mode="reduce-overhead" if graphs else None)
         _prepare(compiled, model, examples, runtime)

@@ -20,8 +20,8 @@ from gpt.training.objectives import BatchLoss, batch_loss
 from gpt.training.processes import ALONE, World
 from gpt.training.recipe import Recipe
 
-# Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, or
-# enough to keep a GPU busy; either way, a small stage avoids the overhead of one pass per batch.
+# Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, enough to
+# keep a GPU busy.
 _TOKENS_PER_PASS_ON_CPU, _TOKENS_PER_PASS = 4_096, 65_536
 _VALUES_ON_CPU, _VALUES = 2**26, 2**28  # of a layer, in a pass
 _OF_COUNTS = 8  # tensors of probabilities and counts
@@ -32,7 +32,7 @@ def tokens_per_pass(runtime: Runtime, model: nn.Module) -> int:
     on_cpu = runtime.device.type == "cpu"
     most, values = (_TOKENS_PER_PASS_ON_CPU, _VALUES_ON_CPU) if on_cpu else (_TOKENS_PER_PASS, _VALUES)
     widest = max((size for parameter in model.parameters() for size in parameter.shape), default=1)
-    tensors = _OF_COUNTS if isinstance(model, Remembering) else 1  # of that width at once
+    tensors = _OF_COUNTS if isinstance(model, Remembering) else 1  # of the widest size at once
     return max(1, min(most, values // (widest * tensors)))
 
 
@@ -46,7 +46,7 @@ def mean_loss(
     """
     was_training = model.training
     model.eval()
-    place = "cpu" if runtime.device.type == "mps" else runtime.device  # Nothing waits for the sum; MPS lacks float64.
+    place = "cpu" if runtime.device.type == "mps" else runtime.device  # MPS lacks float64
     sums = torch.zeros(2, dtype=torch.float64, device=place)  # of losses, of targets
     # The bar appears only when an evaluation takes long.
     bar = tqdm(
@@ -86,7 +86,7 @@ def estimated_losses(
 
 
 def estimation_targets(model: nn.Module, recipe: Recipe, split: str, iteration: int) -> Targets:
-    """What a loss is estimated over."""
+    """The targets that a loss is estimated over."""
     settings, size = recipe.settings, tokens_per_pass(recipe.runtime, model)
     return recipe.data.estimation_batches(split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, size)
 
@@ -120,7 +120,7 @@ def loss_over(
     sizes: Tensor | None = None,
     world: World = ALONE,
 ) -> Loss:
-    """The mean over all these targets, which are of `over`; `sizes` are those of `Data`.
+    """The mean over all these targets, described by `over`; `sizes`: see `Data.sizes`.
 
     Raises DivergedError if it is NaN or Inf.
     """

@@ -1,8 +1,8 @@
 """A small stage's loss and gradient on a CPU, recorded once for each shape of a batch and then repeated.
 
 A step of a small stage spends much of its time between its operations, in the stage's Python and in autograd. A
-recording does without, and gives the same loss and gradient bit for bit: TorchScript starts the same kernels in the
-same order. PyTorch has deprecated TorchScript, whose successors compile for half a minute.
+recording needs neither, and gives the same loss and gradient bit for bit: TorchScript starts the same kernels in the
+same order. PyTorch has deprecated TorchScript, but the successors compile for half a minute.
 """
 
 import logging
@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 
 _MOST = 4  # shapes of a batch; a ladder's run has one or two
 _aten = torch.ops.aten
-_STAYING = (_aten.empty.memory_format, _aten.lift_fresh.default)  # their results, memory and numbers, are kept
+_STAYING = (_aten.empty.memory_format, _aten.lift_fresh.default)  # their results are kept
 
 
 class RecordedGradient:
     """The gradient of a model's loss, as `autograd` computes it.
 
     The second batch of a shape is recorded, because a stage may do more in its first pass. The recording is used if it
-    repeats the loss and the gradient of the third one bit for bit. Only the code of this package is recorded: another
-    module may read the tokens, count its calls or have hooks, and a few batches need not show it.
+    gives the loss and the gradient of the third batch bit for bit. Only this package's code is recorded: another module
+    may read the tokens, count its calls or have hooks, and a few batches need not show that.
     """
 
     def __init__(self, model: nn.Module, autograd: Autograd) -> None:
@@ -43,8 +43,8 @@ class RecordedGradient:
         self._recordings: dict[tuple[Any, ...], _Recording | None] = {}
 
     def __call__(self, model: nn.Module, batch: Batch, weight: float) -> Tensor:
-        """As of `Autograd`."""
-        # The memory of the weights is a part of a recording.
+        """Add the gradient of the weighted loss to the gradients of the parameters; returns that loss, a scalar."""
+        # A recording depends on the memory of the weights.
         key = (batch.targets.shape, *map(Tensor.data_ptr, self._parameters))
         self._batches[key] += 1
         if self._batches[key] == 2 and len(self._recordings) < _MOST and is_own(model):
@@ -63,7 +63,7 @@ class RecordedGradient:
 
 
 class _Recording:
-    """The loss of a batch and its gradient, recorded from an example, of which they are the `first`."""
+    """The loss of a batch and its gradient, recorded from an example; `first` has the example's."""
 
     def __init__(self, model: nn.Module, autograd: Autograd, example: Batch, weight: float) -> None:
         self._inputs, self._targets = tuple(x.clone() for x in example.inputs), example.targets.clone()
@@ -89,14 +89,14 @@ class _Recording:
         return self._program.run()
 
     def accumulate(self, found: Sequence[Tensor]) -> Tensor:
-        """Add the gradients to those of the parameters; returns the loss."""
+        """Add the gradients that were found to the gradients of the parameters; returns the loss."""
         loss, *gradients = found
         for p, gradient in zip(self._trained, gradients, strict=True):
             p.grad = gradient if p.grad is None else p.grad.add_(gradient)
         return loss
 
     def compared(self, model: nn.Module, autograd: Autograd, batch: Batch, weight: float) -> tuple[Tensor, bool]:
-        """As of `Autograd`, and whether the recording gives the same loss, gradient and random numbers."""
+        """The loss by `autograd`, and whether the recording gives the same loss, gradient and random numbers."""
         drawn, buffers = torch.get_rng_state(), [x.clone() for x in model.buffers()]
         expected, *gradients = self.run(batch, weight)
         ends = torch.get_rng_state()
@@ -116,7 +116,7 @@ def _recorded(model: nn.Module, autograd: Autograd, batch: Batch, weight: float)
     drawn = torch.get_rng_state()
     try:
         return _Recording(model, autograd, batch, weight)
-    except Exception as error:  # of the model, which autograd raises again, or of an operation that TorchScript lacks
+    except Exception as error:  # autograd repeats an error of the model; TorchScript lacks some operations
         log.debug(f"not recorded: {error}")
         torch.set_rng_state(drawn)
         return None
@@ -146,9 +146,9 @@ class Call:
 
 
 class _Listening:
-    """What `Listener` does with each operation of PyTorch.
+    """The handling of each PyTorch operation by `Listener`.
 
-    In a class of its own, because a mode whose own method this is imports PyTorch's compiler, which takes seconds.
+    It has a class of its own: as a method of a mode, it would make PyTorch import its compiler, which takes seconds.
     """
 
     def heard(self, call: Call) -> None:
@@ -162,7 +162,7 @@ class _Listening:
 
 
 class Listener(_Listening, TorchDispatchMode):
-    """A context that hears of each operation in it, forward and backward."""
+    """A context whose `heard` is called for each operation in it, forward and backward."""
 
 
 class Tape(Listener):
@@ -180,8 +180,8 @@ class Tape(Listener):
 class Program:
     """Recorded operations as TorchScript, in which c0, c1, ... are given and v0, v1, ... are computed.
 
-    given: the tensors that the operations start from, the same objects in every run. wanted: those whose values are
-    the results. Raises an error for what cannot be repeated.
+    given: the tensors that the operations start from, the same objects in every run. wanted: the tensors to return.
+    Raises an error for an operation that cannot be repeated.
     """
 
     def __init__(self, calls: Sequence[Call], given: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
@@ -200,7 +200,7 @@ class Program:
             return found
 
     def _is_given(self, call: Call) -> bool:
-        """Whether the next operation has nothing to do: its results are given, or views of what is."""
+        """Whether the next operation can be skipped: its results are kept, or are views of given tensors."""
         if call.operation in _STAYING:
             return True
         aliases = [result.alias_info for result in call.operation._schema.returns]
@@ -235,14 +235,14 @@ class Program:
 
     def _literal(self, value: Any) -> str:
         if isinstance(value, Tensor):
-            return self._names[id(value)]  # KeyError for one that was neither given nor computed
+            return self._names[id(value)]  # KeyError for a tensor that was neither given nor computed
         if isinstance(value, tuple | list):
             return f"[{', '.join(map(self._literal, value))}]"
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         if isinstance(value, torch.device):
             return f'torch.device("{value}")'
-        if value == -(2**63):  # without its sign, too large for TorchScript
+        if value == -(2**63):  # TorchScript reads the number before the sign, and it is too large
             return f"({value + 1} - 1)"
         return repr(value)
 

@@ -22,9 +22,9 @@ _STOP_INTERVAL_ON_GPU = 16  # iterations between reads of the other processes' s
 
 
 def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = (), stop: Stop | None = None) -> None:
-    """Train `state.model` in place, from the current iteration to the last; it ends with the averaged weights, if any.
+    """Train `state.model` in place, from the current iteration to the last; then load the averaged weights, if any.
 
-    The watchers are called by their phases. Raises Stopped, between two steps, after a signal.
+    The watchers are called by phase. Raises Stopped, between two steps, after a signal.
     """
     model, optimizer, progress = state.model, state.optimizer, state.progress
     settings, world, stop = recipe.settings, recipe.world, stop or Stop()
@@ -83,7 +83,7 @@ def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()
 def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Stop) -> None:
     """Estimate the losses and tell the watchers.
 
-    A signal aborts the evaluation, except one that several processes complete together.
+    A signal aborts the evaluation, unless several processes share it.
     """
     progress = state.progress
 
@@ -116,15 +116,15 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
 def backward(model: nn.Module, batch: Batch, recipe: Recipe, gradient: Gradient) -> Tensor:
     """Accumulate the gradient of this process's rows of the batch, in `grad_accumulation` parts to save memory.
 
-    Returns this rank's contribution to the batch's mean loss, a scalar. Summed over all ranks, losses and gradients are
-    those of the batch.
+    Returns this rank's share of the batch's mean loss, a scalar. The sum over all ranks gives the loss and the gradient
+    of the batch.
     """
     world = recipe.world
     own = batch.part(world.rank, world.size) if world.size > 1 else batch
     total = torch.zeros((), device=recipe.runtime.device)
     for part in own.split(recipe.settings.grad_accumulation):
         loss = gradient(model, part, 1.0 if part is batch else part.tokens / batch.tokens)
-        if part.tokens:  # a batch with fewer rows than parts leaves some empty, whose mean is NaN
+        if part.tokens:  # Fewer rows than parts leave some parts empty, with a mean of NaN.
             total += loss
     return total
 
@@ -134,8 +134,8 @@ def _all_reduce(
 ) -> tuple[bool, float | None]:
     """Sum the loss and gradients over all processes; return whether another one was asked to stop, and the time.
 
-    That is the mean of the processes' clocks, in seconds of training, so that all of them plan the same; None if it was
-    not read.
+    The time is the mean of the processes' clocks, in seconds of training, so that all plan the same iterations; None if
+    it was not read.
     """
     world = recipe.world
     if world.size == 1:

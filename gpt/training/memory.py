@@ -17,9 +17,9 @@ _BYTES = 2  # of an activation in bfloat16, the smallest
 
 
 def check_weights(model: nn.Module, device: torch.device, copies: int = 1) -> None:
-    """Raises RequestError if a model that was built for its shapes alone does not fit into the memory of the device.
+    """Raise RequestError if a model on the meta device would not fit into the memory of the device.
 
-    `copies`: of the weights, such as another one for the gradients; again a lower bound.
+    `copies`: of the weights, counting one for the gradients; a lower bound.
     """
     weights = sum(parameter.nbytes for parameter in model.parameters())
     available = memory_of(device)
@@ -31,9 +31,9 @@ def check_weights(model: nn.Module, device: torch.device, copies: int = 1) -> No
 
 
 def check_memory(model: nn.Module, vocab_size: int, tokens: int, device: torch.device) -> None:
-    """Raises RequestError if a step over this many tokens at once needs more memory than the device has.
+    """Raise RequestError if a step over this many tokens at once needs more memory than the device has.
 
-    A lower bound: for each token, a step keeps the logits in float32 and what each linear layer reads.
+    A lower bound: for each token, a step keeps the logits in float32 and the input of each linear layer.
     """
     read = sum(module.in_features for module in model.modules() if isinstance(module, nn.Linear))
     needed, available = tokens * (4 * vocab_size + _BYTES * read), memory_of(device)
@@ -48,7 +48,7 @@ def memory_of(device: torch.device) -> int:
     """The memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    if not hasattr(os, "sysconf"):  # on Windows, where a process that asks for too much gets an error
+    if not hasattr(os, "sysconf"):  # on Windows, which refuses too much memory with an error
         return 2**63
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _LIMIT.read_text().strip() if _LIMIT.is_file() else "max"
@@ -56,13 +56,13 @@ def memory_of(device: torch.device) -> int:
 
 
 class _Recomputed(nn.Sequential):
-    """Blocks of which, in training, only the input of each is kept: their activations are computed again backward.
+    """Blocks that keep only their inputs in training: the backward pass computes their activations again.
 
     Source: "Training Deep Nets with Sublinear Memory Cost" (Chen et al., 2016), section 3.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """As of `nn.Sequential`."""
+        """The output of the last block, as in `nn.Sequential`."""
         if not (self.training and torch.is_grad_enabled()):
             return super().forward(x)
         for block in self:

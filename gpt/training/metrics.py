@@ -1,6 +1,6 @@
 """Metrics: estimated beside the loss, over the same batches. Functions named by conf/metrics/*.yaml.
 
-Runs can be ranked and searched by a metric whose function is annotated to return `Lower` or `Higher`, the better one.
+Runs can be ranked and searched by a metric whose function is annotated to return `Lower` or `Higher`: which is better.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from gpt.data.batch import IGNORED, Batch
 from gpt.training.progress import Means
 
 Metric = Callable[[nn.Module, Batch], Tensor]  # the mean over every target of a batch: a scalar
-Lower = Annotated[Tensor, "lower"]  # a value for each target, (N,), whose mean is better if it is lower
+Lower = Annotated[Tensor, "lower"]  # a value for each target, (N,); a lower mean is better
 Higher = Annotated[Tensor, "higher"]
 
 _GIVEN = ("logits", "targets")

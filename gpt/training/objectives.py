@@ -13,7 +13,7 @@ from gpt.config.schema import TrainingConfig
 from gpt.data.batch import Batch
 
 BatchLoss = Callable[[nn.Module, Batch], Tensor]  # a scalar: the mean over every target of a batch
-# Adds the gradient of a weighted loss to the gradients of a model's parameters, and returns that loss: see `Autograd`.
+# It adds the gradient of a weighted loss to the gradients of the model's parameters, and returns it: see `Autograd`.
 Gradient = Callable[[nn.Module, Batch, float], Tensor]
 
 _SECOND_HEAD, _FIRST_HEAD = "second_head", "lm_head"
@@ -36,12 +36,12 @@ def target_losses(model: nn.Module, batch: Batch) -> Tensor:
 
 
 class _SecondHead(nn.Linear):
-    """An output layer that, in training, reads the input that another output layer read in the last forward pass."""
+    """An output layer that, in training, reads the input of the first output layer in the last forward pass."""
 
     def __init__(self, first: nn.Linear) -> None:
         super().__init__(first.in_features, first.out_features)
         self.to(first.weight)
-        nn.init.zeros_(self.weight)  # It must not disturb the first updates.
+        nn.init.zeros_(self.weight)  # so that it does not disturb the first updates
         self._read: list[Tensor] = []  # at most one: (B, T, C)
         first.register_forward_pre_hook(self._listen)
 

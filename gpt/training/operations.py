@@ -16,8 +16,8 @@ from gpt.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-# PyTorch's formulas know its attention on a GPU only. With these, it counts the same on a CPU: every score, those of
-# later tokens too, and in the backward pass the scores once more.
+# PyTorch's formulas for attention are for GPUs only. These count the same operations on a CPU: every score, masked ones
+# included, and in the backward pass the scores once more.
 _forward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 ATTENTION_ON_CPU = {
@@ -46,8 +46,8 @@ class Counter(Listener):
 def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | None:
     """The operations of all training steps so far, forward and backward; a multiplication and an addition are two.
 
-    Counted for one window of each length and multiplied by their number. Element-wise operations, the optimizer and
-    evaluations are left out. None for sentence pairs, whose lengths vary, and for a module that cannot be copied or
+    Counted for one window of each length and multiplied by the number of windows, without element-wise operations, the
+    optimizer and evaluations. None for sentence pairs, whose lengths vary, and for a module that cannot be copied or
     counted.
     """
     if recipe.data.sizes is None:
@@ -57,10 +57,10 @@ def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | 
     short_iters = recipe.settings.short_iters
     short = min(short_iters, progress.iteration) / progress.iteration  # the share of the tokens in short windows
     try:
-        model = copy.deepcopy(model)  # a step can change a module of the caller's program in ways of its own
+        model = copy.deepcopy(model)  # A step can change a module of the caller's program.
         first = _per_token(model, recipe, recipe.batch(0))
         last = _per_token(model, recipe, recipe.batch(short_iters)) if short_iters else first
-    except Exception as error:  # whatever the module's own code raises: the results of a training must not be lost
+    except Exception as error:  # An error in the module's own code must not lose the results.
         log.debug(f"no floating-point operations: {error}")
         return None
     return progress.tokens * (short * first + (1 - short) * last)

@@ -1,8 +1,8 @@
 """Optimizers: AdamW, Muon and SGD, named by conf/optimizer/*.yaml.
 
 Implemented here because the first step of a PyTorch optimizer imports the compiler (one second, 80 MB), and because
-a small stage's step is short enough for the bookkeeping to matter. tests/training/test_optimizers.py compares each with
-PyTorch's. Two of PyTorch's private kernels have public equivalents; benchmarks/private_kernels.py measures the gain.
+its bookkeeping matters in a small stage's short step. tests/training/test_optimizers.py compares each with PyTorch's.
+Two of PyTorch's private kernels have public equivalents; benchmarks/private_kernels.py measures the gain.
 """
 
 import inspect
@@ -86,7 +86,7 @@ class Muon(Optimizer):
     """Muon for the matrices of linear layers, AdamW for embeddings, biases, gains and the output layer.
 
     Muon orthogonalises the momentum, so that an update moves a matrix equally far in every direction. The update is
-    that of `torch.optim.Muon`.
+    the same as in `torch.optim.Muon`.
 
     Source: "Muon: An optimizer for hidden layers in neural networks" (Jordan et al., 2024).
     """
@@ -168,11 +168,11 @@ class AdamWGroup:
     def __init__(self, optimizer: Optimizer, names: list[str], weight_decay: float, beta1: float, beta2: float) -> None:
         self._optimizer, self._betas = optimizer, (beta1, beta2)
         parameters, state = optimizer.parameters, optimizer.state
-        if names:  # a count of its own, because an optimizer may have several of these; on the device for the kernel
+        if names:  # one count per group; on the device for the kernel
             self._steps = state[f"steps.{names[0]}"] = torch.zeros((), device=parameters[names[0]].device)
         state |= {f"first_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
         state |= {f"second_moment.{name}": torch.zeros_like(parameters[name]) for name in names}
-        # Listed once, since a small stage's step is over before the lists would be written.
+        # Listed once: building the lists would take longer than a small stage's step.
         self._groups: list[_Group] = []
         for are_matrices, decay in ((True, weight_decay), (False, 0.0)):
             group = [name for name in names if (parameters[name].dim() >= 2) == are_matrices]
@@ -234,7 +234,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.bfloat16() if has_bfloat16(matrices.device) else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # No singular value is above 1 then.
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # so that no singular value is above 1
     for _ in range(5):
         gram = x @ x.mT  # (K, M, M)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # (K, M, N)

@@ -52,7 +52,7 @@ class World:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         if not on_gpu and device in ("auto", "mps") and torch.backends.mps.is_available():
             raise RequestError("several processes cannot share an MPS device: add device=cpu")
-        # Both with a GPU: a resumed run may use device=cpu.
+        # With a GPU, both backends: a resumed run may use device=cpu.
         try:
             torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
         except (RuntimeError, ValueError) as error:
@@ -72,7 +72,7 @@ class World:
         return self.rank == 0
 
     def reseed(self, seed: int, iteration: int) -> None:
-        """Give each rank except 0 its own dropout masks, a function of the iteration; rank 0 resumes its own."""
+        """Give each rank except 0 its own dropout masks, a function of the iteration. A checkpoint has rank 0's."""
         if not self.is_first:
             torch.manual_seed(generator(seed, "rank", self.rank, iteration).initial_seed())
 

@@ -26,8 +26,8 @@ class Evaluation(Record):
     val: Loss
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
     tokens: Total  # targets trained on
-    metrics: dict[MetricName, Means] = Field(default_factory=dict)  # those that the configuration chooses
-    sample: str | None = None  # of what the model generates, if the configuration asks for one
+    metrics: dict[MetricName, Means] = Field(default_factory=dict)  # by the names in the configuration
+    sample: str | None = None  # a generated text, if one was due
 
 
 class Step(Record):
@@ -56,8 +56,8 @@ class Progress(BaseModel):
     iteration: Total = 0  # updates done
     tokens: Total = 0  # targets trained on
     seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
-    planned: Total | None = None  # the last iteration by the clock so far, of a run with a budget of seconds
-    preparing_seconds: NonNegative = 0.0  # before the first step, of compiling and of reading the text once
+    planned: Total | None = None  # the last iteration, planned from the clock, with a budget of seconds
+    preparing_seconds: NonNegative = 0.0  # before the first step, for compiling and reading the text
     evaluations: list[Evaluation] = []
     steps: list[Step] = []
     clock: list[Clock] = []
@@ -81,5 +81,5 @@ class Progress(BaseModel):
 
     @property
     def best(self) -> Evaluation | None:
-        """The evaluation whose weights are saved, if they are."""
+        """The evaluation whose weights are saved as the best; None if there is none."""
         return next((e for e in reversed(self.evaluations) if e.iteration == self.best_iteration), None)

@@ -29,13 +29,13 @@ class Recipe:
     settings: TrainingConfig
     seed: int
     runtime: Runtime
-    loss: BatchLoss = batch_loss  # that is trained
-    reported_loss: BatchLoss = batch_loss  # that evaluations report
-    metrics: Mapping[str, Metric] = field(default_factory=dict)  # that evaluations report beside it
-    over: Mapping[str, Over] = field(  # what the losses are estimated over, by split
+    loss: BatchLoss = batch_loss  # to train with
+    reported_loss: BatchLoss = batch_loss  # to report in evaluations
+    metrics: Mapping[str, Metric] = field(default_factory=dict)  # to report beside it
+    over: Mapping[str, Over] = field(  # the targets of estimated losses, by split
         default_factory=lambda: {split: Over(split=split) for split in ("train", "val")}
     )
-    stop_below: float | None = None  # an estimated training loss that ends the training early
+    stop_below: float | None = None  # an estimated training loss below this ends the training
     world: World = ALONE
 
     def batch(self, iteration: int) -> Batch:
@@ -43,7 +43,7 @@ class Recipe:
         return self.data.training_batch(self.seed, iteration, self.settings.batch_size)
 
     def gradient(self, model: nn.Module) -> Gradient:
-        """What computes the gradient of the loss: autograd, or a recording of it where that is faster."""
+        """The function that computes the gradient: autograd, or a recording of it where that is faster."""
         autograd = Autograd(self.loss, self.runtime)
         is_small = self.runtime.device.type == "cpu" and not is_large(model)
         is_repeated = self.data.sizes is not None and self.settings.max_iters >= _RECORDED_FROM  # pairs vary in length
@@ -51,11 +51,11 @@ class Recipe:
         return RecordedGradient(model, autograd) if is_small and is_repeated and is_plain else autograd
 
     def estimated(self, split: str, nats: float, iteration: int) -> Loss:
-        """An estimated loss of the weights after `iteration` updates. It is not checked: it may be NaN."""
+        """An estimated loss of the weights after `iteration` updates, not validated: it may be NaN."""
         return Loss.model_construct(nats=nats, how="estimated", over=self.over[split], weights=iteration)
 
     def last(self, progress: Progress) -> int:
-        """The iteration that ends the training; with a budget of seconds, as far as is known so far."""
+        """The iteration that ends the training; with a budget of seconds, as planned so far."""
         return self.settings.max_iters if progress.planned is None else progress.planned
 
     def rates(self, progress: Progress, peaks: dict[str, float]) -> dict[str, float]:
@@ -66,7 +66,7 @@ class Recipe:
     def evaluates(self, progress: Progress) -> bool:
         """Whether to evaluate before the next iteration.
 
-        Evaluations come before the first iteration, every `interval`-th or each epoch's first, and after the last.
+        Evaluations come before the first iteration, at every `eval_interval`-th or each epoch's first, and at the end.
         """
         interval = self.settings.eval_interval
         if progress.iteration == 0 or progress.iteration >= self.last(progress):
@@ -78,7 +78,7 @@ class Recipe:
     def evaluated(self, progress: Progress) -> list[int]:
         """The iterations so far, the current one included, that are evaluated with these settings.
 
-        A run that has grown has evaluated its former last iteration, too.
+        An extended run has also evaluated its former last iteration.
         """
         interval, last = self.settings.eval_interval, self.last(progress)
         if isinstance(interval, str):  # epoch; seconds have become iterations
@@ -90,7 +90,7 @@ class Recipe:
         return [*found, progress.iteration] if is_at_end else found
 
     def counted(self, progress: Progress) -> list[Evaluation]:
-        """The evaluations so far that one run with these settings has too: the only ones that may decide anything."""
+        """The evaluations so far that an uninterrupted run has too: only these decide about early ends."""
         due = {*self.evaluated(progress)}
         return [evaluation for evaluation in progress.evaluations if evaluation.iteration in due]
 
@@ -99,7 +99,7 @@ class Recipe:
         return tokens // self.data.epoch_tokens > newest.tokens // self.data.epoch_tokens
 
     def logs(self, iteration: int) -> bool:
-        """Whether the update of an iteration is to be recorded, which needs its gradient norm."""
+        """Whether to record the update of an iteration, gradient norm included."""
         interval = self.settings.log_interval
         return interval is not None and (iteration + 1) % interval == 0
 
@@ -108,9 +108,9 @@ class Recipe:
         return progress.iteration >= self.last(progress) or self.early_end(progress) is not None
 
     def early_end(self, progress: Progress) -> str | None:
-        """Why the training ends before its last iteration, in words; None if nothing asks for it.
+        """Why the training ends before its last iteration, in words; None if it goes on.
 
-        It ends at an evaluation only: a run can be resumed between two.
+        It ends only at an evaluation, because a run can be resumed between two evaluations.
         """
         if not progress.evaluations or progress.evaluations[-1].iteration != progress.iteration:
             return None

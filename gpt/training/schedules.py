@@ -26,7 +26,7 @@ SCHEDULE = Registry(
 
 
 def check_warmup(choice: Choice, max_iters: int) -> None:
-    """Raise RequestError if the warm-up is longer than the run, which would then never reach its learning rate."""
+    """Raise RequestError if the warm-up is longer than the run: it would never reach its learning rate."""
     warmup_iters = choice.hyperparameters.get("warmup_iters", 0)
     if warmup_iters > max_iters:
         raise RequestError(
@@ -35,7 +35,7 @@ def check_warmup(choice: Choice, max_iters: int) -> None:
 
 
 def depends_on_length(choice: Choice, max_iters: int) -> bool:
-    """Whether the learning rates of a run of this many iterations would be others if it were longer."""
+    """Whether a longer run would have other learning rates in its first `max_iters` iterations."""
     schedule, last = SCHEDULE.partial(choice), max(max_iters, 1)
     return any(schedule(i, last, 1.0) != schedule(i, 2 * last, 1.0) for i in range(last))
 

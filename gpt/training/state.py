@@ -30,7 +30,7 @@ class TrainingState:
         device = runtime.device
         self.last_batch = torch.full((), math.nan, device=device)  # the loss on the last training mini-batch
         self.skipped = torch.zeros((), device=device)  # updates skipped because of NaN or Inf
-        self.finite = torch.zeros((), device=device)  # updates before the first of those
+        self.finite = torch.zeros((), device=device)  # updates before the first skipped one
         self.gradient_norm: Tensor | None = None  # of the last update, before clipping, if it was computed
         self.learning_rates: dict[str, float] = {}  # of the last update, for each group of parameters
         self._runtime = runtime
@@ -52,7 +52,7 @@ class TrainingState:
             for name, tensor in tensors.items():
                 tensor.copy_(saved[name])
         for name in self._generators():
-            if f"random.{name}" in saved:  # absent if the run is resumed on another device
+            if f"random.{name}" in saved:  # absent if the run was saved on another device
                 try:
                     _generator(name).set_rng_state(saved[f"random.{name}"])
                 except (TypeError, RuntimeError):
@@ -101,7 +101,7 @@ class TrainingState:
         self.finite += self.skipped == 0
 
     def plan(self, seconds: float, budget: float) -> None:
-        """Plan the last iteration of a run that has trained for so many `seconds` of its `budget`."""
+        """Plan the last iteration of a run that has trained for `seconds` of its `budget`."""
         progress = self.progress
         left = progress.iteration * (budget - seconds) / seconds
         progress.planned = progress.iteration + max(0 if seconds >= budget else 1, round(left))

@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class Phase(IntEnum):
-    """When a watcher is called, among those that are told of the same moment."""
+    """The order in which watchers are called at one moment."""
 
-    GUARD = 1  # ends the run, before anybody acts on NaN or Inf
-    CHANGE = 2  # changes what a checkpoint saves, which only the loop does besides
+    GUARD = 1  # ends the run before a watcher acts on NaN or Inf
+    CHANGE = 2  # changes the state that a checkpoint saves, as only the loop does otherwise
     RECORD = 3  # writes, or sends elsewhere
-    SHOW = 4  # tells the user, or whatever has called the program
+    SHOW = 4  # tells the user or the calling program
 
 
 class Watcher:
@@ -40,7 +40,7 @@ class Watcher:
         """All steps so far are complete; `is_last` is true before the run stops and after its last iteration."""
 
     def updated(self, state: "TrainingState") -> None:
-        """An update was made; its gradients, clipped if they are, are still in `state.optimizer.parameters`.
+        """An update was made; its gradients, after clipping, are still in `state.optimizer.parameters`.
 
         Reading a tensor of the state, here and in `stepped`, makes the step wait for the device.
         """
@@ -56,7 +56,7 @@ class Watcher:
 
 
 class Watchers(Watcher):
-    """Several watchers as one: those of an earlier phase are called first."""
+    """Several watchers as one, called in the order of their phases."""
 
     def __init__(self, watchers: Iterable[Watcher]) -> None:
         self._all = sorted(watchers, key=lambda watcher: watcher.phase)
@@ -81,7 +81,7 @@ class NonFiniteGuard(Watcher):
         self, state: "TrainingState", policy: Literal["stop", "skip"], schedule: Schedule, max_iters: int
     ) -> None:
         self._policy, self._schedule, self._max_iters = policy, schedule, max_iters
-        self._reported = int(state.skipped)  # losses from before the run was resumed
+        self._reported = int(state.skipped)  # from before the run was resumed
 
     def evaluated(self, state: "TrainingState") -> None:
         """Check the updates since the last check, and the newest losses."""
