@@ -13,8 +13,8 @@ A base class says what else a stage can do:
   each window in that text.
 
 A stage whose output layer is `lm_head` can also be trained to predict the token after the next
-(gpt/training/objectives.py). A module can have a `label`, by which pictures of the stage name it
-(gpt/inspection/dataflow.py). An encoder-decoder is a stage too. It differs in
+(gpt/training/objectives.py). A module can have a `label`, its name in pictures of the stage
+(gpt/inspection/dataflow.py). An encoder-decoder is a stage with other methods:
 
 - `forward(source, target)`: (B, S) and (B, T) int64 token ids, padded with `padding_idx` -> (B, T, V) logits;
 - `encode(source) -> EncoderOutput` and `decode(target, encoder_output)`, the two halves of `forward`; `decode` reads
@@ -68,7 +68,7 @@ def block_size_of(model: nn.Module) -> int:
 def is_own(model: nn.Module) -> bool:
     """Whether a pass through a module, forward or backward, runs only the code of this package and of PyTorch.
 
-    Then no part of it has a class, a hook or a replaced method of the caller's.
+    If so, no part of it has a class, a hook or a replaced method from elsewhere.
     """
     modules, tensors = [*model.modules()], [*model.parameters(), *model.buffers()]
     if _has_any_global_hook() or any(x._backward_hooks or x._post_accumulate_grad_hooks for x in tensors):
@@ -78,16 +78,16 @@ def is_own(model: nn.Module) -> bool:
 
 
 def _functions(*holders: type | nn.Module) -> Iterator[Any]:
-    """The functions that are attributes of classes and modules, or in a dictionary there, as hooks are."""
+    """The functions that are attributes of classes and modules or, like hooks, in a dictionary there."""
     for holder in holders:
         for name, value in vars(holder).items():
-            # A pass calls no other public method of every module; transformers adds one, `smart_apply`.
+            # `forward` is the only public method of nn.Module in a pass; transformers adds another, `smart_apply`.
             if holder is not nn.Module or name.startswith("_") or name == "forward":
                 yield from filter(callable, value.values() if isinstance(value, dict) else [value])
 
 
 def _package(value: Any) -> str:
-    """The package that a function is from, or an object's class."""
+    """The package of a function, or of an object's class."""
     function = getattr(value, "__func__", value)  # of a method
     module: str = getattr(function, "__globals__", {}).get("__name__") or type(function).__module__
     return module.partition(".")[0]

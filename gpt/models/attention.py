@@ -12,10 +12,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from gpt.models.kv_cache import KVCache, active_cache
 
-# Up to this many tokens, compiled attention is faster as sums of products, which the compiler fuses into one loop,
-# than as one matrix product per head and window.
+# Up to this many tokens, compiled attention is faster as sums of products than as one matrix product per head and
+# window: the compiler fuses the sums into one loop.
 _SHORT = 16
-# Up to this many, attention with a gradient in bfloat16 is faster as matrix products than in PyTorch's kernel.
+# Up to this many tokens, attention with a gradient in bfloat16 is faster as matrix products than in PyTorch's kernel.
 _SHORT_IN_BFLOAT16 = 512
 
 
@@ -72,7 +72,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: Dropout | None = 
 
 def _cached_attention(cache: KVCache, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     dtype = q.dtype
-    if dtype is torch.bfloat16 and q.device.type == "cpu":  # where PyTorch's kernel takes several times as long
+    if dtype is torch.bfloat16 and q.device.type == "cpu":  # PyTorch's kernel takes several times as long here
         q, k, v = q.float(), k.float(), v.float()
     k, v = cache.append_next(k, v)  # (B, H, S, D) each
     # A single token attends to all that the cache holds.
@@ -80,13 +80,13 @@ def _cached_attention(cache: KVCache, q: Tensor, k: Tensor, v: Tensor) -> Tensor
 
 
 def _has_slow_gradient(q: Tensor) -> bool:
-    # The same in training and in its evaluations, whether or not activations are computed again.
+    # Training and evaluation take the same path, whether or not activations are recomputed.
     return q.dtype is torch.bfloat16 and torch.is_autocast_enabled("cpu") and q.shape[2] <= _SHORT_IN_BFLOAT16
 
 
 def is_exporting() -> bool:
     """Whether torch.export is tracing the model, as a graph for windows of any length.
 
-    In torch.compile, PyTorch's own function is True as well, up to version 2.11.
+    PyTorch's own function is true in torch.compile as well, up to version 2.11.
     """
     return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()

@@ -30,7 +30,7 @@ class Block(nn.Module):
 class GPT(Cached):
     """embedding -> L blocks, with dilations 1, 2, 4, ... -> logits."""
 
-    slides = True  # a convolution knows distances only
+    slides = True  # A convolution depends on distances only.
 
     def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_layer: Depth) -> None:
         super().__init__()

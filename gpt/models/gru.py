@@ -1,4 +1,4 @@
-"""gru: a recurrent network with gates. They decide how much of the state stays, and what of it the new one reads.
+"""gru: a recurrent network with gates, which decide how much of the state stays and how much the new one reads.
 
 Source: "Learning Phrase Representations using RNN Encoder-Decoder" (Cho et al., 2014), section 2.3, except that the
 reset gate is applied after the product with the state instead of before it, so that one product serves all gates.

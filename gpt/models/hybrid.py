@@ -1,10 +1,10 @@
 """hybrid: v8 with a gated linear recurrence in place of attention in its first layers.
 
-A recurrence passes on a state of constant size; attention can look up any token of its window. What one layer of
-attention is worth when the layers below it are recurrences: docs/lab/architectures.md.
+A recurrence passes on a state of constant size; attention can look up any token of its window.
+docs/lab/architectures.md measures what one layer of attention is worth above recurrences.
 
-Source: "Jamba" (Lieber et al., 2024), section 2, for layers of both kinds. The recurrence is that of "Were RNNs All We
-Needed?" (Feng et al., 2024), section 3.1, with the output gate of "Mamba" (Gu & Dao, 2023), section 3.4.
+Sources: "Jamba" (Lieber et al., 2024), section 2, for layers of both kinds; "Were RNNs All We Needed?" (Feng et al.,
+2024), section 3.1, for the recurrence; "Mamba" (Gu & Dao, 2023), section 3.4, for its output gate.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from gpt.models.kv_cache import continued
 from gpt.models.min_gru import scanned
 from gpt.models.squared_relu import SquaredReLU
 
-_LONGEST = 4.0  # the gate's logit of the slowest channel at first: it remembers 1 + e^4, about 55 tokens
+_LONGEST = 4.0  # the initial gate logit of the slowest channel, which remembers 1 + e^4, about 55 tokens
 
 
 class GPT(v8_modern.GPT):
@@ -51,7 +51,7 @@ def replace_attention(model: v8_modern.GPT, n_embd: int, n_attention: int, dropo
 
 
 class RecurrentBlock(nn.Module):
-    """The recurrence, then feed-forward: v8's block otherwise."""
+    """v8's block with the recurrence in place of attention."""
 
     def __init__(self, n_embd: int, block_size: int, dropout: float) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class GatedRecurrence(nn.Module):
 
     def __init__(self, n_embd: int, block_size: int) -> None:
         super().__init__()
-        self.rounds = (block_size - 1).bit_length()  # in an export, where T is symbolic
+        self.rounds = (block_size - 1).bit_length()  # for an export, in which T is symbolic
         self.inputs = nn.Linear(n_embd, 3 * n_embd)
         self.projection = nn.Linear(n_embd, n_embd)
         with torch.no_grad():
@@ -83,7 +83,7 @@ class GatedRecurrence(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
-        # From here on (T, B, C), so that what a step needs is side by side. Sums of many steps need float32.
+        # From here on (T, B, C): a step reads adjacent memory. Sums of many steps need float32.
         update, candidate, gate = self.inputs(x.transpose(0, 1)).float().chunk(3, dim=-1)
         z = update.sigmoid()
         kept, added = 1 - z, z * candidate
@@ -109,7 +109,7 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-        """Keeps the states for the gradient, and nothing else that the loop computes."""
+        """Compute the states, and keep them for the gradient."""
         states, before = torch.empty_like(b), initial
         for rate, step, state in zip(a.unbind(), b.unbind(), states.unbind(), strict=True):
             before = torch.addcmul(step, rate, before, out=state)
@@ -119,7 +119,7 @@ class Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradient of a state is that of its output, and that of the next state times a."""
+        """Each state's gradient: its output's, plus a times the next state's."""
         a, states, initial = context.saved_tensors
         found = gradient.clone(memory_format=torch.contiguous_format)  # (T, B, C)
         steps, rates = found.unbind(), a.unbind()

@@ -1,4 +1,4 @@
-"""The key-value cache of a decoder: the keys and values of all tokens that it has read, and its recurrences' states.
+"""The key-value cache of a decoder: keys and values of all tokens read, and the states of recurrences.
 
 Without a cache, every new token costs a forward pass over the entire context; with one, a pass over a single token.
 """
@@ -20,27 +20,26 @@ Recurrence = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 class KVCache:
     """Keys and values of up to `size` tokens for every layer, and the state of every recurrence after the last token.
-    A layer's memory for keys and values is allocated at its first append.
 
-    A stage takes no cache as an argument; the decoding code activates one:
+    A layer's memory is allocated at its first append. A stage takes no cache as an argument; decoding activates one:
 
         cache = KVCache(model.block_size)
         with cache.active():
             logits = model(idx)  # idx: (B, T) the new tokens alone -> (B, T, V)
 
-    `length` is the number of tokens read so far. Set it to 0 to empty the cache. A cache that `slides` drops the oldest
-    token for each one that does not fit; its keys must not depend on where the window begins. A state continues.
+    `length` is the number of tokens read so far. Set it to 0 to empty the cache. A full cache that `slides` drops the
+    oldest token for each new one; its keys must not depend on where the window begins. States continue.
     """
 
     def __init__(self, size: int, *, slides: bool = False) -> None:
         self.size, self.slides = size, slides
         self.length = 0
         self.layers: list[Tensor] = []  # keys and values of a layer: (2, B, H, size, D)
-        self.mask: Tensor | None = None  # (1, S), the tokens that a pass may see, if not all that `append` returns
+        self.mask: Tensor | None = None  # (1, S), the visible tokens; None: all that `append` returns
         self.states: list[Tensor] = []  # of each call of `continued`: (B, ...)
-        # Of the forward pass in progress:
+        # During a forward pass:
         self._next_layer = 0
-        self._unread = 0  # its tokens, which `length` does not count yet
+        self._unread = 0  # tokens that `length` does not count yet
         self._new_states: list[Tensor] = []
 
     @contextmanager
@@ -65,20 +64,20 @@ class KVCache:
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k and v, (B, H, T, D) each, after the tokens of `layer`; return all it holds: (B, H, S, D) each.
 
-        Raises ValueError if they do not fit, or if T > 1 and the cache is not empty: this would need a causal mask that
-        is not square, which no decoder here uses.
+        Raises ValueError if they do not fit, or if T > 1 and the cache is not empty: no decoder here needs the causal
+        mask for that, which is not square.
         """
         B, H, T, D = k.shape
         start = self.slot(T)
         if T > 1 and self.length:
             raise ValueError("several tokens can only be read into an empty cache")
         if layer == len(self.layers):
-            self.layers.append(k.new_zeros(2, B, H, self.size, D))  # a masked NaN would still be one
+            self.layers.append(k.new_zeros(2, B, H, self.size, D))  # zeros: masking does not remove a NaN
         keys, values = self.layers[layer]  # (B, H, size, D) each
         keys[:, :, start : start + T] = k
         values[:, :, start : start + T] = v
         filled = min(self.length + T, self.size)
-        # In any order once it slides: attention does not depend on it.
+        # A cache that slides is not in order, and attention does not depend on the order.
         return keys[:, :, :filled], values[:, :, :filled]
 
     def slot(self, T: int) -> int:
@@ -111,10 +110,10 @@ class KVCache:
 
 
 class RecordedCache(KVCache):
-    """A cache for recording a pass over one token after those of another cache, which is not empty.
+    """A cache for recording a pass over one token after the tokens of another cache, which is not empty.
 
-    Its length is a tensor, (), so that what depends on it is recorded, and not one length. A subclass says where the
-    keys, values and states are.
+    Its length is a tensor, (), so that the recording holds for every length. A subclass provides the keys, values and
+    states.
     """
 
     def __init__(self, cache: KVCache, length: Tensor) -> None:
@@ -122,18 +121,18 @@ class RecordedCache(KVCache):
         self.length = cast(int, length)
 
     def slot(self, _: int) -> int:
-        """Where the token is stored. The other cache refuses what does not fit, because a recording cannot."""
+        """Where the token is stored. If it does not fit, the other cache raises the error: a recording cannot."""
         return self.length % self.size if self.slides else self.length
 
     def is_empty(self) -> bool:
-        """It never is."""
+        """False: it records the pass over a later token."""
         return False
 
 
 class Cached(nn.Module):
     """A stage that reads `active_cache`, so that generation uses a cache: worthwhile for long windows."""
 
-    slides = False  # whether generation continues with a full cache, because no position is absolute
+    slides = False  # whether positions are relative, so that a full cache can slide
 
 
 class CachedEmbedding(v2_attention_head.Embedding):
@@ -143,7 +142,7 @@ class CachedEmbedding(v2_attention_head.Embedding):
         """idx: (B, T) token ids -> (B, T, C). Raises ValueError if an active cache is too full."""
         T, cache = idx.shape[1], active_cache()
         here = torch.arange(T, device=self.position.weight.device)
-        here = here if cache is None else here + cache.slot(T)  # it does not slide
+        here = here if cache is None else here + cache.slot(T)  # This stage's cache does not slide.
         return self.token(idx) + self.position.weight.index_select(0, here)  # (B, T, C) + (T, C)
 
 
@@ -162,7 +161,7 @@ def positions(T: int, device: torch.device) -> Tensor:
 def continued(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
     """The outputs of a recurrence over T tokens, from the state `initial`, (B, ...).
 
-    While a key-value cache is active, it starts from the state after the last token that the cache has read.
+    With an active key-value cache, it starts from the state after the last token of the cache.
     """
     cache = active_cache()
     return recurrence(initial)[0] if cache is None else cache.continued(recurrence, initial, T)
@@ -171,7 +170,7 @@ def continued(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
 def preceded(x: Tensor, n: int) -> Tensor:
     """Prepend the x of the previous n tokens: (B, T, C) -> (B, n + T, C).
 
-    It is zero or, while a key-value cache is active, that of the last tokens that the cache has read.
+    Before the first token, x is zero. With an active key-value cache, it is the x of the cache's last tokens.
     """
     B, T, C = x.shape
 

@@ -1,15 +1,15 @@
-"""linear_attention: v6 without softmax. What the earlier tokens leave behind is a matrix of constant size.
+"""linear_attention: v6 without softmax. A matrix of constant size stands for all earlier tokens.
 
 Source: "Transformers are RNNs" (Katharopoulos et al., 2020), sections 3.2 to 3.4. A weight is phi(q) phi(k)^T, divided
 by the sum of the query's weights, with phi(x) = elu(x) + 1. Products may then be grouped in two ways:
 
 - parallel: (phi(q) phi(k)^T) v, masked, as in softmax attention. Its cost grows with the square of the window.
-- recurrent: phi(q) (phi(k)^T v), where the second factor is a state to which each token adds its own product. The cost
-  of a token is constant.
+- recurrent: phi(q) (phi(k)^T v). Each token adds its product to the second factor, the state. The cost of a token is
+  constant.
 
-A window is computed in chunks, as in "Gated Linear Attention" (Yang et al., 2023), section 2.2: each in the parallel
-form, from the state that the tokens before it left. A window twice as long then costs twice as much, and a text can be
-read in windows of any length. With windows of one token, this is the recurrent form.
+A window is computed in chunks ("Gated Linear Attention", Yang et al., 2023, section 2.2): each in the parallel form,
+from the state after the tokens before it. The cost is proportional to the length, and a text can be read in windows of
+any length. With windows of one token, this is the recurrent form.
 """
 
 from typing import Any, cast
@@ -53,7 +53,7 @@ def _features(x: Tensor) -> Tensor:
 
 
 class GPT(v7_dropout.GPT):
-    """v7 without dropout, which is v6 with a cache, whose heads compute linear attention."""
+    """v6 with heads of linear attention and a cache, as v7 without dropout."""
 
     def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
         super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout=0.0)

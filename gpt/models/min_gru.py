@@ -16,7 +16,7 @@ class MinGRU(nn.Module):
 
     def __init__(self, n_embd: int, block_size: int) -> None:
         super().__init__()
-        self.rounds = (block_size - 1).bit_length()  # in an export, where T is symbolic
+        self.rounds = (block_size - 1).bit_length()  # for an export, in which T is symbolic
         self.gate_and_candidate = nn.Linear(n_embd, 2 * n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,11 +37,11 @@ class MinGRU(nn.Module):
 def scanned(a: Tensor, b: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
     """The steps h -> a h + b of a window, (B, T, C) each, composed from the first to each: (B, T, C) each.
 
-    Before a round, entry t composes the last n steps up to t, after it the last 2n; T must be at most 2^rounds.
+    A round doubles the number of last steps that entry t composes; T must be at most 2^rounds.
     """
     T = a.shape[1]
     for n in (2**i for i in range(rounds)):
-        earlier_a = pad(a, (0, 0, n, 0), value=1.0)[:, :T]  # before the first step, h stays
+        earlier_a = pad(a, (0, 0, n, 0), value=1.0)[:, :T]  # 1 before the first step: h stays
         earlier_b = pad(b, (0, 0, n, 0))[:, :T]
         a, b = a * earlier_a, a * earlier_b + b
     return a, b

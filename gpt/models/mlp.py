@@ -13,7 +13,7 @@ from gpt.models.kv_cache import Cached, preceded
 class GPT(Cached):
     """embeddings of the last `context` tokens, concatenated -> hidden layer -> logits."""
 
-    slides = True  # a slot is a distance from the predicted token
+    slides = True  # A slot is a distance from the predicted token.
 
     def __init__(self, vocab_size: int, block_size: Length, context: Length, n_embd: Size, n_hidden: Size) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """N-gram counts of the training text, as probabilities of the next token; v9 combines them with its network.
 
-This is the oldest kind of language model. Alone it is far worse than a network, but from the first iteration it knows
-what a network takes long to learn, including rare words.
+This is the oldest kind of language model. Alone it is far worse than a network. From the first iteration, it knows
+rare words and other facts that a network takes long to learn.
 
 Sources: "On Structuring Probabilistic Dependences in Stochastic Language Modelling" (Ney et al., 1994), section 4, for
 absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), section 5, for adding counts to a network.
@@ -21,7 +21,7 @@ from gpt.models.kv_cache import active_cache, preceded
 
 NGramOrder = Annotated[int, Field(ge=1, le=12)]
 
-_DISCOUNT = 0.85  # taken from each count and given to what the shorter context predicts
+_DISCOUNT = 0.85  # taken from each count and given to the predictions of the shorter context
 _PARTS = 10
 _FLOAT = 4  # bytes
 # The largest table in bytes: a fixed number, plus a number per token counted. Tiny Shakespeare needs 119 per token.
@@ -40,7 +40,7 @@ class TokenIds(Protocol):
 class Remembering(nn.Module, ABC):
     """A stage that keeps the training text: its `forward` takes (idx, start), and its weights contain the text.
 
-    `start`, (B,), is where each window begins in the training split, for windows from that split.
+    `start`, (B,): where each window begins in the training split; None for other windows.
     """
 
     ngrams: "NGrams"
@@ -53,12 +53,11 @@ class Remembering(nn.Module, ABC):
 class NGrams(nn.Module):
     """The probabilities of the next token after the last 1, 2, ... `order` tokens, counted in a remembered text.
 
-    In training, counts from around the window itself are left out: the remembered text is cut into ten parts, and a
-    token's prediction does not use the counts of its own part. Otherwise the text would predict itself, and the network
-    would learn to trust the counts more than they deserve on other text.
+    In training, the remembered text is cut into ten parts, and a token's prediction does not use the counts of its own
+    part. Otherwise the text would predict itself, and the network would trust the counts too much on other text.
 
-    Occurrences earlier in the window are counted too, with a larger weight, because a text repeats its names: a "cache"
-    in the sense of "A Cache-Based Natural Language Model" (Kuhn and De Mori, 1990).
+    Occurrences earlier in the window count with a larger weight, because a text repeats its names: a "cache" in the
+    sense of "A Cache-Based Natural Language Model" (Kuhn and De Mori, 1990).
     """
 
     memory: Tensor
@@ -73,7 +72,7 @@ class NGrams(nn.Module):
                 f"the counts of ngrams={order} after each of {window} tokens do not fit into memory: {_INSTEAD}"
             )
         self.vocab_size, self.order, self.window = vocab_size, order, window
-        # The whole state, -1 where there is no token. Counting again takes a second or two.
+        # The whole state: token ids, -1 where there is none. The counts are made from it in a second or two.
         dtype = torch.int16 if vocab_size < 2**15 else torch.int32
         self.register_buffer("memory", torch.full((size,), -1, dtype=dtype))
         self.register_buffer("_powers", torch.tensor([vocab_size**n for n in range(order)]), persistent=False)
@@ -82,11 +81,11 @@ class NGrams(nn.Module):
 
     def remember(self, text: TokenIds) -> None:
         """Remember a text, (N,) token ids, N > 0, or its first `size` tokens."""
-        ids = text[: len(self.memory)].to(self.memory.device)  # a long text stays in its file, whatever the device
+        ids = text[: len(self.memory)].to(self.memory.device)  # A long text stays in its file.
         self.memory.fill_(-1)
         self.memory[: len(ids)] = ids
         rows = self._count()  # (N, order)
-        # What followed each context in each part of the text: the one that the next token is in.
+        # Counts for each part of the text; an occurrence is in the part of the last token of its context.
         parts = self._parts(torch.arange(len(rows), device=rows.device)[:, None] - 1)  # (N, 1)
         self._own_keys, own_rows = torch.unique(rows * _PARTS + parts, return_inverse=True)
         self._check_table(len(self._own_keys), times=4)
@@ -94,7 +93,7 @@ class NGrams(nn.Module):
         self._own_counts[0] = 0
 
     def check_memory(self) -> None:
-        """Count again when it is next needed. Raises UserError for tokens that are not in the vocabulary."""
+        """Forget the counts, to count again at the next use. Raises UserError for tokens outside the vocabulary."""
         self._counts = None
         if self.memory.max() >= self.vocab_size or self.memory.min() < -1:
             raise UserError(f"these weights are damaged: they remember tokens beyond a vocabulary of {self.vocab_size}")
@@ -146,7 +145,7 @@ class NGrams(nn.Module):
         return context
 
     def _recent_counts(self, idx: Tensor, keys: Tensor) -> Tensor:
-        """Counts of what followed earlier in the window: (B, T) tokens, (B, T, order) keys -> (B, T, order, V)."""
+        """Counts of the following tokens in the window so far: (B, T) ids, (B, T, order) keys -> (B, T, order, V)."""
         T, n = idx.shape[1], 0 if active_cache() is None else self.window - 1
         tokens = preceded(idx[..., None], n)[..., 0]  # (B, S)
         earlier = preceded(keys, n).transpose(1, 2)  # (B, order, S)
@@ -188,11 +187,11 @@ class NGrams(nn.Module):
         counts = _counts(result, ids, size, V)
         counts[0] = 0
         self._keys = torch.cat(found)
-        self._counts = counts  # complete: several threads of a server may share the model
+        self._counts = counts  # set only when complete: a server's threads may share the model
         return result
 
     def _check_table(self, contexts: int, times: int = 1) -> None:
-        """Raises RequestError, before their table is built, if it is out of proportion to the text that it counts."""
+        """Raise RequestError if a table for these contexts would be out of proportion to the text."""
         size = contexts * self.vocab_size * _FLOAT
         if size > times * (_SMALL_TABLE + _BYTES_PER_TOKEN * self._length):
             raise RequestError(

@@ -1,4 +1,4 @@
-"""rnn: a recurrent network. A state that each token changes is all that the model keeps of the tokens before.
+"""rnn: a recurrent network. All that it keeps of earlier tokens is a state, which each token changes.
 
 Source: "Finding Structure in Time" (Elman, 1990), with layers on top of each other: each reads the states below it.
 """
@@ -14,7 +14,7 @@ from gpt.models.kv_cache import Cached, continued
 class Recurrent(nn.Module):
     """h_t = tanh(W x_t + b + U h_{t-1}), from h_0 = 0.
 
-    The products with x are computed for the whole window at once; only those with h have to wait for each other.
+    The products with x are computed for the whole window at once. Only the products with h wait for each other.
     """
 
     gates, states = 1, 1  # in multiples of C: the size of the products, and of the state
@@ -37,7 +37,7 @@ class Recurrent(nn.Module):
 
     def _scan(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The state after each token, and after the last one: (B, T, gates * C) -> (B, T, states * C)."""
-        if is_exporting():  # unrolled, the graph would accept a single T only
+        if is_exporting():  # An unrolled graph would accept a single T only.
             from torch._higher_order_ops.scan import scan
 
             def step(state: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,7 @@ class Rotation:
 
 
 class RotaryPositions(nn.Module):
-    """Rotated queries and keys, as a module, which can be turned off."""
+    """Rotated queries and keys; being a module, it can be turned off."""
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """q, k: (B, H, T, D) each -> the same shapes."""
@@ -39,14 +39,14 @@ class RotaryPositions(nn.Module):
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    x = x.contiguous()  # The products of attention need it.
+    x = x.contiguous()  # for the products of attention
     swapped = x.roll(x.shape[-1] // 2, dims=-1)  # [a, b] -> [b, a]
     # Not added in place: torch.compile of PyTorch 2.11 then loses the gradient (its issue 180642).
     return x * cos + swapped.mul_(sin)  # [a cos - b sin, b cos + a sin]
 
 
 class _Rotated(torch.autograd.Function):
-    """A rotation, whose gradient is rotated back: fewer passes over memory than PyTorch takes to derive it."""
+    """A rotation that rotates its gradient back, in fewer passes over memory than PyTorch's derivative."""
 
     generate_vmap_rule = True  # for torch.func
 

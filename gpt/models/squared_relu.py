@@ -18,7 +18,7 @@ class SquaredReLU(nn.Module):
 
 
 class _SquaredReLU(torch.autograd.Function):
-    """The same, and relu(x), with its gradient, 2 relu(x), in fewer passes over memory than PyTorch takes to derive it.
+    """relu(x)^2 and relu(x), with the gradient 2 relu(x), in fewer passes over memory than PyTorch's derivative.
 
     relu(x) is an output because `torch.func` lets only inputs and outputs be saved.
     """

@@ -68,7 +68,7 @@ class FeedForward(nn.Sequential):
 class Residual(nn.Module):
     """x plus a branch of x, with a LayerNorm before the branch ("pre") or after the sum ("post").
 
-    Dropout is applied to the output of the branch, as in section 5.4: neither to the attention weights nor inside the
+    Dropout is applied to the output of the branch only, as in section 5.4, not to the attention weights or inside the
     feed-forward layer.
     """
 
@@ -179,7 +179,7 @@ class Transformer(nn.Module):
         return EncoderOutput([block.cross_attention.keys_values(x) for block in blocks], mask)
 
     def decode(self, target: Tensor, encoded: EncoderOutput) -> Tensor:
-        """target: (B, T) int64 token ids; with a cache, only those that it does not hold yet -> logits: (B, T, V)."""
+        """target: (B, T) int64 token ids; with a cache, only the new ones -> logits: (B, T, V)."""
         start = encoded.cache.length if encoded.cache is not None else 0
         T = target.shape[1]
         causal = torch.ones(T, start + T, dtype=torch.bool, device=target.device).tril(start)

@@ -1,12 +1,12 @@
 """v9: v8 with n-gram counts, a table of what followed the last few tokens in the training text.
 
-The network reads what the counts of contexts of 1 .. `ngrams` tokens predict, and adds its logits to theirs, with
-weights that it computes for each token (gpt/models/ngrams.py). Counts are known before the first update, so they
-shorten the training from minutes to seconds.
+The network reads the predictions of the counts for contexts of 1 .. `ngrams` tokens (gpt/models/ngrams.py). It adds its
+logits to them, weighted for each token. Counts are known before the first update, so they shorten the training from
+minutes to seconds.
 
-The number of parameters does not show what they cost. The weights contain the training text itself (the buffer
-`ngrams.memory`): anyone who has the model has the text. The counts are made from it when the model is loaded: a table
-of 119 MB for contexts of up to six characters of tiny Shakespeare, and another of 299 MB while it trains.
+The number of parameters does not include their cost. The weights contain the training text itself (the buffer
+`ngrams.memory`): anyone who has the model has the text. Loading the model counts the text: a table of 119 MB for
+contexts of up to six characters of tiny Shakespeare, and another of 299 MB in training.
 docs/lab/records.md has the losses of the counts alone, the network alone and both.
 """
 
@@ -37,7 +37,7 @@ class GPT(v8_modern.GPT, Remembering):
         self.ngrams = NGrams(vocab_size, ngrams, block_size, memory)
         self.expected = nn.Linear(ngrams * vocab_size, n_embd, bias=False)
         self.trust = Trust(n_embd, ngrams)
-        nn.init.zeros_(self.lm_head.weight)  # At first, the counts alone decide.
+        nn.init.zeros_(self.lm_head.weight)  # so that the counts alone decide at first
         nn.init.zeros_(self.lm_head.bias)
 
     def forward(self, idx: Tensor, start: Tensor | None = None) -> Tensor:

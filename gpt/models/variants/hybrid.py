@@ -8,7 +8,7 @@ from gpt.models import hybrid
 from gpt.models.kv_cache import preceded
 from gpt.models.ngrams import NGramOrder
 
-_MULTIPLIER = 1_000_003  # of the hash; odd, so that each token of an n-gram changes it
+_MULTIPLIER = 1_000_003  # of the hash; odd, so that each token of an n-gram changes the hash
 
 
 class NGramEmbedding(nn.Module):
@@ -24,7 +24,7 @@ class NGramEmbedding(nn.Module):
         self.ngrams, self.rows = ngrams, rows
         self.token = nn.Embedding(vocab_size, n_embd)
         self.table = nn.Embedding(rows, n_embd)
-        nn.init.zeros_(self.table.weight)  # an unseen n-gram adds nothing, unless it shares a row
+        nn.init.zeros_(self.table.weight)  # An unseen n-gram adds nothing, unless it shares a row.
 
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> (B, T, C)."""
@@ -58,8 +58,8 @@ class WithNGrams(hybrid.GPT):
 class WithMembers(hybrid.GPT):
     """hybrid as an ensemble: several stacks of blocks, between the same embedding and output layer.
 
-    In training, each row of a batch is read by one of them. Otherwise all read every row, and the probabilities that
-    they give to the next token are averaged.
+    In training, each row of a batch is read by one stack. Otherwise all stacks read every row, and their probabilities
+    are averaged.
 
     Sources: "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles" (Lakshminarayanan et al.,
     2017), section 2.4; "Why M Heads are Better than One Brain" (Lee et al., 2015), section 4.2, for shared layers.
@@ -85,7 +85,7 @@ class WithMembers(hybrid.GPT):
         """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
         x = self.embedding(idx)  # (B, T, C)
         if self.training:
-            # A batch of fewer rows than members trains only as many.
+            # A batch with fewer rows than members trains one member per row.
             rows = x.tensor_split(len(self.members))
             x = torch.cat([blocks(own) for blocks, own in zip(self.members, rows, strict=True) if len(own)])
             return self.lm_head(self.norm(x))  # (B, T, V)

@@ -1,4 +1,4 @@
-"""v3 with one thing more."""
+"""v3 with one idea more."""
 
 from torch import Tensor
 
