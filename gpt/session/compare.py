@@ -24,7 +24,7 @@ def main(config: CompareConfig, _: Request) -> None:
 
 
 def _place(folders: list[Path]) -> Path:
-    """The folder of all the runs; the current one for several folders or for a single run, which is not written to."""
+    """The folder of the runs; the current one for several folders, or for a run folder, which stays as it is."""
     from gpt.runs.folder import holds_run
 
     is_run = holds_run(folders[0])

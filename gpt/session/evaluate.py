@@ -7,7 +7,7 @@ from gpt.config.request import Request
 
 
 def main(config: EvaluateConfig, request: Request) -> None:
-    """Print the exact loss and, for a run that translates, how its translations compare with the references."""
+    """Print the exact loss and, for a run that translates, the scores of its translations."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable
     from gpt.base.runtime import keep_freed_memory

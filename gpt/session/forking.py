@@ -24,12 +24,12 @@ from gpt.session.modules import Module
 from gpt.session.plan import Plan
 from gpt.session.trained_on import same_corpus
 
-_GAIN = 2.0  # of a layer of random weights: large enough that heads attend to something, and differ
+_GAIN = 2.0  # of a layer of random weights: large enough for heads to attend to something, and to differ
 _TOLERANCE = 1e-4  # of the logits, relative to the largest
 
 
 def parent_of(path: Path) -> Parent:
-    """The run in the folder `path` as a parent, with the averaged weights of its end if it has any, else the best."""
+    """The run in the folder `path` as a parent, with its averaged weights if it has any, else the best."""
     if not holds_run(path):
         raise RequestError(f"init={path}: not a run folder")
     run = RunFolder(path)
@@ -48,7 +48,7 @@ def parent_of(path: Path) -> Parent:
 
 
 def forked(wanted: TrainConfig, request: Request, module: Module | None = None) -> Plan:
-    """The plan of a new run from the weights of the one that init= names, with its settings except for the given keys.
+    """The plan of a new run from the weights of the run that init= names, with its settings except for given keys.
 
     Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
     """
@@ -77,7 +77,7 @@ def forked(wanted: TrainConfig, request: Request, module: Module | None = None) 
 
 
 def _tokenizer(old: Choice, new: Choice, given: Collection[str], parent: Parent) -> dict[str, Any]:
-    """The parent's tokenizer, for a loader that has a choice. Raises RequestError if another one is given."""
+    """The parent's tokenizer keys, if the loader has them. Raises RequestError if a key is given another value."""
     before, after = old.hyperparameters, new.hyperparameters
     kept: dict[str, Any] = {key: before[key] for key in TOKENIZER_KEYS if key in before and key in after}
     for key, value in kept.items():
@@ -102,7 +102,7 @@ def _is_taken_over(key: str) -> bool:
 
 
 def _own(content: dict[str, Any], group: str, given: Collection[str]) -> dict[str, Any]:
-    """The values in a group that are given or, of training, that a fork does not take over, such as its length."""
+    """The given values in a group and, in training, the values that a fork does not take over, such as its length."""
     keys = {key: f"{group}.{key}" for key in content[group]}
     is_training = group == "training"
     return {
@@ -115,10 +115,10 @@ def _own(content: dict[str, Any], group: str, given: Collection[str]) -> dict[st
 def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:
     """Whether both have tensors of the same shapes, and the same output in evaluation mode.
 
-    The output is compared for random weights and a window as long as both have; dropout, for example, leaves it as it
-    is. Raises RequestError for hyperparameters that the stage does not have.
+    The outputs are compared for random weights and a window that both accept; dropout, for example, does not matter.
+    Raises RequestError for hyperparameters that the stage does not have.
     """
-    with shapes_only():  # they may be too large for the memory
+    with shapes_only():  # The models may be too large for the memory.
         shapes = [
             {name: t.shape for name, t in build(choice, vocab_size).state_dict().items()} for choice in (old, new)
         ]
@@ -128,13 +128,13 @@ def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:
     draw = torch.Generator().manual_seed(0)
     state = {name: _random(tensor, draw) for name, tensor in models[0].state_dict().items()}
     T = min(map(block_size_of, models))
-    idx = torch.randint(min(1, vocab_size - 1), vocab_size, (1, T), generator=draw)  # no padding, which is 0
+    idx = torch.randint(min(1, vocab_size - 1), vocab_size, (1, T), generator=draw)  # 0 is padding
     a, b = (_logits(model, state, idx) for model in models)
     return bool((a - b).abs().max() <= _TOLERANCE * a.abs().max())
 
 
 def _random(tensor: Tensor, draw: torch.Generator) -> Tensor:
-    """Random weights; what is not trained stays."""
+    """Random weights; integers stay as they are."""
     if not tensor.is_floating_point():
         return tensor
     return torch.randn(tensor.shape, generator=draw) * _GAIN / math.sqrt(tensor.shape[-1] if tensor.dim() > 1 else 1)
@@ -142,7 +142,7 @@ def _random(tensor: Tensor, draw: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def _logits(model: nn.Module, state: dict[str, Tensor], idx: Tensor) -> Tensor:
-    """idx: (1, T) int64 -> (1, T, V); an encoder-decoder has it for a source as well."""
+    """idx: (1, T) int64 -> (1, T, V); for an encoder-decoder, both source and target."""
     model.load_state_dict(state)
     parameters = inspect.signature(model.forward).parameters.values()
     logits: Tensor = model(*(idx for parameter in parameters if parameter.default is parameter.empty))

@@ -15,7 +15,7 @@ _FORMATS = (".txt", ".jsonl")
 
 
 def main(config: GenerateConfig, request: Request) -> None:
-    """Print text or translations to standard output, or write them to a file, everything else to standard error."""
+    """Print text or translations to standard output or a file, and everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError
     from gpt.base.losses import in_words
@@ -58,7 +58,7 @@ def _shown(pieces: Iterator[str], title: str, *, is_printed: bool) -> Iterator[s
 
 
 def _check_file(config: GenerateConfig) -> None:
-    """Raise RequestError unless samples can be written as they are asked for."""
+    """Raise RequestError if the samples cannot be written as asked."""
     from gpt.base.files import check_output
 
     if config.out is not None:
@@ -84,8 +84,8 @@ def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> No
 
 
 def _piped() -> str | None:
-    """The text of standard input without its last newline, if that is a pipe or a file and not empty."""
-    with contextlib.suppress(OSError, ValueError):  # there is none
+    """The text of standard input without its last newline; None for a terminal or an empty input."""
+    with contextlib.suppress(OSError, ValueError):  # There is no standard input.
         mode = os.fstat(sys.stdin.fileno()).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISREG(mode):
             print("reading the prompt from standard input", file=sys.stderr, flush=True)  # It may not have ended.

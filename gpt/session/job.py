@@ -1,4 +1,4 @@
-"""A job: all that a training run needs, built from how it starts; the command line and Python share it."""
+"""A job: all that a training run needs, built from its plan, on the command line and in Python."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ from gpt.training.watchers import Watcher
 from gpt.watching.loggers import chosen_loggers
 
 _COPIES = 3  # of the weights: themselves, their gradients, and at least one moment of every optimizer
-_MOST_LEFT_OUT = 0.2  # of the characters of a split
+_MOST_LEFT_OUT = 0.2  # share of the characters of a split
 _SOME_VOCABULARY = 256  # to build a stage for its shapes alone, before the corpus is read
 
 log = logging.getLogger(__name__)
@@ -51,22 +51,22 @@ class Job:
     """What is trained: a task and its corpus, a model and its optimizer, and the recipe of the training."""
 
     plan: Plan
-    config: TrainConfig  # with final numbers, as it is recorded
+    config: TrainConfig  # with final numbers, as recorded
     task: Task
     corpus: Corpus
     model: nn.Module
     optimizer: Optimizer
     recipe: Recipe
-    loggers: Sequence[Callable[..., Watcher]]  # of the run folder
+    loggers: Sequence[Callable[..., Watcher]]  # each takes the run folder
     preparing_seconds: float  # spent on compiling and on reading the text once
-    changed: Sequence[str] = ()  # as key=value: what differs from the documented run of the stage; known to rank 0
+    changed: Sequence[str] = ()  # differences from the documented run of the stage, as key=value; on rank 0
 
     @classmethod
     def of(cls, plan: Plan, world: World, module: Module | None = None) -> "Job":
         """The job of a planned run; `module` replaces the stage.
 
-        Raises RequestError for inconsistent values, before the corpus is read wherever that is possible, and UserError
-        if the corpus is unavailable.
+        Raises RequestError for inconsistent values, if possible before the corpus is read, and UserError if the corpus
+        is unavailable.
         """
         config, settings = plan.config, plan.config.training
         device, metrics = select_device(config.device), chosen_metrics(config.metrics)
@@ -101,10 +101,10 @@ class Job:
         data = _as_configured(task.data(corpus, model, device), config)
         examples = [
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
-        ]  # of every shape
+        ]  # one of every shape
         if module is not None:
             check_logits(model, examples[0], task.vocab_size)
-        with runtime.settings():  # a compiled step depends on them
+        with runtime.settings():  # A compiled step depends on them.
             loss, reported_loss = training_losses(
                 model,
                 examples,
@@ -129,7 +129,7 @@ class Job:
             world=world,
         )
         recipe = with_length(recipe, model, plan.checkpoint.progress if plan.checkpoint else None)
-        if settings.budget is None:  # with one, nobody knows how many iterations there will be
+        if settings.budget is None:  # A budget of seconds leaves the number of iterations open.
             check_warmup(config.schedule, recipe.settings.max_iters)
         final: dict[str, Any] = {"training": recipe.settings}
         if module is not None:
@@ -141,7 +141,7 @@ class Job:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The tokens of the model, and what of the corpus they cover."""
+        """The tokens of the model, and whether they cover the corpus."""
         return self.task.vocabulary(self.corpus)
 
     def state(self) -> TrainingState:
@@ -156,7 +156,7 @@ class Job:
         return state
 
     def of_length(self, progress: Progress) -> "Job":
-        """The same, with the number of iterations that a budget of seconds came to."""
+        """The job with the number of iterations that a budget of seconds came to."""
         if progress.planned is None:
             return self
         settings = self.config.training.model_copy(update={"max_iters": progress.iteration})
@@ -167,7 +167,7 @@ class Job:
     def exact_loss(self, weights: Saved) -> Loss:
         """The loss over every target of the validation split once, or over a sample of a long one.
 
-        `weights` says which ones the model has.
+        `weights`: the weights that the model has.
         """
         recipe = self.recipe
         loss = exact_loss(
@@ -183,7 +183,7 @@ class Job:
 
 
 def _check_left_out(task: Task, corpus: Corpus, init: str) -> None:
-    """Raise RequestError if a fork would leave out much of a corpus, because its vocabulary lacks the characters."""
+    """Raise RequestError if a fork's vocabulary lacks more than a fifth of the characters of a split."""
     left_out = task.left_out(corpus)
     if left_out is not None and left_out.share > _MOST_LEFT_OUT:
         raise RequestError(
@@ -203,7 +203,7 @@ def _as_configured(data: Data, config: TrainConfig) -> Data:
 
 
 def _built(stage: Choice, vocab_size: int, device: torch.device) -> nn.Module:
-    """The stage, if it fits into memory. Raises RequestError if it does not, before it takes any."""
+    """The stage. Raises RequestError, before memory is allocated, if it does not fit."""
     with shapes_only():
         planned = models.build(stage, vocab_size)
     check_weights(planned, torch.device("cpu"))

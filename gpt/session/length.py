@@ -1,8 +1,7 @@
-"""How long a run trains and how often it is evaluated: whatever was asked for, in iterations.
+"""The length of a run and the interval of its evaluations, in iterations.
 
-It is decided here, once, before a run begins, and stands in its configuration beside what was asked for. If a clock
-decided during the training, two runs of one seed would be evaluated at different iterations, and could keep different
-weights.
+Both are decided here, before a run begins, and recorded in its configuration. If a clock decided during the training,
+two runs of one seed would be evaluated at different iterations, and could keep different weights.
 """
 
 import logging
@@ -26,9 +25,9 @@ log = logging.getLogger(__name__)
 
 
 def with_length(recipe: Recipe, model: nn.Module, so_far: Progress | None = None) -> Recipe:
-    """A recipe whose settings have final numbers, the same on every rank; `so_far` is what a run has done that goes on.
+    """A recipe whose settings have final numbers, the same on every rank; `so_far`: the progress of a resumed run.
 
-    Raises RequestError for epochs of data that has none, and for a duration that is none.
+    Raises RequestError for training.epochs= with data that has no epochs.
     """
 
     def final(**numbers: Any) -> Recipe:
@@ -39,7 +38,7 @@ def with_length(recipe: Recipe, model: nn.Module, so_far: Progress | None = None
 
 
 def _last_iteration(recipe: Recipe, model: nn.Module, so_far: Progress) -> int:
-    """The last iteration; with a budget of seconds, as the first steps promise: the loop plans again as time passes."""
+    """The last iteration; with a budget of seconds, an estimate from a few steps, which the loop updates."""
     settings = recipe.settings
     if settings.budget is not None:
         left = settings.budget - so_far.seconds
@@ -67,13 +66,13 @@ def _interval(recipe: Recipe, model: nn.Module) -> int | Literal["epoch"]:
 
 
 def _seconds_of_step(model: nn.Module, recipe: Recipe) -> float:
-    """The time that the gradient of a batch takes, which is nearly all of a step's; no weight changes."""
+    """The time for the gradient of a batch, nearly all of a step's time; no weight changes."""
     gradient, batch = recipe.gradient(model), recipe.batch(0)
     devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
-    with recipe.runtime.settings(), torch.random.fork_rng(devices):  # for dropout's masks to stay what they are
+    with recipe.runtime.settings(), torch.random.fork_rng(devices):  # keeps the later dropout masks
         steps, begun = -1, time.perf_counter()
         while steps < _MEASURED_STEPS or time.perf_counter() - begun < _MEASURED_SECONDS:
-            if steps == 0:  # the first one, which prepares the others, does not count
+            if steps == 0:  # The first step, which prepares the others, does not count.
                 begun = time.perf_counter()
             backward(model, batch, recipe, gradient).item()
             steps += 1

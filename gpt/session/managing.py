@@ -1,4 +1,4 @@
-"""Runs as things: `python -m gpt runs` lists them; tag and name label them."""
+"""The commands that manage runs: `python -m gpt runs` lists them; tag and name label them."""
 
 import json
 from collections.abc import Collection
@@ -33,7 +33,7 @@ def runs(config: RunsConfig, _: Request) -> None:
 
 
 def tag(config: TagConfig, _: Request) -> None:
-    """Give tags to runs, and take those that have a minus sign."""
+    """Give tags to runs; a tag with a minus sign is taken away."""
     taken = {tag.removeprefix("-") for tag in config.tags if tag.startswith("-")}
     if not (runs := _started(config.runs)):
         raise RequestError(f"there is no run in {config.runs}")
@@ -48,7 +48,7 @@ def name(config: NameConfig, _: Request) -> None:
 
 
 def _lines(config: RunsConfig) -> list[Line]:
-    """The runs that are asked for, the newest first."""
+    """The selected runs, the newest first."""
     oldest = None if config.since is None else now() - timedelta(seconds=seconds_of(config.since))
     lines = []
     for run in _started(config.runs, config.stage, config.tags):
@@ -59,7 +59,7 @@ def _lines(config: RunsConfig) -> list[Line]:
 
 
 def _started(runs: str, stages: Collection[str] = (), tags: Collection[str] = ()) -> list[RunFolder]:
-    """The runs that are asked for. Raises RequestError if a folder is missing."""
+    """The started runs with these stages and tags. Raises RequestError if a folder is missing."""
     for folder in (folders := roots(runs)):
         if not folder.is_dir():
             raise RequestError(f"there is no folder {folder}")

@@ -25,9 +25,9 @@ class Measured:
     trained: TrainedRun
     what: str  # the split or the text
     exact: Loss
-    sliding: Loss | None  # in windows that overlap by half, of a task that has windows
+    sliding: Loss | None  # in windows that overlap by half; None for a task without windows
     others: list[Measure] = field(default_factory=list)
-    losses: list[tuple[str, float]] | None = None  # of each token of a text, if that was asked for
+    losses: list[tuple[str, float]] | None = None  # of each token of a text, if requested
 
     @property
     def title(self) -> str:
@@ -49,7 +49,7 @@ class Measured:
         return "\n".join([table, *(f"{loss:.4f} {token!r}" for token, loss in self.losses or [])])
 
     def as_json(self, *, indent: int | None = 2) -> str:
-        """The same as JSON."""
+        """The measures as JSON."""
         trained, over = self.trained, self.exact.over
         found: dict[str, Any] = {"run": str(trained.run.path), "stage": trained.config.stage, "weights": trained.which}
         found |= {"measured": self.what}
@@ -112,14 +112,14 @@ def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) ->
 
 
 def _notice(trained: TrainedRun) -> str:
-    """What is said of a run from weights that were trained on another text."""
+    """A remark on a run whose first weights were trained on another text; else ""."""
     parent = trained.run.record().parent
     is_of_other = parent is not None and parent.is_of_other(trained.run.vocabulary().corpus)
     return f", {parent.notice}" if parent is not None and is_of_other else ""
 
 
 def _in_context(trained: TrainedRun, targets: Targets | None, over: Over) -> Loss | None:
-    """The loss in sliding windows, of a task that has windows."""
+    """The loss in sliding windows; None for a task without windows."""
     if targets is None:
         return None
     sliding = over.model_copy(update={"sliding": True})

@@ -1,4 +1,4 @@
-"""A module of the caller's program that is trained instead of a stage."""
+"""A module of the calling program, trained instead of a stage."""
 
 import contextlib
 import copy
@@ -21,19 +21,19 @@ _FAULTS = {
     "has other logits each time": "they may depend on the tokens and torch's random numbers alone",
     "sees the future": "the last token changes earlier logits",
 }
-Module = nn.Module | Callable[[int], nn.Module]  # a model, or what makes one for a vocabulary of that size
+Module = nn.Module | Callable[[int], nn.Module]  # a model, or a function that makes one for a vocabulary of this size
 
 
 def check_module(module: object) -> None:
-    """Raise RequestError unless it may be a module or what makes one."""
+    """Raise RequestError unless it is a module or a function that could make one."""
     if not callable(module):
         raise RequestError(f"module is {type(module).__name__}, but must be a torch.nn.Module or a function of V")
 
 
 def made(module: Module, vocab_size: int) -> nn.Module:
-    """The module itself, or the one that it makes for a vocabulary of this size.
+    """The module itself, or the module that the function makes for a vocabulary of this size.
 
-    Raises RequestError if it is no module, or lacks a block_size or parameters.
+    Raises RequestError if it is no module, lacks a block_size or parameters, or cannot be trained or saved.
     """
     check_module(module)
     if not isinstance(module, nn.Module):
@@ -42,7 +42,7 @@ def made(module: Module, vocab_size: int) -> nn.Module:
         except TypeError as error:
             example = "as in lambda V: Model(vocab_size=V)"
             raise RequestError(f"module is called with the size of the vocabulary alone, {example}: {error}") from None
-        except ValueError:  # it has no signature
+        except ValueError:  # no signature
             pass
     model = module if isinstance(module, nn.Module) else module(vocab_size)
     if not isinstance(model, nn.Module):
@@ -55,15 +55,15 @@ def made(module: Module, vocab_size: int) -> nn.Module:
 
 
 def identity(module: Module, model: nn.Module, *, has_own_weights: bool) -> dict[str, Any]:
-    """What tells the models of two modules of one name apart, before training: equal for repetitions.
+    """An identity of a module of the calling program: equal for repetitions.
 
-    That is the window, how the model prints itself with the shapes of its tensors, and, if it starts from weights of
-    its own and not from those that the module makes for each seed, these. What its code does differently is not seen.
+    It has the window, a digest of the shapes and the printed model, and a digest of weights that were not drawn from
+    the seed. Other differences in the code are not seen.
     """
     tensors = model.state_dict()
     structure = hashlib.sha256(repr([(name, tensor.shape) for name, tensor in tensors.items()]).encode())
-    with contextlib.suppress(Exception):  # of a __repr__ of the caller's
-        structure.update(re.sub(r"0x[0-9a-f]+", "", repr(model)).encode(errors="surrogatepass"))  # addresses
+    with contextlib.suppress(Exception):  # The caller's __repr__ can raise any error.
+        structure.update(re.sub(r"0x[0-9a-f]+", "", repr(model)).encode(errors="surrogatepass"))  # without addresses
     known = {"block_size": models.block_size_of(model), "structure": structure.hexdigest()[:12]}
     if has_own_weights and isinstance(module, nn.Module):
         weights = hashlib.sha256()
@@ -74,8 +74,8 @@ def identity(module: Module, model: nn.Module, *, has_own_weights: bool) -> dict
 
 
 def refuse_module(model: Choice) -> None:
-    """Raise RequestError for a run of a module, which is only in the program that trained it."""
-    if "structure" in model.hyperparameters:  # as of `identity`
+    """Raise RequestError for a run of a module: only the program that trained it has the module."""
+    if "structure" in model.hyperparameters:  # from `identity`
         name = model.target.rpartition(".")[2]
         raise RequestError(f"this is a run of a module, {model.target}: give it, as in gpt.load(..., module={name})")
 
@@ -84,7 +84,7 @@ def refuse_module(model: Choice) -> None:
 def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
     """Raise RequestError unless a module that is no stage has trainable weights, and logits of the right shape.
 
-    The logits at a position must not depend on later tokens, either.
+    The logits at a position must not depend on later tokens.
     """
     name, was_training = type(model).__name__, model.training
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -103,7 +103,7 @@ def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
 
 
 def _called(model: nn.Module, buffers: dict[str, Tensor], inputs: list[Tensor]) -> Any:
-    """What a module returns. Raises RequestError if it writes to the token ids, which it shares with the targets."""
+    """The output of a module. Raises RequestError if it writes to the token ids, because the targets share them."""
     given = [x.clone() for x in inputs]
     found = functional_call(model, buffers, tuple(given))
     if any(ours._version or not ours.equal(x) for ours, x in zip(given, inputs, strict=True)):
@@ -134,8 +134,8 @@ def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> No
     changed = inputs[-1].clone()
     changed[:, -1] = (changed[:, -1] + 1) % vocab_size
     was_training, tried = model.training, model
-    with contextlib.suppress(Exception):  # of what cannot be copied, such as a lock
-        tried = copy.deepcopy(model)  # a pass may change what the module keeps for itself
+    with contextlib.suppress(Exception):  # A module with a lock, for example, cannot be copied.
+        tried = copy.deepcopy(model)  # A pass may change the module.
     for training in (False, True):
         tried.train(training)
         logits = []

@@ -21,23 +21,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run begins: with random weights, those of another run (a fork) or a checkpoint; and its folder."""
+    """How a run begins, from random weights, another run's weights (a fork) or a checkpoint; and its folder."""
 
-    config: TrainConfig  # as it will be, apart from numbers that the corpus decides
+    config: TrainConfig  # final, apart from numbers that the corpus decides
     request: Request
     parent: Parent | None = None  # the run whose weights it begins with, if it is a fork without a checkpoint
-    run: RunFolder | None = None  # the run that is resumed, which is locked
+    run: RunFolder | None = None  # the run to resume, locked
     checkpoint: Checkpoint | None = None  # where it is resumed; None: at its beginning
     vocabulary: Vocabulary | None = None  # None: built from the corpus
     corpus: Corpus | None = None  # if it has been read already
 
     def for_others(self) -> "Plan":
-        """That of the ranks other than 0, which writes, and sends them the state."""
+        """The plan for ranks other than 0: rank 0 writes, and sends them the state."""
         request = replace(self.request, destination=None)
         return replace(self, request=request, parent=None, run=None, corpus=None)
 
     def begin(self, state: TrainingState) -> None:
-        """Put into a state with random weights what the run begins with. Raises UserError if that is damaged."""
+        """Load the checkpoint or the parent's weights into a new state. Raises UserError if they are damaged."""
         if self.run is not None and self.checkpoint is not None:
             state.restore(self.checkpoint.progress, self.checkpoint.tensors())
             state.progress.planned = None
@@ -69,7 +69,7 @@ class Plan:
         run.mark_training()
 
     def _go_on_in(self, run: RunFolder, config: TrainConfig, vocabulary: Vocabulary) -> None:
-        """Undo what a resumed run did after its checkpoint, and write what it has now."""
+        """Undo what a resumed run wrote after its checkpoint, and write its current configuration."""
         iteration = self.checkpoint.progress.iteration if self.checkpoint else 0
         log.info(f"resuming {run.path} from iteration {iteration}")
         run.mark_training()

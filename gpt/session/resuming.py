@@ -43,7 +43,7 @@ def run_to_resume(config: TrainConfig, request: Request, new: Plan | None) -> Ru
     if not request.is_of_sweep and destination.folder is not None:
         runs = [run] if (run := RunFolder(destination.folder)).is_started() else []
     else:
-        is_finished = None if request.is_of_sweep else False  # A repeated sweep skips what has finished.
+        is_finished = None if request.is_of_sweep else False  # A repeated sweep skips finished runs.
         runs = started_runs(destination.sweep or destination.runs, is_finished=is_finished)
     return next((run for run in runs if _is_asked_for(run, new.config, destination.swept)), None)
 
@@ -56,9 +56,9 @@ def _is_asked_for(run: RunFolder, wanted: TrainConfig, swept: Collection[str]) -
 
 
 def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | None) -> Plan | Summary:
-    """A run that goes on, or its results if it has finished; `new`, if resume=auto could start it.
+    """The plan of a resumed run, or its results if it has finished; `new` is the new run that resume=auto allows.
 
-    Raises RequestError for what a resumed run does not allow, UserError if the run is damaged.
+    Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
     """
     before = run.config()
     if new is None:
@@ -70,7 +70,7 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
         if new is None and any(keys.declared(key).role == "label" for key in request.given):
             raise RequestError(f"{run.path} is finished: {command('tag')} and {command('name')} label it")
         summary = run.summary()
-        iteration_of(run, summary.exact.weights)  # raises UserError if its results are lost
+        iteration_of(run, summary.exact.weights)  # raises UserError if the weights are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return summary
     model, parent = planned_model(run), run.record().parent
@@ -94,7 +94,7 @@ def _has_same_weights(parent: Parent) -> bool:
 
 
 def _check_kept(run: RunFolder, before: TrainConfig, wanted: TrainConfig, given: Collection[str]) -> None:
-    """Raise RequestError for a given key that a resumed run keeps, if it would have another value."""
+    """Raise RequestError if a given key would change a setting that a resumed run keeps."""
     had, wants = keys.flat(keys.completed(before.content())), keys.flat(wanted.content())
     for key in given:
         name = "stage" if key == "model" else f"{key}._target_" if key in keys.choice_groups() else key
@@ -110,9 +110,9 @@ def _check_kept(run: RunFolder, before: TrainConfig, wanted: TrainConfig, given:
 
 
 def _with_changes(before: TrainConfig, wanted: TrainConfig, given: Collection[str], *, is_found: bool) -> TrainConfig:
-    """The configuration of a run with what is given of the keys that it does not keep.
+    """The configuration of a run with the given values of keys that it does not keep.
 
-    A run that resume=auto has found has the length of the command, and the labels that it was given meanwhile.
+    A run that resume=auto has found takes the length of the command, and keeps its labels.
     """
     content, others = before.content(), wanted.content()
     lengths = keys.LENGTHS if is_found or not {*keys.LENGTHS}.isdisjoint(given) else ()
@@ -128,7 +128,7 @@ def _with_changes(before: TrainConfig, wanted: TrainConfig, given: Collection[st
 
 
 def _refusal_of_length(before: TrainConfig, wanted: TrainConfig) -> str | None:
-    """Why a run cannot have the length that is wanted, if it cannot."""
+    """Why a run cannot have the wanted length; None if it can."""
     (kind, had), (other, wants) = before.training.length, wanted.training.length
     if kind != other:
         return f"its length is training.{kind}={had:g}, and cannot be set by training.{other}="

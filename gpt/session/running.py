@@ -1,4 +1,4 @@
-"""One training run, from its start to its report: the way in for the command line, for searches and for Python."""
+"""One training run, from its start to its report, for the command line, searches and Python."""
 
 import contextlib
 import logging
@@ -49,9 +49,9 @@ log = logging.getLogger("gpt")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has ended with."""
+    """The results of `run`."""
 
-    summary: Summary | None  # None: it was interrupted, and what was trained so far is kept
+    summary: Summary | None  # None: it was interrupted, and the model so far is kept
     job: Job | None = None  # None: there was nothing left to train
     evaluations: Sequence[Evaluation] = ()
     folder: RunFolder | None = None  # if this process wrote one
@@ -68,13 +68,13 @@ def run(
     is_quiet: bool = False,
     keeps: bool = False,
 ) -> Outcome:
-    """Train what is asked for, and write the results to the run folder, if there is to be one.
+    """Train a run, and write the results to the run folder, if there is to be one.
 
-    `module` is trained instead of a stage; `more` are watchers of the calling program. If it is quiet, there is no
-    progress bar. If it `keeps` what is trained when a signal stops it, that is the outcome, without a summary.
+    `module` is trained instead of a stage; `more` are watchers of the calling program. `is_quiet` hides the progress
+    bar. With `keeps`, a signal ends the run with the model so far and no summary, instead of Stopped.
 
-    Raises RequestError for what cannot be trained, UserError for a damaged run or if debug=overfit did not over-fit,
-    and Stopped after a signal.
+    Raises RequestError for a request that cannot be trained, UserError for a damaged run or if debug=overfit did not
+    over-fit, and Stopped after a signal.
     """
     with contextlib.ExitStack() as stack:
         plan = stack.enter_context(planned(config, request, world, module))
@@ -107,7 +107,7 @@ def run(
             log.warning(f"{stopped}: the model that was trained so far is kept")
             return Outcome(None, job, state.progress.evaluations, folder)
         exact = job.exact_loss(_use_result(state, job, folder))
-        with stop.deferred():  # a signal must not interrupt an import or the writing of a file
+        with stop.deferred():  # A signal must not interrupt an import or the writing of a file.
             job = job.of_length(state.progress)
             summary = summarise(job, state, exact, time.perf_counter() - started, folder)
             if folder is not None:
@@ -130,16 +130,16 @@ def _job(plan: Plan, world: World, module: Module | None, stack: contextlib.Exit
         name = job.config.model.target.rpartition(".")[2]
         return replace(job, changed=[f"model={name} of the calling program"])
     if world.is_first:
-        with stop.deferred():  # Hydra would turn an exception into one of its own
+        with stop.deferred():  # Hydra would wrap an exception in its own.
             job = replace(job, changed=changed(job.config, plan.request))
         stop.check()
     return job
 
 
 def _use_result(state: TrainingState, job: Job, folder: RunFolder | None) -> Saved:
-    """Load the weights that are the run's result on all ranks, and say which these are: the average, if there is one.
+    """Load the weights that are the run's result on all ranks, and return their name: the average, if there is one.
 
-    If patience ended the training, they are the best: it went on only to see nothing better.
+    If patience ended the training, the best weights are the result.
     """
     if state.average:
         return "averaged"
@@ -177,7 +177,7 @@ def _checkpoints(job: Job, state: TrainingState, folder: RunFolder, guard: NonFi
 
 
 def _recorders(job: Job, folder: RunFolder) -> list[Watcher]:
-    """The other watchers that every run with a folder has."""
+    """The other watchers of every run with a folder."""
     settings = job.recipe.settings
     targets = estimation_targets(job.model, job.recipe, "train", 0).count
     return [
@@ -191,14 +191,14 @@ def _recorders(job: Job, folder: RunFolder) -> list[Watcher]:
 
 
 def _shorter(job: Job) -> str:
-    """What to type for a smaller training of this stage on a CPU, if there is such an experiment."""
+    """The command for a smaller training of this stage on a CPU; "" if there is no such experiment."""
     name = f"{job.config.stage}_cpu"
     is_there = job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
     return f"experiment={name}" if is_there and not {"experiment", "init"} & {*job.plan.request.given} else ""
 
 
 def _log_opening(job: Job) -> None:
-    """Say what is trained, on what, and what of it is unusual."""
+    """Log what is trained, on what, and what is unusual about it."""
     request, config, recipe = job.plan.request, job.config, job.recipe
     others = settings_of(config.stage, [CONF, *map(Path, request.folders)])
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
@@ -211,9 +211,9 @@ def _log_opening(job: Job) -> None:
 def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:
     """Write a sample, the loss curve and the summary, and tell the watchers."""
     if job.recipe.settings.budget is not None:
-        folder.write_config(job.config)  # with the number of iterations that the seconds came to
+        folder.write_config(job.config)  # with the number of iterations that a budget of seconds came to
     attempt("the sample", lambda: folder.write("sample.txt", job.task.sample(job.model, job.corpus, summary.seed)))
-    # Matplotlib reads the user's settings, which can raise any error.
+    # The user's settings for Matplotlib can raise any error.
     attempt("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary).content), (Exception,))
     folder.write_summary(summary)
     lines = closing_lines(summary, folder)
@@ -236,7 +236,7 @@ def explaining_how_to_resume(
 ) -> Iterator[None]:
     """Append resume instructions to an error; `is_saved` tells whether the last step was saved.
 
-    `grad_clip` is the run's clipping threshold, on which the advice about clipping depends.
+    The advice about clipping depends on `grad_clip`, the run's threshold.
     """
     try:
         yield

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 def planned(
     config: TrainConfig, request: Request, world: World = ALONE, module: Module | None = None
 ) -> Iterator[Plan | Summary]:
-    """The plan of the run that is asked for, the same on every rank; or the results of one that has finished.
+    """The plan of the requested run, the same on every rank; or the results of a run that has finished.
 
-    A run that is resumed stays locked inside the context. Raises RequestError for what cannot be trained, UserError if
-    a corpus is missing, or a run damaged.
+    A resumed run stays locked inside the context. Raises RequestError for a request that cannot be trained, UserError
+    if a corpus is missing or a run is damaged.
     """
     if not world.is_first:
         follower: Plan | Summary | None = world.broadcast(None)
@@ -57,14 +57,14 @@ def _check_module_run(config: TrainConfig, request: Request, module: Module | No
 
 
 def _new(config: TrainConfig, request: Request, module: Module | None) -> Plan:
-    """A new run, from random weights or those of the run that init= names."""
+    """A new run, from random weights or from the run that init= names."""
     if module is not None:
         config = _of_module(config, module)
     return Plan(config, request) if config.init is None else forked(config, request, module)
 
 
 def _of_module(config: TrainConfig, module: Module) -> TrainConfig:
-    """The configuration for training `module`, which has no documented run. Raises RequestError if it is no module."""
+    """The configuration for training `module`, without a documented run. Raises RequestError if it is no module."""
     check_module(module)
     kind = type(module) if isinstance(module, nn.Module) else module
     name = getattr(kind, "__qualname__", type(kind).__name__)

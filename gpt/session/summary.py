@@ -60,7 +60,7 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
 def _git_commit() -> str | None:
     """The git commit of this code, with "-dirty" if there are later changes; None outside a git checkout."""
     clone = Path(__file__).parent.parent.parent
-    if not (clone / ".git").exists():  # an installed package may be inside another project's checkout
+    if not (clone / ".git").exists():  # An installed package may be inside another project's checkout.
         return None
     describe = ["git", "-C", str(clone), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:

@@ -19,7 +19,7 @@ log = logging.getLogger("gpt")
 
 
 def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher]" = ()) -> float:
-    """Train a stage, or resume a run; write the run folder and return the exact validation loss, as `Loss.common`.
+    """Train a stage, or resume a run; write the run folder, and return `Loss.common` of the exact validation loss.
 
     `more_watchers` are the watchers of a calling program such as search.py.
     """
@@ -38,14 +38,14 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
     ):
         keep_freed_memory(select_device(config.device))
         outcome = run(config, request, stop, world, more=more_watchers, is_quiet=is_quiet)
-    assert outcome.summary is not None  # nothing is kept of a training that is stopped
+    assert outcome.summary is not None  # a stopped training raises Stopped
     if is_quiet and world.is_first:
         _print(outcome.summary, outcome.folder, as_json=config.as_json, indent=None if request.is_of_sweep else 2)
     return outcome.summary.exact.common
 
 
 def _print(summary: "Summary", folder: "RunFolder | None", *, as_json: bool, indent: int | None) -> None:
-    """Print the results alone: as JSON, or as the last lines of the log."""
+    """Print only the results, as JSON or as the last lines of the log."""
     from gpt.base.errors import printable
     from gpt.reports.run import closing_lines
 

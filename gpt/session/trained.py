@@ -46,7 +46,7 @@ def load_run(
     """Open a run; `gpt.load` calls this."""
     run = chosen_run(None if path is None else str(path), str(runs), stage)
     which = selected(run, weights)
-    with random_numbers_kept():  # from which initial weights are drawn, although they are replaced
+    with random_numbers_kept():  # Building the model draws weights that are then replaced.
         if module is None:
             refuse_module(run.config().model)
             model = load_model(run, which)
@@ -92,9 +92,9 @@ class Trained(ABC):
         return self._loss(_text(text), target and _text(target)).nats
 
     def loss_per_character(self, text: str) -> float:
-        """The loss over a text in nats per character, by which runs with different tokenizers can be compared.
+        """The loss over a text in nats per character, which compares runs with different tokenizers.
 
-        Raises RequestError for a run that does not continue a text, and for bytes whose characters are unknown.
+        Raises RequestError for a run that does not continue a text, or a text with no known characters.
         """
         per_character = self._loss(_text(text), sizes=self.tokenizer.sizes_in(text)).per("character")
         if per_character is None:
@@ -111,8 +111,8 @@ class Trained(ABC):
     def losses(self, text: str) -> list[tuple[str, float]]:
         """Each token of a text with its own loss, in nats, in the order of the text; their mean is `loss(text)`.
 
-        The first token is missing, because nothing predicts it, and so are characters that the vocabulary lacks. Bytes
-        that are not a whole character are shown as <0xE2>. Raises RequestError for a run that does not continue a text.
+        The first token, which nothing predicts, and characters outside the vocabulary are missing. Bytes that are not a
+        whole character are shown as <0xE2>. Raises RequestError for a run that does not continue a text.
         """
         shown, runtime, size = self.tokenizer.shown, self.runtime, tokens_per_pass(self.runtime, self.model)
         found: list[tuple[str, float]] = []
@@ -139,10 +139,10 @@ class Trained(ABC):
     def generate(self, prompt: str | None = None, *, num_samples: int, **options: Any) -> list[str]: ...
 
     def generate(self, prompt: str | None = None, *, num_samples: int | None = None, **options: Any) -> str | list[str]:
-        """A continuation of the prompt, without the prompt, or a list of `num_samples`; of a sentence, its translation.
+        """A continuation of the prompt, without the prompt, or a translation of it; with `num_samples`, a list of them.
 
-        `options` are those of SamplingConfig (tokens=500, seed=1337, temperature=1.0, top_k, top_p, ...) or of
-        BeamConfig (beam=5, length_penalty=1.0), both in gpt/config/command_schemas.py.
+        `options` are fields of SamplingConfig (tokens=500, seed=1337, temperature=1.0, top_k, top_p, ...) or BeamConfig
+        (beam=5, length_penalty=1.0), both in gpt/config/command_schemas.py.
         """
         with self.runtime.settings():
             outputs = self.task.outputs(self.model, prompt, 1 if num_samples is None else num_samples, **options)
@@ -243,7 +243,7 @@ class TrainedRun(Trained):
 
     @property
     def interrupted(self) -> bool:
-        """Whether the training has not come to its end."""
+        """Whether the run has not finished."""
         return not self.run.is_finished()
 
     def plot(self) -> Picture:
@@ -261,10 +261,10 @@ class TrainedRun(Trained):
         return self.run.evaluations()
 
     def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
-        """The corpus that the run was trained on, from the user's `own` paths if it is not where it was.
+        """The corpus that the run was trained on, with the paths in `own` for the keys in `given`, as in {"data.path"}.
 
-        `given` names the keys to use in any case, as in {"data.path"}. Raises RequestError for a key that the run's
-        corpus does not have, and if the corpus has since changed.
+        Raises RequestError for a key that the run's corpus does not have, and if the corpus is missing or has since
+        changed.
         """
         for key in given:
             if key.removeprefix("data.") not in self.config.data.hyperparameters:

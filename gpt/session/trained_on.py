@@ -15,11 +15,11 @@ from gpt.tasks import Stage
 
 
 def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str] = ()) -> tuple[Choice, Corpus]:
-    """The corpus of a run, for its stage, and its loader with the paths where it was found: its digest decides.
+    """The corpus of a run, for its stage, and the loader with the paths where it was found; its digest must match.
 
-    `data` is the run's loader, with the paths that the user has `given`, as keys such as data.path. To a folder that
-    only the run names, nothing is downloaded: a stranger's could name any. Raises RequestError if the corpus is not
-    there, or has other content than the one that the run was trained on.
+    `data` is the run's loader, with the user's own paths for the keys in `given`, such as data.path. Nothing is
+    downloaded to a folder that only the run names, because a stranger's run could name any. Raises RequestError if the
+    corpus is missing, or has changed since the run was trained.
     """
     values = data.hyperparameters
     places = [data]
