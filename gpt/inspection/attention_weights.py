@@ -32,7 +32,7 @@ class AttentionWeights(TorchFunctionMode):
 
 
 class Observed(nn.Module):
-    """A stage that also returns its attention weights; an encoder-decoder, those of its decoder over the source."""
+    """A stage that also returns attention weights; for an encoder-decoder, the decoder's over the source."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

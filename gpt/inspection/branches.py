@@ -1,8 +1,8 @@
 """The branches of a stage's blocks, such as attention and feed-forward, as its forward pass calls them.
 
-A branch is known by what it does, and not by its class: it is a module of a block that has modules of its own. What the
-block calls before and after it, such as a norm or dropout, belongs to it; and it adds to what it reads, unless the next
-module reads just what it has returned.
+A branch is a module of a block that has modules of its own, whatever its class. Modules that the block calls before and
+after it, such as a norm or dropout, belong to it. It adds to its input, unless the next module reads exactly what it
+returned.
 """
 
 import copy
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-_BESIDE = {"embedding", "norm", "lm_head"}  # of a stage without blocks: what is not part of a branch
+_BESIDE = {"embedding", "norm", "lm_head"}  # modules of a stage without blocks that are in no branch
 
 
 class Call(NamedTuple):
@@ -32,12 +32,12 @@ class Branch:
     name: str
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
-    adds: bool = False  # to what it has read, which it would else replace
+    adds: bool = False  # whether it adds to its input, rather than replacing it
     following: str = ""  # the module that reads the stream after this branch; "" if the block returns it
 
 
 def blocks(model: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a stage by their paths, "blocks.0." and so on; a stage without blocks is one itself, by ""."""
+    """The blocks of a stage by their paths, "blocks.0." and so on; a stage without blocks is one block, ""."""
     stacked = getattr(model, "blocks", None)
     return {"": model} if stacked is None else {f"blocks.{name}.": block for name, block in stacked.named_children()}
 
@@ -58,7 +58,7 @@ def _keep(calls: list[Call], path: str, _: nn.Module, inputs: tuple[Any, ...], o
 
 
 def branches(block: nn.Module, calls: list[Call]) -> list[Branch]:
-    """The branches of a block in their order; `calls` are those of a pass of it."""
+    """The branches of a block in their order; `calls`: from `calls_of` the block."""
     mains = {name for name, child in block.named_children() if any(child.children())} - _BESIDE
     names = dict(block.named_children())
     own = [call for call in calls if call.path in names]
@@ -92,7 +92,7 @@ def all_branches(model: nn.Module) -> dict[str, Branch]:
 
 
 def units_of(block: nn.Module, name: str) -> tuple[list[str], str]:
-    """The modules in a branch that is not attention, by their names in the block; the projection at its end, or ""."""
+    """The names of the modules in a branch other than attention, then of the projection at its end, or ""."""
     leaves = {f"{name}.{inner}": module for inner, module in block.get_submodule(name).named_modules() if inner}
     leaves = {path: module for path, module in leaves.items() if not any(module.children())}
     linear = [path for path, module in leaves.items() if isinstance(module, nn.Linear)]
@@ -101,7 +101,7 @@ def units_of(block: nn.Module, name: str) -> tuple[list[str], str]:
 
 
 def alike(module: nn.Module) -> nn.Module:
-    """The same module, with the same weights, and with hooks of its own."""
+    """A copy of a module with the same weights, but its own hooks."""
     made = copy.copy(module)
     made._modules = {name: child and alike(child) for name, child in module._modules.items()}
     made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()

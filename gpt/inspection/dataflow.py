@@ -1,6 +1,6 @@
-"""The way from a window to the prediction of the next token, part by part: what a picture of a stage shows.
+"""The way from a window to the prediction of the next token, part by part.
 
-The course and the playground draw the same picture from it, and the page explains each part by what stands here.
+The course and the playground draw their pictures of a stage from it, and the page shows its notes.
 """
 
 import re
@@ -21,9 +21,9 @@ from gpt.models.v8_modern import TokenShift
 
 @dataclass(frozen=True)
 class Part:
-    """An operation, and the stage of the ladder that introduces it; None for what goes in and comes out."""
+    """An operation, and the stage of the ladder that introduces it; None for the input and the output."""
 
-    name: str  # of its module, without that of the block
+    name: str  # of its module, without the block's name
     label: str
     since: str | None
     note: str = ""  # what it does, in a sentence
@@ -38,8 +38,8 @@ class Row:
     shape: str = ""
     block: Part | None = None  # the frame around it: all blocks
     branch: str = ""  # whose operations these are
-    begins_branch: bool = False  # one that adds to what it has read
-    sum: Part | None = None  # where such a branch ends
+    begins_branch: bool = False  # whether a branch that adds to its input begins here
+    sum: Part | None = None  # the sum at the end of such a branch
 
 
 # The parts that are known by their class: label, stage, note and code.
@@ -136,7 +136,7 @@ def _branch(model: nn.Module, block: nn.Module, branch: Branch, T: str, C: int) 
 
 
 def _parts(model: nn.Module, block: nn.Module, names: Iterable[str]) -> list[Part]:
-    """The parts of these names that a block has and that compute something: dropout of nothing does not."""
+    """The parts of these names that a block has, without dropout of probability 0."""
     present = [name for name in names if _exists(block, name)]
     return [_part(model, block, name) for name in present if getattr(block.get_submodule(name), "p", 1) > 0]
 
@@ -146,9 +146,9 @@ def _exists(block: nn.Module, name: str) -> bool:
 
 
 def _part(model: nn.Module, block: nn.Module, name: str, known: tuple[str, str] | None = None) -> Part:
-    """A part by what its module says of itself, its `label`, or by its class, or as it is `known` in its place.
+    """A part, named by its module's `label`, by its class, or by its place (`known`).
 
-    Any other is new in the stage whose file has its class or that of what it is in, or in the model's own.
+    Any other part is introduced by the stage whose file has its class, the class that it is in, or the model.
     """
     module = block.get_submodule(name)
     own = getattr(module, "label", None)

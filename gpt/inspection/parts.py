@@ -1,8 +1,7 @@
 """The inside of a stage, from outside: the values of its forward pass by name, and the stage with parts turned off.
 
-Both work on a copy of the stage that shares its weights, so that the stage itself may be in use elsewhere. Names are
-those of the stage's modules: "blocks.0.attention" is `model.blocks[0].attention`, and "blocks.0.attention.2" its third
-head.
+Both work on a copy that shares the stage's weights, so that the stage may be in use elsewhere. A part has the name of
+its module: "blocks.0.attention" is `model.blocks[0].attention`, and "blocks.0.attention.2" its third head.
 """
 
 import re
@@ -74,7 +73,7 @@ class Inside(nn.Module):
         return tuple(self.values(idx, row).values())
 
     def values(self, idx: Tensor, row: Tensor) -> dict[str, Tensor]:
-        """The same, by name."""
+        """The values by name."""
         seen = self._seen
         seen.calls, seen.attended = [], {}
         with seen:
@@ -125,7 +124,7 @@ class _Seen(TorchFunctionMode):
         """After a module."""
         self._inner.pop()
         self.calls.append(Call(name, inputs[0], output))
-        if all(hasattr(module, part) for part in ("query", "key", "value")):  # a head that spells out what others call
+        if all(hasattr(module, part) for part in ("query", "key", "value")):  # a head that spells out attention
             inner = {call.path: call.returned for call in self.calls}
             parts = [inner[f"{name}.{part}"] for part in ("query", "key", "value")]
             self.attended[name] = tuple(x[:, None] for x in (*parts, output))  # (B, 1, T, D) each
@@ -148,7 +147,7 @@ def _attention(attended: tuple[Tensor, ...], row: Tensor) -> dict[str, Tensor]:
 
 
 class Switched(nn.Module):
-    """A stage whose parts can be turned off; `parts` names them, as the function of this name does."""
+    """A stage whose parts can be turned off; `parts` has their names, from the function `parts`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -190,11 +189,11 @@ class Switched(nn.Module):
         elif name in ("expected", "trust"):
             module.register_forward_hook(lambda _, __, output: self._kept("counts", output, output * 0))
         elif name in self.parts:
-            adds = name in self._adding  # and would else pass its input on
+            adds = name in self._adding  # another part passes its input on
             module.register_forward_hook(lambda _, x, output: self._kept(name, output, output * 0 if adds else x[0]))
 
     def _connect_plus(self, path: str, branch: Branch) -> None:
-        """Where the plus sign of a branch is off, the block adds y - x to its x, and not y."""
+        """Make the block add y - x to its x, instead of y, where the plus sign of a branch is off."""
         block, read = path.removesuffix(branch.name), list[Tensor]()
         first = self.model.get_submodule(block + [*branch.before, branch.name][0])
         first.register_forward_pre_hook(lambda _, x: read.append(x[0]))
@@ -214,9 +213,9 @@ def parts(model: nn.Module) -> list[str]:
     """What can be turned off in a stage: "positions", each head ("blocks.0.attention.2"), each feed-forward layer
     ("blocks.0.feed_forward"), each block ("blocks.0"), each plus sign ("blocks.0.plus.attention") and "counts".
 
-    Positions that are off are neither added nor rotated by. A block that is off passes on what it reads. A head or the
-    counts add zeros. A feed-forward layer adds zeros where there is a residual connection, and otherwise passes on what
-    it reads. Where a plus sign is off, what its branch computes replaces what it would be added to.
+    When off, positions have no effect, a block passes on its input, and a head or the counts add zeros. A feed-forward
+    layer adds zeros to a residual connection or, without one, passes on its input. Without its plus sign, a branch
+    replaces its input.
     """
     modules = dict(model.named_modules())
     has_positions = any(re.search(r"embedding\.position$|attention\.positions$", name) for name in modules)
@@ -232,7 +231,7 @@ def parts(model: nn.Module) -> list[str]:
 
 
 def _adding(model: nn.Module) -> dict[str, Branch]:
-    """The branches of a stage's blocks that add to what they have read, by their paths."""
+    """The branches of a stage's blocks that add to their input, by their paths."""
     has_blocks = any(name.endswith("feed_forward") for name, _ in model.named_modules())
     return {path: branch for path, branch in all_branches(model).items() if branch.adds} if has_blocks else {}
 
@@ -243,7 +242,7 @@ def heads(model: nn.Module) -> list[str]:
 
 
 def switches(model: nn.Module) -> dict[str, dict[str, list[str]]]:
-    """What is turned off together: the parts by the name of a switch, in a row for the whole stage and each layer."""
+    """The parts that a switch turns off, by its name, in a row for the whole stage and one for each layer."""
     found = parts(model)
     plus = [part for part in found if "plus." in part]
     rows = {"run": {part: [part] for part in found if part in ("positions", "counts")} | {"every x +": plus}}
