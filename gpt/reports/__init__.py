@@ -1,1 +1,1 @@
-"""What runs say: closing lines, documented beside measured losses, rankings, tables and plots."""
+"""Reports on runs: closing lines, documented beside measured losses, rankings, tables and plots."""

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_TICKS = 12  # values of a key that are each marked on the axis
-_WIDE = 4  # times the smallest value is the largest, from which on the axis is logarithmic
+_WIDE = 4  # the ratio of the largest to the smallest value from which the axis is logarithmic
 _SIZES = {"parameters": "parameters", "compute": "flops"}  # of a run, in its summary
 
 
 def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
     """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
 
-    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary, and for a size
-    that is not known.
+    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary, or an unknown
+    size.
     """
     ranking = with_sizes(ranking, by)
     short, known = names(ranking.keys), _known(ranking)
@@ -70,7 +70,7 @@ def varies(ranking: Ranking, by: Sequence[str]) -> bool:
 def with_sizes(ranking: Ranking, by: Sequence[str]) -> Ranking:
     """The ranking with the sizes that `by` names among its keys, if they vary, in place of the keys that set them.
 
-    These are the hyperparameters of the stage or, for compute, the length of the training if that varies.
+    Hyperparameters of the stage set a size or, for compute, the length of the training if it varies.
     """
     for name in by:
         sizes = [_size(group, name) for group in ranking.groups] if name in _SIZES else []
@@ -86,13 +86,13 @@ def with_sizes(ranking: Ranking, by: Sequence[str]) -> Ranking:
 
 
 def _size(group: Group, name: str) -> float | None:
-    """The mean over the runs of a group; None if one does not know it."""
+    """The mean size of the runs of a group; None if a run lacks it."""
     sizes = [getattr(summary, _SIZES[name]) for _, summary in group.runs]
     return None if None in sizes else statistics.mean(sizes)
 
 
 def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[str]:
-    """Those of the keys that set a size; a key in which groups of one size differ, and only in such keys, does not."""
+    """The keys that set a size. Keys do not if groups of one size differ in nothing else."""
     lengths = {key for key in ranking.keys if key in (*LENGTHS, "training.batch_size")}
     of_stage = {key for key in ranking.keys if key.startswith("model.") and not key.endswith("_target_")}
     candidates = lengths if name == "compute" and lengths else of_stage
@@ -105,7 +105,7 @@ def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[
 
 
 def _known(ranking: Ranking) -> dict[str, str]:
-    """The keys that vary, by each name that they go by."""
+    """The keys that vary, by each of their names."""
     short = names(ranking.keys)
     return {name: key for key, end in short.items() for name in (key, end, key.removesuffix("._target_"))}
 
@@ -128,7 +128,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         diverged = [place(group) for group in groups if group not in learned]
         height = axes.get_xaxis_transform()
         axes.plot(diverged, [0.97] * len(diverged), "x", color=f"C{number}", transform=height)
-    if key in _SIZES and len(lines) > 1 and all(len(groups) == 1 for groups in lines.values()):  # such as of stages
+    if key in _SIZES and len(lines) > 1 and all(len(groups) == 1 for groups in lines.values()):  # such as stages
         through = sorted(learned, key=place)
         axes.plot([*map(place, through)], [group.mean for group in through], color="grey", linewidth=0.8, zorder=0)
     if is_numeric:
@@ -141,7 +141,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         axes.plot([], [], "x", color="grey", label="diverged")
         axes.margins(y=0.1)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, which it would cover
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines, so that it does not cover them
 
 
 def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
@@ -185,5 +185,5 @@ def _learned(ranking: Ranking) -> list[Group]:
 def _ordered(values: Iterable[Any], key: Callable[[Any], Any] | None = None) -> list[Any]:
     try:
         return sorted(values, key=key)
-    except TypeError:  # of several types
+    except TypeError:  # values of several types
         return list(values)

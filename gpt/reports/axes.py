@@ -15,7 +15,7 @@ _APART = 0.08  # of the length of the axis: the least between two ticks
 
 
 def panels(count: int, *, with_sides: bool = False) -> tuple["Figure", list["Axes"], list["Axes"]]:
-    """A figure with this many axes, one below the other, and narrower ones beside them, if there are to be any."""
+    """A figure with this many axes, one below the other, and, with `with_sides`, narrower ones beside them."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(14 if with_sides else 9, PANEL_HEIGHT * count), layout="constrained")
@@ -31,7 +31,7 @@ def log_axis(axes: "Axes", values: Collection[float]) -> None:
         return
     low, high = positive[0], positive[-1]
     if 0 in values:
-        axes.set_xscale("symlog", linthresh=low, linscale=_BESIDE * 0.9)  # That many decades.
+        axes.set_xscale("symlog", linthresh=low, linscale=_BESIDE * 0.9)  # Matplotlib divides it by 0.9.
     else:
         axes.set_xscale("log")
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -44,7 +44,7 @@ def log_axis(axes: "Axes", values: Collection[float]) -> None:
 def mark_values(axes: "Axes", values: Collection[float], *, is_log: bool, zero: float = 1.0) -> None:
     """Mark values on the horizontal axis: the largest, the smallest, and as many between them as do not touch.
 
-    On a logarithmic one, 0 is where `zero` would be.
+    On a logarithmic axis, 0 is at the place of `zero`.
     """
     from matplotlib.ticker import NullLocator
 

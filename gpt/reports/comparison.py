@@ -1,4 +1,4 @@
-"""The report of compare.py, as tables for people and programs and as pictures; and that at the end of a sweep."""
+"""The report of compare.py and of a sweep: tables for people and programs, and pictures."""
 
 import json
 import shlex
@@ -33,21 +33,21 @@ class ComparisonReport:
     config: CompareConfig
     comparison: Comparison
     rankings: list[Ranking]  # of all runs
-    ranked: list[Ranking]  # those to show: none if all runs are documented ones
+    ranked: list[Ranking]  # to show: none if all runs are documented ones
     x: plots.Axis  # of the curves
 
     @classmethod
     def of(cls, runs: list[FinishedRun], others: list[RunFolder], config: CompareConfig) -> "ComparisonReport":
         """Compare finished runs, the oldest first; `others` have not finished.
 
-        One that cannot be compared is left out, with a warning.
+        A run that cannot be compared is left out, with a warning.
         """
         comparison = documented.compare(runs, tolerance=config.tolerance)
         ranked = rankings(runs, config.metric, others)
         is_documented_only = bool(comparison.rows) and not (others or any(run.summary.changes for run in runs))
         is_of_losses = config.metric in LOSSES and not config.by
         shown = [] if is_documented_only and is_of_losses else ranked
-        counted = [run for ranking in ranked for run in ranking.runs]  # none of which is damaged
+        counted = [run for ranking in ranked for run in ranking.runs]  # without damaged runs
         is_timed = bool(counted) and all(run.folder.config().training.budget is not None for run in counted)
         return cls(config, comparison, ranked, shown, config.x or ("seconds" if is_timed else "iterations"))
 
@@ -91,7 +91,7 @@ class ComparisonReport:
         return [path]
 
     def _slide(self) -> "Figure":
-        """The curves, with what they end at. Raises RequestError if there are none."""
+        """The curves with a panel of their results. Raises RequestError if there are none."""
         if (figure := self._curves(with_ends=True)) is None:
             raise RequestError("none of these runs has a curve to draw")
         return figure
@@ -110,9 +110,9 @@ class ComparisonReport:
         return pictures
 
     def _against(self) -> list[Ranking]:
-        """What to draw against the keys in `by`: the rankings, or all runs as one for a key of the corpus.
+        """The rankings to draw against the keys in `by`: for a key of the corpus, one of all runs.
 
-        Runs with another data.distance, for example, are in another ranking, so it varies in none.
+        Runs with another data.distance, for example, are in another ranking, so the key varies in none.
         """
         by = self.config.by
         if not by:
@@ -122,7 +122,7 @@ class ComparisonReport:
             (joined,) = rankings(
                 [run for ranking in self.ranked for run in ranking.runs], self.config.metric, joined=True
             )
-            # With other tokens of one text, exact losses are in one ranking, and others cannot be compared.
+            # Exact losses of one text with other tokens are in one ranking; estimates cannot be compared.
             names = [name.removeprefix("data.") for name in by]
             of_corpus = {f"data.{name}" for name in names if name not in TOKENIZER_KEYS}
             if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
@@ -136,7 +136,7 @@ def compared(config: CompareConfig, folders: Sequence[Path]) -> ComparisonReport
     Raises RequestError if none has finished, or can be compared.
     """
     runs = finished_runs(*folders, stages=config.stage, tags=config.tags)
-    others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)[::-1]  # as `runs` are
+    others = started_runs(*folders, stages=config.stage, tags=config.tags, is_finished=False)[::-1]  # oldest first
     report = ComparisonReport.of(runs, others, config)
     if not (report.comparison.rows or report.rankings):
         raise RequestError("none of these runs can be compared: the warnings above say why")

@@ -26,8 +26,8 @@ class Row:
     seeds: list[int]
     measured: float  # the mean over seeds
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
-    exact: float | None  # the mean over seeds; of the validation split, where all are over the same targets
-    difference: float | None  # measured - documented, where the two are comparable
+    exact: float | None  # the mean over seeds, for the validation split, if all are over the same targets
+    difference: float | None  # measured - documented, if they are comparable
     verdict: str
 
 
@@ -126,7 +126,7 @@ def table(comparison: Comparison, style: str) -> str:
 
 
 def with_deviation(mean: float, deviation: float | None) -> str:
-    """A mean and, of several seeds, the standard deviation."""
+    """A mean and, for several seeds, the standard deviation."""
     return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 

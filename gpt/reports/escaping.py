@@ -5,12 +5,12 @@ import re
 
 from gpt.base.errors import printable
 
-# What Markdown gives a meaning within a line.
+# Characters with a meaning in a line of Markdown.
 _MARKDOWN = re.compile(r"[\\`*_\[\]()#|~!$]")
-# What makes an address a link on GitHub, even if it is escaped. As code it does not; two adjacent pieces of code would
-# be one.
+# GitHub makes a link of an address with these characters even if they are escaped, but not if they are code. They are
+# matched together: two adjacent pieces of code would be one.
 _OF_ADDRESS = re.compile(r"(@|(?<=www)\.|:(?=//))+", re.IGNORECASE)
-_FORMULA = re.compile(r"[=@]|[+-](?!\d*\.?\d+(e[+-]?\d+)?$)")  # and not a number
+_FORMULA = re.compile(r"[=@]|[+-](?!\d*\.?\d+(e[+-]?\d+)?$)")  # but not a number
 
 
 def markdown(text: object) -> str:
@@ -20,7 +20,7 @@ def markdown(text: object) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
+    """A cell that no spreadsheet reads as a formula; numbers stay as they are."""
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -17,8 +17,8 @@ from gpt.config.schema import TOKENIZER_KEYS
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import now
 
-_LONGEST = 48  # characters of what differs
-_UNSAID = {"dir", "separator", "subset", "split", "field", *TOKENIZER_KEYS}  # of what a loader reads
+_LONGEST = 48  # characters of a line's differences
+_UNSAID = {"dir", "separator", "subset", "split", "field", *TOKENIZER_KEYS}  # a loader's keys that are not shown
 _SAID = {"shakespeare": "tiny Shakespeare", "multi30k": "Multi30k"}  # corpora as people call them, by their loader
 
 
@@ -33,13 +33,13 @@ class Line:
     tags: list[str]
     seed: int
     loss: Loss | None  # the exact validation loss of a finished run
-    changed: list[str]  # from the documented run, as key=value
+    changed: list[str]  # differences from the documented run, as key=value
     corpus: str
     when: datetime  # it finished, or was last started
 
     @classmethod
     def of(cls, run: RunFolder) -> Self:
-        """Of a run that has started. Raises UserError if it is damaged."""
+        """The line of a run that has started. Raises UserError if it is damaged."""
         config, state, corpus = run.config(), RunState.of(run), corpus_name(run)
         own = (run, state, config.stage, config.name, list(config.tags), config.seed)
         if state.name == "finished":
@@ -56,7 +56,7 @@ class Line:
 
 
 def by_loss(lines: list[Line]) -> list[Line]:
-    """The lines by loss, the lowest first; those that cannot be compared are kept apart, and runs without one last."""
+    """The lines by loss, the lowest first, in groups that can be compared; runs without a loss come last."""
     keys = list(dict.fromkeys(line.loss.key for line in lines if line.loss))
 
     def place(line: Line) -> tuple[bool, int, float]:
@@ -68,7 +68,7 @@ def by_loss(lines: list[Line]) -> list[Line]:
 
 
 def table(lines: list[Line]) -> str:
-    """The list for a terminal, with what its losses are."""
+    """The list for a terminal, with an explanation of its losses."""
     headers = ["loss", "run", "iterations", "on", "age", "tags", "folder"]
     sides = ["right", "left", "right", "left", "right", "left", "left"]
     parts = [tabulate(map(_cells, lines), headers, tablefmt="plain", disable_numparse=True, colalign=sides)]
@@ -104,7 +104,7 @@ def differing(changed: Sequence[str]) -> str:
 
 
 def corpus_name(run: RunFolder) -> str:
-    """The corpus as people say it, with the values of its loader that are not the defaults."""
+    """The name of the corpus, with the values of its loader that are not defaults."""
     data = run.config().data
     loader, values = data.target.rpartition(".")[2], data.hyperparameters
     naming = [key for key in values if key == "name" or (declared(f"data.{key}").role == "place" and key != "dir")]

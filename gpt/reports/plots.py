@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[float, float]]:
     """The evaluations as points by iteration.
 
-    Tokens are taken to be as long as those of the exact loss are. Raises UserError if the run is damaged or does not
+    Losses per character assume the token length of the exact loss. Raises UserError if the run is damaged, or does not
     state its compute.
     """
     folder, summary = run
@@ -46,11 +46,11 @@ def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[fl
     losses = {e.iteration: e.val.like(summary.exact).per(unit) or e.val.nats for e in evaluations}
     amounts: dict[int, float] = {e.iteration: e.iteration if x == "iterations" else e.tokens for e in evaluations}
     if x == "seconds":
-        amounts = folder.clock() | {0: 0.0}  # rather than the microseconds before the first step
+        amounts = folder.clock() | {0: 0.0}  # not the microseconds before the first step
     if x == "compute":
-        if not summary.flops:  # unknown, or without a matrix product
+        if not summary.flops:  # unknown, or no matrix products
             raise UserError(f"{folder.path} has no floating-point operations")
-        # In proportion to the tokens, although those of short windows cost somewhat less.
+        # In proportion to the tokens, although tokens of short windows cost somewhat less.
         amounts = {i: tokens * summary.flops / max(1, evaluations[-1].tokens) for i, tokens in amounts.items()}
     return {i: (amounts[i], loss) for i, loss in losses.items() if i in amounts}
 
@@ -58,8 +58,8 @@ def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[fl
 def at_equal(ranking: Ranking, x: Axis) -> tuple[float, list[tuple[Group, list[float]]]] | None:
     """The largest `x` that all runs reached, and each group's losses there, one per seed, the lowest mean first.
 
-    None if a run has no curve or was not evaluated before that. Losses are in the unit of the ranking. Between two
-    evaluations they are interpolated linearly, but not before the first update, where a line would say nothing.
+    None if a run has no curve, or no evaluation before that `x`. Losses are in the unit of the ranking, interpolated
+    linearly between two evaluations after the first update.
     """
     try:
         curves = [[curve(run, x, ranking.unit) for run in group.runs] for group in ranking.groups]
@@ -80,7 +80,7 @@ def at_equal(ranking: Ranking, x: Axis) -> tuple[float, list[tuple[Group, list[f
 
 
 def quantity(metric: Metric, unit: Unit) -> str:
-    """What a ranking is by, as an axis says it."""
+    """The label of an axis for what a ranking is by."""
     return f"{metric} loss (nats per {unit})" if metric in LOSSES else metric
 
 
@@ -96,8 +96,8 @@ def draw(
     """Draw the estimated validation loss of every run; None if there is nothing to draw.
 
     Each stage or, with `rankings`, each group has a colour: a line for its mean, thin lines for its seeds, and its name
-    and what the table says of it at the end of the line; `with_ends`, also as a picture, with the deviation over seeds.
-    Crosses are documented losses. Without a title, each panel has its corpus's.
+    and result at the end of the line. `with_ends` adds a panel of the results, with the deviation over seeds. Crosses
+    are documented losses. Without a title, each panel has the name of its corpus.
     """
     figure, all_axes, sides = panels(max(1, len(rankings)), with_sides=with_ends)
     if rankings:
@@ -124,14 +124,14 @@ def draw(
 
 
 class End(NamedTuple):
-    """What a table says of runs that differ in their seed only."""
+    """The result in a table for runs that differ only in their seed."""
 
     mean: float
     deviation: float | None  # None for one seed
 
 
 def _named(groups: Sequence[Group]) -> list[tuple[str, Group]]:
-    """The groups by their names: stages in the order of the ladder, numbers in theirs, and others by their loss."""
+    """The groups by name: stages in the order of the ladder, numbers in ascending order, others by loss."""
 
     def place(group: Group) -> tuple:
         if "stage" in group.values:
@@ -143,7 +143,7 @@ def _named(groups: Sequence[Group]) -> list[tuple[str, Group]]:
 
 
 def _draw_ends(axes: "Axes", ends: Mapping[str, End], quantity: str) -> None:
-    """Draw the values of the table, the first one at the top, with the deviations over seeds."""
+    """Draw the values of the table, the first at the top, with the deviations over seeds."""
     shown = [*ends.items()][:MOST_COLOURS]
     for place, (_, (mean, deviation)) in enumerate(shown):
         axes.errorbar([mean], [place], xerr=deviation or None, fmt="o", capsize=4, color=f"C{place}")
@@ -164,7 +164,7 @@ def _draw_groups(
     axes.set(xlabel=XLABELS[x], ylabel=f"validation loss (nats per {unit})")
     axes.grid(alpha=0.3)
     most = max(1, _MOST_CURVES // max(1, len(groups)))
-    ends: dict[str, tuple[float, str]] = {}  # by what is said of them: the last mean, and the colour
+    ends: dict[str, tuple[float, str]] = {}  # by their label: the last mean, and the colour
     amounts = set()
     for number, (name, runs) in enumerate(groups[:_MOST_CURVES]):
         colour, lines = f"C{number}" if number < MOST_COLOURS else "lightgrey", []
@@ -200,7 +200,7 @@ def _draw_groups(
 
 
 def _label_ends(axes: "Axes", ends: Mapping[str, tuple[float, str]]) -> None:
-    """Write what is said of lines beside their ends, none on top of another."""
+    """Write the labels of lines beside their ends, none on top of another."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     in_order = sorted(ends.items(), key=lambda end: end[1][0])
@@ -214,7 +214,7 @@ def _label_ends(axes: "Axes", ends: Mapping[str, tuple[float, str]]) -> None:
 
 
 def _spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights that are at least `gap` apart and as near to the wanted ones, also ascending, as can be."""
+    """Ascending heights, at least `gap` apart, as near as possible to the wanted heights, which ascend too."""
     blocks: list[list[float]] = []  # of neighbours that touch each other
     for i, height in enumerate(wanted):
         blocks.append([height - i * gap])

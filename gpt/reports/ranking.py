@@ -16,7 +16,7 @@ from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import LOSSES, Metric, Summary
 from gpt.training.metrics import is_higher_better
 
-_FEWEST_VALUES = 3  # of a number, of which the best can be said to lie inside or at the edge
+_FEWEST_VALUES = 3  # of a number, before `edges` reports that the best one is the smallest or largest
 _FEWEST_SEEDS = 3  # with fewer, a difference is undecided rather than noise
 WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
 _SIGNIFICANCE = 0.05
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Group:
     """Runs that differ only in their seed."""
 
-    values: dict[str, Any]  # by key: those that vary in the table
+    values: dict[str, Any]  # of the keys that vary in the table
     runs: list[FinishedRun]  # the newest of each seed
     mean: float  # of the metric, over seeds; of a loss, in nats per unit of the ranking
     deviation: float | None  # the sample standard deviation over seeds; None for one seed
@@ -39,7 +39,7 @@ class Unfinished(NamedTuple):
     """A run without a result."""
 
     run: RunFolder
-    values: dict[str, Any]  # by key: those that vary in the table
+    values: dict[str, Any]  # of the keys that vary in the table
     seed: int
     state: RunState
 
@@ -50,17 +50,17 @@ class Ranking:
 
     corpus: str  # in words
     keys: list[str]  # that vary
-    shared: list[str]  # as key=value: what all runs have that differs from their documented run
+    shared: list[str]  # as key=value: the differences from the documented run that all runs share
     groups: list[Group]
     unit: Unit  # what the losses are per
-    has_characters: bool  # whether every run's tokens are characters, whose losses need no other unit
+    has_characters: bool  # whether every run's tokens are characters, so that one unit is enough
     is_tested: bool  # whether there are enough seeds to tell what is within noise
-    older: list[FinishedRun]  # that are not counted, because there is a newer run of the same settings and seed
+    older: list[FinishedRun]  # not counted: there is a newer run of the same settings and seed
     unfinished: list[Unfinished]
 
     @property
     def runs(self) -> list[FinishedRun]:
-        """Those that are counted, in the order of their groups."""
+        """The runs that are counted, in the order of their groups."""
         return [run for group in self.groups for run in group.runs]
 
 
@@ -78,10 +78,10 @@ class _Member(NamedTuple):
 def rankings(
     runs: Iterable[FinishedRun], metric: Metric, others: Iterable[RunFolder] = (), *, joined: bool = False
 ) -> list[Ranking]:
-    """One ranking per set of targets, because losses over others are not comparable; damaged runs are skipped.
+    """One ranking per set of targets, because losses over different targets are not comparable; skips damaged runs.
 
-    `others` are runs that have not finished; each is in the ranking that it would be in. `joined` makes one ranking of
-    all runs, to draw the loss against what makes the targets differ.
+    `others` are unfinished runs, each in its future ranking. `joined` makes one ranking of all runs, to draw the loss
+    against a key that changes the targets.
     """
     finished: dict[tuple[Any, ...], list[_Member]] = defaultdict(list)
     unfinished: dict[tuple[Any, ...], list[Unfinished]] = defaultdict(list)
@@ -111,12 +111,12 @@ def rankings(
 def _settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[str, Any]:
     """The settings of a run that can affect the metric, by key: equal for repetitions.
 
-    A fork is identified by the weights that it started from, wherever they are. An unfinished run, whose `summary` is
-    None, does not have its dtype yet.
+    A fork is identified by its first weights, wherever they are. An unfinished run, whose `summary` is None, has no
+    dtype yet.
     """
     content = flat(completed(run.config().content()))
     kept = telling_apart(content)
-    if metric == "best":  # The lowest of more evaluations, or of noisier ones, is lower.
+    if metric == "best":  # More or noisier evaluations have a lower minimum.
         kept |= {key: value for key, value in content.items() if declared(key).role == "measure"}
     if (parent := run.record().parent) is not None:
         other = ", trained on another text" if summary and parent.notice in summary.changes else ""
@@ -129,7 +129,7 @@ def _settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[s
 
 
 def _places(run: RunFolder) -> dict[str, Any]:
-    """What tells the texts of runs apart whose corpora are not compared."""
+    """The places of a run's corpus, which tell its text apart from another run's."""
     values = {f"data.{name}": value for name, value in run.config().data.hyperparameters.items()}
     return {key: value for key, value in values.items() if declared(key).role == "place" and key != "data.dir"}
 
@@ -140,7 +140,7 @@ def _ranking(members: list[_Member], unfinished: list[Unfinished]) -> Ranking:
     keys = _varying([*(member.settings for member in members), *(other.values for other in unfinished)])
     by_values: dict[tuple, dict[int, _Member]] = defaultdict(dict)
     older = []
-    for member in members:  # the oldest first, so that the newest run of a seed remains
+    for member in members:  # The oldest first: the newest run of a seed remains.
         by_seed = by_values[tuple(_same(member.settings.get(key)) for key in keys)]
         seed = member.run.summary.seed
         older += [by_seed[seed].run] if seed in by_seed else []
@@ -175,7 +175,7 @@ def _group(members: list[_Member], keys: list[str], unit: Unit) -> Group:
 
 
 def _varying(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys that distinguish the runs, choices first; a key that follows from the choices is left out."""
+    """The keys that distinguish the runs, choices first, without keys that follow from the choices."""
     keys = dict.fromkeys(key for values in settings for key in values)
     choices = sorted(filter(_is_choice, keys), key=lambda key: key != "stage")
     kept: list[str] = []
@@ -206,7 +206,7 @@ def names(keys: list[str]) -> dict[str, str]:
 
 
 def label(values: Mapping[str, Any]) -> str:
-    """The values of a group, as key=value; of a stage, or of another choice alone, its bare name: gru."""
+    """The values of a group, as key=value; a stage, or another choice alone, by its bare name: gru."""
     short = names(list(values))
     bare = {key for key in values if key == "stage" or (len(values) == 1 and _is_choice(key))}
     parts = [("" if key in bare else f"{short[key]}=") + shown(key, value) for key, value in values.items()]
@@ -221,10 +221,10 @@ def shown(key: str, value: Any) -> str:
 
 
 def _standings(groups: list[Group]) -> tuple[list[str], bool]:
-    """Standings for groups ordered by mean: best, or not different from it; and whether there are seeds to tell.
+    """Standings for groups ordered by mean: best, or not different from it; and whether there are enough seeds.
 
     Welch's t-test, two-sided, at 5%, without a correction for many comparisons. A group of one seed borrows the pooled
-    standard deviation of the others; those that have diverged are left out of it, because theirs would swamp the rest.
+    standard deviation of the others, without groups that diverged: their deviations would swamp the rest.
     """
     best, sane = groups[0], [group for group in groups if group.standing != WORSE_THAN_GUESSING]
     degrees = sum(len(group.runs) - 1 for group in sane)
@@ -255,9 +255,9 @@ def p_value(t: float, degrees: float) -> float:
 
 
 def edges(ranking: Ranking) -> list[str]:
-    """A sentence for each number that varies, if the best group has the smallest or the largest of those tried.
+    """A sentence for each number that varies, if the best group has the smallest or the largest value tried.
 
-    They are those of groups that are as the best in all other keys: a longer run with another number says nothing.
+    Only groups with the best group's other keys count: a longer run with another value says nothing.
     """
     found, best = [], ranking.groups[0].values
     for key, name in names(ranking.keys).items():
@@ -273,5 +273,5 @@ def edges(ranking: Ranking) -> list[str]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a number, which true and false are not."""
+    """Whether a value is a number, not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool)

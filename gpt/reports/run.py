@@ -28,7 +28,7 @@ class LossRow(NamedTuple):
     name: str
     train: float | None
     val: float | None
-    note: str  # what they are over, and which weights have them
+    note: str  # the targets and the weights
 
 
 def loss_rows(summary: Summary) -> list[LossRow]:
@@ -120,7 +120,7 @@ def loss_curve(
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
     height, right = 4.5 + 2.5 * len(names), 0.65 if are_bytes else 0.15
     figure = Figure(figsize=(7, height))
-    # Inches around the panels. To measure the labels instead would take as long as drawing them.
+    # Inches around the panels. Measuring the labels instead would take as long as drawing them.
     figure.subplots_adjust(left=0.75 / 7, right=1 - right / 7, bottom=0.5 / height, top=1 - 0.35 / height, hspace=0.1)
     ratios = [4.5, *(2.5 for _ in names)]
     above, *below = figure.subplots(1 + len(names), sharex=True, squeeze=False, height_ratios=ratios).flat
@@ -133,7 +133,7 @@ def loss_curve(
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     figure.axes[-1].set_xlabel("iteration")
-    if are_bytes:  # benchmarks of these are given in bits
+    if are_bytes:  # Benchmarks of bytes are given in bits.
         bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
         bits.set_ylabel("bits per byte")
     return Picture(picture(figure))
@@ -173,7 +173,7 @@ def _draw_losses(
 
 
 class Table(list[dict[str, Any]]):
-    """Rows by column, which a notebook shows as a table and pandas takes as they are."""
+    """Rows by column: a notebook shows them as a table, and pandas accepts them."""
 
     def _repr_html_(self) -> str:
         return str(tabulate(self, headers="keys", tablefmt="html"))

@@ -20,7 +20,7 @@ from gpt.runs.records import LOSSES, Metric, Summary
 def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = ()) -> str:
     """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal.
 
-    `sizes`: "parameters" or "compute", which are to have a column.
+    `sizes`: "parameters" or "compute", for columns of their own.
     """
     short, metrics = names(ranking.keys), [name for name in _metrics([ranking]) if name != metric]
     with_bits = metric == "exact" and not ranking.has_characters
@@ -73,7 +73,7 @@ def _bits(group: Group) -> str:
 
 
 def equal_table(ranking: Ranking, x: Axis, style: str) -> str | None:
-    """The losses at an equal amount of training, in a style of tabulate; None where `at_equal` is."""
+    """The losses at an equal amount of training, in a style of tabulate; None if `at_equal` returns None."""
     if (equal := at_equal(ranking, x)) is None:
         return None
     escaped = escaping.markdown if style == "github" else printable
@@ -86,7 +86,7 @@ def equal_table(ranking: Ranking, x: Axis, style: str) -> str | None:
 
 
 def _metrics(rankings: list[Ranking]) -> list[str]:
-    """The metrics of their runs."""
+    """The metrics of the runs in these rankings."""
     return list(dict.fromkeys(name for ranking in rankings for _, summary in ranking.runs for name in summary.metrics))
 
 
@@ -122,7 +122,7 @@ def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> st
 
 
 def as_csv(rankings: list[Ranking]) -> str:
-    """One row per run: what varies between the runs, and the results; of an unfinished run, how far it got."""
+    """One row per run: the keys that vary, and the results or, for an unfinished run, how far it got."""
     keys = list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
     metrics = _metrics(rankings)
     rows = [
