@@ -55,13 +55,13 @@ def _overrides(params: Mapping[str, Any]) -> list[Override]:
 
 
 def _conclude(search: "Search", words: list[str]) -> None:
-    """Say what was found, and what to do with it. Raises RequestError if no trial is complete."""
+    """Print the best trial and the next command. Raises RequestError if no trial is complete."""
     states = [trial.state.name.lower() for trial in search.study.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     log.info(f"trials: {counts}, in {search.folder}")
     if "complete" not in states:
         raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")
-    # Matplotlib reads the user's settings, which can raise any error.
+    # The user's settings for Matplotlib can raise any error.
     attempt("the picture", lambda: _draw(search), (Exception,))
     best = search.study.best_trial
     run = search.run(best.number)
@@ -77,7 +77,7 @@ def _draw(search: "Search") -> None:
     from matplotlib import pyplot, rc_context
     from optuna.visualization.matplotlib import plot_slice
 
-    with warnings.catch_warnings(action="ignore"), rc_context():  # it is experimental, and changes the style of all
+    with warnings.catch_warnings(action="ignore"), rc_context():  # They are experimental, and change all styles.
         plot_slice(search.study, target_name=search.metric or "exact validation loss (nats)")
         write_atomically(search.folder / "search.png", picture(pyplot.gcf()))
     log.info(f"picture: {search.folder / 'search.png'}")

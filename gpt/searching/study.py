@@ -110,7 +110,7 @@ def _opened(path: Path, direction: str) -> optuna.Study:
     """The study in a file, which is created if there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        # A path can have signs that mean something in an address.
+        # The signs of a path can have a meaning in an address.
         storage = RDBStorage("sqlite:///study.db", engine_kwargs={"creator": lambda: sqlite3.connect(path)})
         return optuna.create_study(storage=storage, study_name="search", load_if_exists=True, direction=direction)
     except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.OptunaError, RuntimeError) as error:

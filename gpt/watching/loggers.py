@@ -75,11 +75,11 @@ def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
     for step in steps:
         found[step.iteration] |= {"loss/batch": step.loss, "gradient_norm": step.gradient_norm}
     records: list[Evaluation | Step] = [*evaluations, *steps]
-    for record in records:  # of an iteration with both, the learning rates of the step that was taken
+    for record in records:  # The learning rates of a step replace those of an evaluation at the same iteration.
         rates = {f"learning_rate/{group}": rate for group, rate in record.learning_rates.items()}
         found[record.iteration] |= {**rates, "tokens": record.tokens}
     for clock in _since(progress.clock, since):
-        if clock.iteration in found and clock.iteration:  # at 0 there is no speed
+        if clock.iteration in found and clock.iteration:  # no speed at iteration 0
             found[clock.iteration] |= {"seconds": clock.seconds, "tokens_per_second": clock.tokens_per_second}
     return {i: {name: value for name, value in found[i].items() if value is not None} for i in sorted(found)}
 
@@ -94,7 +94,7 @@ def _since(records: list[AnyRow], iteration: int) -> list[AnyRow]:
 
 
 class Csv(Watcher):
-    """metrics.csv in the run folder, for a spreadsheet: one row per evaluation, and with `steps` per recorded step."""
+    """metrics.csv in the run folder, for a spreadsheet: a row per evaluation and, with `steps`, per recorded step."""
 
     def __init__(self, run: RunFolder, steps: bool = False) -> None:
         self._run, self._has_steps = run, steps
@@ -110,4 +110,4 @@ class Csv(Watcher):
         writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
         attempt("metrics.csv", lambda: self._run.write("metrics.csv", table.getvalue()))
 
-    finished = evaluated  # a run that ends at its checkpoint has no later evaluation
+    finished = evaluated  # A run that ends at its checkpoint has no later evaluation.

@@ -20,8 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Profile(Watcher):
-    """Profiles `steps` steps after skipping `skip`, which are slower because memory is allocated and kernels are
-    chosen.
+    """Profiles `steps` steps after skipping `skip` slower ones, in which memory is allocated and kernels are chosen.
 
     Writes trace.json.gz, for https://ui.perfetto.dev, and operators.txt, a table of the ten costliest operators.
     """
@@ -57,7 +56,7 @@ class Profile(Watcher):
         # The table first: exporting empties the profile of its events.
         table = self._profile.key_averages().table(sort_by=order, row_limit=_COSTLIEST)
         self._run.write(_TABLE, f"{table}\n")
-        with tempfile.TemporaryDirectory() as folder:  # PyTorch writes in place, and a run whole or not at all
+        with tempfile.TemporaryDirectory() as folder:  # PyTorch does not write atomically.
             trace = Path(folder, _TRACE)
             self._profile.export_chrome_trace(str(trace))
             self._run.write(_TRACE, trace.read_bytes())

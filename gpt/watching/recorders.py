@@ -95,7 +95,7 @@ class Sampler(Watcher):
 
 
 class RunWriter(Watcher):
-    """Saves the metrics in the run folder, and at the end the last weights and their average, if there is one."""
+    """Saves the metrics in the run folder and, at the end, the last weights and their average, if there is one."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run, self._is_stale = run, False
@@ -114,9 +114,9 @@ class RunWriter(Watcher):
             self.evaluated(state)
 
     def finished(self, state: TrainingState) -> None:
-        """Save the last weights and their average, or remove that of a previous end; and save the metrics.
+        """Save the last weights, the metrics and the average; remove an average of a previous end.
 
-        A run that ends at the checkpoint it resumed from has no later evaluation to save them.
+        A run that ends at the checkpoint it resumed from has no later evaluation to save the metrics.
         """
         progress = state.progress
         save_weights(self._run, state.model.state_dict(), "last", progress.iteration)
@@ -130,7 +130,7 @@ class RunWriter(Watcher):
 class SnapshotWriter(Watcher):
     """Saves the weights in the run folder at `count` moments of the training and before its first update.
 
-    A run that ends early has those of its end as well; an average is not among them.
+    A run that ends early also saves its last weights, before averaging.
     """
 
     def __init__(self, run: RunFolder, count: int, max_iters: int) -> None:
@@ -161,9 +161,9 @@ class SnapshotWriter(Watcher):
 class CheckpointWriter(Watcher):
     """Saves a checkpoint every `interval` iterations and at the end.
 
-    Checkpoints are at least `min_seconds` apart, and further apart if saving would otherwise take more than 2 % of the
-    run's time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save. The initial
-    state is saved too unless `is_saved`, because weights from another run are stored nowhere else.
+    Checkpoints are at least `min_seconds` apart, and further apart if saving would take more than 2 % of the time;
+    `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save. Unless `is_saved`, the
+    initial state is saved too: a fork's first weights are stored nowhere else.
     """
 
     def __init__(

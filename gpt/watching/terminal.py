@@ -16,9 +16,9 @@ from gpt.training.state import TrainingState
 from gpt.training.watchers import Phase, Watcher
 from gpt.watching.loggers import RunWatcher
 
-_FIRST_SECONDS = 10.0  # of training, after which its duration is estimated
+_FIRST_SECONDS = 10.0  # of training before its duration is estimated
 _LONG = 600.0  # seconds
-_NOISE = 4.0  # nats: of one target, more than healthy runs show after two updates; means have less
+_NOISE = 4.0  # nats for one target; healthy runs rise less after two updates, and means vary less
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class ConsoleLog(RunWatcher):
     phase = Phase.SHOW
 
     def __init__(self, recipe: Recipe, examples: Callable[[], list[str]], targets: int, shorter: str = "") -> None:
-        """`targets`: the number of them that a training loss is estimated over; `shorter`: what to type for less."""
+        """`targets`: how many a training loss is estimated over; `shorter`: the command for a smaller training."""
         self._recipe, self._examples, self._shorter = recipe, examples, shorter
         self._noise = _NOISE / math.sqrt(targets)
         self._since: tuple[float, int] | None = None  # when this process began to train, and at which iteration
@@ -60,7 +60,7 @@ class ConsoleLog(RunWatcher):
             self._since = time.perf_counter(), new.iteration
 
     def stepped(self, state: TrainingState) -> None:
-        """Say once, after some steps, how long a long training will take."""
+        """Log once, after ten seconds, how long a long training will take."""
         if self._has_told or self._since is None or time.perf_counter() - self._since[0] < _FIRST_SECONDS:
             return
         self._has_told = True
@@ -81,7 +81,7 @@ class ConsoleLog(RunWatcher):
             log.info(line)
 
     def _seconds_left(self, state: TrainingState) -> float:
-        """How long the rest takes at the speed of this process so far, evaluations included; 0 if that is unknown."""
+        """The seconds left at the speed of this process so far, evaluations included; 0 if unknown."""
         if self._since is None:
             return 0.0
         started, first = self._since

@@ -1,8 +1,8 @@
 """The process of a tracker: `python -m gpt.watching.tracker_process MODULE TRACKER`.
 
-A tracker works in a separate process, so that whatever its library does (wait for a network, print, fail) cannot slow
-or end the training. In a thread, wandb holds up the end of a run for more than a minute if its server does not answer,
-and what has not been delivered is lost when the run is killed.
+A tracker works in a separate process, so that its library cannot slow or end the training by waiting for a network,
+printing or failing. In a thread, wandb holds up the end of a run for more than a minute if its server does not answer,
+and a killed run loses its undelivered records.
 
 gpt/watching/trackers.py writes one JSON object per line to it, first the run, then records until the input ends. It
 answers with lines of `{"address": ...}` or `{"problem": ...}`.
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock
 
-# Seconds after the end of the run, or the death of its process: to take what it has sent, and then to deliver it.
+# Seconds after the end of the run or its process: to read its records, and then to deliver them.
 _TO_READ, _TO_DELIVER = 60.0, 600.0
 
 
@@ -61,7 +61,7 @@ def main(module: str, tracker: str) -> None:
     """Serve one run with the tracker of this module and name."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print to standard output
-    for number in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):  # for the training, whose end also ends this process
+    for number in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):  # for the training; its end also ends this process
         if hasattr(signal, number):
             signal.signal(getattr(signal, number), signal.SIG_IGN)
     if hasattr(os, "nice"):
@@ -74,14 +74,14 @@ def main(module: str, tracker: str) -> None:
     try:
         first = json.loads(sys.stdin.readline())
         folder, name = Path(first.pop("folder")), first.pop("tracker")
-        with FileLock(folder / f".{name}.lock"):  # after a kill, the old tracker may not be done yet
+        with FileLock(folder / f".{name}.lock"):  # The tracker of a killed process may still be at work.
             is_read = threading.Event()
             threading.Thread(target=_end_in_time, args=(is_read,), daemon=True).start()
             sink: Sink = getattr(importlib.import_module(module), tracker).sink(Run(folder=folder, **first))
             answer("address", sink.address)
             is_finished = False
             for line in sys.stdin:
-                if not line.endswith("\n"):  # the training was killed while it wrote this
+                if not line.endswith("\n"):  # The training was killed while it wrote this.
                     break
                 message = json.loads(line)
                 is_finished = message.pop("is_finished")
@@ -94,8 +94,8 @@ def main(module: str, tracker: str) -> None:
 
 
 def _end_in_time(is_read: threading.Event) -> None:
-    """End this process some time after the run has ended, whatever its library waits for."""
-    if hasattr(select, "poll"):  # not on Windows, where the deadline begins once everything is read
+    """End this process some time after the run has ended, even if its library still waits."""
+    if hasattr(select, "poll"):  # On Windows, the deadline begins once everything is read.
         input_ended = select.poll()
         input_ended.register(sys.stdin, 0)  # reports only that nobody writes any more
         input_ended.poll()

@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # a tracker's process imports this module without torch
 Project = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
 
 _PACKAGE_ROOT = Path(__file__).parent.parent.parent
-_PATIENCE = 5.0  # seconds that a run waits for its tracker at the end, or
-_MAX_SHARE = 0.01  # this fraction of its time, if that is more
+_PATIENCE = 5.0  # seconds that a run waits for its tracker at the end
+_MAX_SHARE = 0.01  # the share of the run's time that it waits instead, if that is longer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Tracker(RunWatcher):
     """Starts the process at the first evaluation or step, sends it records, and waits for it at the end.
 
     If the process fails, the run logs one warning and continues without it. A subclass names the sink that stores the
-    records; the process imports the subclass's module, which should import a library only inside functions.
+    records. The process imports the subclass's module, so that should import a library only inside functions.
     """
 
     sink: ClassVar[type[Sink]]
@@ -62,7 +62,7 @@ class Tracker(RunWatcher):
         self._is_due = True
 
     def stepped(self, state: "TrainingState") -> None:
-        """Mark it if the step was recorded."""
+        """Mark that there is a record to send, if the step was recorded."""
         recorded = [step.iteration for step in state.progress.steps[-1:]]
         self._is_due |= recorded == [state.progress.iteration]
 
@@ -90,7 +90,7 @@ class Tracker(RunWatcher):
         """Send the results."""
         values = {"loss/exact_val": summary.exact.nats, "loss/best_val": summary.best.nats}
         texts = {"report": "\n".join(lines)}
-        with contextlib.suppress(UserError):  # writing it failed, and was reported
+        with contextlib.suppress(UserError):  # An error of writing it was already reported.
             texts["sample"] = read_text_file(self._run.path / "sample.txt")
         self._messages.put({"step": summary.iterations, "values": values, "texts": texts, "is_finished": True})
 
@@ -121,7 +121,7 @@ class Tracker(RunWatcher):
                 stderr=subprocess.DEVNULL,
                 encoding="utf-8",
             )
-        except (OSError, ValueError, UserError) as error:  # ValueError: of a path that is not UTF-8
+        except (OSError, ValueError, UserError) as error:  # ValueError: a path that is not UTF-8
             self._warn(str(error))
             return
         of_batch = {"batch": losses.train}
@@ -144,7 +144,7 @@ class Tracker(RunWatcher):
 
     def _feed(self, pipe: IO[str]) -> None:
         """Write the messages, in a thread because writing blocks once the pipe of a slow process is full."""
-        with contextlib.suppress(OSError), pipe:  # if it has ended, it has reported why
+        with contextlib.suppress(OSError), pipe:  # A process that has ended has reported why.
             for message in iter(self._messages.get, None):
                 pipe.write(json.dumps(message) + "\n")
                 pipe.flush()

@@ -21,8 +21,7 @@ from gpt.watching.trackers import Project, Tracker
 class Service:
     """A run of wandb or trackio.
 
-    wandb's files are in its own folder, ./wandb or $WANDB_DIR, because it also reads settings there; those of trackio
-    are in $TRACKIO_DIR or its cache.
+    wandb keeps its files in ./wandb or $WANDB_DIR, where it also reads settings; trackio in $TRACKIO_DIR or its cache.
     """
 
     def __init__(self, run: Run) -> None:
@@ -78,9 +77,9 @@ class Service:
     def _in_trackio(self, run: Run) -> tuple[Any, str]:
         trackio, project = self._library, run.options["project"]
         warnings.showwarning = self._note  # trackio reports its failures as warnings, and continues
-        with contextlib.suppress(ValueError):  # of a new project
+        with contextlib.suppress(ValueError):  # The project is new.
             for earlier in trackio.Api().runs(project):
-                if earlier.name.rpartition(" ")[2] == run.id:  # whatever the folder was called then
+                if earlier.name.rpartition(" ")[2] == run.id:  # The folder may have had another name.
                     earlier.delete()  # this process logs all of it again
         begun = trackio.init(
             project, name=f"{run.name} {run.id}", config=run.config, embed=False, auto_log_cpu=False, auto_log_gpu=False
@@ -91,7 +90,7 @@ class Service:
         return {name: self._library.Html(f"<pre>{html.escape(text)}</pre>") for name, text in texts.items()}
 
     def _note(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        if issubclass(category, UserWarning):  # others are about code, such as a deprecation in some library
+        if issubclass(category, UserWarning):  # Other categories, such as deprecations, are about code.
             self._problems.append(str(message))
 
     def _check(self) -> None:
