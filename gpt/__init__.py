@@ -9,9 +9,9 @@ docs/python.md describes what a run can do.
 
 import os
 
-# By default, OpenMP's threads spin for milliseconds while they wait, which keeps the cores from everything else on a
-# busy machine. Without any spinning, waking them takes half of the time of generation. This number of spins lasts about
-# as long as the wait inside a step. OpenMP reads both when PyTorch is imported.
+# By default, OpenMP's threads spin for milliseconds while they wait, and block the cores of a busy machine. Without any
+# spinning, waking them takes half of the time of generation. This number of spins lasts about as long as the wait
+# inside a step. OpenMP reads both when PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "6000")
 

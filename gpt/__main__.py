@@ -13,7 +13,7 @@ from gpt.base.version import __version__
 
 
 def main(name: str | None = None) -> None:
-    """Run a command of the table, the one of gpt-NAME without a name; or print all of them."""
+    """Run the command `name` or, without a name, the command of gpt-NAME; or print all commands."""
     name = name or Path(sys.argv[0]).stem.removeprefix("gpt-")
     match sys.argv[1:]:
         case _ if name in COMMANDS:
@@ -32,11 +32,11 @@ def main(name: str | None = None) -> None:
 
 
 def _run(name: str) -> None:
-    if sys.version_info >= (3, 14):  # whose argparse refuses Hydra's help texts
+    if sys.version_info >= (3, 14):  # Its argparse refuses Hydra's help texts.
         version = ".".join(map(str, sys.version_info[:2]))
         sys.exit(f"error: Hydra does not start on Python {version}: use Python 3.11, 3.12 or 3.13")
     atexit.register(gc.freeze)  # Skip garbage collection at exit: it takes 0.2 s.
-    stopping.start()  # before the imports, which take most of a second
+    stopping.start()  # before the imports: they take most of a second
     from gpt import cli
 
     module = import_module(COMMANDS[name].module)

@@ -1,4 +1,4 @@
-"""Training and opening runs from Python: `gpt.train` and `gpt.load`; docs/python.md shows them.
+"""Training, opening and comparing runs from Python: `gpt.train`, `gpt.load` and `gpt.compare`; see docs/python.md.
 
 Everything is imported in the functions, so that `import gpt` is quick.
 """
@@ -28,17 +28,16 @@ _TRAINING = threading.Lock()  # PyTorch's random state and threads belong to the
 def train(
     *overrides: str, module: "Module | None" = None, folder: "str | Path | None" = None, **values: Any
 ) -> "Trained":
-    """Train a stage, and return the same as `load` does.
+    """Train a stage, and return the trained model.
 
-    `overrides` are those of the command line, as in gpt.train("model=v5", "training.max_iters=500"), and `values` the
-    same by the last part of a key, as in gpt.train("v5", max_iters=500). `module` is
-    trained instead of a stage: a torch.nn.Module that maps token ids (B, T) to logits (B, T, V) and has `block_size`,
-    or a class or function that makes one from the size of the vocabulary. `folder` becomes the run folder. Without it,
-    nothing is written, and the returned model has the last weights, or the averaged ones if configured.
+    `overrides` are words of the command line, as in gpt.train("model=v5", "training.max_iters=500"). `values` sets keys
+    by their last part, as in gpt.train("v5", max_iters=500). `module` is trained instead of a stage: a torch.nn.Module
+    that maps token ids (B, T) to logits (B, T, V) and has `block_size`, or a class or function that makes one from the
+    size of the vocabulary. `folder` becomes the run folder. Without it, nothing is written, and the returned model has
+    the last weights, or the averaged ones if configured.
 
-    Ctrl-C stops the run between two steps: in a notebook and other sessions, the model that was trained so far is
-    returned, and its `interrupted` is true; in a program, KeyboardInterrupt is raised. Where the command line would
-    print one line and exit, this raises UserError.
+    Ctrl-C stops the run between two steps. An interactive session then gets the model so far, whose `interrupted` is
+    true; a program gets KeyboardInterrupt. Raises UserError where the command line prints one line and exits.
     """
     from gpt.session.running import run
     from gpt.session.trained import NewlyTrained
@@ -64,7 +63,7 @@ def load(
 ) -> "TrainedRun":
     """Open the run in the folder `path`, or the newest finished run below `runs`, of any stage or of one.
 
-    `path` may be what a run is called: its name, "last", "best", a stage, or the name of a sweep or a search.
+    `path` may also be a run's name, "last", "best", a stage, or the name of a sweep or a search.
 
     `weights` may be the iteration of a snapshot. `module` is the module that the run trained instead of a stage: the
     weights are loaded into it.
@@ -82,9 +81,9 @@ def load(
 
 
 def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -> "ComparisonReport":
-    """Compare runs, as compare.py does: a notebook and print() show the tables.
+    """Compare runs, like compare.py: a notebook and print() show the tables.
 
-    `runs` may be what runs are called, as in `load`.
+    `runs` may also be names, as in `load`.
 
     `values` are the keys of compare.py, as in gpt.compare("runs/2026-01-31", stage=["v5", "v6"], x="seconds"). Raises
     RequestError if there is no finished run.
@@ -103,7 +102,7 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
 def _requested(
     overrides: "Sequence[str]", folder: "str | Path | None", values: "Mapping[str, Any]"
 ) -> "tuple[TrainConfig, Request]":
-    from dataclasses import replace  # imports inspect, for which `import gpt` does not wait
+    from dataclasses import replace  # imports inspect, which is slow
     from pathlib import Path
 
     from gpt.base.errors import RequestError
@@ -136,7 +135,7 @@ def _undisturbed() -> Iterator["Stop"]:
     from gpt.base.runtime import random_numbers_kept
     from gpt.base.stopping import Stop, Stopped
 
-    environment = dict(os.environ)  # to which compilers and profilers add
+    environment = dict(os.environ)  # Compilers and profilers add to it.
     try:
         with (
             showing_warnings(),
@@ -163,7 +162,7 @@ def _usual_modes() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     try:
         with (
-            torch.inference_mode(mode=False),  # Gradients are on, also within no_grad.
+            torch.inference_mode(mode=False),  # turns gradients on, even within no_grad
             torch.device("cpu") if is_elsewhere else contextlib.nullcontext(),
         ):
             yield
@@ -186,4 +185,4 @@ def _documented_errors() -> Iterator[None]:
         found = kind(reported[0])
     else:
         return
-    raise found from None  # here, so that a notebook shows the line without the traceback of what led to it
+    raise found from None  # outside the handler, so that a notebook shows the line without a traceback
