@@ -1,9 +1,9 @@
 """transformers: v7 as an equivalent GPT-2, with pre-LayerNorm blocks, learned positions and ReLU.
 
-GPT-2 has biases in its query, key and value projections, which are set to zero, and none in its output layer; the run's
-output bias is moved into the last LayerNorm. Programs need one more token, for padding, unknown characters and the
-beginning of a text; its logit is a large negative constant, so that it has no probability. v6 is v7 without dropout, so
-it is a GPT-2 too. The library has no architecture for v8: the closest, NanoChat, has no token shift and no output bias.
+GPT-2's biases of queries, keys and values are set to zero. Its output layer has no bias: the last LayerNorm takes the
+run's output bias. Programs need one more token, for padding, unknown characters and the beginning of a text. Its logit
+is a large negative constant, so that it has no probability. v6, which is v7 without dropout, is a GPT-2 too. The
+library has no architecture for v8: the closest, NanoChat, has no token shift and no output bias.
 """
 
 import json
@@ -21,7 +21,7 @@ from gpt.exporting.verification import check
 from gpt.models import block_size_of, v6_pre_norm, v7_dropout
 from gpt.session.trained import TrainedRun
 
-# Our names and GPT-2's, which stores the matrices of a block transposed.
+# Our names and GPT-2's. GPT-2 stores the matrices of a block transposed.
 _NAMES = {
     "embedding.token": "transformer.wte",
     "embedding.position": "transformer.wpe",
@@ -35,7 +35,7 @@ _NAMES = {
     "norm": "transformer.ln_f",
 }
 _SPECIAL = "<|endoftext|>"  # as GPT-2 calls it
-_NEVER = -100.0  # its logit
+_NEVER = -100.0  # the logit of _SPECIAL
 
 
 def export(trained: TrainedRun, folder: Path) -> str:
@@ -51,11 +51,11 @@ def export(trained: TrainedRun, folder: Path) -> str:
     logging.disable_progress_bar()
     V, block_size = trained.task.vocab_size, block_size_of(model)
     tokenizer = json.loads(trained.task.as_json())
-    if not set(BYTES) <= set(tokenizer["model"]["vocab"]):  # of bytes, none is unknown
+    if not set(BYTES) <= set(tokenizer["model"]["vocab"]):  # With all bytes, no character is unknown.
         tokenizer["model"]["vocab"][_SPECIAL] = len(tokenizer["model"]["vocab"])
         tokenizer["model"]["unk_token"] = _SPECIAL
     as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)
-    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # not for its owner alone
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # readable by others, too
     PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(tokenizer)),
         model_max_length=block_size,
@@ -78,7 +78,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
 
 
 def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
-    """v6 or v7 as a GPT-2. Raises RequestError if its output bias cannot be moved into the last LayerNorm."""
+    """v6 or v7 as a GPT-2. Raises RequestError if the last LayerNorm cannot take the output bias."""
     ours, dropout = model.state_dict(), hyperparameters.get("dropout", 0.0)
     vocab_size, n_embd = ours["lm_head.weight"].shape
     config = GPT2Config(

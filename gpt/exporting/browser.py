@@ -1,10 +1,10 @@
-"""What the playground's page without a server needs of a run besides model.onnx.
+"""The files that the playground's page without a server needs for a run, besides model.onnx.
 
 inside.onnx                token ids and a row of the window -> the values of `inspection.parts.Inside`, by their names
 switched.onnx              token ids, and which parts are on -> logits (batch, time, vocabulary), as
                            `inspection.parts.Switched`
-weights/640.safetensors    the weights after 640 updates, by the names of the inputs that these graphs take them as
-translator.onnx            of a run that translates: token ids of the source, "idx", and of the target so far -> logits
+weights/640.safetensors    the weights after 640 updates, by the names of these graphs' inputs
+translator.onnx            for a run that translates: token ids of the source, "idx", and of the target so far -> logits
                            (batch, time, vocabulary), and the attention of each decoder block to the source:
                            (batch, heads, time, source) each
 """
@@ -90,7 +90,7 @@ def _of_row(function: Callable[..., Any]) -> Outputs:
 
 
 def _of_source(function: Callable[..., Any]) -> Outputs:
-    """The function of a source without padding and of a target that is half of it."""
+    """The function with a source without padding, and the first half of it as the target."""
 
     def run(idx: Tensor) -> Any:
         source = idx.clamp(min=PAD + 1)

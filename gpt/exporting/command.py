@@ -10,7 +10,7 @@ from gpt.config.request import Request
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
 
-_MODULES = {"transformers": "as_gpt2", "transformers_code": "own_code", "onnx": "graphs"}  # unlike the format
+_MODULES = {"transformers": "as_gpt2", "transformers_code": "own_code", "onnx": "graphs"}  # not named like the format
 
 
 def main(config: ExportConfig, _: Request) -> None:
@@ -34,7 +34,7 @@ def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license
     """Write the run to the empty `folder`, and return a description of what was checked.
 
     Raises RequestError if the run cannot be exported in this format or a library is missing, UserError if the export
-    does not compute the same as the run.
+    and the run differ.
     """
     from gpt.base.errors import requiring
 

@@ -1,6 +1,6 @@
 """ONNX: a run that continues a text as a graph for onnxruntime, for any batch size and any length up to block_size.
 
-Its weights are part of the graph or, for a run at several moments of its training, more inputs, by their names.
+The graph contains the weights or, for several moments of a training, takes them as inputs, by their names.
 
 model.onnx             token ids (batch, time) int64 -> logits (batch, time, vocabulary)
 with_attention.onnx    the same, and the attention weights of every layer: (batch, heads, time, time) each
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
-import onnxscript  # noqa: F401  # what torch.onnx needs; imported to name it if it is missing
+import onnxscript  # noqa: F401  # torch.onnx needs it; imported to name it if it is missing
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ from gpt.runs.weights import shapes_only
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation
 
-logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # not its notes about libraries that are not used here
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # hides notes about libraries that are not used here
 
 Sizes = dict[str, list[int | None]]  # of each weight; None is the size of the vocabulary
 
@@ -50,7 +50,7 @@ class Inputs(NamedTuple):
     sizes: Sizes
 
     def varying(self) -> list[dict[int, Any]]:
-        """The free sizes as torch.export takes them: all of them are the vocabulary's."""
+        """The free sizes, all of them the vocabulary's, in the form of torch.export."""
         vocabulary = torch.export.Dim("vocabulary", min=2)
         return [{i: vocabulary for i, n in enumerate(shape) if n is None} for shape in self.sizes.values()]
 
@@ -59,7 +59,7 @@ NONE = Inputs({}, {})
 
 
 class _Given(nn.Module):
-    """A module that takes these of its weights as inputs, after its own."""
+    """A module that takes these weights as inputs, after its own inputs."""
 
     def __init__(self, module: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _Given(nn.Module):
         self.names = [names[id(weight)] for weight in weights.values()]
 
     def forward(self, idx: Tensor, *inputs: Tensor) -> Any:
-        """Its outputs with these weights."""
+        """The module's outputs with these weights."""
         own, weights = inputs[: -len(self.names)], inputs[-len(self.names) :]
         return functional_call(self.module, dict(zip(self.names, weights, strict=True)), (idx, *own))
 
@@ -98,8 +98,8 @@ def export(trained: TrainedRun, folder: Path, inputs: Inputs = NONE) -> str:
 def computed(
     module: nn.Module, outputs: Sequence[str], block_size: int, path: Path, inputs: Inputs = NONE, **others: Tensor
 ) -> Callable[..., Sequence[Tensor]]:
-    """Write the graph of a module of token ids and of these others, of fixed sizes, and of weights; return a function
-    that runs it, with others by name.
+    """Write the graph of a module of token ids, other inputs of fixed sizes and weights; return a function that runs
+    it, with the other inputs by name.
     """
     fixed: list[dict[int, Any]] = [{} for _ in others]
     varying = {0: torch.export.Dim("batch")}
@@ -121,20 +121,20 @@ def computed(
 
 
 def translated(module: nn.Module | ExportedProgram, inputs: tuple[Tensor, ...] = (), **options: Any) -> ONNXProgram:
-    """A module, or what torch.export has made of one, as a graph, without paths of this machine."""
+    """A module or a program of torch.export as a graph, without paths of this machine."""
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
         program = torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False, **options)
     assert program is not None
-    for node in program.model.graph.all_nodes():  # those in the bodies of loops too
-        node.metadata_props.clear()  # the stack that made it
+    for node in program.model.graph.all_nodes():  # including nodes in the bodies of loops
+        node.metadata_props.clear()  # drops the stack trace
     return program
 
 
 def _refuse_longer(graph: ir.Graph, block_size: int) -> None:
-    """Let the graph fail for a longer window at a node whose name, which the error repeats, says why.
+    """Make the graph fail for a longer window, at a node whose name explains the error.
 
-    ONNX has no assertions: zero is taken from place T - 1 of block_size zeros, and added to the ids. All values have
-    names with a dot, which nothing of the exporter's has: numbers, as it gives them, can be those of a loop's body.
+    ONNX has no assertions: zero is taken from place T - 1 of block_size zeros, and added to the ids. The new values
+    have names with a dot, unlike the exporter's: its numbers may also occur in the body of a loop.
     """
     idx, first = graph.inputs[0], graph[0]
     uses = list(idx.uses())
@@ -162,7 +162,7 @@ def running(
 ) -> Callable[..., Sequence[Tensor]]:
     """A function that runs a graph with these weights."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # more lose sums: ScatterND adds to the same place from two threads at once
+    options.intra_op_num_threads = 1  # ScatterND loses sums if two threads add to one place
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(idx: Tensor, **given: Tensor) -> list[Tensor]:
@@ -173,7 +173,7 @@ def running(
 
 
 def inputs_of(choice: Choice, model: nn.Module) -> Inputs:
-    """All weights of a model of this choice; their sizes are those of any vocabulary, if the stage allows it."""
+    """All weights of a model of this choice, with a free vocabulary size if the stage allows it."""
     weights = dict(model.named_parameters())
     try:
         return Inputs(weights, sizes_of(choice))
@@ -182,9 +182,9 @@ def inputs_of(choice: Choice, model: nn.Module) -> Inputs:
 
 
 def sizes_of(choice: Choice) -> Sizes:
-    """The sizes of each weight of a stage: those that differ between two vocabularies are the vocabulary's.
+    """The sizes of each weight of a stage; a size that differs between two vocabularies is the vocabulary's.
 
-    Raises RequestError if one is neither the vocabulary's nor independent of it.
+    Raises RequestError if a size is neither the vocabulary's nor independent of it.
     """
     with shapes_only():
         few, more = ({name: w.shape for name, w in models.build(choice, V).named_parameters()} for V in (2, 3))

@@ -4,7 +4,7 @@ Load a folder, or a repository on the hub, with
 
     model = PretrainedGPT.from_pretrained("FOLDER")
 
-An export is only data: config.json names a stage of gpt.models and its hyperparameters, and nothing is unpickled or
+An export is only data: config.json names a stage of gpt.models and its hyperparameters. Nothing is unpickled or
 executed.
 """
 
@@ -51,7 +51,7 @@ class PretrainedGPT(nn.Module, ModelHubMixin):
         return self.model(*tokens)
 
     def generate(self, prompt: str | None = None, **options: Any) -> str:
-        """A continuation of the prompt, or its translation; `options` are those of `TrainedRun.generate`."""
+        """A continuation of the prompt, or its translation; `options`: see `TrainedRun.generate`."""
         return self.task.outputs(self.model, prompt, 1, **options)[0]
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -92,7 +92,7 @@ def _weights(trained: TrainedRun, summary: Summary) -> str:
 
 
 def without_paths(changed: list[str]) -> list[str]:
-    """The changes as key=value, without the value if it is a path on this machine, and without the folder of a run."""
+    """The changes as key=value, without the values of paths on this machine and the folders of runs."""
     changed = [re.sub(r"^from .*(?=, trained on another text$)", "from another run", change) for change in changed]
     keys = [Override.parse(change).key for change in changed]
     is_path = [key in ("--config-path", "init") or declared(key).role == "place" for key in keys]
@@ -100,7 +100,7 @@ def without_paths(changed: list[str]) -> list[str]:
 
 
 def _sample(trained: TrainedRun) -> str:
-    """The run's sample as an indented block, which no character in it can end."""
+    """The run's sample as an indented block: no character in it can end the block."""
     try:
         lines = read_text_file(trained.run.path / "sample.txt").splitlines()
     except UserError:

@@ -30,14 +30,14 @@ class GPTForCausalLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)
-        with torch.device("cpu"):  # the library builds on "meta", where nothing has values
+        with torch.device("cpu"):  # The library builds on "meta", without values.
             self.model = Stage(vocab_size=config.vocab_size, **config.hyperparameters)
         saved = self.state_dict().keys()
         self._computed = {name: buffer.clone() for name, buffer in self.named_buffers() if name not in saved}
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The stage has initialised itself; the library drops what is computed rather than saved."""
+        """Restore computed buffers, which the library drops. The stage has initialised its weights itself."""
         del module
         for name, buffer in self._computed.items():
             self.get_buffer(name).copy_(buffer)

@@ -63,7 +63,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
 def _write_code(stage: str, folder: Path) -> None:
     """modeling_gpt.py with this stage, and each module that they import, as files of one folder."""
     modules = [_MAIN]
-    for module in modules:  # It grows meanwhile.
+    for module in modules:  # The list grows in the loop.
         code = inspect.getsource(importlib.import_module(module))
         if module == _MAIN:
             stage_module, _, name = stage.rpartition(".")
@@ -77,7 +77,7 @@ def _write_code(stage: str, folder: Path) -> None:
 
 
 def _flattened(code: str) -> tuple[str, list[str]]:
-    """A module that imports the files beside it in place of this package's modules, and these modules."""
+    """A module's code with imports from files beside it instead of this package, and the modules that it imports."""
     imported = []
 
     def line(found: re.Match[str]) -> str:
@@ -98,7 +98,7 @@ def _flattened(code: str) -> tuple[str, list[str]]:
 def _is_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # of something in a module
+    except ModuleNotFoundError:  # The name is something in a module.
         return False
 
 

@@ -20,7 +20,7 @@ from gpt.tasks.decoding.sampling import default_prompt
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
 
-# What the pages call the keys that may have other values.
+# The constants of the pages for keys that may have other values.
 CONSTANTS = {
     "seed": "SEED",
     "training.batch_size": "B",
@@ -36,7 +36,7 @@ CONSTANTS = {
     "training.eval_iters": "EVAL_ITERS",
 }
 _SAID = {*CONSTANTS, "training.epochs", "data", "data.path", "schedule", "schedule.warmup_iters", "schedule.final"}
-# A page has the bits of a run with these values of keys that runs are not compared by, and without those.
+# A page gives a run's weights bit for bit with these values of keys that do not tell runs apart, and without _EXCLUDED.
 _NEEDED = {"training.grad_accumulation": 1, "compile": False, "device": "cpu", "dtype": "float32"}
 _EXCLUDED = {"training.eval_interval": "epoch", "model.dropout": 0}
 
@@ -51,9 +51,9 @@ _RATES = """\
 
 
 def export(trained: "TrainedRun", folder: Path) -> str:
-    """Write the file, and compare its model with the run's; as `gpt.exporting.command.export` otherwise."""
+    """Write the file, and return what was checked. Raises RequestError for a run that no page trains, UserError."""
     config, page = trained.config, PLAIN / f"{trained.config.stage}.py"
-    if not page.is_file() or config.stage == "v8":  # whose page has an optimizer and a schedule of its own
+    if not page.is_file() or config.stage == "v8":  # v8's page has an optimizer and a schedule of its own.
         raise RequestError(f"format=script is for v1 to v7, and this is a run of {config.stage}")
     summary = trained.summary
     settings = flat(config.content()) | {"device": summary.device, "dtype": summary.dtype}
@@ -107,7 +107,7 @@ def _with_cosine(source: str, settings: dict[str, object]) -> str:
 def _checked(trained: "TrainedRun", source: str, file: Path) -> str:
     """Compare the model of the file, with the weights of the run, with the run's."""
     names: dict[str, Any] = {"__file__": str(file), "__name__": file.stem}
-    given, sys.argv = sys.argv, [str(file)]  # The file reads it.
+    given, sys.argv = sys.argv, [str(file)]  # The file reads sys.argv.
     try:
         exec(compile(source.partition("torch.manual_seed(SEED)")[0], file, "exec"), names)
     finally:

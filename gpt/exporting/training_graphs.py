@@ -5,8 +5,8 @@ training.onnx    token ids and targets (batch, T) int64, and the weights by thei
 loss.onnx        the same inputs -> loss ()
 training.json    the weights: their names and sizes, and how PyTorch draws them
 
-The batch and the vocabulary may have any size, since a text of one's own has other characters. The gradients are
-autograd's: the operations that it starts are recorded once.
+The batch and the vocabulary may have any size: a reader's own text has other characters. The gradients are autograd's,
+whose operations are recorded once.
 """
 
 import json
@@ -34,13 +34,13 @@ from gpt.exporting.graphs import inputs_of, running, sizes_of, translated
 from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 
-_TOLERANCE = 1e-4  # of a gradient, relative to the largest of the same weight; more if autograd rounds as much
+_TOLERANCE = 1e-4  # of a gradient, relative to the largest of its weight; or 10 times autograd's rounding
 _TRIED = ((32, 65), (7, 3), (2, 200))  # sizes of the batch and of the vocabulary
 
 _aten = torch.ops.aten
 _DECOMPOSITIONS = {
     **core_aten_decompositions(),
-    # The exporter's translation of the loss does not count the targets, which its gradient is divided by.
+    # The exporter's translation of the loss does not count the targets, and the gradient is divided by their number.
     **get_decompositions([_aten.nll_loss_forward]),
     # Memory that is filled later has no equivalent in ONNX.
     _aten.empty_permuted.default: lambda size, _, **options: torch.zeros(size, **options),
@@ -54,7 +54,7 @@ def export_training(choice: Choice, folder: Path) -> str:
     """
     _check(models.build(choice, 2).train(), 2)
     fixed = {n for shape in sizes_of(choice).values() for n in shape}
-    V, B = (next(n for n in count(start) if n not in fixed) for start in (11, 101))  # no size is taken for another
+    V, B = (next(n for n in count(start) if n not in fixed) for start in (11, 101))  # sizes that occur nowhere else
     model = models.build(choice, V).train()
     T, inputs, batch = block_size_of(model), inputs_of(choice, model), torch.export.Dim("batch", min=2)
     example = (*_windows(B, T, V), *_weights(model))
@@ -64,12 +64,12 @@ def export_training(choice: Choice, folder: Path) -> str:
         shapes = ({0: batch}, {0: batch}, *inputs.varying())
         program = torch.export.export(recorded, example, dynamic_shapes=shapes)
         graph = translated(program, input_names=["idx", "targets", *inputs.weights], output_names=outputs)
-    except Exception as error:  # PyTorch does not say which ones a module of another's may raise
+    except Exception as error:  # A module from elsewhere may raise any error.
         reason = f"{error}".partition("\n")[0]
         raise RequestError(f"PyTorch cannot record this stage as a graph: {reason}") from error
     graph.save(folder / "training.onnx", external_data=False)
     del graph.model.graph.outputs[1:]
-    RemoveUnusedNodesPass()(graph.model)  # those of the gradients
+    RemoveUnusedNodesPass()(graph.model)  # leaves the loss alone
     graph.save(folder / "loss.onnx", external_data=False)
     description = [{"name": name, "shape": inputs.sizes[name], **drawn} for name, drawn in drawing(model).items()]
     (folder / "training.json").write_text(json.dumps(description), encoding="utf-8")
@@ -112,7 +112,7 @@ def gradients(model: nn.Module, idx: Tensor, targets: Tensor, *weights: Tensor) 
 
 
 def _record(function: Callable[..., Any], example: tuple[Tensor, ...]) -> nn.Module:
-    with sdpa_kernel(SDPBackend.MATH):  # attention as the products that it consists of
+    with sdpa_kernel(SDPBackend.MATH):  # attention as single matrix products
         return make_fx(function, tracing_mode="symbolic", decomposition_table=_DECOMPOSITIONS)(*example)
 
 
@@ -126,7 +126,7 @@ def _weights(model: nn.Module) -> list[Tensor]:
 
 
 def _check(model: nn.Module, V: int) -> None:
-    """Raises RequestError for a stage that needs more than its weights and a batch to be trained."""
+    """Raise RequestError for a stage that needs more than its weights and a batch to be trained."""
     if isinstance(model, Remembering):
         raise RequestError("this stage counts its training text, which a graph of its loss does not have")
     idx, targets = _windows(2, block_size_of(model), V)
@@ -150,7 +150,7 @@ def _compared(choice: Choice, folder: Path) -> str:
             for a, b, c in zip(exact, ours, graph(windows[0], targets=windows[1]), strict=False):
                 # Where a gradient has all but vanished, as in a deep v4, autograd's own is mostly rounding.
                 rounding, difference = (((x - a).abs().max() / a.abs().max().clamp(min=1e-30)).item() for x in (b, c))
-                if not difference <= max(_TOLERANCE, 10 * rounding):  # NaN neither
+                if not difference <= max(_TOLERANCE, 10 * rounding):  # NaN is refused, too
                     raise UserError(f"the export failed: a gradient of {name} is wrong by {difference:g}")
                 worst = max(worst, difference if rounding < _TOLERANCE else 0.0)
     return f"training.onnx: gradients right within {worst:.1e} for batches and vocabularies of several sizes"

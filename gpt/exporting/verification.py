@@ -8,11 +8,11 @@ from torch import Tensor
 from gpt.base.errors import UserError
 from gpt.base.seeding import generator
 
-TOLERANCE = 1e-4  # the largest difference, of values up to 1; of larger ones, relative to the largest
+TOLERANCE = 1e-4  # the largest difference, relative to the largest value if that is above 1
 
 _TOKENS = 64  # of the likeliest text
 
-Outputs = Callable[[Tensor], Sequence[Tensor]]  # token ids (B, T) -> logits (B, T, V), and whatever else is compared
+Outputs = Callable[[Tensor], Sequence[Tensor]]  # token ids (B, T) -> logits (B, T, V), then other outputs to compare
 
 
 def prompts(vocab_size: int, block_size: int) -> Iterator[Tensor]:
@@ -36,12 +36,12 @@ def check(name: str, expected: Outputs, found: Outputs, vocab_size: int, block_s
 
 @torch.no_grad()
 def compare(name: str, expected: Outputs, found: Outputs, vocab_size: int, block_size: int) -> str:
-    """The same on random prompts alone, for functions of token ids whatever they return."""
+    """Compare two functions of token ids, with any outputs, on random prompts alone."""
     worst, drawn = 0.0, list(prompts(vocab_size, block_size))
     for idx in drawn:
         for a, b in zip(expected(idx), found(idx), strict=True):
             difference = _difference(a, b)
-            if not difference <= TOLERANCE:  # NaN neither
+            if not difference <= TOLERANCE:  # NaN is refused, too
                 raise UserError(f"the export failed: {name} differs from the run by {difference:g}")
             worst = max(worst, difference)
     return f"{name}: equal within {worst:.1e} over {len(drawn)} prompts of 1 to {block_size} tokens"
@@ -50,7 +50,7 @@ def compare(name: str, expected: Outputs, found: Outputs, vocab_size: int, block
 def _difference(expected: Tensor, found: Tensor) -> float:
     if expected.shape != found.shape:
         return float("inf")
-    largest = expected.abs().max().clamp(min=1.0)  # float32 has no more digits for a score of 50 than for one of 5
+    largest = expected.abs().max().clamp(min=1.0)  # float32 has the same number of digits for 50 as for 5
     return ((expected - found).abs().max() / largest).item()
 
 
