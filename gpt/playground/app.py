@@ -71,7 +71,7 @@ def _translating(name: str, trained: TrainedRun, **asked: Any) -> Any:
     return getattr(translating, name)(trained, **asked)
 
 
-# What is computed by a run, by its address below /api/: the request, and the function, which takes what is asked.
+# By address below /api/: a request, and the function of a run that answers it, with the request's fields as arguments.
 _COMPUTED: Mapping[str, tuple[type[Asked], Callable[..., Any]]] = {
     "logits": (AboutLogits, lambda trained, **asked: {"logits": looking.logits(trained, **asked)}),
     "attention": (AboutTokens, looking.attention),
@@ -83,7 +83,7 @@ _COMPUTED: Mapping[str, tuple[type[Asked], Callable[..., Any]]] = {
 
 
 class _Playground:
-    """One method per route, and one for all that a run computes."""
+    """One method per route, and one for all functions of a run."""
 
     def __init__(self, catalogue: Catalogue, trainings: Trainings, is_stopping: Callable[[], bool]) -> None:
         self._catalogue, self._trainings, self._workshop = catalogue, trainings, Workshop()
@@ -113,7 +113,7 @@ class _Playground:
         return as_json(await self._workshop.compute(self._catalogue.full, request.path_params["id"]))
 
     async def computed(self, kind: type[Asked], function: Callable[..., Any], request: Request) -> Response:
-        """What a function of `_COMPUTED` returns, computed in a worker thread, as JSON or as safetensors."""
+        """The result of a function of `_COMPUTED`, from a worker thread, as JSON or safetensors."""
         asked = await read(request, kind)
 
         def compute() -> Any:
@@ -134,7 +134,7 @@ class _Playground:
         return StreamingResponse(self._workshop.write(pieces), media_type="text/plain; charset=utf-8")
 
     async def begin(self, request: Request) -> Response:
-        """Queue a training; answers with its id."""
+        """Queue a training, and answer with its id."""
         asked = await read(request, Beginning, LARGEST_TEXT)
         begun = await self._workshop.compute(self._trainings.start, asked.stage, asked.settings, asked.text, asked.name)
         return as_json({"id": begun})
@@ -147,7 +147,7 @@ class _Playground:
         return as_json({})
 
     async def follow(self, _: Request) -> Response:
-        """All trainings, again whenever something has changed, as server-sent events."""
+        """All trainings as server-sent events, one for each change."""
         return StreamingResponse(self._events(), media_type="text/event-stream")
 
     async def _events(self) -> AsyncIterator[str]:

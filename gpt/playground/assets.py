@@ -24,7 +24,7 @@ POLICY = "; ".join(
 )
 
 _PAGE = Path(__file__).parent / "page"
-_TYPES = {".js": "text/javascript", ".txt": "text/plain"}  # whatever the system's own table says
+_TYPES = {".js": "text/javascript", ".txt": "text/plain"}  # instead of the system's own table
 
 
 def files() -> dict[str, bytes]:

@@ -21,8 +21,8 @@ _LARGEST = 200_000_000  # parameters
 
 
 class Catalogue:
-    """The finished runs below some folders, and the run at `chosen`, if there is one, which can be elsewhere; `weights`
-    and `device` as in `gpt.session.trained.load_run`. Its methods may be called from several threads.
+    """The finished runs below some folders, and the `chosen` run, if any, from anywhere. Threads may share a catalogue.
+    `weights`, `device`: see `gpt.session.trained.load_run`.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class Catalogue:
     ) -> None:
         self._roots, self._chosen, self._weights, self._device = roots, chosen, weights, device
         self._found: dict[str, FinishedRun] = {}
-        # By id, when the run finished, and the moment of its training.
+        # Keys: id, when the run finished, and the moment of its training.
         self._open: OrderedDict[tuple[str, datetime, int | None], TrainedRun] = OrderedDict()
         self._lock = threading.Lock()
 
     def briefly(self) -> dict[str, Any]:
-        """All runs, newest first, and the id of the chosen one, or of the newest if that one can no longer be shown.
+        """All runs, newest first, and the id of the chosen run, or of the newest if that can no longer be shown.
 
         A damaged run is left out, with a warning. Without runs, none is chosen.
         """
@@ -55,12 +55,12 @@ class Catalogue:
         return in_full(id, *self._known(id), self._weights)
 
     def load(self, id: str, moment: int | None = None) -> TrainedRun:
-        """The run, with its model loaded, as it was at a moment of its training if that is given.
+        """The run with its model loaded, at a moment of its training if one is given.
 
         Raises RequestError if no run has this id, or if it is too large, UserError if it has no such moment.
         """
         run, summary = self._known(id)
-        key = (id, summary.finished, moment)  # if it has been extended since, its weights have changed
+        key = (id, summary.finished, moment)  # the time, because extending a run changes its weights
         with self._lock:
             if key not in self._open:
                 if size_of(planned_model(run)) > _LARGEST:
@@ -81,5 +81,5 @@ class Catalogue:
 
 
 def id_of(run: RunFolder) -> str:
-    """The id of a folder, whose name another folder may have, too."""
+    """The id of a run, from its path: another folder may have the same name."""
     return hashlib.sha256(bytes(run.path.absolute())).hexdigest()[:12]

@@ -24,8 +24,8 @@ from gpt.runs.weights import leading_to, planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
 from gpt.training.progress import Evaluation
 
-_TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # of page/encoding.js
-_POINTS = 400  # of a curve; more cannot be told apart
+_TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # known to page/encoding.js
+_POINTS = 400  # of a curve; more look the same
 _LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"
 _SAMPLE, _SENTENCES = 80, 400  # characters: of a sample of text, and of one of translations
 
@@ -80,9 +80,9 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
 
 
 def documented_of(run: RunFolder) -> dict[str, Any] | None:
-    """The documented run of a run's stage: its validation loss, if that is known, and what a reader may set otherwise.
+    """The documented run of a run's stage: its validation loss, if known, and settings that a reader may change.
 
-    None for a stage without one.
+    None for a stage without a documented run.
     """
     try:
         training = documented(run.config().stage)["training"]
@@ -93,7 +93,7 @@ def documented_of(run: RunFolder) -> dict[str, Any] | None:
 
 
 def curve_of(rows: list[Evaluation]) -> list[dict[str, float]]:
-    """The estimates of a run, not more of them than can be told apart, the last one among them."""
+    """At most about 400 estimates of a run, with the last one."""
     kept = [*rows[: -1 : -(-len(rows) // _POINTS)], *rows[-1:]] if rows else []
     return [{"iteration": row.iteration, "train": row.train.nats, "val": row.val.nats} for row in kept]
 
@@ -109,7 +109,7 @@ def _task(run: RunFolder) -> type[Task]:
 
 
 def _described(tokenizer: TextTokenizer | Vocabulary) -> dict[str, Any]:
-    """What page/encoding.js needs to encode a text; it knows bytes, and characters and words from `vocabulary`."""
+    """The data for page/encoding.js; it knows bytes, and takes characters and words from `vocabulary`."""
     merged = {"vocabulary": tokenizer.vocabulary, "merges": tokenizer.merges} if tokenizer.merges else {}
     return {"kind": tokenizer.kind, **merged}
 
@@ -120,7 +120,7 @@ def _prompt(run: RunFolder, tokenizer: TextTokenizer | None) -> str:
         return _LINE
     try:
         sample = read_text_file(run.path / "sample.txt")
-    except UserError:  # the only file read here without a checksum; nothing depends on it
+    except UserError:  # This file has no checksum, and nothing depends on it.
         return ""
     if tokenizer is not None:
         return tokenizer.without_unknown(sample[:_SAMPLE])[0]

@@ -1,4 +1,4 @@
-"""What the page asks of a run: predictions, attention, the values of a forward pass, and what a prediction rests on."""
+"""Answers about a run: predictions, attention, the values of a forward pass, and what a prediction rests on."""
 
 from collections.abc import Collection
 
@@ -22,10 +22,10 @@ _MOST = 16_000_000  # values in an answer: 64 MB; the logits of 318 tokens of GP
 def logits(trained: TrainedRun, ids: list[int], off: Collection[str] = ()) -> Tensor:
     """The logits for the token after each of N tokens: (N, V).
 
-    Each is computed from the `block_size` tokens before it or, in a text longer than that, from at least 7/8 of them:
-    the windows advance by an eighth of their length. `off` names parts of the run to turn off, as
-    `inspection.parts.parts` does. Raises RequestError for a token outside the vocabulary, for a part that the run does
-    not have, or if the answer would be too large, and UserError for logits that contain NaN or Inf.
+    Each is computed from the `block_size` tokens before it or, in a longer text, from at least 7/8 of them: windows
+    advance by an eighth of their length. `off` names parts of the run to turn off, from `inspection.parts.parts`.
+    Raises RequestError for a token outside the vocabulary, for a part that the run does not have, or if the answer
+    would be too large, and UserError for logits that contain NaN or Inf.
     """
     idx = _checked(trained, ids)
     N, T = len(idx), block_size_of(trained.model)
@@ -49,7 +49,7 @@ def logits(trained: TrainedRun, ids: list[int], off: Collection[str] = ()) -> Te
 def attention(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
     """Every layer's attention over the last `block_size` tokens: (H, T, T) each, row t the weights of token t.
 
-    Raises RequestError as `logits` does.
+    Raises RequestError for a token outside the vocabulary, or if the answer would be too large.
     """
     idx = _checked(trained, ids)[-block_size_of(trained.model) :]
     L, H = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
@@ -64,7 +64,7 @@ def attention(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
 def inside(trained: TrainedRun, ids: list[int], row: int) -> dict[str, Tensor]:
     """The values of the forward pass over a window, for the token at `row`, as `inspection.parts.Inside` names them.
 
-    Raises RequestError as `logits` does, for a row outside the window, or for a stage that is not on the ladder.
+    Raises RequestError for an unknown token, a row outside the window, a stage off the ladder, or too many values.
     """
     idx = _checked(trained, ids)
     if not row < len(idx) <= block_size_of(trained.model):
@@ -100,7 +100,7 @@ def interventions(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
         trust = Inside(model).values(idx, torch.tensor([idx.shape[1] - 1], device=idx.device))["trust"][0]
         found |= {"counts_p": p[0, -1], "counts_seen": seen[0, -1], "counts_trust": trust}
     with AttentionWeights() as observed:
-        model(idx[:, -1:])  # one token tells whether there is any
+        model(idx[:, -1:])  # One token shows whether the stage attends.
     if not observed.weights:
         p = model(idx)[0, -1].softmax(dim=-1)
         lengths = range(1, min(idx.shape[1], _SHORTEST) + 1)

@@ -31,11 +31,11 @@ class Asked(Schema):
     """Fields of every request."""
 
     run: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
-    moment: CountOrZero | None = None  # the iteration of a snapshot; None: the weights that the run is shown with
+    moment: CountOrZero | None = None  # the iteration of a snapshot; None: the run's weights on the page
 
 
 class AboutTokens(Asked):
-    """Request about a text. A part of a text would be split into other tokens than the text itself."""
+    """Request about a text, as token ids: a part of the text could be split into other tokens."""
 
     ids: Annotated[list[_TokenId], Field(min_length=1)]
 

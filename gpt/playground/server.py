@@ -1,4 +1,4 @@
-"""The server of the playground, and whom it answers."""
+"""The server of the playground, and the check of who may send requests."""
 
 import asyncio
 import contextlib
@@ -118,7 +118,7 @@ def _without_port(host: str) -> str:
 
 
 class _Connection(H11Protocol):
-    """A connection that closes if the head of a request does not arrive in time; uvicorn would keep it for good."""
+    """A connection that closes if the head of a request does not arrive in time; uvicorn's would stay open."""
 
     _deadline: asyncio.TimerHandle | None = None
 

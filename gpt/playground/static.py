@@ -41,7 +41,7 @@ _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
 _SEARCH = BeamConfig().model_dump()
-_LARGEST_LOADED = 500_000  # parameters of a run that is trained or whose snapshots are shown: a reader loads 2 MB each
+_LARGEST_LOADED = 500_000  # parameters of a run to train or with snapshots: a reader loads 2 MB for each
 _ABLATIONS = "gpt.models.variants"
 # Stages with one difference, which the page trains beside the stage itself (page/training/experiments.js): by stage and
 # name, the hyperparameters that differ.
@@ -83,7 +83,7 @@ def newest_of_each_stage(roots: list[Path], stage: str | None = None) -> dict[st
 
 
 def exactly(folders: list[Path]) -> dict[str, RunFolder]:
-    """These run folders, by their names or stages, with a number where that is taken."""
+    """These run folders, by their names or stages, with a number if a name is taken."""
     named: dict[str, RunFolder] = {}
     for run in map(RunFolder, folders):
         config = run.config()
@@ -122,7 +122,7 @@ def write(runs: Mapping[str, RunFolder], out: Path, data_dir: Path, *, weights: 
 
 
 def page(data_dir: Path) -> dict[str, bytes]:
-    """The files of the page by name, apart from those of its runs. Raises UserError if a download fails."""
+    """The files of the page by name, without its runs. Raises UserError if a download fails."""
     runtime = npm_package(data_dir, _ORT, _ORT_FILES, _ORT_SHA256)
     runtime = {name.replace("dist", "ort"): content for name, content in runtime.items()}
     wasm = runtime.pop("ort/ort-wasm-simd-threaded.wasm")
@@ -170,19 +170,19 @@ def export_run(name: str, run: RunFolder, folder: Path, weights: Weights = "auto
 
 
 def _variants(stage: str, choice: Choice) -> dict[str, Choice]:
-    """The variants of a stage, by name; none of a stage without experiments of its own."""
+    """The variants of a stage, by name; {} for a stage without experiments."""
     own = choice.model_dump(by_alias=True)
     return {name: Choice.model_validate(own | other) for name, other in _VARIANTS.get(stage, {}).items()}
 
 
 def _is_made_up_there(data: Choice, block_size: int) -> bool:
-    """Whether the page makes up such lines (page/training/texts.js): those of recall that fill the window."""
+    """Whether the page generates such lines (page/training/texts.js): recall that fills the window."""
     own = data.hyperparameters
     return data.target == "gpt.data.lines.recall" and own["distance"] == 0 and block_size == 2 * own["pairs"] + 1
 
 
 def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any]:
-    """What is different in the description of a run that translates; writes what the page shows of its first prompt."""
+    """The differences in the description of a run that translates; writes the attention for its first prompt."""
     own: dict[str, Any] = {"training": "it translates, and the page trains on texts", "moments": []}
     if not prompt:
         return own
@@ -194,7 +194,7 @@ def _translator(trained: TrainedRun, prompt: str, folder: Path) -> dict[str, Any
 
 
 def _first(trained: TrainedRun, prompt: str) -> bytes:
-    """What the page shows of its first prompt, so that it needs no engine until the reader changes something."""
+    """The answers for the first prompt: the page needs no engine until the reader changes something."""
     ids = trained.tokenizer.encode(prompt).tolist()
     tensors = {"ids": torch.tensor(ids, dtype=torch.float32)}
     if not ids:
@@ -206,9 +206,7 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
 
 
 def _moments(trained: TrainedRun) -> dict[int, Saved | int]:
-    """The moments of the training that the page shows: those that the run kept, unless they would take too long to
-    load.
-    """
+    """The moments of the training on the page: the run's snapshots, unless loading them would take too long."""
     kept = leading_to(trained.run, trained.which)
     if kept and size_of(trained.model) > _LARGEST_LOADED:
         log.warning(f"{trained.run.path}: left out its snapshots, of more than {_LARGEST_LOADED:,} parameters each")
@@ -218,7 +216,7 @@ def _moments(trained: TrainedRun) -> dict[int, Saved | int]:
 
 def _index(html: bytes) -> bytes:
     """The page with the ONNX engine, and with the content-security policy that a server would send as a header."""
-    policy = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")  # WebAssembly needs it.
+    policy = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")  # for WebAssembly
     meta = f'<meta charset="utf-8">\n    <meta http-equiv="Content-Security-Policy" content="{policy}">'
     text = html.decode().replace('data-engine="server"', 'data-engine="onnx"')
     return text.replace('<meta charset="utf-8">', meta).encode()

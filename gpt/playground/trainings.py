@@ -30,7 +30,7 @@ from gpt.runs.folder import RunFolder, RunState, RunStateName
 
 _MOST = 8  # that wait or train
 _SHOWN = 20  # runs of other processes
-# What the page may set; no key that names a path, and no interpolation, which could read the environment.
+# The settings that the page may send: no key that names a path, and no interpolation, which could read the environment.
 _ALLOWED = re.compile(
     r"(model|optimizer|schedule)=\w+|(model|optimizer|schedule|training|checkpoint)\.[a-z]\w*=[^$]*"
     r"|(seed|name|compile|dtype)=[^$]*"
@@ -40,7 +40,7 @@ _STOPPED = Stopped(signal.SIGTERM).exit_code
 
 @dataclass
 class Training:
-    """A run that this server trains, or is going to train, or that another process started."""
+    """A run that this server trains or will train, or that another process started."""
 
     run: RunFolder
     stage: str
@@ -52,12 +52,12 @@ class Training:
 
     @property
     def id(self) -> str:
-        """That of its folder."""
+        """The id of its folder."""
         return id_of(self.run)
 
     @property
     def state(self) -> RunStateName | Literal["queued"]:
-        """That of the run, once it has started. Raises UserError as `RunState.of` does."""
+        """The state of the training. Raises UserError if the run folder is damaged."""
         if self.is_waiting:
             return "queued"
         if self.process is not None:
@@ -82,7 +82,7 @@ class Trainings:
     def start(self, stage: str, settings: str, text: str | None, name: str = "text") -> str:
         """Queue a training of a stage with settings as on the command line, on a text or on the stage's own corpus.
 
-        The text is called by its `name`, such as that of its file. Returns the training's id.
+        `name` is the text's, such as its file name. Returns the training's id.
 
         Raises RequestError, in the words of the command line, and BusyError.
         """
@@ -107,7 +107,7 @@ class Trainings:
                 raise RequestError("this server does not train such a run")
             training = self._own[id]
             training.is_waiting = False
-            if training.process is not None and not training.is_stopping:  # a second signal would not let it save
+            if training.process is not None and not training.is_stopping:  # A second signal would not let it save.
                 training.is_stopping = True
                 training.process.send_signal(signal.SIGTERM)
 
@@ -124,13 +124,13 @@ class Trainings:
             self._queue(training)
 
     def listed(self) -> list[dict[str, Any]]:
-        """All of them and those of other processes, as the page shows them, the newest first."""
+        """This server's and other processes' trainings, as the page shows them, the newest first."""
         with self._lock:
             own = {training.run.path: training for training in self._own.values()}
         others = [run for run in started_runs(self.root, is_finished=False) if run.path not in own][:_SHOWN]
         found = []
         for run in [*own, *(run.path for run in others)]:
-            with contextlib.suppress(UserError):  # it is being written, or damaged
+            with contextlib.suppress(UserError):  # The run is being written, or damaged.
                 training = own.get(run) or Training(RunFolder(run), RunFolder(run).config().stage)
                 found.append(_described(training, is_own=run in own))
         return sorted(found, key=lambda row: str(row["folder"]), reverse=True)
@@ -143,7 +143,7 @@ class Trainings:
         raise RequestError("there is no such run to resume")
 
     def _saved(self, text: str, name: str) -> Path:
-        """The file of a text; the same text of the same name has the same file."""
+        """The file of a text; an equal text of the same name has the same file."""
         content = text.encode()
         called = "_".join(re.findall(r"\w+", Path(name).stem))[:40] or "text"
         digest = hashlib.sha256(content).hexdigest()[:8]
@@ -160,12 +160,12 @@ class Trainings:
 
     def _queue(self, training: Training) -> None:
         training.is_waiting, training.failure = True, ""
-        self._own.pop(training.id, None)  # its turn is the last one
+        self._own.pop(training.id, None)  # It goes to the end of the queue.
         self._own[training.id] = training
         self._next()
 
     def _next(self) -> None:
-        """Begin the first training that waits, unless one is going on."""
+        """Begin the first waiting training, unless another is running."""
         if any(training.process is not None for training in self._own.values()):
             return
         waiting = next((training for training in self._own.values() if training.is_waiting), None)
@@ -182,13 +182,13 @@ class Trainings:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C is the server's, which then stops it
+            start_new_session=True,  # On Ctrl-C, the server stops it.
         )
         waiting.is_waiting = False
         threading.Thread(target=self._wait, args=(waiting, waiting.process), daemon=True).start()
 
     def _wait(self, training: Training, process: subprocess.Popen[str]) -> None:
-        """Until it ends; then it is the next one's turn."""
+        """Wait until the training ends, then begin the next one."""
         _, errors = process.communicate()
         lines = [line for line in errors.splitlines() if line.strip()]
         with self._lock:
@@ -229,7 +229,7 @@ def _described(training: Training, *, is_own: bool) -> dict[str, Any]:
         "changed": [],
         "corpus": "",
     }
-    with contextlib.suppress(UserError, OSError):  # it has not begun to write, or its folder was removed
+    with contextlib.suppress(UserError, OSError):  # The folder is not written yet, or was removed.
         state = RunState.of(run)
         described |= {"iteration": state.iteration, "iterations": state.planned, "seed": run.config().seed}
         rows = run.evaluations()

@@ -18,8 +18,8 @@ def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalt
     """Up to `beam` translations, the best first, and the subwords of the source.
 
     A score is the log probability, divided by the length penalty; a translation that has not ended was cut off.
-    Characters that occur in no training sentence are left out. Raises RequestError if nothing is left, or more than the
-    model can read.
+    Characters that occur in no training sentence are left out. Raises RequestError if nothing remains, or the sentence
+    is too long for the model.
     """
     tokenizer = _tokenizer(trained)
     known, _ = tokenizer.known_part(sentence)
@@ -44,7 +44,7 @@ def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalt
 def cross_attention(trained: TrainedRun, sentence: str, target: list[int]) -> dict[str, Tensor]:
     """The attention of each token of a translation to the source, (H, T, S) for each layer of the decoder.
 
-    Row t is from the step that chose target[t]; the last one chose what came after `target`. Raises RequestError for a
+    Row t is from the step that chose target[t], the last row from the step after `target`. Raises RequestError for a
     target that the model cannot read.
     """
     tokenizer = _tokenizer(trained)

@@ -14,7 +14,7 @@ from gpt.base.errors import UserError
 Result = TypeVar("Result")
 
 _TURN = 0.05  # seconds of computing before the next reader has a turn
-_LONGEST = 300.0  # seconds per text: many are generated at once
+_LONGEST = 300.0  # seconds per text, while others are generated too
 _MOST = 100  # texts at once
 
 
@@ -30,7 +30,7 @@ class Workshop:
         self.writing = 0  # texts in progress
 
     async def compute(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Run a function in a worker thread, so that the other readers need not wait."""
+        """Run a function in a worker thread, so that other readers do not wait."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
