@@ -13,7 +13,7 @@ from gpt.base.commands import COMMANDS
 from gpt.base.errors import printable
 from gpt.base.installation import IS_CLONE
 
-_shown: list[logging.StreamHandler] = []  # for reports, for warnings
+_shown: list[logging.StreamHandler] = []  # the handler of reports, then of warnings
 
 _RED, _YELLOW, _CYAN = "31", "33", "36"  # SGR parameters of ECMA-48, which terminals understand
 _FIGURE = re.compile(r"(?<![\w.:/-])[-+]?\d+(,\d{3})*(\.\d+)?(e[-+]?\d+)?(?![\w:/-]|\.\d)")  # not in a name or a date

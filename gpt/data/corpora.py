@@ -167,7 +167,7 @@ def copy(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> 
 
 
 def reverse(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> PairCorpus:
-    """Sequences like those of `copy`, each translated by reversing it. Raises RequestError for too many letters."""
+    """Sequences as in `copy`, each translated by reversing it. Raises RequestError for too many letters."""
     return _synthetic("reverse", length, size, vocab_size)
 
 

@@ -37,7 +37,7 @@ class Row:
     parts: list[Part]
     shape: str = ""
     block: Part | None = None  # the frame around it: all blocks
-    branch: str = ""  # whose operations these are
+    branch: str = ""  # the branch of these operations; "" if none
     begins_branch: bool = False  # whether a branch that adds to its input begins here
     sum: Part | None = None  # the sum at the end of such a branch
 

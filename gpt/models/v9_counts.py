@@ -37,7 +37,7 @@ class GPT(v8_modern.GPT, Remembering):
         self.ngrams = NGrams(vocab_size, ngrams, block_size, memory)
         self.expected = nn.Linear(ngrams * vocab_size, n_embd, bias=False)
         self.trust = Trust(n_embd, ngrams)
-        nn.init.zeros_(self.lm_head.weight)  # so that the counts alone decide at first
+        nn.init.zeros_(self.lm_head.weight)  # The counts alone decide at first.
         nn.init.zeros_(self.lm_head.bias)
 
     def forward(self, idx: Tensor, start: Tensor | None = None) -> Tensor:

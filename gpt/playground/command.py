@@ -33,7 +33,7 @@ def main(config: PlayConfig, _: Request) -> None:
         from gpt.playground.server import serve
         from gpt.playground.trainings import Trainings
     chosen = None
-    if config.run or config.stage or finished_runs(*folders, is_required=False):  # else the page trains the first one
+    if config.run or config.stage or finished_runs(*folders, is_required=False):  # no run: the page trains the first
         chosen = chosen_run(config.run, config.runs, config.stage)
         # Report a run that cannot be shown here rather than on the page.
         chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))

@@ -28,7 +28,7 @@ from gpt.reports.listing import corpus_name
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName
 
-_MOST = 8  # that wait or train
+_MOST = 8  # trainings that wait or run
 _SHOWN = 20  # runs of other processes
 # The settings that the page may send: no key that names a path, and no interpolation, which could read the environment.
 _ALLOWED = re.compile(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL_HEIGHT = 5  # inches
-_MOST_DECADES = 3  # with the ticks 1, 2 and 5; with more, each power of ten has one
+_MOST_DECADES = 3  # decades with ticks at 1, 2 and 5; an axis with more has powers of ten only
 _BESIDE = 0.4  # decades between 0 and the smallest other value
 _APART = 0.08  # of the length of the axis: the least between two ticks
 

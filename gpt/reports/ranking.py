@@ -49,7 +49,7 @@ class Ranking:
     """The groups of the runs whose losses are over the same targets, the best first."""
 
     corpus: str  # in words
-    keys: list[str]  # that vary
+    keys: list[str]  # the keys that vary
     shared: list[str]  # as key=value: the differences from the documented run that all runs share
     groups: list[Group]
     unit: Unit  # what the losses are per

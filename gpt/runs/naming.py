@@ -13,7 +13,7 @@ from gpt.base.typed import expanded, is_path, listed
 from gpt.runs.finding import FinishedRun, finished_runs, last_started, started_runs
 from gpt.runs.folder import RunFolder
 
-RUNS = "runs"  # where names are looked up, unless runs= says otherwise
+RUNS = "runs"  # the default folder for looking up names
 SWEEP, STUDY = "multirun.yaml", "study.db"  # in the folder of a sweep, of a search
 _SHOWN = 12  # names in a message
 

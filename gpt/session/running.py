@@ -211,7 +211,7 @@ def _log_opening(job: Job) -> None:
 def _report(folder: RunFolder, job: Job, summary: Summary, watchers: Sequence[Watcher]) -> None:
     """Write a sample, the loss curve and the summary, and tell the watchers."""
     if job.recipe.settings.budget is not None:
-        folder.write_config(job.config)  # with the number of iterations that a budget of seconds came to
+        folder.write_config(job.config)  # A budget of seconds now has a number of iterations.
     attempt("the sample", lambda: folder.write("sample.txt", job.task.sample(job.model, job.corpus, summary.seed)))
     # The user's settings for Matplotlib can raise any error.
     attempt("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary).content), (Exception,))

@@ -41,7 +41,7 @@ class _SecondHead(nn.Linear):
     def __init__(self, first: nn.Linear) -> None:
         super().__init__(first.in_features, first.out_features)
         self.to(first.weight)
-        nn.init.zeros_(self.weight)  # so that it does not disturb the first updates
+        nn.init.zeros_(self.weight)  # The first updates are not disturbed.
         self._read: list[Tensor] = []  # at most one: (B, T, C)
         first.register_forward_pre_hook(self._listen)
 

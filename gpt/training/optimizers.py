@@ -234,7 +234,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.bfloat16() if has_bfloat16(matrices.device) else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # so that no singular value is above 1
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)  # No singular value is above 1.
     for _ in range(5):
         gram = x @ x.mT  # (K, M, M)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # (K, M, N)

@@ -75,7 +75,7 @@ def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
     for step in steps:
         found[step.iteration] |= {"loss/batch": step.loss, "gradient_norm": step.gradient_norm}
     records: list[Evaluation | Step] = [*evaluations, *steps]
-    for record in records:  # The learning rates of a step replace those of an evaluation at the same iteration.
+    for record in records:  # A step's learning rates replace an evaluation's at the same iteration.
         rates = {f"learning_rate/{group}": rate for group, rate in record.learning_rates.items()}
         found[record.iteration] |= {**rates, "tokens": record.tokens}
     for clock in _since(progress.clock, since):

@@ -113,7 +113,7 @@ def shaped(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
 
     logits: (N, V) -> probabilities, which need not add up to 1, the likeliest first, and their ids, (N, V) each.
     """
-    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # so that no temperature overflows
+    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)  # No temperature overflows.
     ids = logits.argsort(dim=-1, descending=True, stable=True)  # (N, V); high temperatures make probabilities equal
     p = (shifted / config.temperature).softmax(dim=-1).gather(-1, ids)  # (N, V)
     for option, survivors in SURVIVORS.items():
