@@ -140,11 +140,11 @@ def test_attention_weights_are_causal_and_add_up_to_1(stage: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_about_python_runs_as_written(
+def test_the_pages_about_python_run_as_written(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    page = (REPOSITORY / "docs" / "python.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    pages = "".join((REPOSITORY / "docs" / page).read_text() for page in ("python.md", "modules.md"))
+    blocks = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
     assert len(blocks) >= 5
     lines = "\n".join(blocks).splitlines()
     assert {line for line in lines if "import" in line} == {"import gpt", "import torch"}
