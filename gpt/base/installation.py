@@ -1,5 +1,6 @@
-"""Where the project is: a clone, or an installed package."""
+"""Where the project is: a clone, or an installed package; and where its data is."""
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
@@ -9,6 +10,11 @@ _ROOT = _CLONE if IS_CLONE else _PACKAGE
 CONF = _ROOT / "conf"
 TINY_SHAKESPEARE = _ROOT / "data" / "tinyshakespeare.txt"
 PLAIN = _ROOT / "plain"
+
+
+def data_folder() -> str:
+    """The folder of downloaded corpora, as conf/ has it, too."""
+    return os.environ.get("GPT_DATA_DIR", "data")
 
 
 def installing(extra: str) -> str:

@@ -5,6 +5,7 @@ import re
 from gpt.base.installation import CONF
 
 _ON_LADDER = re.compile(r"v(\d+)(_\w+)?")
+_MODULE = re.compile(r"gpt\.models\.(v\d+)_\w+")
 _ABLATION = re.compile("_with(out)?_")  # v5_without_residuals is v5 without one of its ideas
 OTHERS = ("mlp", "conv", "rnn", "gru", "lstm", "linear_attention", "min_gru", "hybrid")  # other architectures
 BESIDE = (*OTHERS, "transformer")  # stages outside the numbered ladder
@@ -13,6 +14,12 @@ BESIDE = (*OTHERS, "transformer")  # stages outside the numbered ladder
 def is_ablation(stage: str) -> bool:
     """Whether a stage is an ablation: another stage with one idea less, or one more."""
     return _ABLATION.search(stage) is not None
+
+
+def introduced_by(module: str) -> str | None:
+    """The stage of the ladder that a module of this package introduces, by its name: v5 for gpt.models.v5_residual."""
+    found = _MODULE.fullmatch(module)
+    return found and found[1]
 
 
 def rank(stage: str) -> tuple[bool, bool, int, str]:

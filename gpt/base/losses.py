@@ -141,6 +141,11 @@ class Loss(_Brief):
         nats = self.per(self.unit)
         return self.nats if nats is None else nats
 
+    @property
+    def spoken(self) -> str:
+        """The loss as it is compared: "2.0790 nats per character"."""
+        return f"{self.common:.4f} {nats_per(self.unit)}"
+
     def guess(self, vocabulary_size: int) -> Self:
         """The loss of a uniform guess among the tokens, over the same targets."""
         return self.model_copy(update={"nats": math.log(vocabulary_size)})
@@ -190,8 +195,13 @@ class Loss(_Brief):
     def in_other_units(self) -> str:
         """What a loss per token of a text is per character and per byte; empty where tokens are characters."""
         others = [(unit, value) for unit, value in self.in_units().items() if unit.endswith(("character", "byte"))]
-        known = [f"{value:.4f} {unit}" for unit, value in others if unit != f"nats per {self.over.token}"]
+        known = [f"{value:.4f} {unit}" for unit, value in others if unit != nats_per(self.over.token)]
         return ", ".join(known) if self.over.token != "character" else ""
+
+
+def nats_per(unit: str) -> str:
+    """The measure of losses in this unit, as axes and tables name it."""
+    return f"nats per {unit}"
 
 
 def in_words(weights: Saved | int) -> str:

@@ -14,7 +14,7 @@ from gpt.base.installation import CONF
 from gpt.config.choices import Choice, Registry, validated
 from gpt.config.schema import ASIDE, SETTING_FILES, Key, TrainConfig
 
-_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 FIXED = ("setting", "measure", "repeat", "stated")  # roles of the keys that a resumed run keeps
 LENGTHS = ("training.max_iters", "training.epochs", "training.seconds")  # the last two decide the first
 
@@ -92,7 +92,7 @@ def _usual(group: str, target: str) -> list[tuple[str, Any]]:
 
 def written(path: Path) -> dict[str, Any]:
     """What a file of conf/ says."""
-    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Yaml)
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), YAML)
     return content
 
 

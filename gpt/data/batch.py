@@ -51,6 +51,7 @@ class Data(Protocol):
     """A corpus that is served in batches, as the loop and the evaluation see it."""
 
     estimated_over: str  # in words, what `estimation_batches` draws
+    lengths_vary: bool  # whether training batches differ in shape, as those of sentence pairs do
 
     @property
     def sizes(self) -> Tensor | None:

@@ -2,7 +2,6 @@
 
 import gzip
 import inspect
-import os
 import random
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import sha256
-from gpt.base.installation import TINY_SHAKESPEARE
+from gpt.base.installation import TINY_SHAKESPEARE, data_folder
 from gpt.base.typed import expanded
 from gpt.config.choices import PathName, PathNames, Registry
 from gpt.data import dataset_files, download, tokenizers
@@ -187,7 +186,7 @@ def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
 
 def _prepared() -> Path:
     """Where long texts are kept as token ids."""
-    return Path(expanded(os.environ.get("GPT_DATA_DIR", "data"))) / "prepared"
+    return Path(expanded(data_folder())) / "prepared"
 
 
 def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:

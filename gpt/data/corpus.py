@@ -9,12 +9,12 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field
 
+from gpt.base.losses import SPLITS
 from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer, is_utf8
 from gpt.data.vocabulary import LONG
 
 Pairs = list[tuple[str, str]]  # source and target
 Learned = TypeVar("Learned", bound=LearnedTokenizer)
-SPLITS = ("train", "val", "test")
 SubwordCount = Annotated[int, Field(ge=256, le=10**6)]
 
 

@@ -230,6 +230,7 @@ class LineData:
     """Random lines for training, all of them for the exact loss. Each is a window of its own."""
 
     estimated_over = "random lines"
+    lengths_vary = False
 
     def __init__(self, corpus: Lines, tokenizer: TextTokenizer, *, block_size: int, device: torch.device | str) -> None:
         """Raises RequestError if a line does not fit into a window, or has a character that the vocabulary lacks."""

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from gpt.base.errors import UserError
 from gpt.base.files import is_temporary, replacing, write_atomically
+from gpt.base.losses import SPLITS
 from gpt.base.record import Record, Total
-from gpt.data.corpus import SPLITS, Learned, Text, Tokens
+from gpt.data.corpus import Learned, Text, Tokens
 from gpt.data.sources import Source
 from gpt.data.tokenizer import Ids, TextTokenizer
 from gpt.data.tokenizers.characters import CODE_POINTS, code_points

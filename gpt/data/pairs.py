@@ -98,6 +98,7 @@ class PairData:
     """
 
     estimated_over = "random training pairs, and the entire validation split"
+    lengths_vary = True
     sizes = None
 
     def __init__(self, corpus: PairCorpus, tokenizer: Subwords, *, block_size: int, device: torch.device | str) -> None:

@@ -98,6 +98,7 @@ class TextData:
     """
 
     estimated_over = "random batches"
+    lengths_vary = False
 
     def __init__(
         self,

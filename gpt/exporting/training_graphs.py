@@ -28,6 +28,7 @@ from torch.nn.functional import cross_entropy
 
 from gpt import models
 from gpt.base.errors import RequestError, UserError
+from gpt.base.runtime import random_numbers_kept
 from gpt.base.seeding import generator
 from gpt.config.choices import Choice
 from gpt.exporting.graphs import inputs_of, running, sizes_of, translated
@@ -137,7 +138,7 @@ def _check(model: nn.Module, V: int) -> None:
 def _compared(choice: Choice, folder: Path) -> str:
     worst = 0.0
     for B, V in _TRIED:
-        with torch.random.fork_rng(devices=[]):
+        with random_numbers_kept():
             torch.manual_seed(B)
             model = models.build(choice, V).train()
         windows = _windows(B, block_size_of(model), V)

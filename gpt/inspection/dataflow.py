@@ -3,7 +3,6 @@
 The course and the playground draw their pictures of a stage from it, and the page shows its notes.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from gpt.base.ladder import introduced_by
 from gpt.inspection.branches import Branch, blocks, branches, calls_of, units_of
 from gpt.models import block_size_of
 from gpt.models.attention import Dropout
@@ -159,5 +159,5 @@ def _part(model: nn.Module, block: nn.Module, name: str, known: tuple[str, str] 
     is_torchs = type(module).__module__.startswith("torch.") and not isinstance(module, nn.Linear)
     label = own or (type(module).__name__ if is_torchs else name.rpartition(".")[2].replace("_", " "))
     places = [module, block.get_submodule(name.partition(".")[0]), model]
-    stages = [re.match(r"gpt\.models\.(v\d+)_", type(place).__module__) for place in places]
-    return Part(name, label, next((stage[1] for stage in stages if stage), None))
+    stages = [introduced_by(type(place).__module__) for place in places]
+    return Part(name, label, next(filter(None, stages), None))

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
+from gpt.base.ladder import introduced_by
 from gpt.inspection.branches import Branch, Call, alike, all_branches, blocks, units_of
 from gpt.models.rotary import RotaryPositions
 
-_ON_LADDER = re.compile(r"gpt\.models\.v\d+_\w+")
 _AROUND = ("embedding.token", "expected", "trust", "norm")
 
 
 def can_be_opened(model: nn.Module) -> bool:
     """Whether `Inside` knows the stage: the ladder's, whose modules are gpt/models/v*.py, if its blocks attend."""
-    if not _ON_LADDER.fullmatch(type(model).__module__):
+    if introduced_by(type(model).__module__) is None:
         return False
     return hasattr(model, "table") or all(hasattr(block, "attention") for block in blocks(model).values())
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Inside, Switched, can_be_opened, heads, parts
-from gpt.models import block_size_of, v9_counts
+from gpt.models import block_size_of
+from gpt.models.ngrams import Remembering
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import tokens_per_pass
@@ -95,7 +96,7 @@ def interventions(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
     found = {
         name: switched.without(some)(idx)[0, -1] for name, some in off.items() if some and {*some} <= {*switched.parts}
     }
-    if isinstance(model, v9_counts.GPT):
+    if isinstance(model, Remembering):
         p, seen = model.ngrams(idx)
         trust = Inside(model).values(idx, torch.tensor([idx.shape[1] - 1], device=idx.device))["trust"][0]
         found |= {"counts_p": p[0, -1], "counts_seen": seen[0, -1], "counts_trust": trust}

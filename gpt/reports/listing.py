@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from gpt.base.durations import spoken
 from gpt.base.errors import printable
-from gpt.base.losses import Loss
+from gpt.base.losses import Loss, nats_per
 from gpt.config.keys import declared, unusual
 from gpt.config.override import Override
 from gpt.config.schema import TOKENIZER_KEYS
@@ -73,8 +73,8 @@ def table(lines: list[Line]) -> str:
     sides = ["right", "left", "right", "left", "right", "left", "left"]
     parts = [tabulate(map(_cells, lines), headers, tablefmt="plain", disable_numparse=True, colalign=sides)]
     if losses := [line.loss for line in lines if line.loss]:
-        units = sorted({loss.unit for loss in losses})
-        parts += ["", f"loss: exact on the validation split, in nats per {' or '.join(units)}."]
+        units = " or ".join(sorted({loss.unit for loss in losses}))
+        parts += ["", f"loss: exact on the validation split, in {nats_per(units)}."]
     if len({loss.key for loss in losses}) > 1:
         parts.append("Losses on different texts cannot be compared; with sort=loss, each text has its own order.")
     notes = [f"measured {loss.objection}" for loss in losses if loss.objection]

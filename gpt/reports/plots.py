@@ -9,7 +9,7 @@ import numpy as np
 
 from gpt.base.errors import UserError, printable
 from gpt.base.ladder import rank
-from gpt.base.losses import Unit
+from gpt.base.losses import Unit, nats_per
 from gpt.reports import escaping
 from gpt.reports.axes import PANEL_HEIGHT, log_axis, panels
 from gpt.reports.documented import Comparison, with_deviation
@@ -81,7 +81,7 @@ def at_equal(ranking: Ranking, x: Axis) -> tuple[float, list[tuple[Group, list[f
 
 def quantity(metric: Metric, unit: Unit) -> str:
     """The label of an axis for what a ranking is by."""
-    return f"{metric} loss (nats per {unit})" if metric in LOSSES else metric
+    return f"{metric} loss ({nats_per(unit)})" if metric in LOSSES else metric
 
 
 def draw(
@@ -115,7 +115,7 @@ def draw(
         _draw_documented(all_axes[0], comparison, x)
         all_axes[0].set_title("Validation loss of the documented runs")
         if sides:
-            _draw_ends(sides[0], ends, "estimated loss (nats per token)")
+            _draw_ends(sides[0], ends, quantity("estimated", "token"))
     if title is not None:
         figure.suptitle(printable(title), fontsize="x-large", parse_math=False)
         if len(all_axes) == 1:
@@ -161,7 +161,7 @@ def _short(name: str) -> str:
 def _draw_groups(
     axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit, said: Mapping[str, End]
 ) -> None:
-    axes.set(xlabel=XLABELS[x], ylabel=f"validation loss (nats per {unit})")
+    axes.set(xlabel=XLABELS[x], ylabel=f"validation loss ({nats_per(unit)})")
     axes.grid(alpha=0.3)
     most = max(1, _MOST_CURVES // max(1, len(groups)))
     ends: dict[str, tuple[float, str]] = {}  # by their label: the last mean, and the colour

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from gpt.base.console import command
 from gpt.base.errors import printable
+from gpt.base.losses import nats_per
 from gpt.base.pictures import picture
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
@@ -50,7 +51,7 @@ def loss_rows(summary: Summary) -> list[LossRow]:
 def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
     """The closing lines of a run's log: the losses, and the next command."""
     exact, changed = summary.exact, summary.changes
-    lines = [_row("", "train", "validation", "(nats per token)"), *(_row(*row) for row in loss_rows(summary))]
+    lines = [_row("", "train", "validation", f"({nats_per('token')})"), *(_row(*row) for row in loss_rows(summary))]
     if summary.documented.kind == "estimated" and not changed:
         documented, measured = summary.documented, summary.estimated
         pairs = ((measured.train.nats, documented.train), (measured.val.nats, documented.val))
@@ -60,7 +61,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         counted = f"{summary.counted_seconds:.1f} s of training steps and their preparation"
         not_judged = f"not judged {exact.objection}," if exact.objection else None
         verdict = not_judged or ("reached" if summary.reached else "missed")
-        lines.append(f"target {summary.target:.4f} nats per {exact.unit} {verdict} after {counted}")
+        lines.append(f"target {summary.target:.4f} {nats_per(exact.unit)} {verdict} after {counted}")
     if summary.best.weights != summary.iterations:
         lines.append(f"best validation loss {summary.best.nats:.4f} at iteration {summary.best.weights}")
     if changed:
@@ -167,7 +168,7 @@ def _draw_losses(
     differing = f", {count} {'change' if count == 1 else 'changes'} from the documented run" if count else ""
     title = f"{summary.name or summary.stage}, seed {summary.seed}{differing}"
     axes.set_title(printable(title), fontsize="medium", parse_math=False)
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel(f"loss ({nats_per('token')})")
     axes.grid(alpha=0.3)
     axes.legend()
 
@@ -197,7 +198,7 @@ def card(summary: Summary, curve: Picture, sample: str, place: str) -> str:
     """The results of a run as HTML; `place`: where the run is."""
     title = f"{summary.name or summary.stage}, seed {summary.seed}: {summary.iterations:,} iterations"
     changed = f"<p>changed: {_text(', '.join(summary.changes))}</p>" if summary.changes else ""
-    headers = ["nats per token", "train", "validation", ""]
+    headers = [nats_per("token"), "train", "validation", ""]
     table = tabulate(loss_rows(summary), headers, tablefmt="html", floatfmt=".4f", missingval="-")
     return (
         f"<h4>{_text(title)}</h4><p>{_text(place)}</p>{changed}{table}"

@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from gpt.base.errors import printable
+from gpt.base.losses import nats_per
 from gpt.reports import escaping
 from gpt.reports.against import sizes_of
 from gpt.reports.documented import with_deviation
@@ -81,7 +82,7 @@ def equal_table(ranking: Ranking, x: Axis, style: str) -> str | None:
     shown_rows = tabulate(rows, ["", "estimated val"], tablefmt=style, disable_numparse=True)
     return (
         f"After {equal[0]:.3g} {XLABELS[x]}, which all of these runs reached, interpolated between evaluations, "
-        f"nats per {ranking.unit}:\n\n{shown_rows}"
+        f"{nats_per(ranking.unit)}:\n\n{shown_rows}"
     )
 
 

@@ -9,13 +9,13 @@ import yaml
 
 from gpt.base.errors import UserError
 from gpt.base.files import PLACE, check_seal, parsing, seal, sealed
+from gpt.config.keys import YAML
 from gpt.config.schema import TrainConfig
 
 FORMAT = 1
 
 Fields = dict[str, Any]
 
-_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FIRST_LINE = re.compile(r"format: ([0-9]{1,9})\n")
 
 
@@ -57,9 +57,9 @@ def from_yaml(content: str, path: Path) -> TrainConfig:
         found = _FIRST_LINE.match(content)
         check_format(int(found[1]) if found else None, path)
         check_seal(content, path)
-        if "*" in content and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Yaml)):
+        if "*" in content and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, YAML)):
             raise UserError(f"{path} is damaged: a run writes no YAML aliases")
-        tree = yaml.load(content, _Yaml)
+        tree = yaml.load(content, YAML)
         del tree["format"], tree["checksum"]
         config = TrainConfig.model_validate(tree)
         json.dumps(config.content(), ensure_ascii=False).encode()  # refuses unpaired surrogates: they cannot be printed

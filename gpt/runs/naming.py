@@ -125,4 +125,4 @@ def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:
     for run in runs:
         comparable[run.summary.exact.key].append((run.summary.exact, run.folder.path))
     best = [(*min(losses, key=lambda pair: pair[0].common), len(losses)) for losses in comparable.values()]
-    return {path: f"{loss.common:.4f} nats per {loss.unit}, the lowest of {n} runs" for loss, path, n in best}
+    return {path: f"{loss.spoken}, the lowest of {n} runs" for loss, path, n in best}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gpt.base.console import command, reports_hidden
 from gpt.base.errors import RequestError, printable, requiring
 from gpt.base.files import attempt, write_atomically
+from gpt.base.losses import nats_per
 from gpt.base.pictures import picture
 from gpt.base.stopping import Stopped
 from gpt.config.command_schemas import StudyConfig
@@ -65,7 +66,7 @@ def _conclude(search: "Search", words: list[str]) -> None:
     attempt("the picture", lambda: _draw(search), (Exception,))
     best = search.study.best_trial
     run = search.run(best.number)
-    measure = search.metric or f"exact validation loss in nats per {run.summary().exact.unit}"
+    measure = search.metric or f"exact validation loss in {nats_per(run.summary().exact.unit)}"
     log.info(f"best: {run.path.name}, {measure}: {best.value:.4f}")
     log.info(f"use it: {command('generate')} run={shlex.quote(str(run.path))}")
     log.info("train it again, longer with training.max_iters=N:")

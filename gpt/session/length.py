@@ -10,11 +10,11 @@ import time
 from dataclasses import replace
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError
+from gpt.base.runtime import random_numbers_kept
 from gpt.training.loop import backward
 from gpt.training.progress import Progress
 from gpt.training.recipe import Recipe
@@ -68,8 +68,7 @@ def _interval(recipe: Recipe, model: nn.Module) -> int | Literal["epoch"]:
 def _seconds_of_step(model: nn.Module, recipe: Recipe) -> float:
     """The time for the gradient of a batch, nearly all of a step's time; no weight changes."""
     gradient, batch = recipe.gradient(model), recipe.batch(0)
-    devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
-    with recipe.runtime.settings(), torch.random.fork_rng(devices):  # keeps the later dropout masks
+    with recipe.runtime.settings(), random_numbers_kept():  # keeps the later dropout masks
         steps, begun = -1, time.perf_counter()
         while steps < _MEASURED_STEPS or time.perf_counter() - begun < _MEASURED_SECONDS:
             if steps == 0:  # The first step, which prepares the others, does not count.

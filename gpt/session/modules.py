@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from gpt import models
 from gpt.base.errors import RequestError
+from gpt.base.runtime import random_numbers_kept
 from gpt.config.choices import Choice
 from gpt.data.batch import Batch
 
@@ -90,7 +91,7 @@ def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RequestError(f"{name} has no parameters to train: all of them have requires_grad=False")
     model.eval()
-    with torch.random.fork_rng():
+    with random_numbers_kept():
         logits = _called(model, {}, [x[:1] for x in batch.inputs])
     model.train(was_training)
     expected, found = (*batch.targets[:1].shape, vocab_size), type(logits).__name__
@@ -141,7 +142,7 @@ def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> No
         logits = []
         for tokens in (inputs[-1], inputs[-1], changed):
             buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-            with torch.random.fork_rng(), torch.set_grad_enabled(training):
+            with random_numbers_kept(), torch.set_grad_enabled(training):
                 torch.manual_seed(0)  # for the same dropout
                 logits.append(_called(tried, buffers, [*inputs[:-1], tokens])[:, :-1].float())
         model.train(was_training)

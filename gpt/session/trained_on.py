@@ -1,11 +1,11 @@
 """What a run was trained on: its corpus, known by its digest."""
 
 import contextlib
-import os
 from collections.abc import Iterable
 
 from gpt import tasks
 from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.installation import data_folder
 from gpt.config.choices import Choice
 from gpt.config.keys import declared
 from gpt.data.corpus import Corpus
@@ -25,7 +25,7 @@ def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str]
     places = [data]
     names = [key for key, value in values.items() if value is not None and declared(f"data.{key}").role == "place"]
     if "dir" in names and "data.dir" not in given:
-        usual = {"dir": os.environ.get("GPT_DATA_DIR", "data")}
+        usual = {"dir": data_folder()}
         places = [data, Choice.model_validate(data.model_dump(by_alias=True) | usual)]
     for place in places:
         is_last = place is places[-1]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gpt.base.errors import UserError
-from gpt.base.runtime import Runtime, is_large
+from gpt.base.runtime import Runtime, is_large, random_numbers_kept
 from gpt.data.batch import Batch
 from gpt.training.objectives import BatchLoss, Objective, batch_loss
 
@@ -57,7 +57,7 @@ def training_losses(
 
 def _prepare(loss: BatchLoss, model: nn.Module, examples: Sequence[Batch], runtime: Runtime) -> None:
     """Compile a loss by a forward and backward pass over each example."""
-    with torch.random.fork_rng([runtime.device] if runtime.device.type == "cuda" else []):
+    with random_numbers_kept():
         for example in examples:
             with runtime.autocast():
                 value = loss(model, example)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from gpt.base.runtime import random_numbers_kept
 from gpt.data.batch import Batch
 from gpt.training.gradient_tape import Call, Listener
 from gpt.training.objectives import Objective
@@ -50,7 +51,7 @@ def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | 
     optimizer and evaluations. None for sentence pairs, whose lengths vary, and for a module that cannot be copied or
     counted.
     """
-    if recipe.data.sizes is None:
+    if recipe.data.lengths_vary:
         return None
     if progress.iteration == 0:
         return 0.0
@@ -69,7 +70,6 @@ def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | 
 def _per_token(model: nn.Module, recipe: Recipe, batch: Batch) -> float:
     """The mean over the first window of a batch."""
     window = batch.part(0, len(batch.targets))
-    devices = [recipe.runtime.device] if recipe.runtime.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), Counter() as counted:
+    with random_numbers_kept(), Counter() as counted:
         Objective.of(recipe.settings)(model, window).backward()
     return counted.flops / window.tokens

@@ -46,7 +46,7 @@ class Recipe:
         """The function that computes the gradient: autograd, or a recording of it where that is faster."""
         autograd = Autograd(self.loss, self.runtime)
         is_small = self.runtime.device.type == "cpu" and not is_large(model)
-        is_repeated = self.data.sizes is not None and self.settings.max_iters >= _RECORDED_FROM  # pairs vary in length
+        is_repeated = not self.data.lengths_vary and self.settings.max_iters >= _RECORDED_FROM
         is_plain = isinstance(self.loss, Objective) and not self.settings.recompute and self.world.size == 1
         return RecordedGradient(model, autograd) if is_small and is_repeated and is_plain else autograd
 
