@@ -30,7 +30,7 @@ from gpt.base.ladder import OTHERS
 from gpt.base.runtime import Runtime, select_device
 from gpt.config.requesting import of_python
 from gpt.data.batch import Batch
-from gpt.models import build
+from gpt.models import Stage, build
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.memory import memory_of
 from gpt.training.objectives import batch_loss
@@ -110,7 +110,7 @@ def _costs(stage: str, length: int, rows: int, threads: int) -> Costs:
         return [None, None, None]
 
 
-def _of_character(model: torch.nn.Module, ids: torch.Tensor, length: int) -> float:
+def _of_character(model: Stage, ids: torch.Tensor, length: int) -> float:
     """Seconds; the first one, for which the text so far is read, is left out."""
     count = max(1, min(16, length // 4))
     steps = generate(model, ids[: length // 2], tokens=1 + count, seed=1)

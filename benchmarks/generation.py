@@ -20,6 +20,7 @@ from harness import QUICK_TRAINING, Row, compared, in_new_process, kept, output,
 from torch.nn.functional import linear
 
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
+from gpt.models import checked
 from gpt.models.v7_dropout import GPT
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
@@ -76,7 +77,7 @@ def v7_generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
     """Characters per second, all samples together, with random weights, which do not affect the time."""
     keep_freed_memory(device := select_device("auto"))  # as generate.py does
     torch.manual_seed(0)
-    model = packed(GPT(65, 256, 384, 6, 6, 0.2).to(device), dtype)
+    model = packed(checked(GPT(65, 256, 384, 6, 6, 0.2).to(device), "v7"), dtype)
 
     def run(tokens: int) -> None:
         for ids in generate(model, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):

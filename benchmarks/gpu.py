@@ -17,7 +17,7 @@ from same_losses import first_difference, losses
 from gpt.base.runtime import Runtime, select_device
 from gpt.config.requesting import of_python
 from gpt.data.batch import Batch
-from gpt.models import block_size_of, build
+from gpt.models import build
 from gpt.runs.folder import RunFolder
 from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.objectives import Objective
@@ -56,7 +56,7 @@ def _compiled(stage: str, quick: bool) -> list[list[str]]:
     vocab_size = 65
     model = build(config.model, vocab_size).to(device := select_device("auto"))
     model.eval()  # without dropout, whose masks differ
-    ids = torch.randint(vocab_size, (config.training.batch_size, block_size_of(model) + 1), device=device)
+    ids = torch.randint(vocab_size, (config.training.batch_size, model.block_size + 1), device=device)
     batch, objective = Batch.full(ids[:, :-1], ids[:, 1:]), Objective()
     worst, parameters = (0.0, ""), dict(model.named_parameters())
     with compiler_options(device):

@@ -22,6 +22,7 @@ from harness import QUICK_TRAINING, kept, markdown, parser, seconds_of, train_co
 from gpt import tasks
 from gpt.base.ladder import SMALL
 from gpt.config.requesting import of_python
+from gpt.models import checked
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
 from gpt.session.job import Job
@@ -51,7 +52,7 @@ def _of_generation(texts: int, count: int) -> str:
 
     From 25 on, a recorded pass is repeated.
     """
-    model = packed(GPT(65, 256, 384, 6, 6, 0.2), torch.float32)
+    model = packed(checked(GPT(65, 256, 384, 6, 6, 0.2), "v7"), torch.float32)
     characters = generate(model, torch.tensor([0]), tokens=2 * count, num_samples=texts, seed=1)
     for _ in range(count):
         next(characters).tolist()

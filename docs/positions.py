@@ -19,7 +19,6 @@ import gpt
 from gpt.base.errors import UserError
 from gpt.base.pictures import write_picture
 from gpt.data.batch import IGNORED, Data
-from gpt.models import block_size_of
 from gpt.reports.ranking import label, rankings
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.session.trained import TrainedRun
@@ -67,9 +66,9 @@ def losses_by_position(runs: list[FinishedRun]) -> ByPosition:
     seeds = [[gpt.load(run.folder.path, device="cpu") for run in group.runs] for group in alike]
     first, *others = itertools.chain.from_iterable(seeds)
     Continuation.required(first.task, "docs/positions.py")
-    text, T = first.config.data, block_size_of(first.model)
+    text, T = first.config.data, first.model.block_size
     for other in others:
-        if (other.config.data, block_size_of(other.model)) != (text, T):
+        if (other.config.data, other.model.block_size) != (text, T):
             raise UserError(f"{other.folder} has another text or another length of windows than {first.folder}")
     data = first.task.data(first.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")}), first.model, first.device)
     each = [torch.stack([_by_position(run, data, T) for run in some]).mean(0) for some in seeds]

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from gpt.base.errors import RequestError, UserError
 from gpt.data.byte_level import BYTES
 from gpt.exporting.verification import check
-from gpt.models import block_size_of, v6_pre_norm, v7_dropout
+from gpt.models import Stage, v6_pre_norm, v7_dropout
 from gpt.session.trained import TrainedRun
 
 # Our names and GPT-2's. GPT-2 stores the matrices of a block transposed.
@@ -49,7 +49,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
         )
 
     logging.disable_progress_bar()
-    V, block_size = trained.task.vocab_size, block_size_of(model)
+    V, block_size = trained.task.vocab_size, model.block_size
     tokenizer = json.loads(trained.task.as_json())
     if not set(BYTES) <= set(tokenizer["model"]["vocab"]):  # With all bytes, no character is unknown.
         tokenizer["model"]["vocab"][_SPECIAL] = len(tokenizer["model"]["vocab"])
@@ -77,13 +77,13 @@ def export(trained: TrainedRun, folder: Path) -> str:
     return check("GPT-2", lambda idx: [model(idx)], known, V, block_size)
 
 
-def as_gpt2(model: nn.Module, hyperparameters: dict) -> GPT2LMHeadModel:
+def as_gpt2(model: Stage, hyperparameters: dict) -> GPT2LMHeadModel:
     """v6 or v7 as a GPT-2. Raises RequestError if the last LayerNorm cannot take the output bias."""
     ours, dropout = model.state_dict(), hyperparameters.get("dropout", 0.0)
     vocab_size, n_embd = ours["lm_head.weight"].shape
     config = GPT2Config(
         vocab_size=vocab_size + 1,
-        n_positions=block_size_of(model),
+        n_positions=model.block_size,
         n_embd=n_embd,
         n_layer=hyperparameters["n_layer"],
         n_head=hyperparameters["n_head"],

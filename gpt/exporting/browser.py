@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.config.schema import Saved
 from gpt.data.vocabulary import PAD
@@ -23,7 +23,7 @@ from gpt.exporting.graphs import Inputs, computed, running, translated
 from gpt.exporting.verification import Outputs, check, compare
 from gpt.inspection.attention_weights import Observed
 from gpt.inspection.parts import Inside, Switched, can_be_opened
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.runs.tensors import serialised
 from gpt.runs.weights import load_model
 from gpt.session.trained import TrainedRun
@@ -34,7 +34,7 @@ def export_parts(trained: TrainedRun, folder: Path, inputs: Inputs) -> list[str]
 
     Returns what was checked. Raises UserError.
     """
-    model, size, V = trained.model, block_size_of(trained.model), trained.task.vocab_size
+    model, size, V = trained.model, trained.model.block_size, trained.task.vocab_size
     checked = []
     if can_be_opened(model):
         inside, name = Inside(model).eval(), "inside.onnx"
@@ -54,7 +54,7 @@ def export_moments(trained: TrainedRun, moments: Mapping[int, Saved | int], fold
     Returns what was checked. Raises UserError.
     """
     (folder / "weights").mkdir()
-    graph, V, size = running(folder / "model.onnx", ["logits"]), trained.task.vocab_size, block_size_of(trained.model)
+    graph, V, size = running(folder / "model.onnx", ["logits"]), trained.task.vocab_size, trained.model.block_size
     for iteration, which in moments.items():
         model = load_model(trained.run, which).eval()
         weights, name = dict(model.named_parameters()), f"weights/{iteration}.safetensors"
@@ -65,7 +65,7 @@ def export_moments(trained: TrainedRun, moments: Mapping[int, Saved | int], fold
 
 def export_translator(trained: TrainedRun, folder: Path) -> str:
     """Write the graph, and return what was checked. Raises UserError."""
-    module, size, name = Observed(trained.model).eval(), block_size_of(trained.model), "translator.onnx"
+    module, size, name = Observed(trained.model).eval(), trained.model.block_size, "translator.onnx"
     outputs = ["logits", *(f"attention_{i}" for i in range(trained.config.model.hyperparameters["n_layer"]))]
     batch, source, time = torch.export.Dim("batch"), *(torch.export.Dim(n, max=size) for n in ("source", "time"))
     program = translated(
@@ -80,7 +80,7 @@ def export_translator(trained: TrainedRun, folder: Path) -> str:
     return compare(name, _of_source(module), _of_source(graph), trained.task.vocab_size, size)
 
 
-def _logits(model: nn.Module, idx: Tensor) -> list[Tensor]:
+def _logits(model: Stage, idx: Tensor) -> list[Tensor]:
     return [model(idx)]
 
 

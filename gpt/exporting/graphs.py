@@ -29,7 +29,7 @@ from gpt.base.errors import RequestError
 from gpt.config.choices import Choice
 from gpt.exporting.verification import check
 from gpt.inspection.attention_weights import Observed
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.models.ngrams import Remembering
 from gpt.runs.weights import shapes_only
 from gpt.session.trained import TrainedRun
@@ -83,7 +83,7 @@ def export(trained: TrainedRun, folder: Path, inputs: Inputs = NONE) -> str:
     if isinstance(model, Remembering):
         raise RequestError("format=onnx cannot export counts of the training text: train v8, which has none")
     Tokenizer.from_str(task.as_json()).save(str(folder / "tokenizer.json"))
-    observed, V, block_size = Observed(model).eval(), task.vocab_size, block_size_of(model)
+    observed, V, block_size = Observed(model).eval(), task.vocab_size, model.block_size
     found = computed(model, ["logits"], block_size, folder / "model.onnx", inputs)
     checked = check("model.onnx", lambda idx: [model(idx)], found, V, block_size)
     with torch.no_grad():
@@ -172,7 +172,7 @@ def running(
     return run
 
 
-def inputs_of(choice: Choice, model: nn.Module) -> Inputs:
+def inputs_of(choice: Choice, model: Stage) -> Inputs:
     """All weights of a model of this choice, with a free vocabulary size if the stage allows it."""
     weights = dict(model.named_parameters())
     try:

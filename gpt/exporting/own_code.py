@@ -20,7 +20,6 @@ from transformers.utils import logging
 from gpt.base.errors import RequestError
 from gpt.exporting import modeling_gpt
 from gpt.exporting.verification import check
-from gpt.models import block_size_of
 from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun
 from gpt.tasks.continuation import Continuation
@@ -35,7 +34,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
     if not isinstance(trained.task, Continuation):
         raise RequestError("format=transformers_code is for stages that continue a text: use format=hub")
     logging.disable_progress_bar()
-    choice, V, block_size = trained.config.model, trained.task.vocab_size, block_size_of(trained.model)
+    choice, V, block_size = trained.config.model, trained.task.vocab_size, trained.model.block_size
     _write_code(choice.target, folder)
     config = {
         "architectures": ["GPTForCausalLM"],

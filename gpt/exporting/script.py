@@ -14,7 +14,6 @@ from gpt.config.keys import flat, shown
 from gpt.config.override import Override
 from gpt.data.corpus import TextCorpus
 from gpt.exporting.verification import check
-from gpt.models import block_size_of
 from gpt.tasks.decoding.sampling import default_prompt
 
 if TYPE_CHECKING:
@@ -120,5 +119,5 @@ def _checked(trained: "TrainedRun", source: str, file: Path) -> str:
     with torch.no_grad():
         for own, weights in zip(model.parameters(), trained.model.parameters(), strict=True):
             own.copy_(weights)
-    V, T = names["V"], block_size_of(trained.model)
+    V, T = names["V"], trained.model.block_size
     return check("the file's model", lambda idx: [trained.model(idx)], lambda idx: [model(idx)], V, T)

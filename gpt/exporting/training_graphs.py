@@ -32,7 +32,7 @@ from gpt.base.runtime import random_numbers_kept
 from gpt.base.seeding import generator
 from gpt.config.choices import Choice
 from gpt.exporting.graphs import inputs_of, running, sizes_of, translated
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.models.ngrams import Remembering
 
 _TOLERANCE = 1e-4  # of a gradient, relative to the largest of its weight; or 10 times autograd's rounding
@@ -57,7 +57,7 @@ def export_training(choice: Choice, folder: Path) -> str:
     fixed = {n for shape in sizes_of(choice).values() for n in shape}
     V, B = (next(n for n in count(start) if n not in fixed) for start in (11, 101))  # sizes that occur nowhere else
     model = models.build(choice, V).train()
-    T, inputs, batch = block_size_of(model), inputs_of(choice, model), torch.export.Dim("batch", min=2)
+    T, inputs, batch = model.block_size, inputs_of(choice, model), torch.export.Dim("batch", min=2)
     example = (*_windows(B, T, V), *_weights(model))
     outputs = ["loss", *(f"gradient.{weight}" for weight in inputs.weights)]
     try:
@@ -77,7 +77,7 @@ def export_training(choice: Choice, folder: Path) -> str:
     return _compared(choice, folder)
 
 
-def drawing(model: nn.Module) -> dict[str, dict[str, Any]]:
+def drawing(model: Stage) -> dict[str, dict[str, Any]]:
     """How PyTorch draws each weight: "normal" with this standard deviation, "uniform" up to this size, or "constant".
 
     Raises RequestError for a weight that is drawn in another way.
@@ -98,14 +98,14 @@ def drawing(model: nn.Module) -> dict[str, dict[str, Any]]:
     return found
 
 
-def loss(model: nn.Module, idx: Tensor, targets: Tensor, *weights: Tensor) -> tuple[Tensor]:
+def loss(model: Stage, idx: Tensor, targets: Tensor, *weights: Tensor) -> tuple[Tensor]:
     """The mean loss of a model with these weights: idx, targets (B, T) -> ()."""
     names = [name for name, _ in model.named_parameters()]
     logits = functional_call(model, dict(zip(names, weights, strict=True)), (idx,))  # (B, T, V)
     return (cross_entropy(logits.flatten(0, 1), targets.flatten()),)
 
 
-def gradients(model: nn.Module, idx: Tensor, targets: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+def gradients(model: Stage, idx: Tensor, targets: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
     """The same loss, then its gradient with respect to each weight."""
     weights = tuple(weight.detach().requires_grad_() for weight in weights)
     (mean,) = loss(model, idx, targets, *weights)
@@ -122,15 +122,15 @@ def _windows(B: int, T: int, V: int) -> tuple[Tensor, Tensor]:
     return idx, targets
 
 
-def _weights(model: nn.Module) -> list[Tensor]:
+def _weights(model: Stage) -> list[Tensor]:
     return [weight.detach() for weight in model.parameters()]
 
 
-def _check(model: nn.Module, V: int) -> None:
+def _check(model: Stage, V: int) -> None:
     """Raise RequestError for a stage that needs more than its weights and a batch to be trained."""
     if isinstance(model, Remembering):
         raise RequestError("this stage counts its training text, which a graph of its loss does not have")
-    idx, targets = _windows(2, block_size_of(model), V)
+    idx, targets = _windows(2, model.block_size, V)
     if not torch.equal(*(loss(model, idx, targets, *_weights(model))[0] for _ in range(2))):
         raise RequestError("this stage draws random numbers in training (dropout), which a graph does not")
 
@@ -141,7 +141,7 @@ def _compared(choice: Choice, folder: Path) -> str:
         with random_numbers_kept():
             torch.manual_seed(B)
             model = models.build(choice, V).train()
-        windows = _windows(B, block_size_of(model), V)
+        windows = _windows(B, model.block_size, V)
         exact = gradients(deepcopy(model).double(), *windows, *(weight.double() for weight in _weights(model)))
         ours = gradients(model, *windows, *_weights(model))
         for name in ("training.onnx", "loss.onnx"):

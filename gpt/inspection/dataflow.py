@@ -12,7 +12,7 @@ from torch import nn
 
 from gpt.base.ladder import introduced_by
 from gpt.inspection.branches import Branch, blocks, branches, calls_of, units_of
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.models.attention import Dropout
 from gpt.models.rotary import RotaryPositions
 from gpt.models.squared_relu import SquaredReLU
@@ -57,23 +57,23 @@ _KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
 }
 
 
-def dataflow(model: nn.Module, unit: str = "character") -> list[Row]:
+def dataflow(model: Stage, unit: str = "character") -> list[Row]:
     """The rows of a stage of the ladder, from the window to the probabilities; `unit` is what a token is."""
-    T = f"T={block_size_of(model)}"
+    T = f"T={model.block_size}"
     if hasattr(model, "lm_head"):
         rows = _network(model, T)
     else:
         V = cast(Any, model).table.embedding_dim
         rows = [Row([Part("table", "table: one row of logits for each", "v1")], f"({T}, V={V})")]
     return [
-        Row([Part("window", f"a window of {block_size_of(model)} {unit}s", None)], f"({T})"),
+        Row([Part("window", f"a window of {model.block_size} {unit}s", None)], f"({T})"),
         *rows,
         Row([Part("softmax", "softmax", "v1")], rows[-1].shape),
         Row([Part("probabilities", f"probabilities of the next {unit}", None)]),
     ]
 
 
-def _network(model: nn.Module, T: str) -> list[Row]:
+def _network(model: Stage, T: str) -> list[Row]:
     modules: dict[str, Any] = dict(model.named_modules())
     C, V = modules.get("embedding.token", modules["embedding"]).embedding_dim, modules["lm_head"].out_features
     stream = f"({T}, C={C})"
@@ -93,7 +93,7 @@ def _network(model: nn.Module, T: str) -> list[Row]:
     return [row for row in rows if row.parts]
 
 
-def _blocks(model: nn.Module, T: str, C: int) -> list[Row]:
+def _blocks(model: Stage, T: str, C: int) -> list[Row]:
     """The branches of the first block; before v4, of the stage itself."""
     stacked = blocks(model)
     (path, block), weight = next(iter(stacked.items())), next(model.parameters())
@@ -103,7 +103,7 @@ def _blocks(model: nn.Module, T: str, C: int) -> list[Row]:
     return [replace(row, block=frame) for row in rows]
 
 
-def _branch(model: nn.Module, block: nn.Module, branch: Branch, T: str, C: int) -> list[Row]:
+def _branch(model: Stage, block: nn.Module, branch: Branch, T: str, C: int) -> list[Row]:
     name, stream = branch.name, f"({T}, C={C})"
     if name == "attention":
         n_head, projection = getattr(block.attention, "n_head", 1), "attention.projection"
@@ -135,7 +135,7 @@ def _branch(model: nn.Module, block: nn.Module, branch: Branch, T: str, C: int) 
     return rows
 
 
-def _parts(model: nn.Module, block: nn.Module, names: Iterable[str]) -> list[Part]:
+def _parts(model: Stage, block: nn.Module, names: Iterable[str]) -> list[Part]:
     """The parts of these names that a block has, without dropout of probability 0."""
     present = [name for name in names if _exists(block, name)]
     return [_part(model, block, name) for name in present if getattr(block.get_submodule(name), "p", 1) > 0]
@@ -145,7 +145,7 @@ def _exists(block: nn.Module, name: str) -> bool:
     return name != "" and not isinstance(dict(block.named_modules()).get(name, nn.Identity()), nn.Identity)
 
 
-def _part(model: nn.Module, block: nn.Module, name: str, known: tuple[str, str] | None = None) -> Part:
+def _part(model: Stage, block: nn.Module, name: str, known: tuple[str, str] | None = None) -> Part:
     """A part, named by its module's `label`, by its class, or by its place (`known`).
 
     Any other part is introduced by the stage whose file has its class, the class that it is in, or the model.

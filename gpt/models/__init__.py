@@ -44,25 +44,25 @@ _TRUSTED = {"gpt", "torch", "builtins", "collections", "typing", "types"}
 STAGE = Registry("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size", "padding_idx"))
 
 
-def build(choice: Choice, vocab_size: int) -> nn.Module:
+class Stage(nn.Module):
+    """A stage, for type checkers: its class need not derive from this one."""
+
+    block_size: int  # the longest window that it takes
+
+
+def build(choice: Choice, vocab_size: int) -> Stage:
     """The stage that `choice` names, newly initialised. Raises RequestError if it names anything else."""
-    model: nn.Module = STAGE.build(choice, vocab_size=vocab_size)
-    check(model, choice.target)
-    return model
+    return checked(STAGE.build(choice, vocab_size=vocab_size), choice.target)
 
 
-def check(model: nn.Module, name: str) -> None:
-    """Raise RequestError unless a stage has parameters and sets its `block_size`."""
+def checked(model: nn.Module, name: str) -> Stage:
+    """The model, as a stage. Raises RequestError unless it has parameters and sets its `block_size`."""
     size = getattr(model, "block_size", None)
     if not isinstance(size, int) or size < 1:
         raise RequestError(f"{name} must set self.block_size, the longest window that it takes, to 1 or more")
     if next(model.parameters(), None) is None:
         raise RequestError(f"{name} has no parameters")
-
-
-def block_size_of(model: nn.Module) -> int:
-    """The longest window that a stage takes."""
-    return cast(int, model.block_size)
+    return cast(Stage, model)
 
 
 def is_own(model: nn.Module) -> bool:

@@ -14,7 +14,6 @@ from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import Vocabulary
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts, switches
-from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.reports.listing import differing
 from gpt.reports.run import loss_rows
@@ -59,7 +58,7 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "vocabulary": None if tokenizer is None else tokenizer.shown,
         "vocabulary_size": len(run.vocabulary().vocabulary),
         "tokenizer": _described(run.vocabulary() if tokenizer is None else tokenizer),
-        "block_size": block_size_of(model),
+        "block_size": model.block_size,
         "contains_text": isinstance(model, Remembering),
         "opens": opens,
         "parts": [] if tokenizer is None else parts(model),

@@ -8,7 +8,6 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Inside, Switched, can_be_opened, heads, parts
-from gpt.models import block_size_of
 from gpt.models.ngrams import Remembering
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import checked_logits
@@ -29,7 +28,7 @@ def logits(trained: TrainedRun, ids: list[int], off: Collection[str] = ()) -> Te
     would be too large, and UserError for logits that contain NaN or Inf.
     """
     idx = _checked(trained, ids)
-    N, T = len(idx), block_size_of(trained.model)
+    N, T = len(idx), trained.model.block_size
     if N * len(trained.tokenizer) > _MOST:
         raise RequestError("the vocabulary of this run is too large for a text of this length: give a shorter one")
     if not set(off) <= set(parts(trained.model)):
@@ -52,7 +51,7 @@ def attention(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
 
     Raises RequestError for a token outside the vocabulary, or if the answer would be too large.
     """
-    idx = _checked(trained, ids)[-block_size_of(trained.model) :]
+    idx = _checked(trained, ids)[-trained.model.block_size :]
     L, H = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
     if L * H * len(idx) ** 2 > _MOST:
         raise RequestError("the attention of this run is too large to show over a text of this length")
@@ -68,7 +67,7 @@ def inside(trained: TrainedRun, ids: list[int], row: int) -> dict[str, Tensor]:
     Raises RequestError for an unknown token, a row outside the window, a stage off the ladder, or too many values.
     """
     idx = _checked(trained, ids)
-    if not row < len(idx) <= block_size_of(trained.model):
+    if not row < len(idx) <= trained.model.block_size:
         raise RequestError("the run does not read this token in this window: reload the page")
     if not can_be_opened(trained.model):
         raise RequestError("the inside of this stage cannot be shown")
@@ -91,7 +90,7 @@ def interventions(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
     vocabulary.
     """
     model = trained.model
-    idx = _checked(trained, ids)[None, -block_size_of(model) :]
+    idx = _checked(trained, ids)[None, -model.block_size :]
     switched, off = Switched(model), {"without_attention": heads(model), "without_counts": ["counts"]}
     found = {
         name: switched.without(some)(idx)[0, -1] for name, some in off.items() if some and {*some} <= {*switched.parts}

@@ -25,7 +25,6 @@ from gpt.exporting import browser, graphs
 from gpt.exporting.model_card import without_paths
 from gpt.exporting.staging import staged
 from gpt.exporting.training_graphs import export_training
-from gpt.models import block_size_of
 from gpt.playground import looking, translating
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
@@ -146,7 +145,7 @@ def export_run(name: str, run: RunFolder, folder: Path, weights: Weights = "auto
     Continuation.required(trained.task, "a page without a server")
     choice, kept, training, checked = trained.config.model, _moments(trained), {}, []
     try:
-        if full["answers_only"] and not _is_made_up_there(trained.config.data, block_size_of(trained.model)):
+        if full["answers_only"] and not _is_made_up_there(trained.config.data, trained.model.block_size):
             raise RequestError("it was trained on the answers of its lines alone, and the page trains on whole texts")
         if size_of(trained.model) > _LARGEST_LOADED:
             raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
@@ -199,7 +198,7 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
     tensors = {"ids": torch.tensor(ids, dtype=torch.float32)}
     if not ids:
         return serialised(tensors)
-    window = ids[-block_size_of(trained.model) :]
+    window = ids[-trained.model.block_size :]
     tensors[f"logits_{len(ids)}"] = looking.logits(trained, ids)
     tensors |= looking.attention(trained, window) | looking.interventions(trained, window)
     return serialised(tensors)

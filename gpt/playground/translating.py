@@ -8,7 +8,6 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.data.pairs import BEGIN, END, Subwords
 from gpt.inspection.attention_weights import Observed
-from gpt.models import block_size_of
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Translation
 from gpt.tasks.decoding.beam_search import candidates, encode_sources
@@ -49,7 +48,7 @@ def cross_attention(trained: TrainedRun, sentence: str, target: list[int]) -> di
     """
     tokenizer = _tokenizer(trained)
     source = encode_sources(trained.model, tokenizer, [tokenizer.known_part(sentence)[0]])[0]
-    if len(target) >= block_size_of(trained.model) or any(not 0 <= i < len(tokenizer) for i in target):
+    if len(target) >= trained.model.block_size or any(not 0 <= i < len(tokenizer) for i in target):
         raise RequestError("this is not a translation by this run")
     pair = (torch.tensor([ids], device=trained.device) for ids in (source, [BEGIN, *target]))
     _, *weights = Observed(trained.model)(*pair)

@@ -18,6 +18,7 @@ from gpt.base.errors import RequestError, UserError
 from gpt.base.files import is_temporary
 from gpt.base.losses import in_words
 from gpt.config.schema import Saved, Weights
+from gpt.models import Stage
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
 from gpt.training.memory import check_weights
@@ -50,7 +51,7 @@ def load_weights(run: RunFolder, model: nn.Module, which: Saved | int) -> None:
     model.load_state_dict(_read(run, which, model), strict=False)
 
 
-def load_model(run: RunFolder, which: Saved | int) -> nn.Module:
+def load_model(run: RunFolder, which: Saved | int) -> Stage:
     """The run's model with its weights, without a second output layer, which only training needs.
 
     No memory is allocated before the file's contents have been checked.
@@ -63,7 +64,7 @@ def load_model(run: RunFolder, which: Saved | int) -> nn.Module:
     return model
 
 
-def planned_model(run: RunFolder) -> nn.Module:
+def planned_model(run: RunFolder) -> Stage:
     """The run's model as trained: shapes without memory."""
     config = run.config()
     with shapes_only():

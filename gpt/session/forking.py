@@ -15,7 +15,7 @@ from gpt.config.choices import Choice
 from gpt.config.keys import declared, differences
 from gpt.config.request import Request
 from gpt.config.schema import SETTING_FILES, TOKENIZER_KEYS, TrainConfig
-from gpt.models import STAGE, block_size_of, build
+from gpt.models import STAGE, build
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.naming import the_one
 from gpt.runs.records import Parent
@@ -127,7 +127,7 @@ def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:
     models = [build(choice, vocab_size).eval() for choice in (old, new)]
     draw = torch.Generator().manual_seed(0)
     state = {name: _random(tensor, draw) for name, tensor in models[0].state_dict().items()}
-    T = min(map(block_size_of, models))
+    T = min(model.block_size for model in models)
     idx = torch.randint(min(1, vocab_size - 1), vocab_size, (1, T), generator=draw)  # 0 is padding
     a, b = (_logits(model, state, idx) for model in models)
     return bool((a - b).abs().max() <= _TOLERANCE * a.abs().max())

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from gpt import models, tasks
 from gpt.base.errors import RequestError
@@ -19,7 +18,7 @@ from gpt.data.batch import Data, OneBatch
 from gpt.data.corpus import Corpus
 from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.data.vocabulary import Vocabulary
-from gpt.models import STAGE
+from gpt.models import STAGE, Stage
 from gpt.runs.weights import shapes_only
 from gpt.session.length import with_length
 from gpt.session.modules import Module, check_logits, identity, made
@@ -54,7 +53,7 @@ class Job:
     config: TrainConfig  # with final numbers, as recorded
     task: Task
     corpus: Corpus
-    model: nn.Module
+    model: Stage
     optimizer: Optimizer
     recipe: Recipe
     loggers: Sequence[Callable[..., Watcher]]  # each takes the run folder
@@ -88,7 +87,7 @@ class Job:
         torch.manual_seed(config.seed)
         model = made(module, task.vocab_size) if module is not None else _built(config.model, task.vocab_size, device)
         if config.overfit is None:  # overfit= trains on a few examples, whatever the batch size.
-            tokens = task.tokens_in_batch(settings.batch_size, models.block_size_of(model))
+            tokens = task.tokens_in_batch(settings.batch_size, model.block_size)
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
         if settings.recompute:
             recompute_blocks(model)
@@ -202,7 +201,7 @@ def _as_configured(data: Data, config: TrainConfig) -> Data:
     return data if config.overfit is None else OneBatch(data)
 
 
-def _built(stage: Choice, vocab_size: int, device: torch.device) -> nn.Module:
+def _built(stage: Choice, vocab_size: int, device: torch.device) -> Stage:
     """The stage. Raises RequestError, before memory is allocated, if it does not fit."""
     with shapes_only():
         planned = models.build(stage, vocab_size)

@@ -17,6 +17,7 @@ from gpt.base.errors import RequestError
 from gpt.base.runtime import random_numbers_kept
 from gpt.config.choices import Choice
 from gpt.data.batch import Batch
+from gpt.models import Stage
 
 _FAULTS = {
     "has other logits each time": "they may depend on the tokens and torch's random numbers alone",
@@ -31,7 +32,7 @@ def check_module(module: object) -> None:
         raise RequestError(f"module is {type(module).__name__}, but must be a torch.nn.Module or a function of V")
 
 
-def made(module: Module, vocab_size: int) -> nn.Module:
+def made(module: Module, vocab_size: int) -> Stage:
     """The module itself, or the module that the function makes for a vocabulary of this size.
 
     Raises RequestError if it is no module, lacks a block_size or parameters, or cannot be trained or saved.
@@ -50,12 +51,12 @@ def made(module: Module, vocab_size: int) -> nn.Module:
         raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
     if any(kind.__module__.startswith("torch.jit.") for kind in type(model).__mro__):
         raise RequestError("a module of TorchScript cannot be trained here: give it as it is before torch.jit.script")
-    models.check(model, type(model).__name__)
-    _check_state(model)
-    return model
+    stage = models.checked(model, type(model).__name__)
+    _check_state(stage)
+    return stage
 
 
-def identity(module: Module, model: nn.Module, *, has_own_weights: bool) -> dict[str, Any]:
+def identity(module: Module, model: Stage, *, has_own_weights: bool) -> dict[str, Any]:
     """An identity of a module of the calling program: equal for repetitions.
 
     It has the window, a digest of the shapes and the printed model, and a digest of weights that were not drawn from
@@ -65,7 +66,7 @@ def identity(module: Module, model: nn.Module, *, has_own_weights: bool) -> dict
     structure = hashlib.sha256(repr([(name, tensor.shape) for name, tensor in tensors.items()]).encode())
     with contextlib.suppress(Exception):  # The caller's __repr__ can raise any error.
         structure.update(re.sub(r"0x[0-9a-f]+", "", repr(model)).encode(errors="surrogatepass"))  # without addresses
-    known = {"block_size": models.block_size_of(model), "structure": structure.hexdigest()[:12]}
+    known = {"block_size": model.block_size, "structure": structure.hexdigest()[:12]}
     if has_own_weights and isinstance(module, nn.Module):
         weights = hashlib.sha256()
         for tensor in tensors.values():
@@ -82,7 +83,7 @@ def refuse_module(model: Choice) -> None:
 
 
 @torch.no_grad()
-def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
+def check_logits(model: Stage, batch: Batch, vocab_size: int) -> None:
     """Raise RequestError unless a module that is no stage has trainable weights, and logits of the right shape.
 
     The logits at a position must not depend on later tokens.
@@ -103,7 +104,7 @@ def check_logits(model: nn.Module, batch: Batch, vocab_size: int) -> None:
     raise RequestError(f"{name} must return logits (B, T, V), here {expected}, but returned {found}")
 
 
-def _called(model: nn.Module, buffers: dict[str, Tensor], inputs: list[Tensor]) -> Any:
+def _called(model: Stage, buffers: dict[str, Tensor], inputs: list[Tensor]) -> Any:
     """The output of a module. Raises RequestError if it writes to the token ids, because the targets share them."""
     given = [x.clone() for x in inputs]
     found = functional_call(model, buffers, tuple(given))
@@ -113,7 +114,7 @@ def _called(model: nn.Module, buffers: dict[str, Tensor], inputs: list[Tensor]) 
     return found
 
 
-def _check_state(model: nn.Module) -> None:
+def _check_state(model: Stage) -> None:
     """Raise RequestError for parameters and state that cannot be trained or saved."""
     for name, parameter in model.named_parameters():
         if nn.parameter.is_lazy(parameter):
@@ -128,7 +129,7 @@ def _check_state(model: nn.Module) -> None:
             raise RequestError(f"{name} is {type(value).__name__}: only tensors can be saved")
 
 
-def _check_causal(model: nn.Module, inputs: list[Tensor], vocab_size: int) -> None:
+def _check_causal(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
     """Raise RequestError if the logits before the last token depend on it or on the call, or have no gradient."""
     if inputs[-1].shape[1] == 1:
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt import tasks
 from gpt.base.errors import RequestError, UserError
@@ -18,7 +18,7 @@ from gpt.config.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.corpus import Corpus
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.reports.run import Picture, Table, card, curve_of_run, history, loss_curve
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import chosen_run
@@ -59,7 +59,7 @@ def load_run(
 class Trained(ABC):
     """A trained model with its task, in evaluation mode."""
 
-    def __init__(self, model: nn.Module, task: Task, config: TrainConfig, which: Saved | int) -> None:
+    def __init__(self, model: Stage, task: Task, config: TrainConfig, which: Saved | int) -> None:
         self.model, self.task, self.config, self.which = model.eval(), task, config, which
         self.runtime = select_runtime(self.device, config.dtype, model)
 
@@ -167,7 +167,7 @@ class Trained(ABC):
         """The model's input: (1, T)."""
         if not _text(prompt):
             raise RequestError("the prompt is empty: give at least one character")
-        T = block_size_of(self.model)
+        T = self.model.block_size
         return self.tokenizer.encode(prompt)[None, -T:].to(self.device)
 
 
@@ -222,7 +222,7 @@ class NewlyTrained(Trained):
 class TrainedRun(Trained):
     """The model of a run folder."""
 
-    def __init__(self, run: RunFolder, which: Saved | int, model: nn.Module) -> None:
+    def __init__(self, run: RunFolder, which: Saved | int, model: Stage) -> None:
         config = run.config()
         super().__init__(model, tasks.of(config.data).restored(run.vocabulary()), config, which)
         self.run = run

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.config.command_schemas import GenerateConfig, SamplingConfig
@@ -17,7 +17,7 @@ from gpt.data.lines import LineData, Lines
 from gpt.data.text import TextData, Windows
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import LeftOut, Vocabulary
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.models.ngrams import Remembering
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text, until, written
@@ -106,9 +106,9 @@ class Continuation(Task):
         """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
         return self.tokenizer.encode(self.known(text))
 
-    def data(self, corpus: Text, model: nn.Module, device: torch.device) -> Data:
+    def data(self, corpus: Text, model: Stage, device: torch.device) -> Data:
         """Windows of the model's block_size, or lines. Raises RequestError for lines if the stage remembers a text."""
-        T, remembers = block_size_of(model), isinstance(model, Remembering)
+        T, remembers = model.block_size, isinstance(model, Remembering)
         if isinstance(corpus, Lines):
             if remembers:
                 raise RequestError("a stage that counts n-grams is for a text, not for lines with an answer each")
@@ -128,11 +128,11 @@ class Continuation(Task):
             raise RequestError(f"split={split} does not exist: this text has {', '.join(corpus.lengths())}")
         return split
 
-    def sample(self, model: nn.Module, corpus: Text, seed: int) -> str:  # noqa: ARG002
+    def sample(self, model: Stage, corpus: Text, seed: int) -> str:  # noqa: ARG002
         """500 tokens."""
         return sample_text(model, self.tokenizer, seed=seed)
 
-    def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
+    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield the prompt and its continuation token by token, one sample after another."""
         _check_amount(config.tokens, config.num_samples)
         ids = self._prompt(prompt)
@@ -147,7 +147,7 @@ class Continuation(Task):
             print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
             yield f"{begun}{sample}\n\n"
 
-    def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
+    def outputs(self, model: Stage, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
         """Continuations; `options` are fields of SamplingConfig."""
         config = checked_options(SamplingConfig, prompt, num_samples, options)
         _check_amount(config.tokens, num_samples)
@@ -157,16 +157,14 @@ class Continuation(Task):
         return list(self._samples(model, ids, num_samples, config))
 
     def batches(
-        self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
+        self, model: Stage, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
     ) -> Targets:
         """Adjacent windows of the model's block_size. Raises RequestError for a text of fewer than two tokens."""
         if target is not None:
             raise RequestError("this run continues a text: omit the translation")
         return self._windows(model, text, tokens_per_pass, most).adjacent()
 
-    def batches_in_context(
-        self, model: nn.Module, text: str, *, tokens_per_pass: int, most: int | None = None
-    ) -> Targets:
+    def batches_in_context(self, model: Stage, text: str, *, tokens_per_pass: int, most: int | None = None) -> Targets:
         """Windows that overlap by half. Raises RequestError for a text of fewer than two tokens."""
         return self._windows(model, text, tokens_per_pass, most).sliding()
 
@@ -174,13 +172,13 @@ class Continuation(Task):
         """Whether the vocabulary has every character of the corpus."""
         return self.tokenizer.is_complete or set(corpus.characters) <= set(self.tokenizer.vocabulary)
 
-    def _windows(self, model: nn.Module, text: str, tokens_per_pass: int, most: int | None) -> Windows:
+    def _windows(self, model: Stage, text: str, tokens_per_pass: int, most: int | None) -> Windows:
         ids = self.encoded(text).to(next(model.parameters()).device)
         if len(ids) < 2:
             raise RequestError(f"a text needs at least two {self.token}s that the run knows")
-        return Windows(ids, block_size_of(model), tokens_per_pass, most)
+        return Windows(ids, model.block_size, tokens_per_pass, most)
 
-    def _samples(self, model: nn.Module, ids: Tensor, num_samples: int, config: SamplingConfig) -> Iterator[str]:
+    def _samples(self, model: Stage, ids: Tensor, num_samples: int, config: SamplingConfig) -> Iterator[str]:
         """Continuations of a prompt, (T,), in one batch, so that all of them finish together."""
         steps = generate(model, ids, num_samples=num_samples, **config.sampling())
         for sample in zip(*(step.tolist() for step in steps), strict=True):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.base.losses import Over
@@ -21,7 +21,7 @@ from gpt.config.schema import Schema
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary
-from gpt.models import block_size_of
+from gpt.models import Stage
 
 Options = TypeVar("Options", bound=Schema)
 
@@ -91,10 +91,10 @@ class Task(ABC):
     def left_out(self, corpus: Any) -> LeftOut | None:  # noqa: B027
         """The characters of the corpus that the tokenizer lacks and no loss counts; None if there are none."""
 
-    def over(self, split: str, corpus: Any, model: nn.Module) -> Over:
+    def over(self, split: str, corpus: Any, model: Stage) -> Over:
         """The targets of a loss on a split of the corpus, as far as they are known before it is measured."""
         left_out = self.left_out(corpus)
-        known = {"token": self.token, "window": block_size_of(model), "answers_only": corpus.answers_only}
+        known = {"token": self.token, "window": model.block_size, "answers_only": corpus.answers_only}
         known["left_out"] = getattr(left_out, split) if left_out else 0
         return self.vocabulary(corpus).over(split).model_copy(update=known)
 
@@ -103,28 +103,28 @@ class Task(ABC):
         """The sizes of the corpus and the vocabulary in one line."""
 
     @abstractmethod
-    def data(self, corpus: Any, model: nn.Module, device: torch.device) -> Data:
+    def data(self, corpus: Any, model: Stage, device: torch.device) -> Data:
         """The corpus in batches; the model may remember it. Raises RequestError if it does not fit the model."""
 
-    def examples(self, model: nn.Module, corpus: Any) -> list[str]:  # noqa: ARG002
+    def examples(self, model: Stage, corpus: Any) -> list[str]:  # noqa: ARG002
         """Lines for the log that show what the model has learned; by default none."""
         return []
 
     @abstractmethod
-    def sample(self, model: nn.Module, corpus: Any, seed: int) -> str:
+    def sample(self, model: Stage, corpus: Any, seed: int) -> str:
         """The content of a run's sample.txt."""
 
     @abstractmethod
-    def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
+    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield the output for a prompt piece by piece."""
 
     @abstractmethod
-    def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
+    def outputs(self, model: Stage, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
         """Outputs for a prompt, without the prompt; `options` are fields of SamplingConfig or BeamConfig."""
 
     @abstractmethod
     def batches(
-        self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
+        self, model: Stage, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
     ) -> Targets:
         """A text, or a text and its target, in batches on the model's device, with each target token once.
 
@@ -132,11 +132,11 @@ class Task(ABC):
         """
 
     def batches_in_context(  # noqa: B027
-        self, model: nn.Module, text: str, *, tokens_per_pass: int, most: int | None = None
+        self, model: Stage, text: str, *, tokens_per_pass: int, most: int | None = None
     ) -> Targets | None:
         """The same, each with at least half a window before it; None if a text has no windows."""
 
-    def scores(self, model: nn.Module, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:  # noqa: ARG002
+    def scores(self, model: Stage, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:  # noqa: ARG002
         """Measures other than the loss; by default none."""
         return []
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from gpt.base.errors import RequestError, UserError, requiring
 from gpt.config.command_schemas import BeamConfig, EvaluateConfig, GenerateConfig
@@ -16,7 +15,7 @@ from gpt.data.corpus import PairCorpus
 from gpt.data.sources import lines_of
 from gpt.data.tokenizers.characters import lacking
 from gpt.data.vocabulary import SPECIAL, Vocabulary
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.tasks.task import Measure, Task, checked_options
 
 if TYPE_CHECKING:
@@ -78,13 +77,13 @@ class Translation(Task):
         sizes = f"{train:,} to train on, {val:,} to validate on, {test:,} to test on"
         return f"pairs: {sizes}; a vocabulary of {self.vocab_size:,} subwords"
 
-    def data(self, corpus: PairCorpus, model: nn.Module, device: torch.device) -> Data:
+    def data(self, corpus: PairCorpus, model: Stage, device: torch.device) -> Data:
         """Padded batches of pairs of similar lengths."""
         from gpt.data.pairs import PairData
 
-        return PairData(corpus, self.tokenizer, block_size=block_size_of(model), device=device)
+        return PairData(corpus, self.tokenizer, block_size=model.block_size, device=device)
 
-    def examples(self, model: nn.Module, corpus: PairCorpus) -> list[str]:
+    def examples(self, model: Stage, corpus: PairCorpus) -> list[str]:
         """The first validation sentences, their references, and the model's translations."""
         pairs, was_training = corpus.val[:3], model.training
         outputs = self.translate(model, [source for source, _ in pairs], BeamConfig(beam=1, length_penalty=0.0))
@@ -95,31 +94,31 @@ class Translation(Task):
             for name, line in (("source", source), ("target", target), ("output", output))
         ]
 
-    def sample(self, model: nn.Module, corpus: PairCorpus, seed: int) -> str:  # noqa: ARG002
+    def sample(self, model: Stage, corpus: PairCorpus, seed: int) -> str:  # noqa: ARG002
         """The lines of `examples`."""
         return "\n".join(self.examples(model, corpus)) + "\n"
 
-    def respond(self, model: nn.Module, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
+    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
         """Yield a translation for each line of the prompt, or of standard input if there is no prompt."""
         if prompt is not None:
             lines = [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
-            sentences = list(readable(lines, self.tokenizer, block_size_of(model)))
+            sentences = list(readable(lines, self.tokenizer, model.block_size))
             if not any(sentences):
                 raise RequestError("the prompt is empty: give at least one word that the model can read")
             yield "".join(f"{line}\n" for line in self.translate(model, sentences, config))
             return
         if sys.stdin.isatty():
             print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
-        for sentence in readable(sys.stdin.buffer, self.tokenizer, block_size_of(model)):
+        for sentence in readable(sys.stdin.buffer, self.tokenizer, model.block_size):
             yield self.translate(model, [sentence], config)[0] + "\n"
 
-    def outputs(self, model: nn.Module, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
+    def outputs(self, model: Stage, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
         """The translation of a sentence, `num_samples` times; `options` are fields of BeamConfig."""
         config = checked_options(BeamConfig, prompt, num_samples, options)
         return self.translate(model, [prompt or ""], config) * num_samples
 
     def batches(
-        self, model: nn.Module, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
+        self, model: Stage, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
     ) -> Targets:
         """The one pair. Raises RequestError without a target."""
         if target is None:
@@ -128,18 +127,18 @@ class Translation(Task):
         data = self.data(PairCorpus(pairs, pairs, pairs, vocab_size=0), model, next(model.parameters()).device)
         return data.every_target_once("val", tokens_per_pass, most)
 
-    def scores(self, model: nn.Module, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
+    def scores(self, model: Stage, corpus: PairCorpus, split: str, config: EvaluateConfig) -> list[Measure]:
         """BLEU, chrF and the share of exact translations, with their signatures."""
         pairs = getattr(corpus, split)
         if split == "train":  # The model never saw pairs that are too long for it.
             lengths = (map(len, self.tokenizer.encode_all(list(side))) for side in zip(*pairs, strict=True))
             longest = map(max, *lengths)
-            pairs = [pair for pair, n in zip(pairs, longest, strict=True) if n < block_size_of(model)]
+            pairs = [pair for pair, n in zip(pairs, longest, strict=True) if n < model.block_size]
         outputs = self.translate(model, [source for source, _ in pairs], config)
         found = scores(outputs, [target for _, target in pairs])
         return [replace(measure, value=round(measure.value, 2)) for measure in found]
 
-    def translate(self, model: nn.Module, sentences: list[str], config: BeamConfig) -> list[str]:
+    def translate(self, model: Stage, sentences: list[str], config: BeamConfig) -> list[str]:
         """Translate sentences by beam search."""
         from gpt.tasks.decoding.beam_search import translate
 

@@ -18,7 +18,6 @@ from gpt.base.errors import RequestError
 from gpt.config.choices import Choice
 from gpt.data.lines import recall
 from gpt.exporting.training_graphs import export_training
-from gpt.models import block_size_of
 from gpt.playground import static
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
@@ -65,7 +64,7 @@ TRAINED = """async ([stage, ids, places, rate]) => {
 def test_it_trains_as_pytorch_does(browser: Any, site: str, published: Path, load: Callable[..., TrainedRun]) -> None:
     run, draw = load("v8"), torch.Generator().manual_seed(1)
     ids = torch.randint(run.task.vocab_size, (500,), generator=draw)
-    places = torch.randint(len(ids) - block_size_of(run.model), (ITERATIONS, BATCH), generator=draw)
+    places = torch.randint(len(ids) - run.model.block_size, (ITERATIONS, BATCH), generator=draw)
     with visit(browser, f"{site}/#v8") as visited:
         check_training(visited, published, run, "v8", ids, places)
 

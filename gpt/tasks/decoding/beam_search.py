@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.data.pairs import BEGIN, END, Subwords
 from gpt.data.vocabulary import PAD
-from gpt.models import block_size_of
+from gpt.models import Stage
 from gpt.models.kv_cache import KVCache
 from gpt.models.transformer import EncoderOutput
 from gpt.tasks.decoding.sampling import checked_logits
@@ -18,7 +18,7 @@ _TOKENS_PER_BATCH = 8_000  # source tokens, counting padding and beams
 
 
 def translate(
-    model: nn.Module, tokenizer: Subwords, lines: list[str], *, beam: int, length_penalty: float, cached: bool = True
+    model: Stage, tokenizer: Subwords, lines: list[str], *, beam: int, length_penalty: float, cached: bool = True
 ) -> list[str]:
     """The translation of every line, in order. Raises RequestError for one that is too long for the model."""
     sources = encode_sources(model, tokenizer, lines)
@@ -35,11 +35,11 @@ def translate(
     return found
 
 
-def encode_sources(model: nn.Module, tokenizer: Subwords, sentences: list[str]) -> list[list[int]]:
+def encode_sources(model: Stage, tokenizer: Subwords, sentences: list[str]) -> list[list[int]]:
     """The token ids of every sentence, with END. Raises RequestError for one that is too long for the model."""
     sources = [[*ids, END] for ids in tokenizer.encode_all(sentences)]
     for sentence, source in zip(sentences, sources, strict=True):
-        if len(source) > block_size_of(model):
+        if len(source) > model.block_size:
             raise RequestError(
                 f"a sentence has {len(source):,} subwords, the model takes {model.block_size}: {sentence[:60]!r}..."
             )

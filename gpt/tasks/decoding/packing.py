@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from gpt.base.errors import UnavailableError
 from gpt.base.runtime import is_intel, is_large
+from gpt.models import Stage
 from gpt.tasks.decoding.recorded_step import tracing
 
 
-def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def packed(model: Stage, dtype: torch.dtype) -> Stage:
     """Convert `model` to `dtype` in place, for inference only; on a CPU, pack the linear layers of a large one.
 
     float32 gives the model's original outputs, up to rounding. bfloat16 halves the memory read per token, int8, for
@@ -34,7 +35,7 @@ def packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def _with_linears(model: nn.Module, kind: type["_PackedLinear | _Int8Linear"]) -> nn.Module:
+def _with_linears(model: Stage, kind: type["_PackedLinear | _Int8Linear"]) -> Stage:
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):

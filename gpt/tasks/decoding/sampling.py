@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.base.errors import UserError
 from gpt.base.seeding import generator
 from gpt.config.command_schemas import SamplingConfig
 from gpt.data.tokenizer import TextTokenizer
-from gpt.models import block_size_of, is_own
+from gpt.models import Stage, is_own
 from gpt.models.kv_cache import Cached, KVCache
 from gpt.tasks.decoding.recorded_step import captured, traced
 
@@ -20,7 +20,7 @@ _MANY = {"cpu": 50, "cuda": 16}  # tokens for which recording a step pays off
 
 
 @torch.inference_mode()
-def generate(model: nn.Module, prompt: Tensor, *, num_samples: int = 1, **options: Any) -> Iterator[Tensor]:
+def generate(model: Stage, prompt: Tensor, *, num_samples: int = 1, **options: Any) -> Iterator[Tensor]:
     """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
     `options` are fields of SamplingConfig; `stop` has no effect on ids. Sample i is a function of (seed, i),
@@ -29,7 +29,7 @@ def generate(model: nn.Module, prompt: Tensor, *, num_samples: int = 1, **option
     model.eval()
     config = SamplingConfig(**options)
     device = next(model.parameters()).device
-    block_size = block_size_of(model)
+    block_size = model.block_size
     prompt = prompt[-block_size:]  # no stage reads more
     N, T, tokens = num_samples, len(prompt), config.tokens
     # One number per choice, drawn in advance and on the CPU: the same text on every device.
@@ -50,7 +50,7 @@ def generate(model: nn.Module, prompt: Tensor, *, num_samples: int = 1, **option
         yield chosen
 
 
-def written(model: nn.Module, tokenizer: TextTokenizer, prompt: Tensor, config: SamplingConfig) -> Iterator[str]:
+def written(model: Stage, tokenizer: TextTokenizer, prompt: Tensor, config: SamplingConfig) -> Iterator[str]:
     """The text that continues `prompt`, (T,) token ids, piece by piece."""
     steps = generate(model, prompt, **config.sampling())
     return until(config.stop, tokenizer.pieces(int(step) for step in steps))
@@ -212,7 +212,7 @@ def default_prompt(tokenizer: TextTokenizer) -> str:
     return "\n" if tokenizer.is_complete or "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
 
 
-def sample_text(model: nn.Module, tokenizer: TextTokenizer, *, seed: int, tokens: int = 500) -> str:
+def sample_text(model: Stage, tokenizer: TextTokenizer, *, seed: int, tokens: int = 500) -> str:
     """A sample with the default settings."""
     steps = generate(model, tokenizer.encode(default_prompt(tokenizer)), tokens=tokens, seed=seed)
     return tokenizer.decode(int(ids) for ids in steps)
