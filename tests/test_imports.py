@@ -87,6 +87,15 @@ def test_every_package_says_in_one_sentence_what_it_is_for() -> None:
             assert re.fullmatch(r"[A-Z].*\.", docstring.partition("\n")[0]), part
 
 
+def test_contributing_has_the_floors_as_its_map() -> None:
+    lines = []
+    for part in (part for floor in FLOORS for part in floor):
+        path, docstring = MODULES[part], ast.get_docstring(ast.parse(MODULES[part].read_text())) or ""
+        name = f"{path.parent.name}/" if path.name == "__init__.py" else path.name
+        lines.append(f"  {name:<12} {docstring.partition(chr(10))[0].removesuffix('.')}\n")
+    assert "".join(lines) in (REPOSITORY / "CONTRIBUTING.md").read_text()
+
+
 def imported_by(part: str) -> set[str]:
     """What the modules of a part of the package import."""
     found = {module for name, path in MODULES.items() if belongs(name, part) for module in imports_of(path)}

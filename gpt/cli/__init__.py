@@ -1,4 +1,4 @@
-"""The command line of the scripts: `main` runs a script; `requesting` composes configurations, also outside a job."""
+"""The command line of the scripts: its words are read, Hydra composes and runs the jobs, errors become one line."""
 
 from gpt.cli.main import main
 

@@ -1,1 +1,1 @@
-"""What can be set: the schema, keys and their roles, choices, composing, and the names that other programs use."""
+"""What can be set, and what was typed: the schema, keys and their roles, overrides, composing, other names."""
