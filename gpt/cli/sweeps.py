@@ -48,7 +48,7 @@ def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
     each job after the previous one. Raises Refusal.
     """
     if any(Override.parse(word).key == "hydra.run.dir" for word in settings.overrides.hydra):
-        raise Refusal("hydra.run.dir= is for one run: hydra.sweep.dir=FOLDER names that of a sweep")
+        raise Refusal("hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir=FOLDER")
     folder = Path(str(settings.sweep.dir))
     os.environ[_FOLDER] = expanded(str(folder))
     if as_json:

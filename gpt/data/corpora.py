@@ -175,7 +175,7 @@ def tiny_shakespeare() -> str:
     if not TINY_SHAKESPEARE.is_file() or sha256(TINY_SHAKESPEARE) != _SHA256:
         raise UserError(
             f"{TINY_SHAKESPEARE} is missing or has been changed (its sha256 differs): restore it with git, or install "
-            f"gpt-ladder again; to train on it as it is: data=text data.path={TINY_SHAKESPEARE}"
+            f"gpt-ladder again; to train on the changed file: data=text data.path={TINY_SHAKESPEARE}"
         )
     return read_text(TINY_SHAKESPEARE)
 

@@ -45,7 +45,7 @@ def tell_of_columns(files: Sequence[Path]) -> None:
     """Warn if the files to be read as plain text look like tables."""
     if names := _columns(files[0]):
         log.warning(
-            f"{files[0]} looks like a table with the columns {', '.join(names)[:200]}, and is read as it is: "
+            f"{files[0]} looks like a table with the columns {', '.join(names)[:200]}, and is read as plain text: "
             f"data=table data.path={shlex.quote(str(files[0]))} data.field=COLUMN takes the texts in one of them"
         )
 

@@ -124,7 +124,7 @@ def _moved(weight: Tensor, bias: Tensor) -> Tensor:
     if not (weight.double() @ x).allclose(bias.double(), atol=1e-6):
         V, C = weight.shape
         raise RequestError(
-            f"GPT-2 has no bias in its output layer, and that of this run cannot be moved into the last LayerNorm: "
+            f"GPT-2 has no bias in its output layer, and the last LayerNorm cannot take this run's bias: "
             f"{V} logits depend on only {C} channels; use format=hub, or a model with n_embd of at least {V}"
         )
     return x.float()

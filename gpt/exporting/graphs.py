@@ -191,6 +191,6 @@ def sizes_of(choice: Choice) -> Sizes:
     found: Sizes = {}
     for name, shape in few.items():
         if any(a != b and (a, b) != (2, 3) for a, b in zip(shape, more[name], strict=True)):
-            raise RequestError(f"{name} has neither the size of the vocabulary nor one that is independent of it")
+            raise RequestError(f"{name} has a size that depends on the vocabulary's and is another")
         found[name] = [a if a == b else None for a, b in zip(shape, more[name], strict=True)]
     return found

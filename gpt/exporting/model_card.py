@@ -87,7 +87,7 @@ def _weights(trained: TrainedRun, summary: Summary) -> str:
         "averaged": averaged,
     }
     words = known.get(trained.which) or f"those of iteration {trained.which:,}"
-    own = "" if trained.which == summary.exact.weights else ", of which the exact loss is not"
+    own = "" if trained.which == summary.exact.weights else "; the exact loss is of others"
     return f"The weights here are {words}{own}."
 
 

@@ -101,7 +101,7 @@ def rankings(
             over = other.vocabulary().over("val")
             key = next((key for key, members in finished.items() if members[0].loss.is_of_text(over)), None)
             if key is None:
-                log.warning(f"{other.path} has not finished, nor has any other run on its corpus")
+                log.warning(f"{other.path} is not ranked: no run on its corpus has finished")
             else:
                 values, seed = _settings(other, None, metric), other.config().seed
                 unfinished[key].append(Unfinished(other, values, seed, RunState.of(other)))

@@ -308,7 +308,7 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[Step | Evaluation]:
             fields = formats.from_json(line, path)
             kind = fields.pop("kind", None)
             if kind not in _KINDS:
-                raise UserError(f"{path} is damaged: a line of it is neither an evaluation nor a step")
+                raise UserError(f"{path} is damaged: a line of it is no evaluation and no step")
             row = _KINDS[kind].model_validate_json(json.dumps(fields))
         yield row
 

@@ -90,7 +90,7 @@ def existing_weights(run: RunFolder, which: Saved | int) -> Path:
     """The file of these weights. Raises UserError if it is missing, a RequestError unless they are the defaults."""
     path = run.weights(which)
     if not path.exists():
-        kept = f"; it has those after {', '.join(map(str, run.snapshots()))}" if run.snapshots() else ""
+        kept = f"; it has snapshots after {', '.join(map(str, run.snapshots()))}" if run.snapshots() else ""
         if isinstance(which, int) and (run.path / "checkpoints" / f"{which:08d}").is_dir():
             kept += "; its checkpoint there is for resume=, and checkpoint.snapshots=N keeps such weights for good"
         kind = UserError if which == default_weights(run) else RequestError

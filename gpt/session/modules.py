@@ -50,7 +50,7 @@ def made(module: Module, vocab_size: int) -> Stage:
     if not isinstance(model, nn.Module):
         raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
     if any(kind.__module__.startswith("torch.jit.") for kind in type(model).__mro__):
-        raise RequestError("a module of TorchScript cannot be trained here: give it as it is before torch.jit.script")
+        raise RequestError("a module of TorchScript cannot be trained here: pass the module from before torch.jit.script")
     stage = models.checked(model, type(model).__name__)
     _check_state(stage)
     return stage

@@ -53,7 +53,7 @@ def _check_module_run(config: TrainConfig, request: Request, module: Module | No
         if request.destination is None and key in request.given:
             raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
     if module is not None and any(key.partition(".")[0] == "model" for key in request.given):
-        log.warning(f"module= takes the place of {config.stage}, of which only the training settings are used")
+        log.warning(f"module= replaces {config.stage}; only its training settings are used")
 
 
 def _new(config: TrainConfig, request: Request, module: Module | None) -> Plan:

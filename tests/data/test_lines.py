@@ -224,4 +224,4 @@ def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
             table(str(tmp_path / name), field, 0.9)
     (tmp_path / "a.csv").write_text("id,text\n" + "1,some text\n" * 20)
     read = called("train.py", "model=v1", "data=text", "data.path=a.csv", "training.max_iters=1", cwd=tmp_path)
-    assert "a.csv looks like a table with the columns id, text, and is read as it is: data=table" in read.stderr
+    assert "a.csv looks like a table with the columns id, text, and is read as plain text: data=table" in read.stderr

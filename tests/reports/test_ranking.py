@@ -188,7 +188,7 @@ def test_runs_that_have_no_result_are_told(
     refused(none, "error: no finished run in runs: 3 started and did not finish; resume=runs/0.8_0")
     killed = found[1].folder
     assert len(rankings(finished_runs(trained_run("v1")), "exact", [killed])) == 1
-    assert f"{killed.path} has not finished, nor has any other run on its corpus" in caplog.text
+    assert f"{killed.path} is not ranked: no run on its corpus has finished" in caplog.text
 
 
 def test_groups_within_the_noise_of_the_best_are_marked(tmp_path: Path) -> None:

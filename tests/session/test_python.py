@@ -132,7 +132,7 @@ def test_a_module_of_ones_own_is_trained_twice_and_opened_again(
     corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = gpt.train("v2", *corpus, "optimizer=sgd", "schedule=cosine", module=Bigram)
-    assert "module= takes the place of v2, of which only the training settings are used" in capsys.readouterr().err
+    assert "module= replaces v2; only its training settings are used" in capsys.readouterr().err
     assert (run.summary.stage, run.summary.documented.val) == ("Bigram", None)
     weights = run.model.state_dict()["table.weight"].clone()
     again = gpt.train(*corpus, "training.learning_rate=0.1", module=run.model, folder=tmp_path / "run")
