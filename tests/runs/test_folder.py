@@ -137,7 +137,7 @@ def test_a_line_of_the_metrics_says_of_which_kind_it_is(run: RunFolder) -> None:
     assert [row.iteration for row in run.steps()] == [50]
     path.write_text(to_json({"kind": "stop"} | run.steps()[0].model_dump()))
     for read in (run.evaluations, run.steps):
-        with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: a line of it is neither an evaluation nor a"):
+        with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: a line of it is no evaluation and no step"):
             read()
 
 
