@@ -46,7 +46,7 @@ def train(
         config, request = _requested(overrides, folder, values)
         is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
         outcome = run(config, request, stop, module=module, keeps=is_interactive)
-        if folder is not None:
+        if folder is not None and outcome.summary is not None:
             return load(folder, module=module, device=config.device)
         assert outcome.job is not None
         return NewlyTrained(outcome.job, outcome.summary, list(outcome.evaluations))

@@ -3,11 +3,12 @@
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
@@ -132,9 +133,11 @@ def keys_for_users(config_name: str, typed: Sequence[Override] = ()) -> dict[str
 def _values_and_choices(config_name: str, typed: Sequence[Override]) -> tuple[dict[str, Any], Mapping[str, str | None]]:
     """The choice for each group and the value of each key, with the choices on this command line; and the choices."""
     known = groups(config_name)
-    of_groups = [str(override) for override in typed if override.key in known]
-    parsed = [OverridesParser.create().parse_override(word) for word in of_groups]
-    chosen = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
+    chosen = []
+    for word in (str(override) for override in typed if override.key in known):
+        with suppress(HydraException):  # What cannot be read is reported when it is composed.
+            if not OverridesParser.create().parse_override(word).is_sweep_override():
+                chosen.append(word)
     content, settings = composed(config_name, chosen)
     choices = settings["runtime"]["choices"]
     return {group: choices.get(group) or "NAME" for group in known} | flat(content), choices

@@ -145,12 +145,18 @@ def checked_values(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[s
     return {name: validated(Annotated[fields[name].annotation, fields[name]], values[name], name) for name in values}
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    result: dict[str, Any] = {}
+    return dict(leaves(tree))
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each dotted key with its value; one that is there twice, nested and dotted, comes twice."""
     for key, value in tree.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return result
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

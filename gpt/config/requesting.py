@@ -20,7 +20,7 @@ from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
 from gpt.base.typed import as_typed, expanded, in_quotes, unescaped
 from gpt.config.composing import composed_tree, own_configuration
-from gpt.config.explanations import explain_composition
+from gpt.config.explanations import explain_composition, one_line
 from gpt.config.grammar import Texts, quoted
 from gpt.config.keys import check_one_length, flat
 from gpt.config.override import Override
@@ -101,6 +101,8 @@ def explained(overrides: Sequence[Override], more_keys: Iterable[str] = ()) -> I
         yield
     except HydraException as error:
         raise RequestError(explain_composition(error, "train", overrides, more_keys)) from error
+    except (ValueError, TypeError, RecursionError, AssertionError) as error:
+        raise RequestError(f"Hydra cannot compose these settings: {one_line(error)}") from error
 
 
 def resolved(config: DictConfig, texts: Texts, escaped: Collection[str] = ()) -> Any:

@@ -43,6 +43,8 @@ def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Ove
     left, found = [key for key in keys if key not in given], dict[str, list[str]]()
     for word in words:
         key = _key_in_training(word) if "data.path" in keys else next(iter(left), "")
+        if key in given:
+            raise RequestError(f"give {key}= or {word!r}, not both")
         if key not in left:
             raise RequestError(f"{word!r} has no place in {usage(config_name)}; put quotes around a text with spaces")
         found.setdefault(key, []).append(word)

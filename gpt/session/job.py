@@ -40,6 +40,7 @@ from gpt.watching.loggers import chosen_loggers
 
 _COPIES = 3  # of the weights: themselves, their gradients, and at least one moment of every optimizer
 _MOST_LEFT_OUT = 0.2  # share of the characters of a split
+_TRIED = 16  # tokens of a window that a stage is tried with before it is trained
 _SOME_VOCABULARY = 256  # to build a stage for its shapes alone, before the corpus is read
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class Job:
         if config.overfit is None:  # overfit= trains on a few examples, whatever the batch size.
             tokens = task.tokens_in_batch(settings.batch_size, model.block_size)
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
+        _check_members(model, config, world)
         if settings.recompute:
             recompute_blocks(model)
         objective.prepare(model)
@@ -101,8 +103,7 @@ class Job:
         examples = [
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
         ]  # one of every shape
-        if module is not None:
-            check_logits(model, examples[0], task.vocab_size)
+        check_logits(model, examples[0], task.vocab_size, longest=None if module is not None else _TRIED)
         with runtime.settings():  # A compiled step depends on them.
             loss, reported_loss = training_losses(
                 model,
@@ -128,8 +129,8 @@ class Job:
             world=world,
         )
         recipe = with_length(recipe, model, plan.checkpoint.progress if plan.checkpoint else None)
-        if settings.budget is None:  # A budget of seconds leaves the number of iterations open.
-            check_warmup(config.schedule, recipe.settings.max_iters)
+        if world.is_first or settings.budget is None:
+            check_warmup(config.schedule, recipe.settings.max_iters, is_estimate=settings.budget is not None)
         final: dict[str, Any] = {"training": recipe.settings}
         if module is not None:
             told_by = identity(module, model, has_own_weights=plan.parent is None)
@@ -188,6 +189,16 @@ def _check_left_out(task: Task, corpus: Corpus, init: str) -> None:
         raise RequestError(
             f"the vocabulary of init={init} lacks {left_out}, more than {_MOST_LEFT_OUT:g} of a split: "
             "train without init="
+        )
+
+
+def _check_members(model: Stage, config: TrainConfig, world: World) -> None:
+    """Raise RequestError if an ensemble, whose members share the rows of a batch, would not get whole batches."""
+    count, settings = len(getattr(model, "members", ())), config.training
+    if count and (settings.grad_accumulation > 1 or world.size > 1 or settings.batch_size < count):
+        raise RequestError(
+            f"{config.stage} divides each batch among its {count} members: it takes one process, "
+            f"training.grad_accumulation=1 and a training.batch_size of at least {count}"
         )
 
 

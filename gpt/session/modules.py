@@ -50,7 +50,7 @@ def made(module: Module, vocab_size: int) -> Stage:
     if not isinstance(model, nn.Module):
         raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
     if any(kind.__module__.startswith("torch.jit.") for kind in type(model).__mro__):
-        raise RequestError("a module of TorchScript cannot be trained here: pass the module from before torch.jit.script")
+        raise RequestError("a module of TorchScript cannot be trained: pass the module from before torch.jit.script")
     stage = models.checked(model, type(model).__name__)
     _check_state(stage)
     return stage
@@ -83,22 +83,25 @@ def refuse_module(model: Choice) -> None:
 
 
 @torch.no_grad()
-def check_logits(model: Stage, batch: Batch, vocab_size: int) -> None:
-    """Raise RequestError unless a module that is no stage has trainable weights, and logits of the right shape.
+def check_logits(model: Stage, batch: Batch, vocab_size: int, *, longest: int | None = None) -> None:
+    """Raise RequestError unless a model has trainable weights, and logits (B, T, V) of the right kind.
 
-    The logits at a position must not depend on later tokens.
+    They must not depend on later tokens, on other rows of the batch, or on the call. `longest`: the tokens of a window
+    that it is tried with, if not all.
     """
     name, was_training = type(model).__name__, model.training
+    inputs = [x[:1, :longest] for x in batch.inputs if x.dim() > 1]  # without the starts of windows
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RequestError(f"{name} has no parameters to train: all of them have requires_grad=False")
     model.eval()
     with random_numbers_kept():
-        logits = _called(model, {}, [x[:1] for x in batch.inputs])
+        logits = _called(model, {}, inputs)
     model.train(was_training)
-    expected, found = (*batch.targets[:1].shape, vocab_size), type(logits).__name__
+    expected, found = (*inputs[-1].shape, vocab_size), type(logits).__name__
     if isinstance(logits, Tensor):
         if logits.shape == expected and logits.is_floating_point():
-            _check_causal(model, [x[:1] for x in batch.inputs], vocab_size)
+            _check_causal(model, inputs, vocab_size)
+            _check_rows(model, inputs, vocab_size)
             return
         found = f"{tuple(logits.shape)}, {str(logits.dtype).removeprefix('torch.')}"
     raise RequestError(f"{name} must return logits (B, T, V), here {expected}, but returned {found}")
@@ -155,3 +158,20 @@ def _check_causal(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
             if not torch.allclose(first, other, rtol=0, atol=tolerance, equal_nan=True):
                 mode = "training" if training else "evaluation"
                 raise RequestError(f"{type(model).__name__} {fault}: in {mode} mode, {why}")
+
+
+def _check_rows(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
+    """Raise RequestError if the logits of a row depend on the other one, in evaluation mode."""
+    was_training, found = model.training, []
+    model.eval()
+    for step in (0, 1):
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        other = (inputs[-1] + step) % vocab_size
+        rows = [*(x.repeat(2, 1) for x in inputs[:-1]), torch.cat([inputs[-1], other])]
+        with random_numbers_kept():
+            torch.manual_seed(0)
+            found.append(_called(model, buffers, rows)[0].float())
+    model.train(was_training)
+    tolerance = 1e-4 * found[0].nan_to_num(0, 0, 0).abs().max().item()
+    if not torch.allclose(found[0], found[1], rtol=0, atol=tolerance, equal_nan=True):
+        raise RequestError(f"{type(model).__name__} mixes the rows of a batch: they must not affect each other")

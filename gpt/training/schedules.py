@@ -5,11 +5,14 @@ group of parameters. Each begins with a linear warm-up over `warmup_iters` itera
 """
 
 import inspect
+import logging
 import math
 from collections.abc import Callable
 
 from gpt.base.errors import RequestError
 from gpt.config.choices import Choice, CountOrZero, Fraction, Registry
+
+log = logging.getLogger(__name__)
 
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 
@@ -25,13 +28,22 @@ SCHEDULE = Registry(
 )
 
 
-def check_warmup(choice: Choice, max_iters: int) -> None:
-    """Raise RequestError if the warm-up is longer than the run: it would never reach its learning rate."""
+def check_warmup(choice: Choice, max_iters: int, *, is_estimate: bool = False) -> None:
+    """Raise RequestError if the warm-up is longer than the run: it would never reach its learning rate.
+
+    Where the number of iterations is an estimate, from a budget of seconds, warn instead.
+    """
     warmup_iters = choice.hyperparameters.get("warmup_iters", 0)
-    if warmup_iters > max_iters:
+    if warmup_iters <= max_iters:
+        return
+    if not is_estimate:
         raise RequestError(
             f"schedule.warmup_iters={warmup_iters} is longer than the run, which has training.max_iters={max_iters}"
         )
+    log.warning(
+        f"schedule.warmup_iters={warmup_iters} is longer than the run, of about {max_iters} iterations at this speed: "
+        "its learning rate stays below the peak"
+    )
 
 
 def depends_on_length(choice: Choice, max_iters: int) -> bool:

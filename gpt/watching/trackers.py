@@ -54,7 +54,7 @@ class Tracker(RunWatcher):
         self._messages: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._documented: dict[str, float] = {}
         self._process: subprocess.Popen[str] | None = None
-        self._is_broken = False
+        self._is_off = False  # it has failed, or is not wanted
         self._started = 0.0  # by time.monotonic()
 
     def evaluated(self, state: "TrainingState") -> None:  # noqa: ARG002
@@ -68,7 +68,7 @@ class Tracker(RunWatcher):
 
     def between_steps(self, state: "TrainingState", is_last: bool) -> None:  # noqa: ARG002
         """Send the row of this iteration or, the first time, all rows so far."""
-        if not self._is_due or self._is_broken:
+        if not self._is_due or self._is_off:
             return
         self._is_due, since = False, state.progress.iteration
         if self._process is None:
@@ -160,6 +160,6 @@ class Tracker(RunWatcher):
             self._warn(f"its process ended with code {process.returncode}")
 
     def _warn(self, reason: str) -> None:
-        if not self._is_broken:
-            self._is_broken = True
+        if not self._is_off:
+            self._is_off = True
             log.warning(f"{self._name} failed, and the run continues without it: {' '.join(reason.split())}")

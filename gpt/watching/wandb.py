@@ -108,7 +108,7 @@ class Wandb(Tracker):
         run: RunFolder,
         library: Literal["wandb", "trackio"],
         project: Project,
-        mode: Literal["online", "offline"] = "online",
+        mode: Literal["online", "offline", "disabled", ""] = "online",
     ) -> None:
-        super().__init__(run, library=library, project=project, mode=mode)
-        self._name = library
+        super().__init__(run, library=library, project=project, mode=mode or "online")
+        self._name, self._is_off = library, mode == "disabled"

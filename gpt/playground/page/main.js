@@ -155,6 +155,7 @@ async function reopen() {
 }
 
 async function write() {
+  if (!panels.length) return; // The runs are still loading.
   begin();
   if (!panels.every((panel) => panel.known(controls.prompt())))
     return controls.showFailure(new Error("Type at least one character that the run knows."));
