@@ -105,7 +105,8 @@ class PairData:
         self.tokenizer, self.block_size, self._device = tokenizer, block_size, device
         self._pairs = {name: self._encode(getattr(corpus, name), name) for name in ("train", "val", "test")}
         self.epoch_tokens = self.tokens("train")
-        self._plans: dict[tuple[int, int, int], list[list[int]]] = {}  # an epoch's batches, as indices of pairs
+        self._counts: dict[tuple[int, int, int], int] = {}  # of an epoch's batches
+        self._latest: tuple[tuple[int, int, int] | None, list[list[int]]] = None, []  # as indices of pairs
 
     def _encode(self, pairs: Pairs, name: str) -> list[tuple[list[int], list[int]]]:
         sources = self.tokenizer.encode_all([source for source, _ in pairs])
@@ -130,10 +131,10 @@ class PairData:
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: up to `batch_size` targets, including padding."""
         epoch = 0
-        while iteration >= len(plan := self._plan(seed, epoch, batch_size)):
-            iteration -= len(plan)
+        while iteration >= (count := self._count(seed, epoch, batch_size)):
+            iteration -= count
             epoch += 1
-        return self._batch("train", plan[iteration])
+        return self._batch("train", self._plan(seed, epoch, batch_size)[iteration])
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
@@ -160,16 +161,22 @@ class PairData:
         batches = [self._batch(split, part) for part in self._cut(split, rows, tokens_per_pass)]
         return Targets(batches, sum(batch.tokens for batch in batches), self.tokens(split))
 
+    def _count(self, seed: int, epoch: int, batch_size: int) -> int:
+        key = (seed, epoch, batch_size)
+        if key not in self._counts:
+            self._counts[key] = len(self._plan(*key))
+        return self._counts[key]
+
     def _plan(self, seed: int, epoch: int, batch_size: int) -> list[list[int]]:
         """The batches of an epoch, each as row indices: a pure function of the seed and the epoch."""
         key = (seed, epoch, batch_size)
-        if key not in self._plans:
+        if self._latest[0] != key:
             draw = generator(seed, "epoch", epoch)
             noise = torch.rand(len(self._pairs["train"]), 2, generator=draw).tolist()
             batches = self._cut("train", range(len(noise)), batch_size, noise)
             order = torch.randperm(len(batches), generator=draw).tolist()
-            self._plans[key] = [batches[i] for i in order]
-        return self._plans[key]
+            self._latest = key, [batches[i] for i in order]
+        return self._latest[1]
 
     def _cut(
         self, split: str, rows: Iterable[int], batch_size: int, noise: list[list[float]] | None = None

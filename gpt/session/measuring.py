@@ -97,6 +97,7 @@ def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) ->
     """The text in a file, as a whole and, if `each`, by token."""
     task, size = trained.task, tokens_per_pass(trained.runtime, trained.model)
     text = read_text(Path(path), errors=task.undecodable)
+    trained.warn_of_lines()
     known = task.known(text)
     corpus = TextCorpus("", known)
     of_text = {"split": f"text {path}", "left_out": len(text) - len(known)}

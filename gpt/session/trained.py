@@ -1,5 +1,6 @@
 """A trained model: its loss on a text, its predictions and continuations, its attention."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ from gpt.base.losses import Loss, Over, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
 from gpt.config.choices import Choice
 from gpt.config.schema import Documented, Saved, TrainConfig, Weights
+from gpt.data.corpora import LOADER, type_of
 from gpt.data.corpus import Corpus
+from gpt.data.lines import Lines
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import Stage
@@ -32,6 +35,8 @@ from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import loss_over, tokens_per_pass
 from gpt.training.objectives import target_losses
 from gpt.training.progress import Evaluation
+
+log = logging.getLogger(__name__)
 
 
 def load_run(
@@ -101,7 +106,16 @@ class Trained(ABC):
             raise RequestError("the text has no known characters after its first token: `loss` gives nats per token")
         return per_character
 
+    def warn_of_lines(self) -> None:
+        """Warn that a running text is not what the model was trained on, if that was lines."""
+        kind = type_of(LOADER.find(self.config.data))
+        if kind is not None and issubclass(kind, Lines):
+            log.warning(
+                "this model was trained on lines, each a window of its own: a text gives another loss"
+            )
+
     def _loss(self, text: str, target: str | None = None, sizes: Tensor | None = None) -> Loss:
+        self.warn_of_lines()
         size, over = tokens_per_pass(self.runtime, self.model), Over(split="text", token=self.task.token)
         targets = self.task.batches(self.model, text, target, tokens_per_pass=size)
         with self.runtime.settings():
