@@ -110,9 +110,7 @@ class Trained(ABC):
         """Warn that a running text is not what the model was trained on, if that was lines."""
         kind = type_of(LOADER.find(self.config.data))
         if kind is not None and issubclass(kind, Lines):
-            log.warning(
-                "this model was trained on lines, each a window of its own: a text gives another loss"
-            )
+            log.warning("this model was trained on lines, each a window of its own: a text gives another loss")
 
     def _loss(self, text: str, target: str | None = None, sizes: Tensor | None = None) -> Loss:
         self.warn_of_lines()

@@ -117,3 +117,11 @@ def test_a_vocabulary_that_does_not_hold_together_is_refused() -> None:
     for vocabulary, merges in ((["<pad>", "<s>", "</s>", "<unk>", "a"], [("a", "b")]), (["a", "b"], [("a", "")])):
         with pytest.raises(RequestError, match="not a vocabulary of subwords"):
             Subwords(vocabulary, merges)
+
+
+def test_one_order_of_pairs_is_kept_at_a_time(data: PairData, corpus: PairCorpus) -> None:
+    count = data._count(1, 0, 4096) + data._count(1, 1, 4096)
+    last = data.training_batch(1, count - 1, 4096)
+    fresh = PairData(corpus, data.tokenizer, block_size=256, device="cpu")
+    assert torch.equal(fresh.training_batch(1, count - 1, 4096).targets, last.targets)
+    assert len(fresh._latest[1]) == fresh._count(1, 1, 4096)

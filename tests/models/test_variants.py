@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import gpt
 from gpt.exporting.training_graphs import drawing
 from gpt.models import v9_counts
 from gpt.models.squared_relu import SquaredReLU
@@ -142,3 +143,10 @@ def test_members_are_trained_on_rows_of_their_own_and_asked_together() -> None:
     torch.testing.assert_close(model.train()(IDX)[1].softmax(-1), probabilities[1][1])
     model(IDX)[0].sum().backward()
     assert [any(p.grad.any() for p in member.parameters()) for member in model.members] == [True, False]
+
+
+@pytest.mark.parametrize("changed", ["training.grad_accumulation=2", "training.batch_size=1"])
+def test_members_take_whole_batches_alone(changed: str) -> None:
+    small = ["model.block_size=8", "model.n_embd=32", "model.n_head=4", "model.n_layer=2", "device=cpu"]
+    with pytest.raises(gpt.UserError, match="hybrid_with_members divides each batch among its"):
+        gpt.train("hybrid_with_members", *small, "training.max_iters=1", changed)

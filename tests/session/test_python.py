@@ -29,6 +29,7 @@ import gpt
 from gpt import models
 from gpt.base import runtime
 from gpt.base.errors import RequestError
+from gpt.models import v1_bigram
 from gpt.session.modules import Module, identity, made
 from gpt.training import memory
 from gpt.training.compilation import compiler_options
@@ -300,6 +301,7 @@ def masked(logits: Tensor) -> Tensor:
         (bigram(part=Stateful()), r"part\._extra_state is dict"),
         (bigram(logits=lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
         (Normalized, "sees the future: in training mode"),
+        (bigram(logits=lambda logits: logits + logits.roll(1, 0)), "mixes the rows of a batch"),
         (bigram(logits=Tensor.detach), "detaches its logits from its parameters"),
         (bigram(logits=lambda logits: logits * random.random()), "has other logits each time: in evaluation mode"),
         (bigram(logits=lambda logits: masked(logits + logits.flip(1))), "sees the future: in evaluation mode"),
@@ -363,16 +365,18 @@ def test_in_a_session_ctrl_c_keeps_what_was_trained_so_far(
 ) -> None:
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     monkeypatch.chdir(tmp_path)
-    step = TrainingState.count_step
+    step, kept = TrainingState.count_step, []
 
     def interrupted(state: TrainingState, *args: Any) -> None:
         step(state, *args)
         if state.progress.iteration == 50:
+            kept.append(state.model)
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(TrainingState, "count_step", interrupted)
     run = gpt.train("v1", *corpus[1:], max_iters=10**6, folder=folder)
     assert run.interrupted
+    assert [run.model] == kept
     assert run.history[-1]["iteration"] == 48  # evaluated every second one
     assert len(run.generate(tokens=10)) == 10
     assert run._repr_html_() is None
@@ -479,3 +483,10 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_built(
         ):
             start()
     assert devices == {"meta"}
+
+
+def test_a_stage_that_sees_the_future_is_not_trained(corpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = v1_bigram.GPT.forward
+    monkeypatch.setattr(v1_bigram.GPT, "forward", lambda self, idx: forward(self, idx) + forward(self, idx.flip(1)))
+    with pytest.raises(gpt.UserError, match="GPT sees the future: in evaluation mode"):
+        gpt.train("v1", *corpus)

@@ -151,8 +151,7 @@ def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -
     assert [s.value for s in scores(references, references)] == pytest.approx([100, 100, 100, 100])
 
 
-@pytest.fixture(scope="module")
-def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    *_, spaced = scores([" a b ", "c"], ["  a b", "d"])(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which copying was learned with the command line."""
     folder = tmp_path_factory.mktemp("translator")
     done = script(
@@ -201,3 +200,18 @@ def test_a_request_that_cannot_be_met_ends_in_one_line(
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("references", "measures"),
+    [
+        (["这是一个很好的例子。", "天气很好。"], ["BLEU", "BLEU, lower case", "chrF"]),
+        (["これはよい例です。"], ["chrF"]),
+        (["นี่คือตัวอย่าง"], ["chrF"]),
+        (["good morning", "thank you"], ["chrF"]),
+    ],
+)
+def test_a_right_translation_never_scores_zero(references: list[str], measures: list[str]) -> None:
+    found = scores(references, references)
+    assert [measure.name for measure in found] == [*measures, "exact matches"]
+    assert [measure.value for measure in found] == pytest.approx([100] * len(found))

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.base.errors import RequestError
 from gpt.data.text import TextData
 from gpt.training import schedules
-from gpt.training.schedules import SCHEDULE
+from gpt.training.schedules import SCHEDULE, check_warmup
 from tests.training.helpers import MAX_ITERS, SCHEDULES, choice, small_schedule, train_small
 
 
@@ -61,3 +62,12 @@ def test_evaluations_tell_the_learning_rate_of_their_iteration(name: str, data: 
         (iteration, {group: schedule(last, MAX_ITERS, peak) for group, peak in state.optimizer.peaks.items()})
         for iteration, last in ((0, 0), (10, 10), (20, 19))
     ]
+
+
+def test_a_warmup_beyond_the_run_is_refused_or_told(caplog: pytest.LogCaptureFixture) -> None:
+    long = choice("schedule", "cosine", warmup_iters=100)
+    check_warmup(long, 100)
+    with pytest.raises(RequestError, match="longer than the run, which has training.max_iters=99"):
+        check_warmup(long, 99)
+    check_warmup(long, 99, is_estimate=True)
+    assert "its learning rate stays below the peak" in caplog.text
