@@ -151,7 +151,8 @@ def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -
     assert [s.value for s in scores(references, references)] == pytest.approx([100, 100, 100, 100])
 
 
-    *_, spaced = scores([" a b ", "c"], ["  a b", "d"])(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which copying was learned with the command line."""
     folder = tmp_path_factory.mktemp("translator")
     done = script(
