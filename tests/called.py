@@ -20,6 +20,7 @@ def call(command: list[str], cwd: Path, environment: dict[str, str]) -> subproce
     from hydra.core.global_hydra import GlobalHydra
 
     out, err, code = io.StringIO(), io.StringIO(), 0
+    _forget_the_log()  # of a test that has called a command without this function
     with (
         contextlib.chdir(cwd),
         mock.patch.dict(os.environ, environment),

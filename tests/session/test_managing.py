@@ -112,7 +112,7 @@ def test_folders_are_paths_as_a_shell_completes_them_whatever_their_names(called
         (["runs/lr=0.1,0.2/", "./lr=0.3"], ["lr=0.3", "runs/lr=0.1,0.2"]),
     ):
         assert sorted(line["folder"] for line in listed(called, runs, *words)) == found
-    succeeded(called(GPT, "tag", "runs/lr=0.1,0.2/", "./lr=0.3/", "golden", cwd=runs.parent))
+    succeeded(called(GPT, "tag", "runs='runs/lr=0.1,0.2/',./lr=0.3/", "golden", cwd=runs.parent))
     assert all("golden" in RunFolder(path).config().tags for path in (runs / "lr=0.1,0.2", runs.parent / "lr=0.3"))
     refused(called(GPT, "runs", "json=[", cwd=runs.parent), "json=[")
 
