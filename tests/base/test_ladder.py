@@ -8,7 +8,7 @@ from tests.conftest import REPOSITORY
 STAGES = {path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")}
 
 
-def test_every_stage_of_conf_is_on_the_ladder_beside_it_or_an_ablation_of_such_a_stage() -> None:
+def test_every_stage_of_conf_is_listed_or_an_ablation() -> None:
     listed = {*LADDER, *BESIDE}
     assert {stage for stage in STAGES if not is_ablation(stage)} == listed
     assert {stage.partition("_with")[0] for stage in STAGES} == listed

@@ -16,7 +16,7 @@ def loss(nats: float = 2.0, how: Any = "exact", weights: Any = "last", **over: A
     return Loss(nats=nats, how=how, over=Over(**OVER | over), weights=weights)
 
 
-def test_losses_can_be_compared_if_they_are_over_the_same_targets() -> None:
+def test_losses_over_the_same_targets_can_be_compared() -> None:
     others = [{"corpus": "another"}, {"split": "test"}, {"answers_only": True}, {"sliding": True}]
     sample, uncounted = {"of": 90}, {"characters": None}
     for over in (*others, sample, uncounted, {"vocabulary": "w", "covers": False}):
@@ -40,7 +40,7 @@ def test_a_loss_is_the_same_in_every_unit(nats: float, count: int, characters: i
     assert estimated.like(found).common == pytest.approx(found.common)
 
 
-def test_a_loss_says_why_it_cannot_be_judged_by_a_target() -> None:
+def test_a_loss_says_why_no_target_can_judge_it() -> None:
     assert loss().objection is None
     assert str(loss(of=90).objection).startswith("by 80 of 90 targets")
     assert loss(left_out=3).objection == "by a part of the validation split"

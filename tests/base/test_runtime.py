@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
         (True, False, False, None),
     ],
 )
-def test_bfloat16_is_chosen_where_it_is_fast_and_used_elsewhere_with_a_warning(
+def test_bfloat16_is_chosen_only_where_it_is_fast(
     *,
     has_it: bool,
     is_intel: bool,
@@ -47,7 +47,7 @@ def test_bfloat16_is_chosen_where_it_is_fast_and_used_elsewhere_with_a_warning(
 
 
 @pytest.mark.parametrize("outer", [False, True])
-def test_a_pass_in_bfloat16_reads_the_weights_of_the_last_update(*, outer: bool) -> None:
+def test_a_pass_in_bfloat16_reads_the_updated_weights(*, outer: bool) -> None:
     """PyTorch would keep the copies that an outer autocast has made of them."""
     runtime, layer, x = Runtime(CPU, torch.bfloat16), nn.Linear(8, 8, bias=False), torch.randn(4, 8)
     with torch.autocast("cpu", torch.bfloat16, enabled=outer):

@@ -20,9 +20,7 @@ def send(number: int) -> None:
     time.sleep(0.01)  # the handler runs between two bytecodes
 
 
-def test_a_signal_is_one_request_however_often_a_launcher_repeats_it_and_a_later_one_insists(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_repeated_signal_counts_once_and_a_later_one_insists(monkeypatch: pytest.MonkeyPatch) -> None:
     with Stop().listening() as stop, stop.deferred():
         stop.check()
         send(signal.SIGINT)
@@ -52,9 +50,7 @@ def heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("heavy_library", None)
 
 
-def test_a_signal_during_an_import_is_raised_after_it_unless_a_second_one_insists(
-    heavy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_waits_for_an_import_unless_another_insists(heavy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> None:
         importlib.import_module(heavy)
         time.sleep(10)
@@ -82,7 +78,7 @@ def test_a_program_that_is_itself_being_imported_stops_at_once(tmp_path: Path, m
     assert time.monotonic() - started < 5
 
 
-def test_ctrl_c_while_a_command_imports_its_libraries_is_one_line(heavy: str) -> None:
+def test_ctrl_c_while_a_command_imports_is_one_line(heavy: str) -> None:
     lines = f"""if True:
         import signal, sys
         sys.path.insert(0, {sys.path[0]!r})
@@ -128,7 +124,7 @@ def test_a_signal_while_hydra_composes_is_no_error_of_hydras(corpus_file: Path, 
 
 
 @pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGUSR1", 143)])
-def test_the_process_of_a_parallel_sweep_leaves_at_once_and_says_how_to_resume(sent: str, code: int) -> None:
+def test_a_stopped_parallel_sweep_says_how_to_resume(sent: str, code: int) -> None:
     heard = f"import signal; signal.signal(signal.{sent}, signal.SIG_DFL)"  # a suite in the background ignores SIGINT
     starts = "from gpt.base import stopping; stopping.start_sweep(stopping.REPEAT)"
     lines = f"{heard}; {starts}; signal.raise_signal(signal.{sent})"
@@ -148,11 +144,15 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     signal.signal(signal.SIGUSR2, before)
 
 
-def test_a_cluster_that_repeats_itself_does_not_insist_but_ctrl_c_ends_its_job(cluster: list[int]) -> None:
+def test_a_cluster_that_repeats_its_signals_does_not_insist(cluster: list[int]) -> None:
     with Stop().listening() as stop, stop.deferred():
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR2, signal.SIGTERM):
             send(number)
         assert stop.requested == signal.SIGUSR2
+    assert cluster == []
+
+
+def test_ctrl_c_ends_the_job_of_a_cluster(cluster: list[int]) -> None:
     with pytest.raises(Stopped), requeued(), Stop().listening():
         send(signal.SIGINT)
     assert cluster == []

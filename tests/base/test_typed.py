@@ -16,7 +16,7 @@ def test_quotes_around_a_whole_value_are_no_part_of_it() -> None:
 @pytest.mark.parametrize(
     "text", ['it\'s "x"', '"a\' b"', "'a\" b'", "\\'\\\\\"\\", "${x}'\"\\${y}", "'it\\'s \"x\"'", "a'\n\"b"]
 )
-def test_a_text_with_both_kinds_of_quotes_is_quoted_as_hydra_does(text: str) -> None:
+def test_a_text_with_both_quotes_is_quoted_as_hydra_does(text: str) -> None:
     (parsed,) = OverridesParser.create().parse_overrides([f"key={in_quotes(text)}"])
     assert OmegaConf.create({"key": parsed.value()}).key == unquoted(in_quotes(text)) == text
     assert listed(f"[a, {in_quotes(text)},b]") == ["a", text, "b"]
