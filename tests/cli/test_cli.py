@@ -52,9 +52,7 @@ def test_generate_writes_the_text_alone_to_standard_output(script: Script, calle
     assert called("generate.py", *arguments, cwd=trained).stdout == first.stdout
 
 
-def test_generate_takes_its_options_and_skips_a_damaged_run_with_a_warning(
-    called: Script, trained: Path, tmp_path: Path
-) -> None:
+def test_generate_takes_its_options_and_skips_a_damaged_run(called: Script, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "runs", tmp_path / "runs")
     (tmp_path / "runs" / "damaged").mkdir()
     (tmp_path / "runs" / "damaged" / "summary.json").write_text("{}")
@@ -141,7 +139,7 @@ def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, traine
     assert sorted(trained.rglob("*")) == before
 
 
-def test_jobs_of_joblib_run_side_by_side_each_in_its_own_folder(script: Script, folder: Path) -> None:
+def test_joblib_runs_each_job_in_a_folder_of_its_own(script: Script, folder: Path) -> None:
     done = succeeded(script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=folder))
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(folder)}
     assert {name: found["stage"] for name, found in summaries.items()} == {
@@ -191,7 +189,7 @@ runpy.run_path({str(REPOSITORY / script)!r}, run_name="__main__")
     ("number", "line", "script", "awaited"),
     [(signal.SIGINT, "interrupted", "train.py", "pydantic"), (signal.SIGTERM, "stopped", "export.py", "omegaconf")],
 )
-def test_a_signal_ends_a_command_in_a_line_from_its_first_moment(
+def test_a_signal_while_a_command_starts_is_one_line(
     number: int, line: str, script: str, awaited: str, tmp_path: Path
 ) -> None:
     """While it imports, and while Hydra composes, which makes an exception one of its own."""
@@ -219,7 +217,7 @@ WRONG_FILES = [
 ]
 
 
-def test_what_is_wrong_in_a_folder_of_ones_own_ends_in_one_line(called: Script, tmp_path: Path) -> None:
+def test_a_wrong_config_file_ends_in_one_line(called: Script, tmp_path: Path) -> None:
     for number, (file, content, message) in enumerate(WRONG_FILES):
         path = tmp_path / str(number) / f"{file}.yaml"
         path.parent.mkdir(parents=True)
@@ -228,7 +226,7 @@ def test_what_is_wrong_in_a_folder_of_ones_own_ends_in_one_line(called: Script, 
         refused(called("train.py", f"--config-dir={number}", chosen, cwd=tmp_path), message)
 
 
-def test_what_can_be_wrong_once_there_is_a_run(called: Script, trained: Path) -> None:
+def test_a_request_that_a_run_cannot_meet_is_refused(called: Script, trained: Path) -> None:
     absent = "mps" if torch.cuda.is_available() else "cuda"
     for typed, message in (
         ("generate.py prompt=é", "the character 'é' (U+00E9) is not in the vocabulary"),
@@ -256,13 +254,16 @@ def test_a_sweeper_gets_the_validation_loss_of_each_job(
     assert [job.return_value for batch in got for job in batch] == losses
 
 
-def test_help_says_what_every_key_means_and_has_whatever_else_is_typed(called: Script, tmp_path: Path) -> None:
-    chosen = "experiment=v7_cpu"
+def test_help_is_short_and_shown_whatever_else_is_typed(called: Script, tmp_path: Path) -> None:
     done = called("train.py", "model=[1]", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    short = called("train.py", "--help", chosen, cwd=tmp_path).stdout
+    short = called("train.py", "--help", "experiment=v7_cpu", cwd=tmp_path).stdout
     assert len(short.splitlines()) < 70
     assert {"v5", "model.n_embd=128", "data=shakespeare,"} <= {*short.split()}
+
+
+def test_help_all_explains_every_key_and_lists_every_choice(called: Script, tmp_path: Path) -> None:
+    chosen = "experiment=v7_cpu"
     done = called("train.py", "--help", "all", chosen, cwd=tmp_path)
     assert "python train.py model=v5\n" in done.stdout
     assert re.search(r"^  runs=runs +\w+", done.stdout, re.MULTILINE)

@@ -57,7 +57,7 @@ def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, *signals: int) -
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(script: Script, folder: Path) -> None:
+def test_a_requeued_sweep_ends_as_an_unbroken_one(script: Script, folder: Path) -> None:
     """Slurm sends SIGUSR2 before a time limit, and where it pre-empts, SIGTERM first."""
     sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
     interrupt(sweep, folder / "S", 2, signal.SIGTERM, signal.SIGUSR2)
@@ -73,7 +73,7 @@ def test_a_sweep_whose_jobs_are_requeued_ends_as_the_unbroken_one(script: Script
 
 
 @pytest.mark.slow
-def test_a_job_that_is_told_to_end_saves_and_waits_for_the_clusters_decision(folder: Path) -> None:
+def test_a_job_told_to_end_saves_and_awaits_the_cluster(folder: Path) -> None:
     """SIGTERM alone: a cluster that pre-empts the job would take its end for that of the training."""
     endless = "training.max_iters=100000000"
     sweep = start(*V1, *LOCAL, "seed=1", endless, cwd=folder)
@@ -120,7 +120,7 @@ def test_a_job_of_two_tasks_is_requeued_as_a_whole(script: Script, folder: Path)
 
 
 @pytest.mark.slow
-def test_the_jobs_of_a_cluster_go_on_without_the_process_that_submitted_them(folder: Path) -> None:
+def test_the_jobs_of_a_cluster_outlive_the_process_that_submitted(folder: Path) -> None:
     sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
     wait_until(training(folder / "S", 2))
     sweep.send_signal(signal.SIGTERM)
@@ -133,7 +133,7 @@ def test_the_jobs_of_a_cluster_go_on_without_the_process_that_submitted_them(fol
 
 
 @pytest.mark.slow
-def test_a_job_that_fails_on_a_cluster_is_named_in_the_terminal(folder: Path) -> None:
+def test_a_job_that_fails_on_a_cluster_is_named(folder: Path) -> None:
     done = run(*SWEEP, "model=v6", "model.n_head=5,4", "training.max_iters=2", *LOCAL, cwd=folder)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
@@ -166,7 +166,7 @@ def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
 
 @pytest.mark.slow
 @needs_ray
-def test_a_sweep_on_ray_is_resumed_and_ends_as_the_unbroken_one(script: Script, folder: Path) -> None:
+def test_a_resumed_sweep_on_ray_equals_an_unbroken_one(script: Script, folder: Path) -> None:
     ray = [*V1, "seed=1,2", "hydra/launcher=ray", "hydra.sweep.dir=S", "resume=auto"]
     sweep = start(*ray, "checkpoint.interval=10", "checkpoint.min_seconds=0", cwd=folder, **QUIET_RAY)
     wait_until(lambda: len(list(folder.glob("S/0*/checkpoints"))) == 2)

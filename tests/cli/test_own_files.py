@@ -16,7 +16,7 @@ from tests.conftest import Script, refused, succeeded
 MINE = "model: v4\ntraining:\n  max_iters: 7\n  learning_rate: 1e-2\ntags: [a, b]\nname: null\ncompile: false\n"
 
 
-def test_nested_and_dotted_keys_are_taken_and_replaced_by_later_ones(called: Script, tmp_path: Path) -> None:
+def test_later_keys_win_whether_nested_or_dotted(called: Script, tmp_path: Path) -> None:
     def shown(*arguments: str) -> dict:
         return yaml.safe_load(called("train.py", *arguments, "--cfg", "job", "--resolve", cwd=tmp_path).stdout)
 
@@ -29,7 +29,7 @@ def test_nested_and_dotted_keys_are_taken_and_replaced_by_later_ones(called: Scr
     assert (config["stage"], config["training"]["max_iters"], config["training"]["learning_rate"]) == ("v5", 9, 0.01)
 
 
-def test_what_is_wrong_with_it_is_one_line(called: Script, tmp_path: Path) -> None:
+def test_a_wrong_file_of_keys_is_one_line(called: Script, tmp_path: Path) -> None:
     for content, message in {
         "trainin:\n  max_iters: 3": "unknown key trainin.max_iters; did you mean training.max_iters?",
         "defaults:\n  - override /model: v5": "put it into DIR/experiment/",

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY, check_config
 STAGES = sorted((path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")), key=rank)
 
 
-def test_what_a_stage_sets_is_told_as_it_would_be_typed() -> None:
+def test_the_settings_of_a_stage_are_shown_as_typed() -> None:
     assert settings_of("v6") == []
     assert settings_of("v1") == ["training.max_iters=16000"]
     assert settings_of("v7") == ["training.batch_size=64", "training.learning_rate=3e-4"]
@@ -50,7 +50,7 @@ def test_a_stage_that_changes_another_sets_what_that_one_does(tmp_path: Path) ->
     assert settings_of("third", [CONF, tmp_path]) == settings_of("v1")
 
 
-def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> None:
+def test_help_lists_stages_in_order_with_what_they_set() -> None:
     text = help_.text("train", TrainConfig, ["model=v7"]).partition("\n\ndata=NAME")[0].partition("model=NAME")[2]
     ladder, beside, twins = re.split(r"\n  (?:beside the ladder|with one idea less or more, to compare):\n", text)
     listed = [re.findall(r"^  [* ] (\w+)", part, re.MULTILINE) for part in (ladder, beside, twins)]
@@ -65,7 +65,7 @@ def test_help_lists_stages_in_the_order_of_the_ladder_with_what_they_set() -> No
         assert "also sets " + " ".join(settings_of(stage)) in " ".join(text.split()) or not settings_of(stage)
 
 
-def test_the_line_that_help_shows_of_a_choice_is_a_whole_sentence() -> None:
+def test_the_line_that_describes_a_choice_is_a_sentence() -> None:
     for path in (REPOSITORY / "conf").glob("*/**/*.yaml"):
         lines = [line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
         assert len(lines) < 2 or path.parent.name == "launcher" or lines[0].endswith("."), path

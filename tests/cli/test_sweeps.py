@@ -44,7 +44,7 @@ def folder(folder: Path) -> Path:
     return folder
 
 
-def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(called: Script, folder: Path) -> None:
+def test_a_typed_value_replaces_those_of_the_experiment(called: Script, folder: Path) -> None:
     typed = ["--config-dir=mine", "experiment=two_heads", "model=tiny", "seed=1", "hydra.sweep.dir=sweep"]
     done = succeeded(called("train.py", *typed, cwd=folder))
     assert re.findall(r"job .*", done.stdout + done.stderr) == ["job 1 of 2: n_head=1", "job 2 of 2: n_head=2"]
@@ -52,7 +52,7 @@ def test_a_value_on_the_command_line_takes_the_place_of_those_of_the_experiment(
     assert f"--config-dir={folder / 'mine'}" in next(folder.glob("sweep/000*/run.json")).read_text()
 
 
-def test_a_sweep_counts_its_jobs_and_ends_with_its_documented_runs_and_a_ranking(called: Script, folder: Path) -> None:
+def test_a_sweep_counts_its_jobs_and_ends_with_its_tables(called: Script, folder: Path) -> None:
     swept = ["-m", "model=glob(tin*)", "model.n_head=1,2", "seed=1,2"]
     done = succeeded(called("train.py", "--config-dir=mine", *swept, cwd=folder))
     assert "job 4 of 4: model=tiny n_head=2 seed=2" in done.stdout + done.stderr
@@ -111,7 +111,7 @@ def test_a_range_has_the_numbers_that_it_says() -> None:
             assert " ".join(override.sweep_string_iterator()) == values, typed
 
 
-def test_the_jobs_of_a_sweep_have_the_numbers_of_a_range_and_as_json_a_line_each(called: Script, folder: Path) -> None:
+def test_a_sweep_over_ranges_writes_one_json_line_per_job(called: Script, folder: Path) -> None:
     params = "{training.learning_rate: 'range(0.1,0.4,0.1)'}"
     (folder / "mine" / "experiment" / "rates.yaml").write_text(
         f"# @package _global_\nhydra: {{mode: MULTIRUN, sweeper: {{params: {params}}}}}\n"
@@ -145,7 +145,7 @@ def test_a_sweep_that_is_resumed_drops_none_of_its_values(
     assert len(list((folder / "S").glob("*/summary.json"))) == 3
 
 
-def test_a_sweep_that_is_resumed_with_more_iterations_extends_each_of_its_runs(called: Script, folder: Path) -> None:
+def test_more_iterations_extend_every_run_of_a_resumed_sweep(called: Script, folder: Path) -> None:
     sweep = ["-m", "v1", "data=corpus.txt", *SHORT, "seed=1,2,3", "hydra.sweep.dir=runs/S"]
     succeeded(called("train.py", *sweep, cwd=folder))
     lost, ended = sorted((folder / "runs" / "S").glob("*_seed[12]"))
@@ -182,7 +182,7 @@ def test_every_sweep_of_the_project_is_on_the_page() -> None:
         ("The exact losses:", "learning_rate", shell_commands("course/schedules.md")[0].partition(".py ")[2]),
     ],
 )
-def test_a_table_of_means_over_seeds_is_what_its_command_measures(
+def test_the_means_of_a_table_are_what_its_command_measures(
     after: str, key: str, command: str, script: Script, tmp_path: Path
 ) -> None:
     """Or a part of it, as 0.03 is less than half of the differences that the pages discuss."""

@@ -69,7 +69,7 @@ def test_a_file_of_text_is_a_corpus(typed: str, place: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("typed", "key", "value"), PLAIN, ids=[typed for typed, *_ in PLAIN])
-def test_what_is_plain_is_done(typed: str, key: str, value: object, called: Script, place: Path) -> None:
+def test_plain_words_become_keys(typed: str, key: str, value: object, called: Script, place: Path) -> None:
     name, *arguments = shlex.split(typed)
     shown = ["--cfg", "job", *(["--resolve"] if name == "train.py" else [])]
     done = succeeded(called(name, *arguments, *shown, cwd=place))
@@ -147,7 +147,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("typed", "message"), WRONG, ids=[typed for typed, _ in WRONG])
-def test_what_is_wrong_is_said_in_one_line(typed: str, message: str, called: Script, place: Path) -> None:
+def test_wrong_words_are_refused_in_one_line(typed: str, message: str, called: Script, place: Path) -> None:
     before = sorted(place.rglob("*"))
     name, *arguments = shlex.split(typed.replace("/CONF", str(REPOSITORY / "conf")))
     refused(called(name, *arguments, cwd=place, HOME="/home of"), message)
@@ -163,9 +163,7 @@ def test_a_shell_passes_escapes_and_newlines_on(called: Script, place: Path) -> 
         assert yaml.safe_load(done.stdout)["data"]["separator"] == "\n\n"
 
 
-def test_the_jobs_of_a_sweep_read_texts_and_homes_as_one_run_does(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_a_sweep_reads_texts_and_homes_as_one_run_does(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     corpus = f"data.path='{corpus_file}'"
     short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1"]
     swept = ["data.separator='\\n',\\\\n", "name=1e-3", "hydra.sweep.dir=~/sweep", "-m"]  # \n, and \\n for \n
@@ -214,7 +212,7 @@ def test_the_package_takes_the_name_of_a_command(called: Script, tmp_path: Path)
     refused(done, "error: there is no command 'nonsense'; `python -m gpt` alone lists them\n")
 
 
-def test_a_python_that_hydra_does_not_start_on_is_refused_before_hydra_is_imported() -> None:
+def test_a_python_too_new_for_hydra_is_refused() -> None:
     without_hydra = "sys.modules['hydra'], sys.version_info = None, (3, 14, 0, 'final', 0)"  # importing it is an error
     run = f"runpy.run_path({str(REPOSITORY / 'compare.py')!r}, run_name='__main__')"
     code = f"import runpy, sys; {without_hydra}; {run}"
@@ -224,7 +222,7 @@ def test_a_python_that_hydra_does_not_start_on_is_refused_before_hydra_is_import
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_is_a_script_a_function_of_its_schema_and_a_file_of_keys(name: str) -> None:
+def test_a_command_has_a_script_a_schema_and_explained_keys(name: str) -> None:
     command = COMMANDS[name]
     code = f'    main("{name}")  # its code: {command.module.replace(".", "/")}.py\n'
     script = REPOSITORY / f"{name}.py"
