@@ -60,19 +60,20 @@ def test_every_choice_of_conf_is_found() -> None:
                 KINDS[other].find(chosen(target))
 
 
-def test_all_choices_of_a_kind_are_listed_but_those_of_an_extra_that_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_all_choices_of_a_kind_are_listed() -> None:
     assert STAGE.all()["gpt.models.v6_pre_norm.GPT"] is GPT
     assert {name.rpartition(".")[2] for name in OPTIMIZER.all()} >= {"AdamW", "SGD", "Muon"}
     assert OPTIMIZER.all().keys().isdisjoint(SCHEDULE.all())
+
+
+def test_a_missing_extra_is_named_and_spares_other_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "gpt.data.pairs", raising=False)
     monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
     assert "gpt.data.corpora.text" in LOADER.all()
     assert refusal(LOADER, "gpt.data.pairs.Subwords").endswith("needs tokenizers, which is not installed")
 
 
-def test_a_choice_is_called_with_its_values_its_defaults_and_what_the_program_gives() -> None:
+def test_a_choice_is_called_with_its_own_and_given_values() -> None:
     model = STAGE.build(Choice.model_validate(V6), vocab_size=65)
     assert isinstance(model, GPT)
     assert (model.block_size, len(model.blocks), model.lm_head.out_features) == (8, 3, 65)
@@ -92,7 +93,7 @@ FOREIGN = [
 ]  # fmt: skip
 
 
-def test_what_is_not_of_the_package_or_not_of_the_type_is_refused_by_every_kind() -> None:
+def test_every_kind_refuses_what_is_foreign_or_of_another_type() -> None:
     for kind, target in itertools.product(KINDS.values(), FOREIGN):
         told, expected = refusal(kind, target), f"{kind.key}._target_={target} is not {kind.noun} of {kind.package}:"
         assert told.split()[: len(expected.split())] == expected.split()
@@ -124,9 +125,7 @@ def test_any_other_name_is_refused_in_one_line(kind: Registry, target: str) -> N
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_looking_for_a_choice_imports_nothing_but_modules_of_its_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_looking_for_a_choice_imports_no_foreign_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that only must be imported to do harm is not."""
     (tmp_path / "harmful.py").write_text("from pathlib import Path\nPath(__file__).with_name('executed').touch()\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -154,12 +153,15 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_a_hyperparameter_that_is_unknown_missing_out_of_range_or_of_another_type_is_named() -> None:
+def test_a_wrong_or_missing_hyperparameter_is_named() -> None:
     values = {key: value for key, value in V6.items() if key != "_target_"}
     for change, message in WRONG_VALUES:
         assert refusal(STAGE, str(V6["_target_"]), **values | change).startswith(message)
     del values["n_layer"]
     assert refusal(STAGE, str(V6["_target_"]), **values).startswith("model.n_layer is required by gpt.models.v6_pre")
+
+
+def test_what_the_program_gives_is_no_hyperparameter() -> None:
     for name in OPTIMIZER.given:
         told = refusal(OPTIMIZER, "gpt.training.optimizers.SGD", momentum=0.9, weight_decay=0.0, **{name: 1.0})
         taken = "gpt.training.optimizers.SGD, which takes momentum, weight_decay"
@@ -173,7 +175,7 @@ def test_a_combination_that_the_constructor_refuses_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -(10**400)])
-def test_no_hyperparameter_has_a_number_that_is_none_or_too_large(number: float) -> None:
+def test_nan_and_infinite_hyperparameters_are_refused(number: float) -> None:
     for value in (number, [1, number], {"a": [0.5, {"b": number}]}):
         with pytest.raises(ValidationError, match=r"n_embd is (NaN|too large)"):
             Choice.model_validate(V6 | {"n_embd": value})

@@ -30,7 +30,7 @@ def test_every_key_has_a_role() -> None:
         Key()  # type: ignore[call-arg]
 
 
-def test_a_run_that_is_older_than_a_key_has_its_default(tmp_path: Path) -> None:
+def test_a_run_older_than_a_key_has_its_default(tmp_path: Path) -> None:
     """So resume=auto finds it: here without an optional key of the schema, and without hyperparameters."""
     config, _ = of_python(["model=v7", "data=text", "data.path=a.txt"])
     content = config.content()
