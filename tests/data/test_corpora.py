@@ -15,7 +15,7 @@ from tests.conftest import DATA, small_corpus
 BOM = b"\xef\xbb\xbf"
 
 
-def test_a_text_is_read_without_its_mark_and_split_by_characters(tmp_path: Path) -> None:
+def test_a_text_loses_its_mark_and_is_split_by_characters(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(BOM + "é漢\r\n4".encode() + BOM)  # anywhere else, the mark is a character
     assert read_text(path) == "é漢\r\n4\ufeff"
@@ -76,12 +76,15 @@ def paired(folder: Path, german: str, english: str) -> PairCorpus:
     return parallel(str(folder / "de"), str(folder / "en"), held_out=0.2, vocab_size=100)
 
 
-def test_line_i_of_two_files_is_a_pair_and_the_last_are_held_out(tmp_path: Path) -> None:
+def test_lines_of_two_files_are_paired_by_their_number(tmp_path: Path) -> None:
     german = "\ufeff" + "".join(f"Wort {i}\r\n" for i in range(20))  # written on Windows
     english = "\n".join(f"word\u2028\x0b\x85 {i}" for i in range(20))  # only line feeds end a line
     corpus = paired(tmp_path, german, english)
     pairs = [(f"Wort {i}", f"word\u2028\x0b\x85 {i}") for i in range(20)]
     assert (corpus.train, corpus.val, corpus.test) == (pairs[:16], pairs[16:18], pairs[18:])
+
+
+def test_files_whose_lines_do_not_pair_are_refused(tmp_path: Path) -> None:
     for lines, message in {"a\nb": "both need the same number", "a\n\nc": "line 2 of", "a\nb\nc": "too few"}.items():
         with pytest.raises(RequestError, match=message):
             paired(tmp_path, lines, "a\nb\nc")

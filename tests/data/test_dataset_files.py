@@ -72,7 +72,7 @@ def test_what_cannot_or_must_not_be_read_is_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_place_that_cannot_be_written_says_where_to_point_it(hub: Hub, tmp_path: Path) -> None:
+def test_an_unwritable_place_says_how_to_choose_another(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write .* set GPT_DATA_DIR to a folder with room for it"):
         loaded(hub(ROWS))

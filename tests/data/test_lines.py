@@ -130,9 +130,7 @@ def test_files_of_windows_are_the_same_questions_and_documents(tmp_path: Path) -
     ("kind", "separator", "block_size"),
     [("characters", "\n", 100), ("bytes", "--", 1), ("subwords", "--", 3), ("words", "<|end|>", 4)],
 )
-def test_every_token_of_a_document_and_its_end_are_targets_once(
-    separator: str, block_size: int, kind: str, tmp_path: Path
-) -> None:
+def test_every_token_of_a_document_is_a_target_once(separator: str, block_size: int, kind: str, tmp_path: Path) -> None:
     names = [f"{letter}{'xyz' * length}{length}" for length in range(4) for letter in "abcdefgh"]
     for part in (0, 1):
         (tmp_path / f"{part}.txt").write_text(separator.join(names[part::2]) + separator)
@@ -202,7 +200,7 @@ def test_tables_have_the_documents_that_the_standard_library_reads(
     assert sorted(found) == expected
 
 
-def test_what_is_not_a_table_is_said(called: Script, tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_read_says_why(called: Script, tmp_path: Path) -> None:
     for name, content in {
         "a.csv": "id,text\n1,a\n2,b\n",
         "a.jsonl": '{"text": 1}\n',

@@ -1,7 +1,6 @@
 """Texts that are too long for memory: prepared once, in files that are mapped, and the same batches as in memory."""
 
 import random
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_a_long_text_is_the_text_in_memory(file: Path) -> None:
 
 @settings(max_examples=25)
 @given(content=st.text(min_size=2, max_size=60), fraction=st.floats(0.1, 0.9), size=st.integers(1, 7))
-def test_wherever_pieces_and_splits_are_cut(content: str, fraction: float, size: int) -> None:
+def test_cutting_pieces_and_splits_anywhere_changes_nothing(content: str, fraction: float, size: int) -> None:
     content = "".join(c if c.isprintable() else "\n" for c in content)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(sources, "_PIECE", size)
@@ -81,7 +80,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize("kind", ["subwords", "words", "bytes"])
-def test_its_tokens_are_those_of_the_text_in_memory(
+def test_a_long_text_has_the_tokens_of_one_in_memory(
     kind: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = random.Random(2)
@@ -100,7 +99,7 @@ def test_its_tokens_are_those_of_the_text_in_memory(
             assert torch.equal(ids[split][:], part[:])
 
 
-def test_its_batches_and_windows_are_those_of_the_text_in_memory(file: Path) -> None:
+def test_a_long_text_serves_the_batches_of_one_in_memory(file: Path) -> None:
     tokenizer = CharTokenizer(CONTENT)
     data, expected = (TextData(text, tokenizer, block_size=16) for text in (opened(file), split_text(CONTENT)))
     pairs = [(data.training_batch(1, i, 8), expected.training_batch(1, i, 8)) for i in range(5)]
@@ -166,12 +165,14 @@ def test_a_prepared_file_that_was_cut_is_made_again(file: Path) -> None:
         same(opened(file), CONTENT)
 
 
-def test_what_is_not_text_is_named_with_its_line_and_a_place_that_cannot_be_written_with_another(file: Path) -> None:
+def test_what_is_not_text_is_named_with_its_line(file: Path) -> None:
     other = file.with_name("b")
     other.write_bytes(b"y" * 2499 + b"\n\xff" + b"y" * 3000)
     with pytest.raises(RequestError, match="b is not UTF-8 text in line 2: convert it to UTF-8"):
         _ = opened(file, other).characters
-    shutil.rmtree(file.parent / "prepared")
+
+
+def test_an_unwritable_place_says_how_to_choose_another(file: Path) -> None:
     (file.parent / "prepared").write_text("a file")
     with pytest.raises(UserError, match=r"cannot prepare the text in .*: set GPT_DATA_DIR to a folder with room"):
         opened(file)

@@ -14,7 +14,7 @@ from gpt.data.sources import divided, lines_in, read_text
 
 
 @given(st.text("ab\r\n\u2028", min_size=1), st.floats(0.05, 0.95))
-def test_each_line_is_in_one_split_and_has_a_line_end(content: str, fraction: float) -> None:
+def test_every_line_is_whole_and_in_one_split(content: str, fraction: float) -> None:
     lines = lines_in(content)
     assert "".join(lines) == content + "\n" * (not content.endswith("\n"))
     try:

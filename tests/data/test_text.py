@@ -14,7 +14,7 @@ from tests.conftest import text_data
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
 
 
-def test_each_target_is_the_successor_of_its_input_in_the_split() -> None:
+def test_each_target_is_the_successor_of_its_input() -> None:
     data = text_data(COUNTING)
     for split, first, last in (("train", 0, 899), ("val", 900, 999)):
         batch = data.batch(split, 4000, generator(0, split))
@@ -24,6 +24,10 @@ def test_each_target_is_the_successor_of_its_input_in_the_split() -> None:
         assert torch.equal(batch.targets, inputs + 1)
         assert torch.equal(inputs[:, 1:], batch.targets[:, :-1])
         assert (inputs.min(), batch.targets.max()) == (first, last)  # windows start everywhere
+
+
+def test_a_training_batch_depends_on_its_seed_and_iteration() -> None:
+    data = text_data(COUNTING)
     drawn = ((1, 7), (1, 7), (2, 7), (1, 8), (11, 7))
     served = [data.training_batch(seed, iteration, 32).targets.tolist() for seed, iteration in drawn]
     assert served[0] == served[1] not in served[2:]
@@ -72,7 +76,7 @@ def test_short_windows_come_first_and_have_as_many_tokens() -> None:
 
 
 @given(length=st.integers(22, 200), T=st.integers(1, 9), rows=st.integers(1, 12), seed=st.integers(0, 3))
-def test_shuffled_windows_lie_side_by_side_and_come_once_an_epoch(length: int, T: int, rows: int, seed: int) -> None:
+def test_shuffled_windows_adjoin_and_come_once_an_epoch(length: int, T: int, rows: int, seed: int) -> None:
     data = ShuffledWindows(text_data(COUNTING[:length], T, train_fraction=0.5))
     in_epoch = max(1, (length // 2) // T - 1)
     batches = [data.training_batch(seed, iteration, rows) for iteration in range(3 * in_epoch // rows + 1)]

@@ -114,7 +114,7 @@ def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
     assert tokenizer.encode(CONTENT).tolist() == encoding.encode(CONTENT)
 
 
-def test_bytes_are_read_from_any_file_and_characters_only_from_text(tmp_path: Path) -> None:
+def test_any_file_has_bytes_but_only_text_has_characters(tmp_path: Path) -> None:
     content = b"caf\xe9 " * 1000
     (tmp_path / "latin1").write_bytes(content)
     source = Source([tmp_path / "latin1"])
@@ -151,7 +151,7 @@ def test_characters_and_words_restore_their_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["नमस्ते दुनिया, फिर मिलेंगे", unicodedata.normalize("NFD", "Tiếng Việt, học đường")])
-def test_a_word_keeps_its_combining_marks_here_and_in_the_library(text: str) -> None:
+def test_a_word_keeps_its_combining_marks(text: str) -> None:
     tokenizer = Words.trained_on([text], 300)
     words = [word for word in re.split("(,)|(?= )", text) if word]
     assert [tokenizer.vocabulary[i] for i in tokenizer.encode(text)] == words
