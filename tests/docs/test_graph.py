@@ -25,7 +25,7 @@ def numbers(page: Any) -> dict[str, list[float]]:
     return {name: [float(number) for number in shown] for name, *shown in boxes}
 
 
-def test_the_graph_is_stepped_by_keyboard_to_the_gradients_of_pytorch(
+def test_the_graph_is_stepped_by_keyboard_to_pytorchs_gradients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("docs", "docs/_ext"):

@@ -50,7 +50,7 @@ def test_a_question_comes_before_every_measured_loss() -> None:
     assert asked == sorted(SMALL)
 
 
-def test_a_result_is_shown_after_a_guess_or_without_a_script(tmp_path: Path) -> None:
+def test_a_result_is_hidden_until_it_has_been_guessed(tmp_path: Path) -> None:
     addresses = write(tmp_path, v2=PAGE)
     with chromium() as browser:
         page = browser.new_page()

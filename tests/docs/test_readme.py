@@ -20,7 +20,7 @@ README = (REPOSITORY / "README.md").read_text()
 RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
 
 
-def test_the_readme_is_short_and_puts_the_course_before_the_reference() -> None:
+def test_the_readme_is_short_with_the_course_before_the_reference() -> None:
     assert len(README.split()) < 700
     headings = re.findall(r"^## (.*)", README, re.MULTILINE)
     assert headings == ["What the stages write", "The course", "Is it right?", "Reference"]
@@ -62,7 +62,7 @@ def test_the_answer_of_the_exercise_is_what_a_reader_gets(tmp_path: Path) -> Non
     assert f"```\n{answer}\nEdit exercises/v2.py. " in README
 
 
-def test_the_texts_of_the_stages_are_the_beginnings_of_those_in_the_results() -> None:
+def test_the_readme_quotes_the_beginnings_of_the_results() -> None:
     texts = re.findall(r"^(v\d), [^\n]*\n\n```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert [stage for stage, _ in texts] == ["v1", "v3", "v5", "v7"]
     assert all(f"```text\n{text}" in RESULTS for _, text in texts)
@@ -75,7 +75,7 @@ def test_the_text_of_v5_is_that_of_the_first_page() -> None:
     assert lines == [line.rstrip() for line in start.splitlines() if line.rstrip() in lines]
 
 
-def test_the_pages_of_the_reference_can_be_reached_from_the_readme() -> None:
+def test_the_readme_links_to_every_page_of_the_reference() -> None:
     """What it once said itself is on them."""
     linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", README)}
     assert all((REPOSITORY / link).exists() for link in linked)
@@ -93,7 +93,7 @@ def test_the_map_is_the_repository() -> None:
     assert all(name in block for name in (path.name for path in REPOSITORY.glob("*.py")))
 
 
-def test_the_first_line_leads_to_the_site_where_its_address_is_known() -> None:
+def test_the_first_line_links_to_the_site_if_published() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     address = project.get("urls", {}).get("Documentation")
     if address is not None:
