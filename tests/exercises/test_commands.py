@@ -94,9 +94,7 @@ def test_the_exercises_are_listed_with_their_states_and_checked(command: Exercis
         assert (code, said[: len(beginning)]) == (expected, beginning)
 
 
-def test_each_hint_says_more_than_the_one_before_and_is_for_the_first_step_that_is_not_right(
-    command: Exercises, folder: Path
-) -> None:
+def test_hints_say_more_each_time_about_the_first_wrong_step(command: Exercises, folder: Path) -> None:
     said = [command("v2", "--hint")[1] for _ in range(4)]
     assert len(said[0]) < len(said[1]) < len(said[2])
     assert "hint 3 of 3 (Head, scores)" in said[2]

@@ -255,7 +255,7 @@ def test_a_wrong_solution_is_named(
         ("v6", "return normalised *", "return BLANK *"),
     ],
 )
-def test_a_wrong_part_is_no_fault_of_the_part_that_uses_it(name: str, before: str, after: str, tmp_path: Path) -> None:
+def test_a_wrong_part_fails_no_part_that_uses_it(name: str, before: str, after: str, tmp_path: Path) -> None:
     first, second = checked(name, changed(solved(name), (before, after)), tmp_path).verdicts
     assert (first.is_right, second.is_right) == (False, True), second.message
 
@@ -308,7 +308,7 @@ def right(part: Part, given: SimpleNamespace) -> Tensor:
     return result(part, readings(given)[0])[part.steps[-1].name]
 
 
-def test_what_is_called_right_of_top_p_is_what_generate_draws_from() -> None:
+def test_the_right_answer_about_top_p_is_what_generate_draws() -> None:
     _, part = PARTS["sampling-nucleus"]
     given = part.cases[0](None)
     p = right(part, given)
