@@ -76,9 +76,7 @@ def test_the_hubs_form_is_read_back_to_the_bit(run: TrainedRun, called: Script, 
     assert (run.run.path / "sample.txt").read_text().splitlines()[0] in card.text
 
 
-def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(
-    run: TrainedRun, trained_run: TrainedOnce
-) -> None:
+def test_v9_says_that_its_weights_contain_the_training_text(run: TrainedRun, trained_run: TrainedOnce) -> None:
     counting = gpt.load(trained_run("v9"), device="cpu")
     table = counting.model.ngrams.table_bytes()
     assert table == counting.model.ngrams._counts.nbytes > 10_000
@@ -89,9 +87,7 @@ def test_whoever_gets_a_run_of_v9_is_told_that_it_contains_the_training_text(
     assert not in_full("v5", run.run, run.summary)["contains_text"]
 
 
-def test_the_card_of_a_fork_says_so_and_names_no_path(
-    run: TrainedRun, called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_the_card_of_a_fork_names_no_path(run: TrainedRun, called: Script, corpus_file: Path, tmp_path: Path) -> None:
     done = called("train.py", f"init={run.run.path}", "training.max_iters=2", "training.eval_interval=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     text = (exported(called, tmp_path, tmp_path / "hub", "format=hub") / "README.md").read_text()
@@ -102,7 +98,7 @@ def test_the_card_of_a_fork_says_so_and_names_no_path(
         assert str(path) not in text
 
 
-def test_a_card_says_which_weights_it_has_what_its_loss_is_over_and_names_no_other_run(
+def test_a_card_describes_its_weights_its_loss_and_its_origin(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert "every target of the validation split once" in body(run)
@@ -124,9 +120,7 @@ def test_a_card_says_which_weights_it_has_what_its_loss_is_over_and_names_no_oth
             assert said in body(run)
 
 
-def test_a_strangers_folder_executes_nothing_and_a_damaged_one_is_refused_in_one_line(
-    run: TrainedRun, tmp_path: Path
-) -> None:
+def test_a_hostile_or_damaged_export_is_refused(run: TrainedRun, tmp_path: Path) -> None:
     export(run, "hub", tmp_path, license="mit")
     config = json.loads((tmp_path / "config.json").read_text())
 
@@ -290,9 +284,7 @@ print(json.dumps([answers, "gpt" in sys.modules]))
 """
 
 
-def test_every_stage_runs_without_this_package_by_the_code_of_its_export(
-    trained_run: TrainedOnce, tmp_path: Path
-) -> None:
+def test_an_exported_stage_runs_without_this_package(trained_run: TrainedOnce, tmp_path: Path) -> None:
     """A stage of each kind: one without attention, the newest ones, and one that changes another."""
     runs = {}
     for stage in ("lstm", "v9", "hybrid", "v8_without_rotary"):
@@ -362,7 +354,7 @@ def test_the_difference_that_counts_is_relative_to_the_largest_score() -> None:
         compared(0.5, 0.50012)
 
 
-def test_a_missing_library_is_named_with_the_extra_that_installs_it(
+def test_a_missing_library_is_named_with_its_extra(
     run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, extra in (("onnxruntime", "onnx"), ("huggingface_hub", "hub"), ("transformers", "transformers")):
