@@ -27,7 +27,7 @@ _SETTINGS = [
 ]
 
 
-def test_every_number_of_a_run_is_that_of_an_independent_computation(tmp_path: Path) -> None:
+def test_every_number_of_a_run_equals_an_independent_computation(tmp_path: Path) -> None:
     text = small_corpus()
     (tmp_path / "text").write_text(text)
     own = ["data=text", f"data.path={tmp_path / 'text'}"]

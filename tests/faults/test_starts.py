@@ -31,7 +31,7 @@ def _keys(script: str) -> list[str]:
 
 
 @pytest.mark.parametrize("script", ["train", "generate", "evaluate", "compare"])
-def test_an_odd_value_of_any_key_is_valid_or_one_line(
+def test_an_odd_value_is_taken_or_refused_in_one_line(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each command up to the point where its work would begin."""
