@@ -46,7 +46,7 @@ def parts_of(model: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", LADDER)
-def test_every_module_is_in_the_picture_with_its_shape_and_the_idea_of_the_stage_is_new(stage: str) -> None:
+def test_the_picture_has_every_module_and_marks_new_ones(stage: str) -> None:
     model, seen = built(stage), dict[str, list[int]]()
     rows = dataflow(model)
     drawn = {part.name for row in rows for part in row.parts}
