@@ -40,7 +40,7 @@ def test_cached_logits_equal_those_of_the_plain_forward_pass(stage: str) -> None
 
 
 @torch.no_grad()
-def test_a_cache_that_slides_has_the_window_of_the_last_tokens() -> None:
+def test_a_sliding_cache_holds_the_last_window() -> None:
     model = build_small("v8_without_token_shift", n_layer=1)  # a shifted token is from beyond the window
     T = model.block_size
     idx = torch.randint(65, (2, 3 * T))
@@ -115,7 +115,7 @@ def test_a_pass_that_decides_by_a_value_is_not_traced() -> None:
 
 
 @torch.no_grad()
-def test_sequences_are_moved_and_an_emptied_cache_is_as_good_as_a_new_one() -> None:
+def test_a_cache_can_be_emptied_and_reordered() -> None:
     model = build_small("v7")
     idx, rows = torch.randint(65, (3, 7)), torch.tensor([2, 0, 0])
     cache = KVCache(model.block_size)
@@ -127,7 +127,7 @@ def test_sequences_are_moved_and_an_emptied_cache_is_as_good_as_a_new_one() -> N
 
 
 @torch.no_grad()
-def test_a_cache_refuses_what_it_cannot_hold_and_is_then_as_it_was() -> None:
+def test_a_cache_survives_what_it_refuses() -> None:
     model = build_small("v7")  # with a window of 16
     idx, cache = torch.randint(65, (1, 16)), KVCache(model.block_size)
     with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):

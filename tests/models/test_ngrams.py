@@ -96,7 +96,7 @@ def test_what_is_remembered_is_saved_and_loaded() -> None:
 
 
 @pytest.mark.parametrize(("V", "order", "N"), [(5000, 5, 250_000), (18_000, 1, 19_000)])
-def test_a_table_out_of_proportion_to_its_text_is_refused_before_it_is_made(V: int, order: int, N: int) -> None:
+def test_a_table_far_too_large_is_refused_before_it_exists(V: int, order: int, N: int) -> None:
     counts = NGrams(V, order, window=8, size=N)
     counts.memory.copy_(torch.randint(V, (N,), generator=torch.Generator().manual_seed(0)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -120,7 +120,7 @@ def test_what_is_remembered_must_be_in_the_vocabulary() -> None:
 
 
 @torch.no_grad()
-def test_with_a_cache_the_context_reaches_back_beyond_the_new_tokens() -> None:
+def test_cached_counts_look_back_beyond_the_new_tokens() -> None:
     model = build_small("v9", ngrams=4, memory=200)
     model.remember(torch.arange(200) % 7)
     idx = torch.arange(12)[None] % 7

@@ -78,7 +78,7 @@ def test_training_linear_attention_costs_the_same_for_each_further_chunk() -> No
     assert costs[2] - costs[1] == costs[1] - costs[0]
 
 
-def test_linear_attention_has_an_average_where_every_feature_rounds_to_zero() -> None:
+def test_linear_attention_averages_where_every_feature_rounds_to_zero() -> None:
     q, k = (torch.full((B, 2, T, C // 2), -20.0, requires_grad=True) for _ in range(2))  # elu is -1 in float32
     v = torch.randn(B, 2, T, C // 2)
     found = linear_attention.attend(q, k, v)
@@ -89,13 +89,17 @@ def test_linear_attention_has_an_average_where_every_feature_rounds_to_zero() ->
 
 
 @pytest.mark.parametrize("length", [1, 5, T])
-def test_the_scans_of_min_gru_and_of_the_hybrid_equal_a_loop(length: int) -> None:
-    """The hybrid's states, and their gradients, which are written by hand."""
+def test_the_scan_of_min_gru_equals_a_loop(length: int) -> None:
     torch.manual_seed(0)
     layer, x = min_gru.MinGRU(C, T), torch.randn(length, B, C)
     gate, candidate = layer.gate_and_candidate(x).chunk(2, dim=-1)
     expected = _loop(1 - gate.sigmoid(), gate.sigmoid() * candidate, torch.zeros(B, C))
     torch.testing.assert_close(layer(x.transpose(0, 1)).transpose(0, 1), expected)
+
+
+@pytest.mark.parametrize("length", [1, 5, T])
+def test_the_scan_of_the_hybrid_equals_a_loop(length: int) -> None:
+    """Its states, and their gradients, which are written by hand."""
     found = []
     for scan in (hybrid.Scan.apply, _loop):
         torch.manual_seed(1)

@@ -88,10 +88,13 @@ def test_no_position_sees_a_later_target_or_a_padded_source() -> None:
     torch.testing.assert_close(model(other, target)[1:], before[1:], atol=1e-5, rtol=0)
 
 
-def test_positions_are_those_of_the_paper_and_channels_may_be_odd_in_number() -> None:
+def test_positions_are_those_of_the_paper() -> None:
     angles = torch.arange(50)[:, None] / 10_000 ** (torch.arange(0, C, 2) / C)
     expected = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
     torch.testing.assert_close(sinusoidal_positions(50, C), expected, atol=1e-5, rtol=0)
+
+
+def test_channels_may_be_odd_in_number() -> None:
     odd = Transformer(V, 40, 33, 3, L, F, 0.0, "pre", True)
     assert odd(*sentences()).shape[-1] == V
 

@@ -18,7 +18,7 @@ IDX = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
 
 @torch.no_grad()
 @pytest.mark.parametrize("stage", ["v5", "v6"])
-def test_without_residuals_a_stage_begins_with_the_same_weights_and_has_only_its_branches(stage: str) -> None:
+def test_without_residuals_a_stage_is_its_branches_alone(stage: str) -> None:
     full, without = build(stage), build(f"{stage}_without_residuals")
     torch.testing.assert_close(dict(without.state_dict()), dict(full.state_dict()), atol=0, rtol=0)
     x = full.embedding(IDX)
@@ -38,7 +38,7 @@ def test_v2_without_scaling_is_v2_with_larger_queries() -> None:
     torch.testing.assert_close(without(IDX), full(IDX))
 
 
-def test_a_twin_of_v6_is_v6_where_the_part_is_zero_or_has_one_head_with_its_parameters() -> None:
+def test_v6_without_a_part_is_v6_with_that_part_zero() -> None:
     for part in ("positions", "attention", "feed_forward"):
         full, without = build("v6"), build(f"v6_without_{part}", seed=1)
         assert stage_config(f"v6_without_{part}").training == stage_config("v6").training
@@ -49,13 +49,16 @@ def test_a_twin_of_v6_is_v6_where_the_part_is_zero_or_has_one_head_with_its_para
             state["embedding.weight"] = state.pop("embedding.token.weight")
         without.load_state_dict(state)
         torch.testing.assert_close(without(IDX), full(IDX))
+
+
+def test_v6_with_one_head_has_the_parameters_of_v6() -> None:
     one = build("v6_with_one_head")
     torch.testing.assert_close(dict(one.state_dict()), dict(build("v6").state_dict()), atol=0, rtol=0)
     assert [block.attention.n_head for block in one.blocks] == [1, 1, 1]
 
 
 @torch.no_grad()
-def test_v3_and_v4_with_plus_signs_add_what_their_branches_write() -> None:
+def test_v3_and_v4_with_residuals_add_what_branches_write() -> None:
     for stage, name in (("v3", "v3_with_direct_path"), ("v4", "v4_with_residuals")):
         plain, model = build(stage), build(name, seed=1)
         plain.load_state_dict(model.state_dict())
@@ -66,11 +69,15 @@ def test_v3_and_v4_with_plus_signs_add_what_their_branches_write() -> None:
         torch.testing.assert_close(model(IDX), plain.lm_head(x))
 
 
-def test_scaled_first_weights_keep_the_scale_and_are_drawn_so_in_the_page() -> None:
+def test_scaled_first_weights_keep_the_scale() -> None:
     scaled, x = build("v4_with_scaled_init"), torch.randn(1000, 32)
     for block in scaled.blocks:
         assert block.attention.qkv(x).std().item() == pytest.approx(1, abs=0.1)
         assert block.feed_forward(x).square().mean().item() == pytest.approx(1, abs=0.2)
+
+
+def test_the_page_draws_scaled_first_weights_alike() -> None:
+    scaled = build("v4_with_scaled_init")
     for name, drawn in drawing(scaled).items():
         assert drawn["drawn"] == "normal" or 0.8 < scaled.get_parameter(name).abs().max() / drawn["scale"] <= 1, name
 
@@ -90,7 +97,7 @@ def test_a_twin_differs_from_v8_in_one_thing(twin: str) -> None:
         assert not torch.allclose(model(IDX), full(IDX), atol=1e-3)
 
 
-def test_an_idea_is_in_the_network_that_has_it_and_nowhere_in_the_other() -> None:
+def test_an_idea_distinguishes_a_twin_from_v8() -> None:
     for twin, *kinds in (
         ("v8_without_token_shift", TokenShift),
         ("v8_without_squared_relu", SquaredReLU),
@@ -120,19 +127,24 @@ def test_v9_with_recurrences_has_hybrids_blocks_and_v9s_counts() -> None:
 
 
 @torch.no_grad()
-def test_an_ngram_embedding_reads_as_many_tokens_as_its_longest_ngram_has() -> None:
-    model, full = build_small("hybrid_with_ngrams", ngrams=3, rows=101), build_small("hybrid")
+def test_an_ngram_embedding_reads_as_far_as_its_longest_ngram() -> None:
+    model = build_small("hybrid_with_ngrams", ngrams=3, rows=101)
     changed = IDX.clone()
     changed[:, 2] += 1
     differs = (model.embedding(changed) != model.embedding(IDX)).any(-1)
     assert differs.tolist() == [[t in (2, 3, 4) for t in range(8)]] * 2
+
+
+@torch.no_grad()
+def test_ngram_embeddings_of_zero_leave_the_hybrid() -> None:
+    model, full = build_small("hybrid_with_ngrams", ngrams=3, rows=101), build_small("hybrid")
     state = full.state_dict()
     state["embedding.token.weight"] = state.pop("embedding.weight")
     model.load_state_dict(state | {"embedding.table.weight": torch.zeros(101, 32)})
     assert torch.equal(model(IDX), full(IDX))
 
 
-def test_members_are_trained_on_rows_of_their_own_and_asked_together() -> None:
+def test_members_train_on_their_own_rows_and_answer_together() -> None:
     model, alone = build_small("hybrid_with_members", members=2), build_small("hybrid")
     probabilities, names = [], alone.state_dict()
     for member in model.members:
