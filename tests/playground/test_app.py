@@ -86,7 +86,7 @@ def test_texts_are_those_that_generate_py_prints(served: Served, run_id: str, tr
     assert answers == [(200, text.encode()) for text in expected.values()]
 
 
-def test_a_text_does_not_end_with_a_character_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_character_that_takes_long_does_not_end_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first bytes are empty pieces, for longer than a turn."""
     monkeypatch.setattr(writing, "_TURN", 0.0)
     workshop = writing.Workshop()
@@ -221,11 +221,16 @@ def copies(trained: Path, root: Path, seconds: dict[str, int]) -> dict[str, RunF
     return found
 
 
-def test_the_newest_run_comes_first_and_a_longer_one_is_reopened(trained: Path, tmp_path: Path) -> None:
+def test_the_newest_run_comes_first(trained: Path, tmp_path: Path) -> None:
     runs = copies(trained, tmp_path, {"a": 1, "b": 3, "c": 2})
     catalogue = Catalogue([tmp_path], runs["a"], device="cpu")
+    assert [Path(brief["folder"]).name for brief in catalogue.briefly()["runs"]] == ["b", "c", "a"]
+
+
+def test_a_run_that_was_trained_further_is_reopened(trained: Path, tmp_path: Path) -> None:
+    runs = copies(trained, tmp_path, {"a": 1})
+    catalogue = Catalogue([tmp_path], runs["a"], device="cpu")
     listed = catalogue.briefly()
-    assert [Path(brief["folder"]).name for brief in listed["runs"]] == ["b", "c", "a"]
     before = catalogue.load(listed["chosen"])
     assert catalogue.load(listed["chosen"]) is before
     summary = runs["a"].summary()

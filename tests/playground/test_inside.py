@@ -215,7 +215,7 @@ def test_one_query_meets_each_key_and_fetches_the_values(browser: Any, addresses
 
 
 @pytest.mark.parametrize("stage", ["v2", "v6"])
-def test_the_picture_is_that_of_the_course_and_follows_the_steps(
+def test_the_picture_matches_the_course_and_follows_the_steps(
     browser: Any, addresses: Addresses, load: Load, stage: str
 ) -> None:
     rows = dataflow(load(stage).model)

@@ -62,7 +62,9 @@ def predictions(run: TrainedRun, text: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1024, "light"), (390, "dark")])
-def test_it_fits_and_can_be_read(browser: Any, served: Served, ids: dict[str, str], width: int, theme: str) -> None:
+def test_the_page_fits_and_can_be_read(
+    browser: Any, served: Served, ids: dict[str, str], width: int, theme: str
+) -> None:
     """On a desk by day and on a phone by night: nothing sticks out, and axe-core finds nothing."""
     for chosen in (ids["v6"], f"{ids['v4']},{ids['v6']}", ids["v1"], ids["transformer"]):
         with visit(browser, f"{served.address}/#{chosen}", width=width, theme=theme) as visited:

@@ -212,7 +212,7 @@ def test_run_folders_give_exactly_these_runs(several: Path, tmp_path: Path) -> N
     }
 
 
-def test_a_run_whose_graph_is_not_equal_is_left_out_alone(
+def test_a_run_whose_graph_differs_is_left_out(
     several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def only_v1(name: str, run: RunFolder, folder: Path, *others: object) -> tuple[dict, list[str]]:
