@@ -62,10 +62,14 @@ def test_where_nothing_can_be_written_is_said_before_the_tables(called: Script, 
         refused(called("compare.py", f"out={out}", cwd=tmp_path), f"error: {message}")
 
 
-def test_stages_are_chosen_together_and_damaged_runs_alone_are_an_error(called: Script, tmp_path: Path) -> None:
+def test_several_stages_are_chosen_together(called: Script, tmp_path: Path) -> None:
     shutil.copytree(RUN, tmp_path / "runs" / "a")
     done = called("compare.py", "stage=v1,v6,v5", cwd=tmp_path)
     assert "1 run on corpus.txt" in done.stdout
+
+
+def test_damaged_runs_alone_are_an_error(called: Script, tmp_path: Path) -> None:
+    shutil.copytree(RUN, tmp_path / "runs" / "a")
     path = tmp_path / "runs" / "a" / "tokenizer.json"
     path.write_text(path.read_text().replace('"characters"', '"Characters"'))
     done = called("compare.py", cwd=tmp_path)

@@ -42,7 +42,7 @@ def test_mean_and_deviation_over_seeds() -> None:
     assert strict.verdict == "differs by more than 0.01"
 
 
-def test_a_loss_over_a_sample_does_not_pass_for_one_over_every_target() -> None:
+def test_a_sampled_loss_never_passes_for_a_complete_one() -> None:
     whole, sample = exact(2.0), exact(2.0, 80)
     for losses, text in (
         ([whole, whole], "every target"),
@@ -63,10 +63,13 @@ def test_a_mini_batch_is_not_compared_with_an_estimate() -> None:
     assert "2.5769 *" in table(comparison, "simple")
 
 
-def test_a_missing_figure_is_filled_in_and_a_documented_train_loss_has_its_own_row() -> None:
+def test_a_missing_figure_is_filled_in() -> None:
     (row,) = compare(runs({**documented(None, kind=None), **losses(2.2, 2.3)}), tolerance=0.03).rows
     assert (row.documented, row.difference, row.measured) == (None, None, 2.3)
     assert "filled in" in row.verdict
+
+
+def test_a_documented_train_loss_has_its_own_row() -> None:
     train, val = compare(runs({**documented(1.4873, 1.0763), **losses(1.1, 1.5)}), tolerance=0.03).rows
     assert (train.split, train.documented, train.measured) == ("train", 1.0763, 1.1)
     assert (val.split, val.documented, val.measured) == ("val", 1.4873, 1.5)
@@ -83,7 +86,7 @@ def test_changed_and_repeated_runs_are_shown_but_not_counted() -> None:
     assert "| v5" in table(comparison, "github")
 
 
-def test_a_run_with_a_single_evaluation_is_a_point_in_the_picture_beside_the_documented_loss(tmp_path: Path) -> None:
+def test_a_single_evaluation_is_drawn_as_a_point(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
     run.write_metrics(Progress(iteration=0, evaluations=[evaluation(0, 4.0, 3.0)]))
     summaries = [summary for _, summary in runs(documented(2.0), documented(None, 2.5, "mini-batch") | {"stage": "v1"})]

@@ -39,12 +39,15 @@ def test_markdown_of_a_stranger_is_rendered_as_it_is_written() -> None:
         assert not re.search(r"@|://|www\.", "".join(plain))
 
 
-def test_no_cell_is_a_formula_or_has_a_control_character_and_numbers_stay_numbers() -> None:
+def test_no_cell_is_a_formula_or_has_control_characters() -> None:
     for text in ("=1+1", "+1+1", "-1+1", "-1=", "@SUM(A1)", "\x00=1", "\u202e=x", "\t=1", "a\r\n=1"):
         cell = escaping.csv_cell(text)
         assert isinstance(cell, str)
         assert cell.isprintable()
         assert not cell.startswith(("=", "+", "-", "@"))
+
+
+def test_numbers_in_cells_stay_numbers() -> None:
     numbers = [-1, -0.5, "-0.5", "-.5e-3", "1e-3", "+1", None]
     assert [*map(escaping.csv_cell, numbers)] == numbers
 

@@ -66,19 +66,15 @@ def test_a_number_takes_few_characters() -> None:
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.001, 0.1))
-def test_names_at_the_ends_of_lines_are_apart_and_in_order(wanted: list[float], gap: float) -> None:
+def test_names_beside_lines_are_apart_and_in_order(wanted: list[float], gap: float) -> None:
     heights = plots._spread(sorted(wanted), gap)
     assert all(b - a >= gap - 1e-9 for a, b in itertools.pairwise(heights))
     if all(b - a >= gap for a, b in itertools.pairwise(sorted(wanted))):
         assert heights == pytest.approx(sorted(wanted))
 
 
-def test_each_line_has_its_name_and_the_loss_of_the_table_at_its_end_from_iteration_0_unless_its_history_is_damaged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    found = copies(tmp_path, {"0.2": [2.0], "0.1": [1.0], "0.4": [3.0], "0.8": [4.0]})
-    path = found[3].folder.path / "metrics.jsonl"
-    path.write_text(path.read_text().replace("train", "strain", 1))
+def test_each_curve_starts_at_0_and_names_its_loss(tmp_path: Path) -> None:
+    found = copies(tmp_path, {"0.2": [2.0], "0.1": [1.0], "0.4": [3.0]})
     figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations", "A title")
     assert figure is not None
     (axes,) = figure.axes
@@ -86,6 +82,20 @@ def test_each_line_has_its_name_and_the_loss_of_the_table_at_its_end_from_iterat
     assert names == [f"learning_rate={rate}  {loss:.4f}" for rate, loss in ((0.1, 1), (0.2, 2), (0.4, 3))]
     assert {line.get_xdata()[0] for line in axes.lines} == {0}
     assert figure.get_suptitle() == "A title"
+
+
+def test_a_run_with_a_damaged_history_has_no_curve(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = copies(tmp_path, {"0.2": [2.0], "0.1": [1.0], "0.4": [3.0], "0.8": [4.0]})
+    path = found[3].folder.path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("train", "strain", 1))
+    figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations")
+    assert figure is not None
+    (axes,) = figure.axes
+    assert sorted(text.get_text().split()[0] for text in axes.texts) == [
+        "learning_rate=0.1",
+        "learning_rate=0.2",
+        "learning_rate=0.4",
+    ]
     assert f"no curve: {path}" in caplog.text
 
 
@@ -99,7 +109,7 @@ def test_the_mean_curve_has_the_iterations_that_all_seeds_have(tmp_path: Path) -
     assert list(mean.get_xdata()) == [0, 40]
 
 
-def test_a_slide_has_the_losses_of_the_table_with_their_deviations(tmp_path: Path) -> None:
+def test_a_slide_has_the_losses_of_the_table(tmp_path: Path) -> None:
     found = copies(tmp_path, {"0.1": [2.0, 2.2], "0.2": [2.11]})
     figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations", with_ends=True)
     assert figure is not None
@@ -148,9 +158,7 @@ def test_the_order_depends_on_what_is_equal(
     assert f"| learning\\_rate=0.1 | {expected[0.1]:.4f} ± 0.1414 |" in tables[1]
 
 
-def test_without_an_evaluation_before_or_a_count_of_operations_nothing_is_compared(
-    of_two_rates: list[FinishedRun],
-) -> None:
+def test_nothing_is_compared_without_operations_or_earlier_evaluations(of_two_rates: list[FinishedRun]) -> None:
     one, two, dear = of_two_rates
     unknown = FinishedRun(dear.folder, dear.summary.model_copy(update={"flops": None}))
     assert at_equal(ranked([one, two, unknown]), "compute") is None
@@ -211,7 +219,7 @@ def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
     assert "has no floating-point operations" in caplog.text
 
 
-def test_a_hyperparameter_that_does_not_set_the_size_has_lines_of_its_own(tmp_path: Path) -> None:
+def test_each_value_unrelated_to_size_has_its_own_line(tmp_path: Path) -> None:
     settings = [(3.0, 8, 1), (2.9, 8, 4), (2.8, 16, 1), (2.7, 16, 4)]
     found = of_sizes(tmp_path, [(loss, {"n_embd": width, "n_head": heads}, 4) for loss, width, heads in settings])
     assert of_two_sizes(ranked(found), "parameters") == {

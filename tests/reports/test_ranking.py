@@ -107,7 +107,7 @@ def test_runs_that_recorded_a_metric_are_ranked_by_it(tmp_path: Path, caplog: py
     assert "the metric entropy does not say whether lower or higher is better" in caplog.text
 
 
-def test_every_key_that_differs_is_a_column_and_equal_numbers_are_one_value(tmp_path: Path) -> None:
+def test_keys_whose_values_differ_as_numbers_are_columns(tmp_path: Path) -> None:
     found = copies(tmp_path, {"1": [2.0, 2.2], "0.2": [2.1], "0.4": [2.2]})
     for size, (run, _) in enumerate(found):
         configure(run, {"batch_size": max(size, 1)} | ({} if size else {"learning_rate": 1}))  # and not 1.0
@@ -116,7 +116,7 @@ def test_every_key_that_differs_is_a_column_and_equal_numbers_are_one_value(tmp_
     assert [len(group.runs) for group in ranking.groups] == [2, 1, 1]
 
 
-def test_the_newest_run_of_a_seed_counts_and_the_others_are_named(tmp_path: Path) -> None:
+def test_the_newest_run_of_a_seed_counts(tmp_path: Path) -> None:
     old, new = (copies(tmp_path / name, {"0.1": [loss]}) for name, loss in (("a", 3.0), ("b", 2.0)))
     (ranking,) = rankings([*old, *new], "exact")
     assert [(group.mean, len(group.runs)) for group in ranking.groups] == [(2.0, 1)]
@@ -145,7 +145,7 @@ def test_losses_that_cannot_be_compared_are_not_ranked_together(tmp_path: Path) 
     assert sorted(len(group.runs) for group in joined.groups) == [1, 1, 1, 2]
 
 
-def test_texts_that_are_drawn_as_one_ranking_are_no_repetitions_of_each_other(tmp_path: Path) -> None:
+def test_runs_on_different_texts_are_no_repetitions(tmp_path: Path) -> None:
     found = copies(tmp_path, {"0.1": [2.0, 2.2]})
     run = found[1].folder
     run.write_vocabulary(run.vocabulary().model_copy(update={"corpus": "another"}))
@@ -154,7 +154,7 @@ def test_texts_that_are_drawn_as_one_ranking_are_no_repetitions_of_each_other(tm
     assert [len(group.runs) for group in joined.groups] == [1, 1]
 
 
-def test_forks_are_repetitions_if_they_started_from_the_same_weights_wherever_these_were(tmp_path: Path) -> None:
+def test_forks_of_the_same_weights_are_repetitions(tmp_path: Path) -> None:
     found = copies(tmp_path, {"0.1": [2.0, 2.2, 2.4]})
     for (run, _), folder, digest in zip(found, ("here", "there", "here"), "aab", strict=True):
         run.update(parent=Parent(run=folder, stage="v1", iterations=4, weights="best", sha256=64 * digest))
@@ -207,7 +207,7 @@ def test_groups_within_the_noise_of_the_best_are_marked(tmp_path: Path) -> None:
     assert ranking.is_tested
 
 
-def test_the_p_value_is_that_of_a_table_of_students_distribution() -> None:
+def test_the_p_value_is_that_of_students_distribution() -> None:
     assert [p_value(12.706, 1), p_value(2.776, 4)] == pytest.approx([0.05, 0.05], abs=1e-4)
 
 
@@ -224,9 +224,7 @@ def test_the_p_value_is_that_of_a_table_of_students_distribution() -> None:
         ((True, False, None), None),
     ],
 )
-def test_a_best_value_at_the_edge_of_what_was_tried_is_said_below_the_table(
-    values: tuple[Any, ...], beyond: str | None, tmp_path: Path
-) -> None:
+def test_a_best_value_at_the_edge_is_pointed_out(values: tuple[Any, ...], beyond: str | None, tmp_path: Path) -> None:
     """A longer run says nothing of the rates that shorter runs tried."""
     runs = copies(tmp_path, {"0.1": [2.0]})
     (ranking,) = rankings(runs, "exact")
@@ -239,19 +237,22 @@ def test_a_best_value_at_the_edge_of_what_was_tried_is_said_below_the_table(
     assert edges(replace(ranking, groups=[longer, *groups])) == []
 
 
-def test_keys_and_groups_are_named_as_shortly_as_they_can_be() -> None:
+def test_keys_are_named_as_briefly_as_possible() -> None:
     assert names([RATE, "optimizer._target_", "a.decay", "b.decay"]) == {
         RATE: "learning_rate",
         "optimizer._target_": "optimizer",
         "a.decay": "a.decay",
         "b.decay": "b.decay",
     }
+
+
+def test_groups_are_labelled_as_briefly_as_possible() -> None:
     assert label({"optimizer._target_": "gpt.training.optimizers.muon"}) == "muon"
     assert label({RATE: 0.1}) == "learning_rate=0.1"
     assert label({"stage": "gru", "data.distance": 4}) == "gru, distance=4"
 
 
-def test_a_comma_in_the_name_of_a_folder_is_no_separator(tmp_path: Path) -> None:
+def test_a_comma_in_a_folder_name_separates_nothing(tmp_path: Path) -> None:
     (tmp_path / "a,b").mkdir()
     assert roots(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
 
@@ -276,9 +277,7 @@ def test_a_comma_in_the_name_of_a_folder_is_no_separator(tmp_path: Path) -> None
         ({"_target_": "gpt.data.corpora.shakespeare", "train_fraction": 0.5}, "tiny Shakespeare, train_fraction=0.5"),
     ],
 )  # fmt: skip
-def test_a_corpus_is_named_without_the_values_that_are_the_defaults(
-    data: dict[str, Any], name: str, tmp_path: Path
-) -> None:
+def test_a_corpus_is_named_without_default_values(data: dict[str, Any], name: str, tmp_path: Path) -> None:
     run = RunFolder(Path(shutil.copytree(RUN, tmp_path / "run")))
     configure(run, data=Choice.model_validate(data))
     assert corpus_name(run) == name

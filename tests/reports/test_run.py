@@ -38,7 +38,7 @@ def test_documented_measured_and_exact_losses_are_shown_side_by_side() -> None:
     assert lines["sample"] == f"sample from it: python generate.py run={RUN}"
 
 
-def test_a_run_with_changed_hyperparameters_is_not_compared_with_the_documented_one() -> None:
+def test_a_changed_run_is_not_compared_with_the_documented_one() -> None:
     lines = report(**LOSSES, **DOCUMENTED, changed=["model.n_layer=4", "schedule=cosine"])
     assert not {"difference", "documented"} & lines.keys()
     assert lines["not"] == "not the documented run of v5: model.n_layer=4, schedule=cosine"
@@ -53,10 +53,14 @@ def test_a_mini_batch_is_beside_the_last_mini_batch() -> None:
     assert "difference" not in lines
 
 
-def test_a_stage_without_a_documented_figure_and_averaged_weights_are_named() -> None:
-    averaged = LOSSES["exact"].model_copy(update={"weights": "averaged"})
-    lines = report(**LOSSES | {"exact": averaged}, documented=Documented(train=None, val=None, kind=None))
+def test_a_stage_without_a_documented_figure_says_so() -> None:
+    lines = report(**LOSSES, documented=Documented(train=None, val=None, kind=None))
     assert lines["documented"].endswith("no figure was documented")
+
+
+def test_the_loss_of_averaged_weights_says_so() -> None:
+    averaged = LOSSES["exact"].model_copy(update={"weights": "averaged"})
+    lines = report(**LOSSES | {"exact": averaged}, **DOCUMENTED)
     assert lines["exact"].endswith("once by the averaged weights")
 
 
@@ -73,9 +77,7 @@ def test_a_target_is_judged_by_the_whole_split_only() -> None:
         assert ("once, 7 of its characters left out" in lines["exact"]) == bool(loss.over.left_out)
 
 
-def test_the_loss_curve_is_a_picture_with_a_panel_for_each_metric_below_the_losses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_loss_curve_has_a_panel_for_each_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder(Path(shutil.copytree(RUN, tmp_path / "run")))
     assert curve_of_run(run, SUMMARY).content.startswith(b"\x89PNG")
     progress = Progress(iteration=40)
