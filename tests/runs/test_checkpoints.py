@@ -71,7 +71,7 @@ def test_the_newest_are_kept(run: RunFolder, keep: int) -> None:
     assert {int(path.name) for path in checkpoints.folder.iterdir()} == {*run.checkpoints()}
 
 
-def test_a_state_with_inf_is_refused_and_the_one_before_stays(run: RunFolder) -> None:
+def test_a_state_with_inf_is_not_saved(run: RunFolder) -> None:
     checkpoints = with_checkpoints(run, 10)
     with pytest.raises(UserError, match=r"^optimizer\.second_moment\.x contains NaN or Inf"):
         checkpoints.save(progress(20), tensors(20) | {"optimizer.second_moment.x": torch.tensor([math.inf])})
@@ -125,7 +125,7 @@ def test_a_record_that_names_other_files_is_refused(run: RunFolder) -> None:
         Checkpoint.read(path.parent)
 
 
-def test_a_checkpoint_keeps_the_best_weights_of_its_moment_if_there_were_any(run: RunFolder) -> None:
+def test_a_checkpoint_restores_the_best_weights_of_its_moment(run: RunFolder) -> None:
     best = run.weights("best")
     with_checkpoints(run, 5)
     for iteration, value in ((10, 1.0), (20, 2.0)):
@@ -138,7 +138,7 @@ def test_a_checkpoint_keeps_the_best_weights_of_its_moment_if_there_were_any(run
 
 
 @pytest.mark.parametrize("name", ["00000020", ".new-0"])
-def test_what_a_killed_process_left_gives_way(run: RunFolder, name: str) -> None:
+def test_leftovers_of_a_killed_process_are_replaced(run: RunFolder, name: str) -> None:
     checkpoints = with_checkpoints(run, 10)
     shutil.copytree(checkpoints.folder / "00000010", checkpoints.folder / name)
     checkpoints.save(progress(20), tensors(20))
@@ -146,7 +146,7 @@ def test_what_a_killed_process_left_gives_way(run: RunFolder, name: str) -> None
     assert newest(checkpoints).progress == progress(20)
 
 
-def test_checkpoints_after_the_one_that_a_run_goes_back_to_are_forgotten(run: RunFolder) -> None:
+def test_going_back_forgets_later_checkpoints(run: RunFolder) -> None:
     checkpoints = with_checkpoints(run, 10, 20, 30, keep=3)
     checkpoints.remove_after(20)
     assert run.checkpoints() == [10, 20]

@@ -47,7 +47,7 @@ def test_a_folder_with_anything_in_it_is_not_written_to(name: str, tmp_path: Pat
         assert other.path == tmp_path / "mine_2"
 
 
-def test_a_folder_is_not_taken_over_once_its_run_has_started(tmp_path: Path) -> None:
+def test_a_folder_whose_run_has_started_is_not_reused(tmp_path: Path) -> None:
     with created_at(tmp_path) as run:
         (tmp_path / "config.yaml").touch()
         run.mark_training()

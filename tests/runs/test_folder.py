@@ -87,7 +87,7 @@ NOT_SEALED = r"is damaged or was edited: it does not end with the checksum of it
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "clock.jsonl", "run.json", "summary.json"])
-def test_a_changed_record_is_noticed_and_so_is_a_lost_checksum(run: RunFolder, name: str) -> None:
+def test_a_changed_record_or_lost_checksum_is_noticed(run: RunFolder, name: str) -> None:
     run.update(name="a60", tags=["a"])
     path = run.path / name
     before, found = path.read_text(), 0
@@ -108,9 +108,7 @@ def test_a_changed_record_is_noticed_and_so_is_a_lost_checksum(run: RunFolder, n
 
 
 @pytest.mark.parametrize("key", ["seed: 1337", "compile: false"])
-def test_a_configuration_with_a_missing_or_unknown_key_is_damaged_however_well_it_is_sealed(
-    run: RunFolder, key: str
-) -> None:
+def test_a_sealed_configuration_with_wrong_keys_is_damaged(run: RunFolder, key: str) -> None:
     path = run.path / "config.yaml"
     content = path.read_text().rpartition("checksum")[0]
     assert f"{key}\n" in content
@@ -123,7 +121,7 @@ def test_a_configuration_with_a_missing_or_unknown_key_is_damaged_however_well_i
             run.config()
 
 
-def test_a_line_of_the_metrics_says_of_which_kind_it_is(run: RunFolder) -> None:
+def test_every_line_of_the_metrics_says_its_kind(run: RunFolder) -> None:
     path = run.path / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["iteration"], line["kind"]) for line in lines] == [
@@ -152,13 +150,13 @@ def test_a_summary_parses_the_last_line_of_the_metrics_alone(run: RunFolder) -> 
         run.summary()
 
 
-def test_a_file_that_is_too_large_to_be_a_record_is_not_read(run: RunFolder) -> None:
+def test_a_file_too_large_for_a_record_is_not_read(run: RunFolder) -> None:
     os.truncate(run.path / "summary.json", 2**27)  # without content on the disk
     with pytest.raises(UserError, match=r"summary.json is damaged: it has 134,217,728 bytes, more than any"):
         run.summary()
 
 
-def test_the_newest_run_is_the_last_finished_one_of_any_stage_or_of_one(run: RunFolder) -> None:
+def test_the_newest_finished_run_is_chosen_unless_another_is_named(run: RunFolder) -> None:
     summary, root = run.summary(), run.path.parent / "runs"
     for name, day, stage in (("a", 2, "v5"), ("b", 3, "v2"), ("c", 1, "v2"), ("d", 4, "v3")):
         folder = empty_run(root / name)

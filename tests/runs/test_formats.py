@@ -49,7 +49,7 @@ def old(release: str, tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "runs" / "old")
 
 
-def test_there_is_a_run_of_each_release_and_it_has_every_file() -> None:
+def test_there_is_a_complete_run_of_each_release() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {"corpus.txt", *RELEASES}
     newest = {path.name for path in (GOLDEN / list(RELEASES)[-1]).iterdir()}
     of_some = {"loss.png", "tensorboard", "operators.txt", "trace.json.gz"}
@@ -118,7 +118,7 @@ def with_format(run: RunFolder, version: int | None) -> None:
         (None, "is damaged, or was written by an unreleased version of this project: it has no format"),
     ],
 )
-def test_a_run_of_another_version_says_so_and_is_passed_over(
+def test_a_run_of_another_version_is_skipped_or_refused(
     called: Script, old: RunFolder, tmp_path: Path, version: int | None, said: str
 ) -> None:
     other = RunFolder(Path(shutil.copytree(old.path, tmp_path / "runs" / "other")))

@@ -75,7 +75,7 @@ def test_a_search_stands_for_its_run_of_the_lowest_loss(place: Path) -> None:
     assert one("wide") == "wide/0"
 
 
-def test_a_run_that_is_named_in_one_terminal_is_used_by_name_in_another(
+def test_every_command_takes_the_name_of_a_run(
     called: Script, trained_run: TrainedOnce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def done(name: str, *words: str) -> str:

@@ -33,9 +33,7 @@ def end_by(error: BaseException, run: RunFolder) -> None:
         (ZeroDivisionError(), "failed"),
     ],
 )
-def test_an_error_that_ends_a_run_is_recorded_until_it_trains_again(
-    error: BaseException, name: str, run: RunFolder
-) -> None:
+def test_an_error_is_recorded_until_the_run_trains_again(error: BaseException, name: str, run: RunFolder) -> None:
     assert str(RunState.of(run)) == "killed at iteration 20 of 20"
     with run.locked():
         end_by(error, run)

@@ -28,7 +28,7 @@ def test_weights_are_read_bit_exactly_as_they_were_saved(tmp_path: Path, make: C
     assert all(torch.equal(a, b) for a, b in zip(saved.state_dict().values(), read.state_dict().values(), strict=True))
 
 
-def test_weights_of_another_model_or_that_the_run_does_not_have_are_refused(run: RunFolder) -> None:
+def test_foreign_or_missing_weights_leave_the_model_as_it_was(run: RunFolder) -> None:
     model = build_small("v6")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(UserError, match="is damaged or belongs to another model"):
