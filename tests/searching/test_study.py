@@ -46,7 +46,7 @@ def searched(called: Script, corpus: list[str], tmp_path: Path) -> Searched:
     return search
 
 
-def test_a_trial_is_a_run_and_the_winner_can_be_repeated(searched: Searched, called: Script, tmp_path: Path) -> None:
+def test_every_trial_is_a_run_and_the_winner_repeatable(searched: Searched, called: Script, tmp_path: Path) -> None:
     place = "a study, (1)?"  # a name that no address can have
     ranges = [RATE, "training.batch_size=range(8,25,8)", "optimizer=adamw,sgd"]
     done = searched(*ranges, "n_trials=9", f"study={place}")
