@@ -16,9 +16,7 @@ from tests.conftest import Script, refused, succeeded
 
 
 @pytest.mark.parametrize("windows", ["random", "shuffled"])
-def test_a_run_in_epochs_is_resumed_by_the_epochs_that_are_left(
-    windows: str, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_a_resumed_run_trains_the_epochs_that_are_left(windows: str, corpus_file: Path, tmp_path: Path) -> None:
     typed = ["v1", "data=text", f"data.path={corpus_file}", f"training.windows={windows}", "training.eval_iters=1"]
     typed += ["training.eval_interval=1000000", "checkpoint.min_seconds=0"]
     epoch = 0.9 * len(corpus_file.read_text()) / 8 / 32  # iterations
@@ -49,9 +47,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
-def test_a_budget_of_seconds_is_spent_the_schedule_follows_it_and_a_resume_trains_what_is_left(
-    corpus_file: Path, tmp_path: Path
-) -> None:
+def test_the_schedule_and_a_resume_follow_the_budget_of_seconds(corpus_file: Path, tmp_path: Path) -> None:
     typed = ["v2", "data=text", f"data.path={corpus_file}", "training.eval_iters=1", "eval_interval=10"]
     typed += ["checkpoint.min_seconds=0"]
 
@@ -79,9 +75,7 @@ def test_a_budget_of_seconds_is_spent_the_schedule_follows_it_and_a_resume_train
     assert train(resume) == pytest.approx(longer, rel=0.1)
 
 
-def test_epochs_of_data_without_them_or_shorter_than_the_warmup_are_refused(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_epochs_that_cannot_be_trained_are_refused(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     warmup = ["data=text", f"data.path={corpus_file}", "schedule=linear", "schedule.warmup_iters=10000"]
     for typed, said in ((["debug=overfit"], "training.epochs= is for data with"), (warmup, "is longer than the run")):
         refused(called("train.py", "v1", *typed, "training.epochs=1", cwd=tmp_path), said)
@@ -98,9 +92,7 @@ def test_seconds_between_evaluations_become_iterations_that_the_run_keeps(
     assert RunFolder(tmp_path / "run").config().training.eval_interval == interval
 
 
-def test_measuring_the_speed_of_a_step_changes_no_bit_of_the_run(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_measuring_the_speed_of_a_step_changes_no_weight(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     """Not with dropout's masks, in parts, or when resume=auto finds the run."""
     small = ["model=v7", "model.block_size=16", "model.n_embd=24", "model.n_layer=1", "training.grad_accumulation=2"]
     small += ["data=text", f"data.path={corpus_file}", "training.batch_size=4", "training.max_iters=6"]
@@ -112,5 +104,9 @@ def test_measuring_the_speed_of_a_step_changes_no_bit_of_the_run(
             assert ("every 6 iterations, at the speed" in done.stdout) == (not more and folder == "timed")
     weights = [(tmp_path / folder / "last.safetensors").read_bytes() for folder in ("timed", "plain")]
     assert weights[0] == weights[1]
-    refused = called("train.py", *small, "training.eval_interval=0s", cwd=tmp_path)
+
+
+def test_an_evaluation_interval_of_0_seconds_is_refused(called: Script, corpus_file: Path, tmp_path: Path) -> None:
+    typed = ["v1", "data=text", f"data.path={corpus_file}", "training.eval_interval=0s"]
+    refused = called("train.py", *typed, cwd=tmp_path)
     assert refused.stderr.endswith("must be a whole number or epoch or a duration, as in 30s or 5min\n")

@@ -27,7 +27,7 @@ def parent(trained: Path, tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(original, tmp_path / "parent")))
 
 
-def test_a_fork_starts_from_the_best_weights_of_its_parent_with_its_settings(
+def test_a_fork_starts_with_its_parents_best_weights_and_settings(
     called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:
     options = [
@@ -66,7 +66,7 @@ def other(tmp_path: Path) -> list[str]:
     return ["data=text", "data.path=other.txt", "training.max_iters=4", "hydra.run.dir=fork"]
 
 
-def test_a_fork_says_wherever_it_has_a_result_what_it_left_out_because_its_vocabulary_lacks_it(
+def test_a_fork_reports_characters_that_its_vocabulary_lacks(
     called: Script, parent: RunFolder, other: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "most.txt").write_text("XYZ\n" * 99)
@@ -90,9 +90,7 @@ def test_a_fork_says_wherever_it_has_a_result_what_it_left_out_because_its_vocab
     assert row["left_out"] == "400"
 
 
-def test_a_fork_on_another_text_says_so_wherever_its_loss_stands(
-    called: Script, parent: RunFolder, other: list[str], tmp_path: Path
-) -> None:
+def test_a_fork_on_another_text_says_so(called: Script, parent: RunFolder, other: list[str], tmp_path: Path) -> None:
     said = "from parent, trained on another text"
     for name, words in (("fork", other), ("same", ["training.max_iters=1", "hydra.run.dir=same"])):
         trained = succeeded(called("train.py", f"init={parent.path}", *words, cwd=tmp_path)).stdout
@@ -102,9 +100,7 @@ def test_a_fork_on_another_text_says_so_wherever_its_loss_stands(
         assert (", trained on another text" in called("compare.py", name, cwd=tmp_path).stdout) == (name == "fork")
 
 
-def test_a_killed_fork_goes_on_from_its_own_checkpoint_or_starts_again(
-    called: Script, parent: RunFolder, tmp_path: Path
-) -> None:
+def test_a_killed_fork_resumes_or_starts_again(called: Script, parent: RunFolder, tmp_path: Path) -> None:
     options = [
         f"init={parent.path}",
         "training.max_iters=10",

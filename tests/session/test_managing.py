@@ -30,7 +30,7 @@ def listed(called: Script, runs: Path, *words: str) -> list[dict]:
     return found
 
 
-def test_every_run_has_a_line_and_one_that_is_being_written_is_training(called: Script, runs: Path) -> None:
+def test_every_run_is_listed_with_its_state_and_loss(called: Script, runs: Path) -> None:
     def states() -> dict[str, str]:
         return {line["folder"]: line["state"] for line in listed(called, runs)}
 
@@ -89,7 +89,7 @@ def test_the_list_is_sorted_and_filtered(called: Script, runs: Path) -> None:
         ("name runs/done a b", "'b' has no place in python -m gpt name RUN NAME"),
     ],
 )
-def test_what_is_wrong_is_said(words: str, message: str, called: Script, runs: Path) -> None:
+def test_wrong_words_are_refused_in_one_line(words: str, message: str, called: Script, runs: Path) -> None:
     done = called(GPT, *words.split(), cwd=runs.parent)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith(f"error: {message}")
@@ -103,7 +103,7 @@ def test_an_empty_list_says_whether_other_runs_are_there(called: Script, runs: P
     assert "train one with" in called(GPT, "runs", "stage=v9", "runs=empty", cwd=runs.parent).stdout
 
 
-def test_folders_are_paths_as_a_shell_completes_them_whatever_their_names(called: Script, runs: Path) -> None:
+def test_a_folder_is_taken_as_a_shell_completes_it(called: Script, runs: Path) -> None:
     (runs / "done").rename(runs / "lr=0.1,0.2")
     (runs / "killed").rename(runs.parent / "lr=0.3")
     for words, found in (

@@ -129,7 +129,7 @@ def test_the_program_around_it_stays_as_it_was(
     check(compiles)
 
 
-def test_a_module_of_ones_own_is_trained_twice_and_opened_again(
+def test_a_module_of_ones_own_is_trained_and_reopened(
     corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = gpt.train("v2", *corpus, "optimizer=sgd", "schedule=cosine", module=Bigram)
@@ -144,7 +144,7 @@ def test_a_module_of_ones_own_is_trained_twice_and_opened_again(
         gpt.load(tmp_path / "run")
 
 
-def test_modules_of_one_name_are_repetitions_only_if_they_are_the_same() -> None:
+def test_only_equal_modules_are_repetitions() -> None:
     """Unless each seed makes its own, the weights at the start count, too."""
 
     def told(module: Module) -> str:
@@ -187,7 +187,7 @@ def test_a_folder_may_have_any_name(corpus: list[str], tmp_path: Path, monkeypat
         (lambda: gpt.load("a\0b"), "a path has no null character"),
     ],
 )
-def test_what_cannot_be_is_a_user_error(call: Callable[[], object], message: str) -> None:
+def test_a_wrong_argument_is_a_user_error(call: Callable[[], object], message: str) -> None:
     with pytest.raises(gpt.UserError, match=message):
         call()
 
@@ -331,9 +331,7 @@ def test_a_module_that_does_not_fit_is_a_user_error(corpus: list[str], module: A
         gpt.train(*corpus, module=module)
 
 
-def test_an_unusual_module_is_trained_and_saved_and_checking_it_changes_nothing_in_it(
-    corpus: list[str], tmp_path: Path
-) -> None:
+def test_an_unusual_module_is_trained_and_left_as_it_was(corpus: list[str], tmp_path: Path) -> None:
     """It has transposed double weights, a lock, which cannot be copied, and counts its updates as BatchNorm does."""
 
     class Unusual(Bigram):
@@ -360,7 +358,7 @@ def test_an_unusual_module_is_trained_and_saved_and_checking_it_changes_nothing_
 
 
 @pytest.mark.parametrize("folder", [None, "run"])
-def test_in_a_session_ctrl_c_keeps_what_was_trained_so_far(
+def test_ctrl_c_in_a_session_keeps_the_trained_model(
     folder: str | None, corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
@@ -384,7 +382,7 @@ def test_in_a_session_ctrl_c_keeps_what_was_trained_so_far(
         run.summary  # noqa: B018
 
 
-def test_ctrl_c_is_a_keyboard_interrupt_after_which_it_trains_again(corpus: list[str], tmp_path: Path) -> None:
+def test_after_a_keyboard_interrupt_it_trains_again(corpus: list[str], tmp_path: Path) -> None:
     (tmp_path / "cell.py").write_text(
         "import os, pathlib, signal, sys, threading, time, gpt\n"
         "corpus = sys.argv[1:]\n"
@@ -430,9 +428,7 @@ def test_keys_may_be_given_by_their_last_part(corpus: list[str]) -> None:
     assert "<td" in run.history._repr_html_()
 
 
-def test_a_notebook_shows_a_run_as_a_card_and_an_error_without_what_led_to_it(
-    corpus: list[str], tmp_path: Path
-) -> None:
+def test_a_notebook_shows_a_run_as_a_card(corpus: list[str], tmp_path: Path) -> None:
     in_memory, written = gpt.train("v2", *corpus), gpt.train("v2", *corpus, folder=tmp_path / "<run>")
     for run, place in ((in_memory, "in memory"), (written, "&lt;run&gt;")):
         card = run._repr_html_()
@@ -444,6 +440,9 @@ def test_a_notebook_shows_a_run_as_a_card_and_an_error_without_what_led_to_it(
     assert repr(in_memory) == "<v2, last weights, in memory>"
     assert f"{written.summary.exact.nats:.4f}" in repr(gpt.compare(written.folder))
     assert repr(written) == f"<v2, best weights of {tmp_path / '<run>'}>"
+
+
+def test_a_notebook_shows_an_error_as_one_line() -> None:
     with pytest.raises(gpt.UserError) as found:
         gpt.train("v2", "training.max_iter=3")
     assert found.value._render_traceback_() == [f"RequestError: {found.value}"]  # what IPython shows
@@ -460,9 +459,7 @@ def test_importing_it_is_quick() -> None:
     assert {"torch", "pydantic", "hydra", "numpy", "matplotlib"}.isdisjoint(done.stdout.split())
 
 
-def test_a_model_that_does_not_fit_into_memory_is_refused_before_it_is_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_too_large_for_memory_is_never_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = gpt.train("model=v1", "debug=fast", folder=tmp_path / "run")
     monkeypatch.setattr(memory, "memory_of", lambda device: 2**14)  # bytes: its weights alone take more
     devices, build = set(), models.build

@@ -252,9 +252,7 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> Non
 DECIDED = "with training.patience=9, the evaluations so far count in when the run ends"
 
 
-def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
-    called: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_a_job_of_a_sweep_is_known_by_its_configuration(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     sweep = [
         "-m",
         *SHORT,
@@ -272,9 +270,7 @@ def test_a_job_of_a_sweep_is_known_by_its_configuration_and_not_by_its_number(
         assert trained(called, tmp_path, *sweep, "checkpoint.keep=2,3").count(" is finished; ") == finished
 
 
-def test_a_picture_that_cannot_be_drawn_costs_a_warning_and_not_the_run(
-    script: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_a_picture_that_cannot_be_drawn_is_a_warning(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     done = succeeded(script("train.py", *at(corpus_file), cwd=tmp_path, MPLBACKEND="bogus"))
     assert "warning: the loss curve could not be written" in done.stderr
     assert RunFolder(tmp_path / "DIR").summary().iterations == 60
@@ -329,9 +325,7 @@ RESUMED, EVALUATED = ["train.py", "resume=runs/R", "training.max_iters=80"], ["e
 
 
 @pytest.mark.parametrize("command", [RESUMED, EVALUATED], ids=["train", "evaluate"])
-def test_a_corpus_is_known_by_its_content_and_elsewhere_it_has_to_be_named(
-    called: Script, moved: Path, command: list[str]
-) -> None:
+def test_a_corpus_is_known_by_its_content(called: Script, moved: Path, command: list[str]) -> None:
     copy = Path(shutil.copytree(moved, moved.parent / "copy"))
     before = tree(moved / "runs")
     (moved / "corpus.txt").rename(moved / "elsewhere.txt")  # so that the copy does not find it
@@ -352,9 +346,7 @@ def test_a_corpus_is_known_by_its_content_and_elsewhere_it_has_to_be_named(
         assert called(*EVALUATED, cwd=moved).returncode == 0
 
 
-def test_nothing_is_downloaded_to_a_folder_that_only_the_run_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_downloads_ignore_the_folder_that_a_run_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger's run could name any folder; the user's own is used instead."""
     monkeypatch.setenv("GPT_DATA_DIR", str(tmp_path / "own"))
     places = []
@@ -384,9 +376,7 @@ def test_hyperparameters_are_checked_before_a_corpus_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_v9_with_all_it_remembers_resumes_to_the_bit_and_says_whether_it_reached_its_target(
-    script: Script, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_v9_with_all_its_settings_resumes_to_the_bit(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     options = ["model=v9", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1",
                "model.ngrams=3", "model.memory=5000", "training.multi_token=0.3",
                "training.windows=shuffled", "training.short_window=4", "training.short_iters=8",

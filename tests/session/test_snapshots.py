@@ -53,9 +53,7 @@ def contents(run: RunFolder) -> dict[str, bytes]:
 
 
 @given(st.integers(1, 10**6))
-def test_the_moments_begin_with_the_first_and_end_with_the_last_iteration_and_lie_apart_as_the_training_slows(
-    max_iters: int,
-) -> None:
+def test_moments_span_the_training_at_growing_distances(max_iters: int) -> None:
     found = moments(20, max_iters)
     assert (found[0], found[-1]) == (0, max_iters)
     assert len(found) == 21 or max_iters < 1000
@@ -66,9 +64,7 @@ def test_the_moments_begin_with_the_first_and_end_with_the_last_iteration_and_li
     assert len(moments(2**31 - 1, 5)) <= 6  # soon, too
 
 
-def test_each_snapshot_has_the_weights_of_a_run_that_ends_there(
-    finished: RunFolder, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_a_snapshot_equals_a_run_that_ends_there(finished: RunFolder, corpus_file: Path, tmp_path: Path) -> None:
     assert finished.snapshots() == KEPT
     for iteration in (1, 8, 31):
         ended = train(corpus_file, tmp_path / f"{iteration}", f"training.max_iters={iteration}")
@@ -80,13 +76,16 @@ def test_each_snapshot_has_the_weights_of_a_run_that_ends_there(
     assert any(not torch.equal(initial[name], x) for name, x in load_file(finished.weights(1)).items())
 
 
-def test_neither_snapshots_nor_an_average_which_is_not_among_them_change_the_training(
-    finished: RunFolder, corpus_file: Path, tmp_path: Path
-) -> None:
+def test_snapshots_do_not_change_the_training(finished: RunFolder, corpus_file: Path, tmp_path: Path) -> None:
     without = train(corpus_file, tmp_path / "without", "checkpoint.snapshots=0")
     assert not (without.path / "snapshots").exists()
     for name in TRAINED:
         assert (without.path / name).read_bytes() == (finished.path / name).read_bytes()
+
+
+def test_an_average_changes_neither_training_nor_snapshots(
+    finished: RunFolder, corpus_file: Path, tmp_path: Path
+) -> None:
     averaged = train(corpus_file, tmp_path / "averaged", "training.ema=0.9")
     last, kept, average = (load_file(averaged.weights(which)) for which in ("last", 60, "averaged"))
     assert all(tensor.equal(last[name]) for name, tensor in load_file(finished.weights("last")).items())
@@ -94,9 +93,7 @@ def test_neither_snapshots_nor_an_average_which_is_not_among_them_change_the_tra
     assert any(not torch.equal(average[name], kept[name]) for name in last)
 
 
-def test_what_came_after_the_checkpoint_that_a_run_resumes_from_is_replaced(
-    run: RunFolder, finished: RunFolder, called: Script
-) -> None:
+def test_resuming_replaces_what_came_after_the_checkpoint(run: RunFolder, finished: RunFolder, called: Script) -> None:
     expected = contents(finished)
     (run.path / "snapshots" / "00000055.safetensors").write_bytes(b"of another future")
     (run.path / "snapshots" / ".00000031.safetensors.0123abcd").write_bytes(b"what a killed process was writing")
@@ -108,7 +105,7 @@ def test_what_came_after_the_checkpoint_that_a_run_resumes_from_is_replaced(
     assert contents(run) == expected
 
 
-def test_a_run_that_patience_ends_is_judged_by_its_best_weights(corpus_file: Path, tmp_path: Path) -> None:
+def test_a_run_ended_early_is_judged_by_its_best_weights(corpus_file: Path, tmp_path: Path) -> None:
     run = train(corpus_file, tmp_path / "run", "training.patience=1", "training.learning_rate=1.0")
     assert run.summary().iterations == 20
     assert run.snapshots() == [*(i for i in KEPT if i < 20), 20]  # with the weights of its end

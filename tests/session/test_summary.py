@@ -34,7 +34,7 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
     return summarise(job, state, exact=exact(1.9, 8, 8), seconds=3.14159)
 
 
-def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
+def test_the_summary_has_the_last_and_the_best_evaluation() -> None:
     evaluations = [evaluation(i, 3.0 - i, val) for i, val in enumerate([3.0, 1.0, 2.0])]
     progress = Progress(iteration=2, tokens=512, evaluations=evaluations, best_iteration=1)
     summary = summary_of(progress, ["seed=7"], name="wide", tags=["a"])
@@ -49,7 +49,12 @@ def test_the_summary_is_of_the_last_and_of_the_best_evaluation() -> None:
     assert summary.finished.tzinfo is not None
 
 
-def test_without_saved_weights_or_an_update_the_best_is_the_lowest_and_there_is_no_last_mini_batch() -> None:
+def test_without_saved_weights_the_best_is_the_lowest_loss() -> None:
     evaluations = [evaluation(i, v, v) for i, v in enumerate([3.0, 1.0, 2.0])]
-    found = summary_of(Progress(iteration=2, evaluations=evaluations), [], last_batch=math.nan)
-    assert (found.best.nats, found.best.weights, found.last_batch) == (1.0, 1, None)
+    found = summary_of(Progress(iteration=2, evaluations=evaluations), [])
+    assert (found.best.nats, found.best.weights) == (1.0, 1)
+
+
+def test_without_an_update_there_is_no_last_mini_batch() -> None:
+    progress = Progress(iteration=0, evaluations=[evaluation(0, 3.0, 3.0)])
+    assert summary_of(progress, [], last_batch=math.nan).last_batch is None

@@ -37,10 +37,14 @@ def run(request: pytest.FixtureRequest, folder: Path) -> TrainedRun:
     return gpt.load(folder / "runs" / request.param)
 
 
-def test_a_run_writes_and_reads_in_its_own_tokens_and_tells_its_loss_per_character_and_byte(run: TrainedRun) -> None:
+def test_a_run_reads_and_writes_in_its_own_tokens(run: TrainedRun) -> None:
     assert run.run.tokenizer.shown == run.tokenizer.shown
     written = run.generate("Cé", tokens=50)
     assert written.encode()  # valid Unicode
+    assert math.fsum(run.next_token("Cé").values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_loss_of_a_text_is_per_token_or_character(run: TrainedRun) -> None:
     text = CONTENT[-500:]
     tokens = run.tokenizer.encode(text)
     losses = run.losses(text)
@@ -49,7 +53,9 @@ def test_a_run_writes_and_reads_in_its_own_tokens_and_tells_its_loss_per_charact
     assert run.loss(text) == pytest.approx(mean, abs=1e-6)
     characters = len(text) - run.tokenizer.sizes[tokens[0], 0].item()
     assert run.loss_per_character(text) == pytest.approx(mean * len(losses) / characters, abs=1e-6)
-    assert math.fsum(run.next_token("Cé").values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_exact_loss_is_per_character_or_byte(run: TrainedRun) -> None:
     exact, held_out = run.summary.exact, CONTENT[int(0.9 * len(CONTENT)) :]
     first = run.tokenizer.encode(held_out)[:1]
     characters, utf8 = run.tokenizer.sizes[first].sum(dim=0).tolist()
@@ -74,12 +80,13 @@ def test_runs_with_other_tokens_are_ranked_by_character(folder: Path) -> None:
     assert len(rankings(found, "val")) == 3  # estimates are per token, and those of other tokens are not comparable
 
 
-def test_a_text_is_streamed_as_valid_unicode_and_measured_on_any_file(
-    called: Script, run: TrainedRun, tmp_path: Path
-) -> None:
+def test_a_text_is_written_as_valid_unicode(called: Script, run: TrainedRun, tmp_path: Path) -> None:
     text = called("generate.py", f"run={run.folder}", "prompt=Cé", "tokens=200", "temperature=3", cwd=tmp_path)
     assert text.returncode == 0, text.stderr
     assert text.stdout.startswith("Cé")
+
+
+def test_only_bytes_measure_a_file_that_is_not_text(called: Script, run: TrainedRun, tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"caf\xe9 or not \xe2\x82\xac\n" * 20)
     done = called("evaluate.py", f"run={run.folder}", "text=other.txt", "json=true", cwd=tmp_path)
     if run.tokenizer.unit == "byte":
@@ -100,7 +107,7 @@ def test_a_fork_keeps_the_tokens(folder: Path) -> None:
         gpt.train(f"init={parent}", "data.tokenizer=bytes", *SHORT)
 
 
-def test_a_benchmark_is_trained_validated_and_tested_on_its_own_splits_in_bits(
+def test_a_benchmark_is_measured_on_its_own_splits_in_bits(
     called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """enwik8, cut off after 2,000 bytes."""

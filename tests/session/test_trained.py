@@ -32,7 +32,7 @@ def run(trained: Path) -> TrainedRun:
 
 
 @pytest.mark.parametrize("given", ["Abcde fg", "Abc deé fgha bcd.\n" * 300])  # shorter than a window; several passes
-def test_the_loss_of_a_text_is_the_mean_over_its_characters(given: str, run: TrainedRun) -> None:
+def test_the_loss_of_a_text_averages_its_characters(given: str, run: TrainedRun) -> None:
     losses = run.losses(given)
     assert "".join(character for character, _ in losses) == given.replace("é", "")[1:]
     assert math.fsum(loss for _, loss in losses) / len(losses) == pytest.approx(run.loss(given), abs=1e-6)
@@ -43,9 +43,7 @@ def test_the_loss_of_a_text_is_the_mean_over_its_characters(given: str, run: Tra
     assert losses[0] == ("b", pytest.approx(-math.log(run.next_token("A")["b"]), abs=1e-5))
 
 
-def test_a_measurement_is_named_in_words_in_a_table_and_as_a_key(
-    run: TrainedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_measurement_becomes_a_json_key_and_a_table_row(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run.task, "token", "speech")
     measured = Measured(run, "val split", exact(1.5, 40, 2999), None, [Measure("BLEU, lower case", 30.0, "case:lc")])
     assert json.loads(measured.as_json())["BLEU_lower_case"] == {"value": 30.0, "signature": "case:lc"}
@@ -60,7 +58,7 @@ def test_the_next_character_has_a_distribution(run: TrainedRun) -> None:
     assert run.next_token("abc de" * 50) == run.next_token(("abc de" * 50)[-16:])  # its last window
 
 
-def test_weights_whose_logits_overflow_are_an_error_wherever_a_distribution_is_made(run: TrainedRun) -> None:
+def test_logits_that_overflow_are_an_error_everywhere(run: TrainedRun) -> None:
     """They are finite themselves, so that reading them finds nothing wrong."""
     model = copy.deepcopy(run.model)
     with torch.no_grad():
