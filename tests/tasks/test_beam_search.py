@@ -13,11 +13,16 @@ from gpt.tasks.decoding.beam_search import beam_search, translate
 from tests.models.test_transformer import C, F, H, V, build, sentences
 
 
-def test_the_cache_changes_no_translation_and_logits_that_are_not_finite_are_an_error() -> None:
+def test_the_cache_changes_no_translation() -> None:
     model = build()
     source, _ = sentences()
     with_cache, without = (beam_search(model, source, beam=5, length_penalty=1.0, cached=x) for x in (True, False))
     assert with_cache == without
+
+
+def test_logits_that_are_not_finite_are_an_error() -> None:
+    model = build()
+    source, _ = sentences()
     torch.nn.init.constant_(model.output_bias, float("inf"))
     with pytest.raises(UserError, match="NaN or Inf"):
         beam_search(model, source, beam=2, length_penalty=1.0)
@@ -58,7 +63,7 @@ WORDS = [f"{a}{b}" for a in "abcdefgh" for b in "ijklmnop"]
 SENTENCES = ["ai bj ck", "dl", "em fn go hp", "", "ai", "hp go fn em dl"]
 
 
-def test_sentences_are_translated_in_their_order_an_empty_one_stays_empty_and_a_long_one_is_refused() -> None:
+def test_sentences_are_translated_in_order_and_empty_ones_stay_empty() -> None:
     model, tokenizer = build(), Subwords.trained_on(WORDS * 3, V)
     found = translate(model, tokenizer, SENTENCES, beam=2, length_penalty=1.0)
     assert found[3] == ""
@@ -68,12 +73,16 @@ def test_sentences_are_translated_in_their_order_an_empty_one_stays_empty_and_a_
             source = torch.tensor([[*tokenizer.encode_all([sentence])[0], END]])
             (expected,) = beam_search(model, source, beam=2, length_penalty=1.0)
             assert translation == tokenizer.decode(expected)
+
+
+def test_a_sentence_too_long_for_the_model_is_refused() -> None:
+    model, tokenizer = build(), Subwords.trained_on(WORDS * 3, V)
     with pytest.raises(RequestError, match=r"a sentence has \d+ subwords, the model takes 40: 'ai ai"):
         translate(model, tokenizer, ["dl", "ai " * 50], beam=1, length_penalty=0.0)
 
 
 @pytest.mark.parametrize(("beam", "penalty"), [(1, 0.0), (3, 2.0)])
-def test_a_translation_does_not_depend_on_the_length_of_the_others(beam: int, penalty: float) -> None:
+def test_a_translation_is_independent_of_the_others(beam: int, penalty: float) -> None:
     torch.manual_seed(0)
     model = Transformer(V, 200, C, H, 1, F, 0.0, "pre", False).eval()  # its limit is 50 tokens more than the source
     short, long = torch.randint(4, V, (1, 3)), torch.randint(4, V, (1, 60))

@@ -21,7 +21,7 @@ def greedy(model: nn.Module, prompt: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1), (torch.int8, 0.05)])
 @torch.inference_mode()
-def test_a_packed_model_has_about_the_same_logits_and_can_be_traced(
+def test_a_packed_model_keeps_its_logits_and_can_be_traced(
     dtype: torch.dtype, atol: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At v7's width, where layers are packed; in float32, the products differ in the last bits at most."""
@@ -43,9 +43,7 @@ def test_a_packed_model_has_about_the_same_logits_and_can_be_traced(
 @pytest.mark.parametrize(
     "changed", [(packing, "is_intel", lambda: True), (torch.backends.mkldnn, "is_available", lambda: False)]
 )
-def test_small_models_and_those_that_gain_nothing_from_it_are_not_packed(
-    changed: tuple, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_that_gain_nothing_are_not_packed(changed: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "is_intel", lambda: False)
     assert packed(build_small("v5"), torch.float32).lm_head.__class__ is nn.Linear
     monkeypatch.setattr(*changed)
@@ -53,11 +51,15 @@ def test_small_models_and_those_that_gain_nothing_from_it_are_not_packed(
 
 
 @torch.no_grad()
-def test_counts_are_converted_too_and_weights_of_zero_stay_zero_in_int8() -> None:
+def test_a_packed_model_with_counts_generates() -> None:
     counting = build_small("v9")
     counting.remember(torch.randint(65, (500,)))
     packed(counting, torch.bfloat16)
     assert len(list(generate(counting, torch.tensor([3, 1]), tokens=5, seed=1))) == 5
+
+
+@torch.no_grad()
+def test_weights_of_zero_stay_zero_in_int8() -> None:
     model = build_small("v5")
     model.lm_head.weight.zero_()
     bias = model.lm_head.bias.expand(1, 2, -1)

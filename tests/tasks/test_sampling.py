@@ -133,7 +133,7 @@ def test_every_stage_generates_past_its_window(stage: str) -> None:
         assert ((ids >= 0) & (ids < 65)).all()
 
 
-def test_the_same_seed_gives_the_same_text_however_many_samples_are_drawn() -> None:
+def test_a_seed_fixes_the_text_for_any_number_of_samples() -> None:
     model, prompt = build_small("v7"), torch.tensor([1, 2])
     one, four = sample(model, prompt), sample(model, prompt, num_samples=4)
     assert torch.equal(one, sample(model, prompt))
@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_text_however_many_samples_are_drawn() -> N
 
 
 @pytest.mark.parametrize("stage", ["v7", "v8", "gru"])
-def test_a_long_text_is_the_same_with_traced_steps_and_without(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traced_steps_do_not_change_a_long_text(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, texts, recorded = build_small(stage), [], []
     monkeypatch.setattr(sampling, "traced", lambda *given: recorded.append(given) or traced(*given))
     for many in ({"cpu": 200}, {"cpu": 201}):
@@ -167,7 +167,7 @@ def halved(ids: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize(("stage", "window"), [("v5", lambda ids: ids[-8:]), ("v7", halved)])
-def test_greedy_text_equals_that_of_the_forward_pass_over_the_stated_window(stage: str, window: Callable) -> None:
+def test_greedy_text_follows_the_forward_pass_over_its_window(stage: str, window: Callable) -> None:
     model, ids = build_small(stage), [3, 1, 4]
     found = sample(model, torch.tensor(ids), temperature=0.0)[0].tolist()
     for _ in range(40):
@@ -175,7 +175,7 @@ def test_greedy_text_equals_that_of_the_forward_pass_over_the_stated_window(stag
     assert found == ids[3:]
 
 
-def test_a_sample_begins_with_a_line_end_or_with_the_first_character() -> None:
+def test_a_sample_begins_with_a_line_end_or_first_character() -> None:
     model, tokenizer = build_small("v5"), CharTokenizer(["\n", *map(chr, range(65, 129))])
     assert default_prompt(CharTokenizer("cab")) == "a"
     expected = sample(model, tokenizer.encode("\n"), tokens=500, seed=3)[0]

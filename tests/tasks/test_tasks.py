@@ -156,7 +156,7 @@ def test_a_prompt_is_continued_character_by_character(
     assert capsys.readouterr().err.splitlines() == [f"sample {number} of 3" for number in (1, 2, 3)]
 
 
-def test_a_prompt_of_bytes_that_are_not_text_is_printed_as_text() -> None:
+def test_a_prompt_that_is_not_text_is_printed_as_text() -> None:
     task = tasks.Continuation(ByteTokenizer())
     prompt = b"a\xff\xe2b".decode(errors=task.undecodable)
     assert "".join(task.respond(built(V2, task), prompt, asked())).startswith("a\ufffd\ufffdb")

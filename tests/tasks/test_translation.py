@@ -60,7 +60,7 @@ def test_pairs_are_served_as_subwords_of_the_training_pairs(translation: tuple) 
     assert [task.split(split, corpus) for split in (None, "val", "train")] == ["test", "val", "train"]
 
 
-def test_a_line_that_cannot_be_read_costs_neither_the_others_nor_the_alignment(
+def test_an_unreadable_line_leaves_the_others_aligned(
     translation: tuple, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     task, _, model = translation
@@ -130,7 +130,7 @@ def test_translations_of_a_split_are_compared_with_its_references(
     assert translated == ["a b"]
 
 
-def test_scores_are_those_of_sacrebleu_with_the_signatures_of_their_measures() -> None:
+def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
     references = ["A man with a hat plays guitar.", "Two dogs run over the green grass.", "A child is sleeping here."]
     found = ["a man with a hat plays the guitar.", "Two dogs run over the green grass.", "A child sleeps here."]
     bleu, lower, chrf, right = scores(found, references)
