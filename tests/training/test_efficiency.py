@@ -94,11 +94,14 @@ def test_a_step_costs_as_many_operations_for_any_batch_size(data: TextData) -> N
     assert calls["isfinite"] == 0
 
 
-def test_a_batch_is_one_draw_and_one_lookup_and_an_evaluation_joins_its_batches(data: TextData) -> None:
+def test_a_batch_is_one_draw_and_one_lookup(data: TextData) -> None:
     with Count() as count:
         data.batch("train", 64, generator(0))
     assert count.calls["randint"] == count.calls["index"] == 1
     assert count.calls.total() < 10
+
+
+def test_an_evaluation_joins_its_batches(data: TextData) -> None:
     model = build_small("v1", vocab_size=VOCAB_SIZE)
     with Count() as count:
         mean_loss(model, data.estimation_batches("val", 0, 0, 200, 32, tokens_per_pass(CPU, model)), "", CPU)
@@ -123,7 +126,7 @@ def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, m
         ("v5", "adamw", True, {}),
     ],
 )
-def test_numbers_are_read_from_the_device_only_where_a_run_evaluates_records_or_saves(
+def test_more_steps_read_no_more_numbers_from_the_device(
     stage: str, optimizer: str, is_watched: bool, changes: dict, data: TextData, tmp_path: Path
 ) -> None:
     """Reading a number makes the program wait for the device; twice as many steps in between read no more."""
@@ -172,7 +175,7 @@ def test_decoding_with_a_cache_never_grows_a_tensor() -> None:
 
 
 @pytest.mark.parametrize("stage", ["v7", "v9"])
-def test_recomputed_activations_leave_the_losses_and_weights_as_they_are_to_the_bit(stage: str, data: TextData) -> None:
+def test_recomputed_activations_do_not_change_losses_or_weights(stage: str, data: TextData) -> None:
     state = small_state(stage)
     recompute_blocks(state.model)
     torch.manual_seed(1)

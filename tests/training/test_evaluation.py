@@ -38,7 +38,7 @@ def test_exact_loss_of_a_hand_computed_case() -> None:
     assert (exact.over.count, exact.over.of, exact.over.characters, exact.over.bytes) == (8, 8, 8, 8)
 
 
-def test_the_exact_loss_of_a_stage_that_looks_back_is_that_of_its_windows_token_by_token(data: TextData) -> None:
+def test_the_exact_loss_is_that_of_windows_token_by_token(data: TextData) -> None:
     model = build_small("v5", vocab_size=VOCAB_SIZE).eval()
     ids = data.ids("val")
     losses, T = [], model.block_size
@@ -63,7 +63,7 @@ def test_a_loss_per_character_counts_the_characters_of_its_targets() -> None:
 
 
 @pytest.mark.parametrize("stage", ["v5", "v9"])
-def test_a_sample_of_the_targets_is_spread_over_the_split_and_says_how_large_it_is(stage: str, text: str) -> None:
+def test_a_sample_of_targets_spans_the_split(stage: str, text: str) -> None:
     model = build_small(stage, vocab_size=VOCAB_SIZE)
     data = Continuation(CharTokenizer(text)).data(split_text(text, 0.5), model, torch.device("cpu"))
     whole = exact_loss(model, data, "train", runtime=CPU)
@@ -99,7 +99,7 @@ def test_evaluation_turns_dropout_off_and_then_on_again(data: TextData) -> None:
     assert model.training
 
 
-def test_the_estimates_of_both_splits_depend_on_the_seed_and_the_iteration_alone(data: TextData) -> None:
+def test_estimates_depend_on_the_seed_and_the_iteration_alone(data: TextData) -> None:
     model = build_small("v5", vocab_size=VOCAB_SIZE)
 
     def estimate(seed: int, iteration: int) -> tuple[float, float]:
@@ -114,8 +114,11 @@ def test_the_estimates_of_both_splits_depend_on_the_seed_and_the_iteration_alone
         assert loss == pytest.approx(mean_loss(model, batches, "", CPU).item(), abs=1e-9)
 
 
-def test_a_pass_is_smaller_for_a_large_vocabulary_and_as_it_was_for_every_documented_stage() -> None:
+def test_a_pass_of_each_documented_stage_has_4096_tokens() -> None:
     assert {tokens_per_pass(CPU, build(stage)) for stage in (*LADDER, "v8", "v9")} == {4096}
+
+
+def test_a_pass_is_smaller_for_a_large_vocabulary() -> None:
     assert tokens_per_pass(CPU, build("v1", vocab_size=4_000)) == 4096
     wide = build_small("v5", vocab_size=100_000, n_embd=4)
     assert tokens_per_pass(CPU, wide) * 100_000 * 4 <= 2**28

@@ -107,7 +107,7 @@ def test_a_training_is_the_same_with_recorded_steps(
     assert len(runs) > 50
 
 
-def test_only_small_texts_on_a_cpu_with_the_objective_itself_are_recorded(data: TextData) -> None:
+def test_only_plain_long_trainings_on_a_cpu_are_recorded(data: TextData) -> None:
     model = small_state("v5").model
 
     def is_recorded(**changes: object) -> bool:

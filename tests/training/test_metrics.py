@@ -37,17 +37,21 @@ def entropies() -> dict[str, Metric]:
     return chosen_metrics({"entropy": choice("metrics", "entropy")})
 
 
-def test_the_entropy_of_a_prediction_is_that_of_its_distribution_and_padding_does_not_count() -> None:
-    probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5], [1.0, 0.0, 0.0]])
-    logits = (probabilities + 1e-30).log()
-    found = entropy(logits, torch.zeros(3, dtype=torch.int64))
+LOGITS = (torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5], [1.0, 0.0, 0.0]]) + 1e-30).log()
+
+
+def test_the_entropy_of_a_prediction_is_that_of_its_distribution() -> None:
+    found = entropy(LOGITS, torch.zeros(3, dtype=torch.int64))
     assert found.tolist() == pytest.approx([math.log(2), 1.5 * math.log(2), 0.0], abs=1e-6)
+
+
+def test_padding_does_not_count_in_the_entropy() -> None:
     batch = Batch((torch.tensor([[0, 2, 1, 1]]),), torch.tensor([[1, 1, IGNORED, IGNORED]]), tokens=2)
     (mean,) = entropies().values()
-    assert mean(lambda idx: logits[idx], batch).item() == pytest.approx(math.log(2) / 2)
+    assert mean(lambda idx: LOGITS[idx], batch).item() == pytest.approx(math.log(2) / 2)
 
 
-def test_a_metric_is_estimated_over_the_batches_of_the_loss_and_changes_nothing(data: TextData) -> None:
+def test_a_metric_uses_the_batches_of_the_loss(data: TextData) -> None:
     """It has no value if it is not finite."""
     plain = small_state("v7")  # which draws dropout masks
     train_state(plain, data)
@@ -61,7 +65,7 @@ def test_a_metric_is_estimated_over_the_batches_of_the_loss_and_changes_nothing(
     assert [e.val.nats for e in state.progress.evaluations] == [e.val.nats for e in plain.progress.evaluations]
 
 
-def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(
+def test_a_metric_is_recorded_printed_and_tabled(
     data: TextData, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, state = empty_run(tmp_path / "run"), small_state("v1")
@@ -79,9 +83,12 @@ def test_a_metric_is_in_the_run_folder_on_the_console_and_in_the_table(
     assert "nan_val" not in row
 
 
-def test_a_taken_name_and_a_function_that_is_no_metric_are_refused() -> None:
+def test_a_metric_with_a_taken_name_is_refused() -> None:
     with pytest.raises(RequestError, match=r"^metrics\.loss: this name is taken"):
         chosen_metrics({"loss": choice("metrics", "entropy")})
+
+
+def test_a_function_that_is_no_metric_is_refused() -> None:
     wrong = Choice.model_validate({"_target_": "gpt.training.schedules.cosine"})
     with pytest.raises(RequestError, match=r"^metrics\.mine\._target_=.* is not a metric of gpt\.training: "):
         chosen_metrics({"mine": wrong})

@@ -68,7 +68,7 @@ def test_the_second_output_layer_does_not_disturb_the_first_update(data: TextDat
     assert all(map(torch.equal, *gradients))
 
 
-def test_a_copy_of_a_model_reads_with_its_own_second_output_layer(data: TextData) -> None:
+def test_a_copied_model_has_its_own_second_output_layer(data: TextData) -> None:
     objective = Objective(multi_token=0.3)
     model, batch = prepared("v6", objective), data.training_batch(seed=0, iteration=0, batch_size=4)
     other = copy.deepcopy(model)

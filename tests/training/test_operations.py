@@ -68,7 +68,7 @@ def test_counting_changes_nothing() -> None:
     assert all(parameter.grad is None for parameter in state.model.parameters())
 
 
-def test_a_module_that_cannot_be_counted_and_sentence_pairs_have_no_number() -> None:
+def test_what_cannot_be_counted_has_no_number_of_operations() -> None:
     one, pairs = Progress(iteration=1, tokens=1), cast(Any, SimpleNamespace(sizes=None))
     model = nn.Linear(1, 1)  # which reads no token ids
     assert operations(model, small_recipe(text_data(small_corpus())), one) is None

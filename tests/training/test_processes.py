@@ -105,7 +105,7 @@ def test_two_processes_have_the_losses_of_one(arguments: list[str], parts: int, 
 
 
 @pytest.mark.parametrize(("dropout", "numbers", "rounding"), [(0.0, (2, 1, 2), 1e-4), (0.2, (2, 2), 0.0)])
-def test_a_run_resumes_with_any_number_of_processes_and_with_the_same_to_the_bit(
+def test_a_run_resumes_with_any_number_of_processes(
     dropout: float, numbers: tuple[int, ...], rounding: float, folder: Path
 ) -> None:
     settings = [*TRANSFORMER, f"model.dropout={dropout}", "schedule.warmup_iters=5", "training.average_last=0"]

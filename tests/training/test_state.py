@@ -69,7 +69,7 @@ def extended(train: Train, before: int) -> TrainingState:
 
 
 @pytest.mark.parametrize(("at", "optimizer", "average"), [(5, "muon", moving), (10, "sgd", last_half)])
-def test_resumed_training_equals_uninterrupted_training_and_leaves_the_checkpoint_as_it_is(
+def test_resumed_training_equals_uninterrupted_training(
     data: TextData, at: int, optimizer: str, average: Callable[[TrainingState, TextData], Watcher]
 ) -> None:
     """v7 draws dropout masks, so that random states count."""
@@ -90,7 +90,7 @@ def test_resumed_training_equals_uninterrupted_training_and_leaves_the_checkpoin
 
 
 @pytest.mark.parametrize(("eval_interval", "patience"), [(3, 2), ("epoch", 1)])
-def test_an_extended_run_stops_and_samples_where_one_long_run_does(
+def test_an_extended_run_stops_and_samples_like_one_run(
     short_data: TextData, eval_interval: int | str, patience: int
 ) -> None:
     """The evaluation after the last iteration of the first part decides nothing."""
@@ -111,7 +111,7 @@ def test_an_extended_run_stops_and_samples_where_one_long_run_does(
 
 
 @pytest.mark.parametrize(("eval_interval", "start"), [(5, 0.0), ("epoch", 0.5)])
-def test_an_extended_average_is_that_of_one_long_run_or_is_refused(
+def test_an_extended_average_equals_one_run_or_is_refused(
     short_data: TextData, eval_interval: int | str, start: float
 ) -> None:
     """What is extended was evaluated after its last iteration, where the long run may not be."""
@@ -153,7 +153,7 @@ def test_the_state_of_another_model_or_optimizer_is_refused(data: TextData, chan
     assert weights(stranger) == before
 
 
-def test_a_state_that_is_damaged_is_refused_and_one_of_another_device_is_not() -> None:
+def test_a_damaged_state_is_refused() -> None:
     state, other = small_state("v5"), small_state("v5", seed=2)
     progress, tensors = saved(state)
     announced = progress.model_copy(update={"averaged": [0]})  # and not there
@@ -165,6 +165,10 @@ def test_a_state_that_is_damaged_is_refused_and_one_of_another_device_is_not() -
     for damaged in (torch.zeros(9, dtype=torch.uint8), torch.zeros(5056)):
         with pytest.raises(UserError, match=r"damaged: random\.cpu is not a generator's state"):
             other.restore(progress, tensors | {"random.cpu": damaged})
-    other = small_state("v5", seed=2)
+
+
+def test_a_state_from_another_device_is_restored() -> None:
+    state, other = small_state("v5"), small_state("v5", seed=2)
+    progress, tensors = saved(state)
     other.restore(progress, {name: x for name, x in tensors.items() if not name.startswith("random.")})
     assert weights(other) == weights(state)

@@ -72,7 +72,7 @@ class Diary(Watcher):
         self._note("last" if is_last else "between", state)
 
 
-def test_watchers_of_each_phase_are_told_of_evaluations_then_between_steps_then_of_the_update(data: TextData) -> None:
+def test_watchers_are_told_of_each_moment_phase_by_phase(data: TextData) -> None:
     pages: list[tuple[Any, ...]] = []
     phases = [Phase.SHOW, Phase.CHANGE, Phase.RECORD, Phase.GUARD]
     watchers = [Diary(pages, phase) for phase in phases]
@@ -90,7 +90,7 @@ def test_watchers_of_each_phase_are_told_of_evaluations_then_between_steps_then_
     assert pages == [("last", 3, Phase.SHOW), ("finished", 3, Phase.SHOW)]
 
 
-def test_what_a_checkpoint_saves_is_changed_in_the_phase_of_that_name_only(data: TextData, run: RunFolder) -> None:
+def test_only_the_change_phase_changes_what_a_checkpoint_saves(data: TextData, run: RunFolder) -> None:
     """Whatever a later phase does, a checkpoint taken before it and one taken after it are the same."""
     state = small_state("v1")
     sampler = Sampler(small_recipe(data, sample_interval=1), lambda: "a sample")
@@ -119,7 +119,7 @@ def guard(state: TrainingState, policy: Any, max_iters: int = 20, **schedule: fl
     return NonFiniteGuard(state, policy, small_schedule("constant", **schedule), max_iters)
 
 
-def test_the_guard_stops_at_the_evaluation_after_a_bad_update_and_names_it(data: TextData) -> None:
+def test_the_guard_stops_at_the_evaluation_after_bad_updates(data: TextData) -> None:
     state, pages = small_state("v1", optimizer="muon"), []
     watchers = [guard(state, "stop", warmup_iters=10), Diary(pages)]
     with pytest.raises(DivergedError) as error:
@@ -131,9 +131,7 @@ def test_the_guard_stops_at_the_evaluation_after_a_bad_update_and_names_it(data:
     assert ("evaluated", 10, Phase.RECORD) not in pages
 
 
-def test_the_guard_does_not_report_again_what_a_run_had_before_it_was_resumed(
-    data: TextData, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_guard_reports_nothing_that_preceded_a_resume(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
     state = small_state("v1")
     train_state(state, data, max_iters=10, loss=exploding_loss(math.inf, 3))
     train_state(state, data, watchers=[guard(state, "stop")])
@@ -141,7 +139,7 @@ def test_the_guard_does_not_report_again_what_a_run_had_before_it_was_resumed(
     assert caplog.messages == []
 
 
-def test_a_reported_loss_of_nan_ends_the_training_even_if_updates_may_be_skipped(data: TextData) -> None:
+def test_a_reported_nan_ends_training_even_with_skipping(data: TextData) -> None:
     state = small_state("v1")
     with pytest.raises(DivergedError, match=r"^the loss is nan \(train\) and .* after 0 iterations$"):
         train_state(state, data, watchers=[guard(state, "skip")], reported_loss=exploding_loss(math.nan, *range(99)))
@@ -164,7 +162,7 @@ class Weights(Watcher):
 
 
 @pytest.mark.parametrize(("start", "averaged"), [(9.9, [10, 15, 20]), (21, [])])
-def test_the_average_is_the_mean_of_the_weights_at_its_evaluations_and_changes_no_training(
+def test_the_average_is_the_mean_weight_at_its_evaluations(
     data: TextData, run: RunFolder, start: float, averaged: list[int]
 ) -> None:
     settings: dict[str, Any] = {"learning_rate": 0.01, "eval_interval": 5}
@@ -186,9 +184,7 @@ def test_the_average_is_the_mean_of_the_weights_at_its_evaluations_and_changes_n
 # MovingAverage
 
 
-def test_the_average_moves_by_its_decay_which_is_smaller_at_first_from_the_weights_that_it_finds(
-    data: TextData,
-) -> None:
+def test_the_moving_average_has_a_decay_that_warms_up(data: TextData) -> None:
     state, kept = small_state("v6"), Weights()
     train_state(state, data, watchers=[kept], max_iters=2)
     train_state(state, data, watchers=[kept, MovingAverage(state, 0.6)])
@@ -203,7 +199,7 @@ def test_the_average_moves_by_its_decay_which_is_smaller_at_first_from_the_weigh
 # RunWriter
 
 
-def test_the_run_keeps_the_weights_of_the_lowest_validation_loss_and_the_last(data: TextData, run: RunFolder) -> None:
+def test_the_run_keeps_the_best_and_the_last_weights(data: TextData, run: RunFolder) -> None:
     snapshots, state = Weights(), small_state("v1", learning_rate=3.0)
 
     def ruinous(iteration: int, max_iters: int, peak: float) -> float:
@@ -267,7 +263,7 @@ class Slow(Checkpoints):
         (0.5, 0.13, [6, 18, 20]),
     ],
 )
-def test_checkpoints_have_an_interval_a_minimum_of_seconds_and_take_at_most_a_fiftieth_of_the_time(
+def test_checkpoints_are_due_by_interval_seconds_and_their_cost(
     data: TextData, run: RunFolder, clock: Clock, min_seconds: float, save: float, expected: list[int]
 ) -> None:
     state, checkpoints = small_state("v1"), Slow(run, clock, save)
@@ -285,9 +281,7 @@ def test_checkpoints_have_an_interval_a_minimum_of_seconds_and_take_at_most_a_fi
 
 
 @pytest.mark.parametrize("signal_at", [8, 7])
-def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
-    data: TextData, run: RunFolder, signal_at: int
-) -> None:
+def test_no_checkpoint_is_saved_after_a_bad_update(data: TextData, run: RunFolder, signal_at: int) -> None:
     """When one is due, and when one is made because of a signal."""
     state, stop = small_state("v1"), Stop()
     checking = guard(state, "stop")
@@ -303,7 +297,7 @@ def test_bad_updates_are_noticed_before_a_checkpoint_of_them_is_saved(
     assert run.checkpoints() == [4]
 
 
-def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
+def test_on_a_full_disk_a_run_continues_then_fails(
     data: TextData, run: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A run whose last weights are lost has not succeeded."""
@@ -335,7 +329,7 @@ def test_on_a_full_disk_a_run_continues_with_warnings_and_ends_with_an_error(
 # ConsoleLog and ProgressBar
 
 
-def test_the_console_says_how_training_goes_and_how_long_it_will_take(
+def test_the_console_says_how_long_training_will_take(
     data: TextData, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a clock on which each look takes a minute: the first of 20 iterations is over after two of them."""
@@ -376,7 +370,7 @@ def test_an_early_end_and_a_loss_that_rises_are_told(data: TextData, caplog: pyt
 # Loggers
 
 
-def test_the_csv_logger_has_a_row_for_each_evaluation_and_only_warns_if_it_cannot_write(
+def test_the_csv_logger_writes_every_evaluation_or_warns(
     data: TextData, run: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = small_state("v1", optimizer="muon")  # with two learning rates
@@ -395,7 +389,7 @@ def test_the_csv_logger_has_a_row_for_each_evaluation_and_only_warns_if_it_canno
     assert any("metrics.csv could not be written" in line for line in warnings_of(caplog))
 
 
-def test_a_second_signal_while_a_file_is_written_ends_the_run(
+def test_a_second_signal_during_a_write_ends_the_run(
     data: TextData, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:
