@@ -26,7 +26,7 @@ class Losses(Watcher):
         self.losses.append(state.last_batch.item())
 
 
-def test_every_fourth_update_and_the_clock_are_recorded_and_no_weight_changes(data: TextData) -> None:
+def test_every_fourth_update_is_recorded_without_changing_weights(data: TextData) -> None:
     state, all_of_them = small_state("v5"), Losses()
     train_state(state, data, watchers=[StepLog(4), all_of_them], log_interval=4)
     steps, clock = state.progress.steps, state.progress.clock

@@ -83,7 +83,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("name", records.NAMES)
-def test_a_tracker_has_every_point_once_also_after_a_resume_from_before_its_last_point(
+def test_a_tracker_has_every_point_once_after_a_resume(
     name: str, data: TextData, run: RunFolder, tmp_path: Path
 ) -> None:
     """So has metrics.csv."""
@@ -129,9 +129,7 @@ def test_a_renamed_run_continues_its_curve(name: str, data: TextData, run: RunFo
     assert points["loss/val"][-1][0] == 15
 
 
-def test_a_resumed_run_starts_nothing_before_it_has_changed_and_is_reported_if_nothing_is_left_to_train(
-    data: TextData, run: RunFolder, tmp_path: Path
-) -> None:
+def test_a_tracker_waits_for_something_to_report(data: TextData, run: RunFolder, tmp_path: Path) -> None:
     state, stop = small_state("v1"), Stop()
     train_state(state, data, max_iters=10)
     before, watcher = tree(run.path), tracker("tensorboard", run)
@@ -149,7 +147,7 @@ def test_a_resumed_run_starts_nothing_before_it_has_changed_and_is_reported_if_n
     assert "report" in texts
 
 
-def test_a_tracker_that_cannot_write_or_log_in_is_one_warning(
+def test_a_tracker_that_cannot_start_is_one_warning(
     data: TextData, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -176,7 +174,7 @@ def test_a_tracker_that_cannot_write_or_log_in_is_one_warning(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_tracker_that_dies_or_takes_nothing_is_one_warning_and_leaves_no_process(
+def test_a_dead_or_stuck_tracker_is_one_warning(
     number: int, data: TextData, run: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(trackers, "_PATIENCE", 1.0)
@@ -212,7 +210,7 @@ def test_a_server_that_does_not_answer_holds_nothing_up(
             process_of(watcher).send_signal(signal.SIGKILL)
 
 
-def test_a_slow_tracker_delivers_everything_after_the_end_of_the_run(
+def test_a_slow_tracker_delivers_after_the_run_ends(
     data: TextData, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(trackers, "_PATIENCE", 0.1)
@@ -241,9 +239,7 @@ process._TO_READ = 0.5
 
 
 @pytest.mark.parametrize(("before", "code"), [("", 0), pytest.param(HANGING, 1, id="hanging")])
-def test_the_process_of_a_run_that_is_killed_delivers_everything_or_ends_whatever_its_library_waits_for(
-    before: str, code: int, tmp_path: Path
-) -> None:
+def test_the_tracker_of_a_killed_run_delivers_or_ends(before: str, code: int, tmp_path: Path) -> None:
     """Nobody listens any more, and the last line was cut off in the middle."""
     main = 'process.main("gpt.watching.tensorboard", "TensorBoard")'
     script = f"import time\nfrom gpt.watching import tracker_process as process\n{before}\n{main}"
