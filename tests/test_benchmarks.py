@@ -55,9 +55,7 @@ def test_ratios_are_taken_pair_by_pair() -> None:
     assert (row.ours, row.theirs) == ([2.0, 4.0], [1.0, 3.0])
 
 
-def test_a_peer_has_its_own_code_and_environment_but_for_constants(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_peer_has_its_own_code_but_for_constants(tmp_path: Path) -> None:
     script, folder = tmp_path / "peer.py", tmp_path / "changed"
     script.write_text("import sys\nmax_iters = 10 # many\nrate = 1e-3\n  max_iters = 3\n")
     folder.mkdir()
@@ -65,6 +63,9 @@ def test_a_peer_has_its_own_code_and_environment_but_for_constants(
     assert changed.read_text() == "import sys\nmax_iters = 7\nrate = 1e-3\n  max_iters = 3\n"
     with pytest.raises(SystemExit, match="has no constant n_embd"):
         with_constants(script, {"n_embd": 7}, folder)
+
+
+def test_a_peer_has_the_environment_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (*WAITING.items(), ("GOMP_SPINCOUNT", "7"), ("PYTHONPATH", "packages")):  # 7 is the user's own
         monkeypatch.setenv(name, value)
     code = f"import os; print([os.environ.get(name) for name in {[*WAITING, 'PYTHONPATH']}])"
@@ -87,7 +88,7 @@ def test_without_a_fast_path_its_fallback_is_what_is_measured(monkeypatch: pytes
         assert len(list(generate(model, torch.tensor([0]), tokens=201, seed=1))) == len(passes) == 201
 
 
-def test_losses_are_equal_only_if_every_bit_is_and_each_is_there() -> None:
+def test_losses_are_equal_only_if_complete_and_bitwise_equal() -> None:
     here, fewer = {"val at iteration 0": 0.1 + 0.2, "exact": 1.0}, {"val at iteration 0": 0.1 + 0.2}
     assert first_difference(here, dict(here)) == ""
     assert first_difference(here, here | {"exact": 1.0 + 2**-52}).startswith("exact: 1.0 here, 1.00")
@@ -143,7 +144,7 @@ def test_this_project_is_measured_beside_each_peer(script: Script, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_checkout_with_other_losses_is_told_and_ends_with_1(script: Script, tmp_path: Path) -> None:
+def test_a_checkout_with_other_losses_ends_with_1(script: Script, tmp_path: Path) -> None:
     other = tmp_path / "other"
     run = RunFolder(tmp_path / "there")
     other.mkdir()

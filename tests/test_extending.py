@@ -155,7 +155,7 @@ def test_an_added_metric_is_recorded_and_tabled(done: Callable[[str], Copy]) -> 
     assert table.read_text().startswith("iteration,train,val,top_k_train,top_k_val,learning_rate_all,")
 
 
-def test_an_added_option_of_sampling_reaches_generate_py_and_the_page(done: Callable[[str], Copy]) -> None:
+def test_an_added_sampling_option_reaches_generate_py_and_the_page(done: Callable[[str], Copy]) -> None:
     copy, page = done("sampling"), Page.read("sampling")
     assert (len(page.files), len({name for name, _ in page.diffs})) == (0, 4)
     generate = "python generate.py run=runs/sampled tokens=40"
@@ -196,7 +196,7 @@ def test_an_added_tracker_has_every_row(done: Callable[[str], Copy]) -> None:
     assert {"loss/exact_val", "report", "sample"} <= results.keys()
 
 
-def test_each_layer_has_the_learning_rate_that_was_given_to_it(done: Callable[[str], Copy]) -> None:
+def test_each_layer_has_its_own_learning_rate(done: Callable[[str], Copy]) -> None:
     lines = done("optimizer").evaluations()
     rates = [line["learning_rates"] for line in lines if "layer_0" in line["learning_rates"]]
     assert rates

@@ -77,7 +77,7 @@ def test_it_says_how_an_installed_package_is_extended(installed: Path, tmp_path:
     assert succeeds(installed / "python", "-m", "gpt", cwd=tmp_path).startswith("gpt-train ")
 
 
-def test_a_sweep_on_all_cores_and_a_stage_of_ones_own(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_package_sweeps_over_a_stage_of_ones_own(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     shutil.copy(REPOSITORY / "conf" / "model" / "v1.yaml", tmp_path / "mine" / "model" / "my_v1.yaml")
     swept = ["-m", "--config-dir=mine", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=my_v1,v2"]

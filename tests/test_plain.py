@@ -54,7 +54,7 @@ def constant(page: str, name: str) -> float:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_page_ends_with_the_weights_and_the_text_of_the_package(
+def test_a_page_ends_with_the_packages_weights_and_text(
     stage: str, trained_run: TrainedOnce, ran: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, page = stage_config(stage), (PLAIN / f"{stage}.py").read_text()
@@ -143,7 +143,7 @@ def test_what_a_page_cannot_say_is_refused(
     refused(done, f"error: {message}")
 
 
-def test_without_torch_has_the_loss_and_every_gradient_of_the_package_and_the_steps_of_adam(
+def test_without_torch_has_the_packages_losses_gradients_and_steps(
     ran: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn, starts, gauss, randrange = [], [], random.gauss, random.randrange
