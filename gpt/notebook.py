@@ -88,12 +88,15 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
     `values` are the keys of compare.py, as in gpt.compare("runs/2026-01-31", stage=["v5", "v6"], x="seconds"). Raises
     RequestError if there is no finished run.
     """
+    from gpt.base.errors import RequestError
     from gpt.config.command_schemas import CompareConfig
     from gpt.config.composing import composed
     from gpt.reports.comparison import compared
     from gpt.runs.naming import roots
 
     with _documented_errors():
+        if "out" in values:
+            raise RequestError("out= is for compare.py: the report that is returned has write() and write_picture()")
         names = [str(name) for name in ([runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs)]
         config = CompareConfig.model_validate(composed("compare", [])[0] | values)
         return compared(config, [folder for name in names for folder in roots(name)])

@@ -115,7 +115,7 @@ def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
     alternatives = [a for a in alternatives if a["type"] == "string_unicode"] or alternatives
     problem = alternatives[0]
     if problem["type"] == "missing":
-        return f"{key} is required: give it a value instead of deleting it"
+        return f"{key} is required: give it a value"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}"
     meaning = " or ".join(dict.fromkeys(map(_meaning, alternatives))).replace(" or must be ", " or ")
@@ -129,7 +129,8 @@ def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
 
 def _meaning(problem: Mapping[str, Any]) -> str:
     if problem["type"] in _MEANING:
-        signs = " ".join("_" + str(problem.get("ctx", {}).get("pattern", ""))[4:-3])  # of a pattern such as ^[\w.-]+$
+        pattern = str(problem.get("ctx", {}).get("pattern", ""))  # such as ^[\w.-]+$
+        signs = " ".join(dict.fromkeys("_" + re.sub(r"\\w|[\^$+*?()\[\]]", "", pattern)))
         limits = {k: int(x) if isinstance(x, float) and x == int(x) else x for k, x in problem.get("ctx", {}).items()}
         return _MEANING[problem["type"]].format_map(limits | {"signs": signs}).replace("'", "")
     message = " ".join(problem["msg"].removeprefix("Value error, ").split())

@@ -49,7 +49,8 @@ class SweepCallback(Callback):
                 if reported is None:  # the job will say more
                     return
                 own = " ".join(itertools.compress(job, (override.is_discrete_sweep() for override in given)))
-                raise sweeps.Refusal(f"nothing was trained, because of the job {own}: {reported[0]}") from None
+                which = f" because of the job {own}" if own else ""
+                raise sweeps.Refusal(f"nothing was trained,{which}: {reported[0]}") from None
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002
         """After each job, in its process."""

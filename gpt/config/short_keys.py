@@ -38,11 +38,16 @@ def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]
 
 
 def _in_seconds(typed: Override) -> Override:
-    """training.seconds=5min,10min for minutes=5,10; a value with a unit of its own stays what it is."""
+    """training.seconds=5min,10min for minutes=5,10; a value with a unit of its own stays what it is.
+
+    Raises RequestError for a range, whose values could have no unit.
+    """
     unit = _UNITS.get(typed.key.removeprefix("training."))
-    if unit is None or not typed.value or {*"(["} & {*typed.value}:
+    if unit is None or not typed.value:
         return typed
-    return Override("training.seconds", re.sub(r"([0-9.]+)(?=,|$)", rf"\1{unit}", typed.value))
+    if re.match(r"(range|interval)\(", typed.value):
+        raise RequestError(f"{typed}: a range is of seconds, as in training.seconds=range(60,600,60)")
+    return Override("training.seconds", re.sub(r"(?<![\w.])([0-9.]+)(?=[,)]|$)", rf"\1{unit}", typed.value))
 
 
 def _of_corpus(setting: Override) -> list[Override]:

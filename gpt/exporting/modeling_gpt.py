@@ -47,11 +47,13 @@ class GPTForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutput:
         """(B, T) int64 token ids, T <= block_size -> logits (B, T, V), and the mean loss of `labels`, (B, T).
 
-        Raises ValueError for a mask that hides something.
+        Raises ValueError for a mask that hides something, or for more tokens than block_size.
         """
         del others
         if attention_mask is not None and not attention_mask.all():
             raise ValueError("this model has no padding: give it rows of the same length")
+        if input_ids.shape[1] > self.model.block_size:
+            raise ValueError(f"{input_ids.shape[1]} tokens are more than this model's window, {self.model.block_size}")
         logits = self.model(input_ids)
         loss = None if labels is None else self.loss_function(logits, labels, self.config.vocab_size)
         return CausalLMOutput(loss=loss, logits=logits)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import RequestError
 from gpt.config.keys import LENGTHS
+from gpt.config.synonyms import by_name
 from gpt.reports import escaping
 from gpt.reports.axes import log_axis, mark_values, panels
 from gpt.reports.plots import MOST_COLOURS, quantity
@@ -106,8 +107,8 @@ def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[
 
 def _known(ranking: Ranking) -> dict[str, str]:
     """The keys that vary, by each of their names."""
-    short = names(ranking.keys)
-    return {name: key for key, end in short.items() for name in (key, end, key.removesuffix("._target_"))}
+    own = {name: key for key, end in names(ranking.keys).items() for name in (key, end, key.removesuffix("._target_"))}
+    return by_name(ranking.keys) | own
 
 
 def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:

@@ -71,7 +71,7 @@ def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> No
     from gpt.base.files import write_atomically
 
     path = Path(str(config.out))
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         content = "".join(json.dumps({"prompt": prompt, "text": sample}) + "\n" for sample in samples)
     else:
         dashes = "---"

@@ -106,7 +106,7 @@ WRONG = [
     ("generate.py ~top_k", "there is nothing to delete: top_k has no value"),
     ("train.py ~logger", "there is nothing to delete: logger has no value"),
     ("train.py ~training.lr", "unknown key training.lr; did you mean training.learning_rate?"),
-    ("train.py ~seed", "seed is required: give it a value instead of deleting it"),
+    ("train.py ~seed", "seed is required: give it a value"),
     # What is missing.
     ("train.py data=text", "data.path is required: add data.path=VALUE"),
     ("train.py ~model", "model is required: choose one with model=NAME"),
