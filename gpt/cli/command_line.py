@@ -20,10 +20,10 @@ from gpt.config.explanations import keys_for_users, meant
 from gpt.config.override import Override
 from gpt.config.words import overrides_of
 
-_CONFIG_DIR, _INFO, _MULTIRUN = ("--config-dir", "-cd"), ("--info", "-i"), ("--multirun", "-m")
+_CONFIG_DIR, _INFO, MULTIRUN = ("--config-dir", "-cd"), ("--info", "-i"), ("--multirun", "-m")
 # Hydra's options, with the values that may follow them; None: anything.
 _OPTIONS: dict[str, tuple[str, ...] | None] = {
-    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", *_MULTIRUN,
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", *MULTIRUN,
                      "--shell-completion", "-sc"), ()),
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
     **dict.fromkeys(_INFO, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
@@ -51,7 +51,7 @@ class CommandLine:
                 option = Override.parse(word)
                 value = following if option.value is None else option.value
                 raise RequestError(_explained(option.key, value, config_name))
-        is_sweep = not {*_MULTIRUN}.isdisjoint(options)
+        is_sweep = not {*MULTIRUN}.isdisjoint(options)
         overrides = overrides_of(rest, config_name, schema, is_sweep=is_sweep)
         is_sweep = is_sweep or any(_sweeps(override, _config_dirs(options)) for override in overrides)
         return cls(tuple(words), tuple(options), tuple(overrides), is_sweep)
@@ -76,7 +76,7 @@ class CommandLine:
 
     def for_hydra(self, overrides: Sequence[Override]) -> list[str]:
         """The words for Hydra, which must know the mode before composing, with these overrides."""
-        mode = [] if self.has(*_MULTIRUN) or not self.is_sweep else ["hydra.mode=MULTIRUN"]
+        mode = [] if self.has(*MULTIRUN) or not self.is_sweep else ["hydra.mode=MULTIRUN"]
         return [*self.options, *mode, *map(str, overrides)]
 
 
