@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -152,6 +153,31 @@ def test_wrong_words_are_refused_in_one_line(typed: str, message: str, called: S
     name, *arguments = shlex.split(typed.replace("/CONF", str(REPOSITORY / "conf")))
     refused(called(name, *arguments, cwd=place, HOME="/home of"), message)
     assert sorted(place.rglob("*")) == before
+
+
+MEANT = [
+    "train.py v1 batchsize=4", "train.py v1 max_iter=3", "train.py v1 num_epoch=1", "train.py v1 text=text.txt",
+    "train.py v1 amp=true", "train.py v1 cuda=true", "train.py v1 use_wandb=true", "train.py model=V5",
+    "train.py v1 optimizer=adam", "train.py v1 schedule=cosin", "train.py --lr 1e-3", "train.py --model v5",
+    "train.py --max-iters 100", "generate.py --temperature 1", "generate.py temprature=1", "generate.py --prompt To",
+    "compare.py sort=val", "evaluate.py splt=val", "export.py fromat=onnx", "play.py prt=0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", MEANT)
+def test_advice_leads_to_a_command_without_that_fault(typed: str, called: Script, place: Path) -> None:
+    name, *words = shlex.split(typed)
+    said = called(name, *words, "--cfg", "job", cwd=place).stderr
+    if (found := re.search(r"did you mean (.+?)\?|type (.+?), without dashes", said)) is None:
+        assert said == "", said  # other programs' names of keys are taken as they are
+        return
+    advice = shlex.split(found[1] or found[2])
+    wrong = next(i for i, word in enumerate(words) if word.partition("=")[0].lstrip("-") in said)
+    is_option = words[wrong].startswith("--")
+    meant = advice if "=" in advice[0] else [f"{advice[0]}={words[wrong].partition('=')[2]}"]
+    words[wrong : wrong + 1 + is_option] = meant
+    again = called(name, *words, "--cfg", "job", cwd=place)
+    assert (again.returncode, again.stderr) == (0, ""), meant
 
 
 def test_a_shell_passes_escapes_and_newlines_on(called: Script, place: Path) -> None:
