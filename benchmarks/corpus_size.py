@@ -22,7 +22,7 @@ from pathlib import Path
 from harness import machine, markdown, output, parser, seconds_of, train_command, trained, wall_seconds
 
 from gpt.base.installation import TINY_SHAKESPEARE
-from gpt.data.sources import files_of
+from gpt.data.paths import files_of
 
 _MB = 10**6
 _ONE_STEP = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1", "training.exact_tokens=1000"]

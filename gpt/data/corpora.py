@@ -15,19 +15,11 @@ from gpt.base.typed import expanded
 from gpt.config.choices import PathName, PathNames, Registry
 from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
-from gpt.data.long_text import LongText, Split
-from gpt.data.sources import (
-    IN_MEMORY,
-    Encoding,
-    Source,
-    SplitBy,
-    TrainFraction,
-    files_of,
-    lines_of,
-    read_text,
-    split_at,
-    split_by,
-)
+from gpt.data.long_text import LongText
+from gpt.data.paths import files_of
+from gpt.data.records import IN_MEMORY, Encoding, lines_of, read_lines, read_text, read_texts, size_of
+from gpt.data.sources import Source
+from gpt.data.splits import SplitBy, TrainFraction, split_at, split_by
 from gpt.data.tables import tell_of_columns
 from gpt.data.tokenizers import TokenKind
 
@@ -80,14 +72,16 @@ def text(
     """
     files = files_of(path)
     tell_of_columns(files)
-    source = Source(files, separator.encode(), has_encoding=True)
-    if (split, encoding, newlines) != ("place", "utf-8", "kept"):
-        if source.bytes_in_files > IN_MEMORY:
+    tokens = Tokens(tokenizer, vocab_size)
+    if sum(map(size_of, files)) > IN_MEMORY:
+        if (split, encoding, newlines) != ("place", "utf-8", "kept"):
             raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
-        texts = [read_text(file, encoding, _errors(tokenizer), has_encoding=True) for file in files]
-        texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
-        return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=Tokens(tokenizer, vocab_size))
-    return _text_of(source, train_fraction, Tokens(tokenizer, vocab_size))
+        return LongText(Source(files, separator.encode()), train_fraction, _prepared(), tokens)
+    # With a tokenizer of bytes, what is not UTF-8 is kept.
+    errors = "surrogateescape" if tokenizers.named(tokenizer).reads_bytes else "strict"
+    texts = read_texts(files, encoding, errors)
+    texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
+    return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=tokens)
 
 
 def huggingface(
@@ -105,8 +99,10 @@ def huggingface(
     RequestError for an unknown dataset, split or column, and UserError if its rows cannot be written.
     """
     paths = dataset_files.written(_prepared(), name, subset, split, field, separator)
-    source = Source(paths)
-    return _text_of(source, source.starts[1:2], Tokens(tokenizer, vocab_size))
+    source, tokens = Source(paths), Tokens(tokenizer, vocab_size)
+    if source.size > IN_MEMORY:
+        return LongText(source, source.starts[1:2], _prepared(), tokens)
+    return TextCorpus(*read_texts(paths), tokens=tokens)
 
 
 def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
@@ -142,19 +138,19 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     The last fraction `held_out` of the pairs is split evenly between validation and test. Raises RequestError if the
     files do not match line by line.
     """
-    sources, targets = (lines_of(read_text(Path(path))) for path in (source, target))
+    sources, targets = (list(read_lines(Path(path))) for path in (source, target))
     if len(sources) != len(targets):
         raise RequestError(
             f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: both need the same number of lines"
         )
-    for path, lines in ((source, sources), (target, targets)):
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                raise RequestError(f"line {number} of {path} is empty: remove that pair from both files")
+    for line in (*sources, *targets):
+        if not line.content.strip():
+            raise RequestError(f"{line.place} is empty: remove that pair from both files")
     held = int(held_out * len(sources)) // 2
     if held == 0:
         raise RequestError(f"{source} has {len(sources):,} lines: too few to hold out {held_out:g} of them")
-    return _held_out(list(zip(sources, targets, strict=True)), held, vocab_size)
+    pairs = [(source.content, target.content) for source, target in zip(sources, targets, strict=True)]
+    return _held_out(pairs, held, vocab_size)
 
 
 def copy(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> PairCorpus:
@@ -187,24 +183,6 @@ def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
 def _prepared() -> Path:
     """Where long texts are kept as token ids."""
     return Path(expanded(data_folder())) / "prepared"
-
-
-def _text_of(source: Source, split: Split, tokens: Tokens) -> Text:
-    """The text of files, in memory or, if it is larger than 16 MB, prepared. Raises RequestError, UserError."""
-    errors = _errors(tokens.kind)
-    if source.bytes_in_files > IN_MEMORY:
-        return LongText(source, split, _prepared(), tokens)
-    content = source.text(errors)
-    if isinstance(split, float):
-        return TextCorpus(*split_at(content, split), tokens=tokens)
-    (end,) = split
-    train, val = (source.read(*part).decode(errors=errors) for part in ((0, end), (end, source.size)))
-    return TextCorpus(train, val, tokens=tokens)
-
-
-def _errors(kind: TokenKind) -> str:
-    """What `bytes.decode` does with bytes that are not UTF-8."""
-    return "surrogateescape" if tokenizers.named(kind).reads_bytes else "strict"
 
 
 def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:

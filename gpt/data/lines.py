@@ -19,9 +19,11 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.config.choices import PathNames
-from gpt.data import sources
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import SubwordCount, TextCorpus, Tokens
+from gpt.data.paths import files_of
+from gpt.data.records import IN_MEMORY, Encoding, read_lines, read_texts, size_of
+from gpt.data.splits import TrainFraction, divided, with_copies
 from gpt.data.tables import tell_of_columns, texts_of
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers import TokenKind
@@ -100,8 +102,8 @@ class Documents(Lines):
 def questions(
     path: PathNames,
     separator: Annotated[str, Field(min_length=1)],
-    train_fraction: sources.TrainFraction,
-    encoding: sources.Encoding = "utf-8",
+    train_fraction: TrainFraction,
+    encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
 ) -> Lines:
@@ -110,24 +112,19 @@ def questions(
     Raises RequestError for a line without the separator.
     """
     found: dict[str, None] = {}  # each once
-    for file in sources.files_of(path):
-        for number, line in enumerate(sources.lines_in(_read(file, encoding)), start=1):
-            if not line.strip():
-                continue
-            if separator not in line:
-                raise RequestError(
-                    f"line {number} of {file} has no {separator!r} between question and answer: {line[:40]!r}"
-                )
-            found[line] = None
-    splits = sources.divided(list(found), train_fraction)
+    for line in (line for file in files_of(path) for line in read_lines(file, encoding) if line.content.strip()):
+        if separator not in line.content:
+            raise RequestError(f"{line.place} has no {separator!r} between question and answer: {line.content[:40]!r}")
+        found[line.content + _END] = None
+    splits = divided(list(found), train_fraction)
     return Lines(*splits, tokens=Tokens(tokenizer, vocab_size), separator=separator)
 
 
 def documents(
     path: PathNames,
     separator: Annotated[str, Field(min_length=1)],
-    train_fraction: sources.TrainFraction,
-    encoding: sources.Encoding = "utf-8",
+    train_fraction: TrainFraction,
+    encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
 ) -> Documents:
@@ -137,16 +134,17 @@ def documents(
     """
     files = _small(path)
     tell_of_columns(files)
-    found = [document for file in files for document in _read(file, encoding).split(separator)]
+    texts = (text.replace("\r\n", "\n") for text in read_texts(files, encoding))
+    found = [document for text in texts for document in text.split(separator)]
     return _documents(found, separator, train_fraction, Tokens(tokenizer, vocab_size))
 
 
 def table(
     path: PathNames,
     field: Annotated[str, Field(min_length=1, max_length=200)],
-    train_fraction: sources.TrainFraction,
+    train_fraction: TrainFraction,
     separator: Annotated[str, Field(min_length=1)] | None = None,
-    encoding: sources.Encoding = "utf-8",
+    encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = 1000,
 ) -> Documents:
@@ -164,21 +162,16 @@ def table(
 
 def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
     """The texts that are not empty, as documents. Raises RequestError if a split would be empty."""
-    found = sources.with_copies((text for text in texts if text.strip()), separator)
-    return Documents(*sources.divided(found, train_fraction, separator), tokens=tokens, separator=separator)
+    found = with_copies((text for text in texts if text.strip()), separator)
+    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator)
 
 
 def _small(path: str | Sequence[str]) -> list[Path]:
     """The files of documents. Raises RequestError for more than 16 MB, because they are held in memory."""
-    files = sources.files_of(path)
-    if sources.Source(files).bytes_in_files > sources.IN_MEMORY:
-        raise RequestError(f"documents are for up to {sources.IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
+    files = files_of(path)
+    if sum(map(size_of, files)) > IN_MEMORY:
+        raise RequestError(f"documents are for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
     return files
-
-
-def _read(file: Path, encoding: str) -> str:
-    """The text of a file, with the line ends of Unix."""
-    return sources.read_text(file, encoding, has_encoding=True).replace("\r\n", "\n")
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

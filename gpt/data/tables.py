@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.base.errors import RequestError
-from gpt.data.sources import read_text
+from gpt.data.records import read_text
 
 _BETWEEN_CELLS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -30,7 +30,7 @@ def texts_of(file: Path, field: str, encoding: str) -> Iterator[str]:
     suffix = file.suffix.lower()
     if suffix not in (*_BETWEEN_CELLS, *_JSON_LINES):
         raise RequestError(f"{file}: data=table reads files called .csv, .tsv or .jsonl")
-    content = read_text(file, encoding, has_encoding=True)
+    content = read_text(file, encoding)
     found = _of_objects(file, content, field) if suffix in _JSON_LINES else _of_cells(file, content, field)
     for row, text in found:
         if not isinstance(text, str):

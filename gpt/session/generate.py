@@ -20,7 +20,7 @@ def main(config: GenerateConfig, request: Request) -> None:
     from gpt.base.errors import RequestError
     from gpt.base.losses import in_words
     from gpt.base.runtime import keep_freed_memory
-    from gpt.data.sources import read_text
+    from gpt.data.records import read_text
     from gpt.session.trained import load_run
     from gpt.tasks import Continuation
 

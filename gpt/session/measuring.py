@@ -12,7 +12,7 @@ from gpt.base.losses import Loss, Over, in_words
 from gpt.config.command_schemas import EvaluateConfig
 from gpt.data.batch import Targets
 from gpt.data.corpus import TextCorpus
-from gpt.data.sources import read_text
+from gpt.data.records import read_text
 from gpt.session.trained import TrainedRun
 from gpt.tasks.task import Measure
 from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass

@@ -13,7 +13,7 @@ from gpt.base.errors import RequestError, UserError, requiring
 from gpt.config.command_schemas import BeamConfig, EvaluateConfig, GenerateConfig
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import PairCorpus
-from gpt.data.sources import lines_of
+from gpt.data.records import lines_of
 from gpt.data.tokenizers.characters import lacking
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import Stage

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
-from gpt.data import sources
+from gpt.data import lines
 from gpt.data.batch import IGNORED
 from gpt.data.lines import LineData, documents, questions, recall, repeat, table
 from gpt.data.tokenizers import built_for
@@ -160,7 +160,7 @@ def test_what_is_no_list_of_questions_or_documents_is_refused(tmp_path: Path, mo
     (tmp_path / "b.txt").write_text("a single line\n\n")
     with pytest.raises(RequestError, match="1 part is too few to divide"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
-    monkeypatch.setattr(sources, "IN_MEMORY", 10)
+    monkeypatch.setattr(lines, "IN_MEMORY", 10)
     with pytest.raises(RequestError, match="data=text has no limit"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
 

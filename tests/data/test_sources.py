@@ -10,7 +10,8 @@ from gpt.base.errors import RequestError
 from gpt.data.corpora import text
 from gpt.data.corpus import TextCorpus
 from gpt.data.lines import documents
-from gpt.data.sources import divided, lines_in, read_text
+from gpt.data.records import read_text
+from gpt.data.splits import divided, lines_in
 
 
 @given(st.text("ab\r\n\u2028", min_size=1), st.floats(0.05, 0.95))

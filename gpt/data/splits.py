@@ -1,0 +1,66 @@
+"""How a text is divided into a training and a validation split."""
+
+import itertools
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gpt.base.errors import RequestError
+
+TrainFraction = Annotated[float, Field(gt=0, lt=1)]
+SplitBy = Literal["place", "lines", "files"]
+_SHORT_LINE = 20  # characters; verse and dialogues repeat lines of this length anyway
+_MUCH = 0.1  # of the characters to validate on
+_SEED = "validation split"  # fixed, so that losses of all runs are over the same text
+
+log = logging.getLogger(__name__)
+
+
+def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
+    """The splits of these texts, joined by a separator. Raises RequestError if they are too few to divide."""
+    if by == "files":
+        return divided(with_copies(texts, separator), train_fraction, separator)
+    content = separator.join(texts)
+    if by == "place":
+        return split_at(content, train_fraction)
+    train, val = divided(lines_in(content), train_fraction)
+    known = {line for line in lines_in(train) if len(line) > _SHORT_LINE}
+    if (share := sum(len(line) for line in lines_in(val) if line in known) / len(val)) > _MUCH:
+        log.warning(
+            f"{share:.0%} of the characters to validate on are in lines of {_SHORT_LINE} or more that stand in the "
+            "training split, too: a model may have memorised them"
+        )
+    return train, val
+
+
+def with_copies(parts: Iterable[str], between: str) -> list[str]:
+    """The different parts of a text, each joined with its copies, so that none is in two splits."""
+    return [between.join([part] * count) for part, count in Counter(parts).items()]
+
+
+def split_at(content: str, train_fraction: float) -> tuple[str, str]:
+    """A text as a training split and, after it, a validation split."""
+    boundary = int(train_fraction * len(content))
+    return content[:boundary], content[boundary:]
+
+
+def lines_in(content: str) -> list[str]:
+    """The lines of a text, each with its line end; the last one gets one if it has none."""
+    ended = content if content.endswith("\n") else f"{content}\n"
+    return [f"{line}\n" for line in ended[:-1].split("\n")]
+
+
+def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> tuple[str, str]:
+    """The parts of a text in random order, joined as two splits. Raises RequestError if one would be empty."""
+    order = list(parts)
+    random.Random(_SEED).shuffle(order)
+    lengths = list(itertools.accumulate(map(len, order), initial=0))
+    count = sum(length <= train_fraction * lengths[-1] for length in lengths[1:])
+    if not 0 < count < len(order):
+        parts = "1 part is" if len(order) == 1 else f"{len(order)} parts are"
+        raise RequestError(f"{parts} too few to divide into a training and a validation split")
+    return between.join(order[:count]), between.join(order[count:])
