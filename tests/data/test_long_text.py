@@ -1,5 +1,6 @@
 """Texts that are too long for memory: prepared once, in files that are mapped, and the same batches as in memory."""
 
+import os
 import random
 import tempfile
 from dataclasses import replace
@@ -153,6 +154,15 @@ def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
     same(opened(file), other)
     after = {path.name for path in folder.iterdir() if ".ids" in path.name}
     assert (len(after), before & after) == (2, set())  # those of the earlier text are gone
+
+
+def test_another_text_of_the_same_size_and_time_is_prepared_again(file: Path) -> None:
+    same(opened(file), CONTENT)
+    other, state = CONTENT[::-1], file.stat()
+    file.write_text(other)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))  # as cp -p and archives do
+    assert file.stat().st_size == state.st_size
+    same(opened(file), other)
 
 
 def test_a_prepared_file_that_was_cut_is_made_again(file: Path) -> None:
