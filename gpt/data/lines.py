@@ -5,7 +5,8 @@ memorising the training split does not help: the model must keep what it has rea
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,25 +50,24 @@ class Lines(TextCorpus):
         """Its splits, and which part of a line is the target."""
         return [*super().parts(), f"answers of {self.answer} after {self.separator!r}"]
 
-    def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> list[tuple[list[int], int]]:
+    def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> Iterator[tuple[list[int], int]]:
         """The token ids of each line of a split, and the place of its first target.
 
         Question and answer are encoded separately, because a prompt is a question alone. Raises RequestError if a line
         has more tokens than fit into a window, or a character that the vocabulary lacks.
         """
-        found = []
+        longest = 0
         for line in getattr(self, split).removesuffix(_END).split(_END):
             if self.separator is None:
                 question, answer = line[: -self.answer], line[-self.answer :]
             else:
                 end = line.index(self.separator) + len(self.separator)
                 question, answer = line[:end], line[end:] + _END
-            ids = _ids(tokenizer, question)
-            found.append((ids + _ids(tokenizer, answer), len(ids)))
-        longest = max(len(ids) for ids, _ in found) - 1
+            asked, answered = _ids(tokenizer, question), _ids(tokenizer, answer)
+            longest = max(longest, len(asked) + len(answered) - 1)
+            yield asked + answered, len(asked)
         if longest > block_size:
             raise RequestError(f"a line has {longest} {tokenizer.unit}s before its last: raise model.block_size")
-        return found
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,15 @@ class Documents(Lines):
         """The characters of both splits and of the separator, which two documents alone do not contain."""
         return "".join(sorted({*super().characters, *self.separator}))
 
-    def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> list[tuple[list[int], int]]:
+    def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> Iterator[tuple[list[int], int]]:
         """The token ids of the windows of a split, each with the place of its first target."""
-        found, separator = [], _ids(tokenizer, self.separator)
+        separator = _ids(tokenizer, self.separator)
         for document in getattr(self, split).split(self.separator):
             ids = separator + _ids(tokenizer, document) + separator
             for start in range(0, len(ids) - 1, block_size):
                 window, first = ids[start : start + block_size + 1], max(1, len(separator) - start)
                 if first < len(window):
-                    found.append((window, first))
-        return found
+                    yield window, first
 
 
 def questions(
@@ -220,23 +219,28 @@ def _lines(seed: str, line: Callable[[random.Random], str], size: int, answer: i
 
 
 class LineData:
-    """Random lines for training, all of them for the exact loss. Each is a window of its own."""
+    """Random lines for training, all of them for the exact loss. Each is a window of its own.
+
+    Lines are stored without padding. Every batch is as wide as the longest line of both splits.
+    """
 
     estimated_over = "random lines"
     lengths_vary = False
 
     def __init__(self, corpus: Lines, tokenizer: TextTokenizer, *, block_size: int, device: torch.device | str) -> None:
         """Raises RequestError if a line does not fit into a window, or has a character that the vocabulary lacks."""
-        lines = {split: corpus.examples(split, tokenizer, block_size) for split in ("train", "val")}
-        longest = max(len(ids) for of_split in lines.values() for ids, _ in of_split)
-        self.sizes, self._lines, self._are_targets, self._counts = tokenizer.sizes, {}, {}, {}
-        for split, of_split in lines.items():
-            padded = [ids + [0] * (longest - len(ids)) for ids, _ in of_split]  # 0 here is never a target
-            self._lines[split] = torch.tensor(padded, device=device)  # (N, longest)
-            places = torch.arange(1, longest)
-            first, last = torch.tensor([(begin, len(ids)) for ids, begin in of_split]).T[..., None]  # (N, 1) each
-            self._are_targets[split] = ((places >= first) & (places < last)).to(device)  # (N, longest - 1)
-            self._counts[split] = self._are_targets[split].sum(dim=1).cpu()  # (N)
+        self.sizes, self._ids, self._lines, self._counts = tokenizer.sizes, {}, {}, {}
+        longest = 0
+        for split in ("train", "val"):
+            ids, lines = array("i"), array("q")
+            for line, first in corpus.examples(split, tokenizer, block_size):
+                lines.extend((len(ids), len(line), first))
+                ids.extend(line)
+            begins = torch.frombuffer(lines, dtype=torch.int64).view(-1, 3)  # (N, 3): start, length, first target
+            self._ids[split] = torch.frombuffer(ids, dtype=torch.int32).to(device)  # of all lines
+            self._lines[split], self._counts[split] = begins.to(device), begins[:, 1] - begins[:, 2]
+            longest = max(longest, int(begins[:, 1].max()))
+        self._places = torch.arange(longest, device=device)
         self.epoch_tokens = int(self._counts["train"].sum())
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
@@ -256,7 +260,7 @@ class LineData:
         """Each line once, or the first of them that have `most` targets."""
         counts = self._counts[split]
         count = len(counts) if most is None else max(1, int((counts.cumsum(0) <= most).sum()))
-        parts = torch.arange(count).split(max(1, tokens_per_pass // self._lines[split].shape[1]))
+        parts = torch.arange(count).split(max(1, tokens_per_pass // len(self._places)))
         batches = (self._batch(split, rows) for rows in parts)
         return Targets(batches, int(counts[:count].sum()), int(counts.sum()))
 
@@ -268,6 +272,8 @@ class LineData:
 
     def _batch(self, split: str, rows: Tensor) -> Batch:
         """These lines, with their answers as targets: (rows, longest - 1)."""
-        lines = self._lines[split][rows.to(self._lines[split].device)]
-        are_targets = self._are_targets[split][rows.to(lines.device)]
-        return Batch((lines[:, :-1],), lines[:, 1:].where(are_targets, IGNORED), int(self._counts[split][rows].sum()))
+        start, length, first = self._lines[split][rows.to(self._places.device)].T[..., None]  # (rows, 1) each
+        is_token = self._places < length  # (rows, longest)
+        lines = self._ids[split][(start + self._places).where(is_token, 0)].long().where(is_token, 0)
+        targets = lines.where(is_token & (self._places >= first), IGNORED)
+        return Batch((lines[:, :-1],), targets[:, 1:], int(self._counts[split][rows].sum()))

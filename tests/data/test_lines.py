@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,14 @@ def test_every_token_of_a_document_is_a_target_once(separator: str, block_size: 
                 assert any(window in separator + name + separator for name in own)
                 targets += tokenizer.decode(found[is_target])
         assert targets == "".join(name + separator for name in own)
+
+
+def test_the_memory_of_documents_is_in_proportion_to_their_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join([*map(str, range(2000)), "z" * 2000]))
+    corpus = documents(str(tmp_path / "a.txt"), "\n", 0.9)
+    data = LineData(corpus, built_for(corpus), block_size=3000, device="cpu")
+    assert data.training_batch(seed=1, iteration=0, batch_size=2).inputs[0].shape == (2, 2001)
+    assert len(pickle.dumps(data)) < 40 * (tmp_path / "a.txt").stat().st_size
 
 
 def test_what_is_no_list_of_questions_or_documents_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
