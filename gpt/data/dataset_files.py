@@ -5,7 +5,6 @@ The rows of a dataset are written once, and then read like any other text.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,22 +64,18 @@ def _loaded(name: str, subset: str | None, split: str, field: str) -> "Dataset":
 
 
 def _write(path: Path, part: "Dataset", field: str, separator: str) -> None:
-    """Write the rows to a file, which is complete once it has its name."""
+    """Write the rows that are not empty to a file, which is complete once it has its name."""
+    batches: Any = part.select_columns([field]).iter(batch_size=1000)
+    bar, between = tqdm(total=len(part), desc="writing the text", unit="row", leave=False, delay=1, disable=None), ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            for i, text in enumerate(_texts(part, field)):
-                file.write((separator + text if i else text).encode())
+        with bar, replacing(path) as file:
+            for batch in batches:
+                for text in filter(None, batch[field]):
+                    file.write((between + text).encode())
+                    between = separator
+                bar.update(len(batch[field]))
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror}): set GPT_DATA_DIR to a folder with room for it"
         ) from None
-
-
-def _texts(part: "Dataset", field: str) -> Iterator[str]:
-    """The rows that are not empty."""
-    batches: Any = part.select_columns([field]).iter(batch_size=1000)
-    with tqdm(total=len(part), desc="writing the text", unit="row", leave=False, delay=1, disable=None) as bar:
-        for batch in batches:
-            yield from filter(None, batch[field])
-            bar.update(len(batch[field]))

@@ -63,7 +63,7 @@ class Lines(TextCorpus):
             else:
                 end = line.index(self.separator) + len(self.separator)
                 question, answer = line[:end], line[end:] + _END
-            asked, answered = _ids(tokenizer, question), _ids(tokenizer, answer)
+            asked, answered = (tokenizer.encode(part).tolist() for part in (question, answer))
             longest = max(longest, len(asked) + len(answered) - 1)
             yield asked + answered, len(asked)
         if longest > block_size:
@@ -89,9 +89,9 @@ class Documents(Lines):
 
     def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> Iterator[tuple[list[int], int]]:
         """The token ids of the windows of a split, each with the place of its first target."""
-        separator = _ids(tokenizer, self.separator)
+        separator = tokenizer.encode(self.separator).tolist()
         for document in getattr(self, split).split(self.separator):
-            ids = separator + _ids(tokenizer, document) + separator
+            ids = separator + tokenizer.encode(document).tolist() + separator
             for start in range(0, len(ids) - 1, block_size):
                 window, first = ids[start : start + block_size + 1], max(1, len(separator) - start)
                 if first < len(window):
@@ -201,11 +201,6 @@ def repeat(length: Annotated[int, Field(ge=1, le=1000)], distance: Distance, siz
         return f"{letters}{_PAUSE * distance}:{letters}"
 
     return _lines(f"repeat {length} {distance} {size}", line, size, answer=length)
-
-
-def _ids(tokenizer: TextTokenizer, text: str) -> list[int]:
-    found: list[int] = tokenizer.encode(text).tolist()
-    return found
 
 
 def _lines(seed: str, line: Callable[[random.Random], str], size: int, answer: int) -> Lines:

@@ -9,25 +9,19 @@ from gpt.base.errors import RequestError, UnavailableError
 from gpt.base.typed import expanded, listed
 
 
-def paths_of(path: str | Sequence[str]) -> list[str]:
-    """The paths in a list, maybe typed as a text: "[a.txt,b]". Raises RequestError if it or a path is empty."""
-    if not isinstance(path, str):
-        return list(path)
-    is_list = path.startswith("[") and path.endswith("]") and not os.path.lexists(path)
-    paths = [expanded(each) for each in listed(path)] if is_list else [path]
-    if not paths or "" in paths:
-        raise RequestError(f"{path} is a list {'with an empty path' if paths else 'without a path'}")
-    return paths
-
-
 def files_of(path: str | Sequence[str]) -> list[Path]:
     """The files that `path` names: a file, all files below a folder, the matches of a pattern, or a list of these.
 
-    Within a folder or a pattern, files are sorted by name and hidden files are left out. Raises UnavailableError for a
-    path that names no file.
+    The list may be typed as a text: "[a.txt,b]". Within a folder or a pattern, files are sorted by name and hidden
+    files are left out. Raises UnavailableError for a path that names no file, and RequestError for an empty one.
     """
+    paths = [path] if isinstance(path, str) else path
+    if isinstance(path, str) and path.startswith("[") and path.endswith("]") and not os.path.lexists(path):
+        paths = [expanded(each) for each in listed(path)]
+    if not paths or "" in paths:
+        raise RequestError(f"{path} is a list {'with an empty path' if paths else 'without a path'}")
     try:
-        return [file for each in paths_of(path) for file in _files_of(each)]
+        return [file for each in paths for file in _files_of(each)]
     except OSError as error:
         raise RequestError(f"cannot read {error.filename}: {error.strerror}") from None
 

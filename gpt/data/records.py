@@ -3,6 +3,7 @@
 import codecs
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Generic, NamedTuple, TypeVar
 
@@ -66,12 +67,8 @@ def lines_of(content: str) -> list[str]:
 
 def size_of(file: Path) -> int:
     """The bytes in a file. Raises RequestError for anything but a regular file: a pipe might never end or answer."""
-    try:
+    with _reading(file):
         state = file.stat()
-    except FileNotFoundError:
-        raise UnavailableError(f"there is no file {file}") from None
-    except OSError as error:
-        raise RequestError(f"cannot read {file}: {error.strerror}") from None
     if not stat.S_ISREG(state.st_mode):
         raise RequestError(f"{file} is not a file")
     return state.st_size
@@ -79,10 +76,17 @@ def size_of(file: Path) -> int:
 
 def read_bytes(file: Path, start: int, end: int) -> bytes:
     """The bytes from start to end; fewer if the file is shorter. Raises RequestError if it is unreadable."""
+    with _reading(file), file.open("rb") as opened:
+        opened.seek(start)
+        return opened.read(end - start)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
     try:
-        with file.open("rb") as opened:
-            opened.seek(start)
-            return opened.read(end - start)
+        yield
+    except FileNotFoundError:
+        raise UnavailableError(f"there is no file {file}") from None
     except OSError as error:
         raise RequestError(f"cannot read {file}: {error.strerror}") from None
 
