@@ -102,7 +102,8 @@ def huggingface(
     source, tokens = Source(paths), Tokens(tokenizer, vocab_size)
     if source.size > IN_MEMORY:
         return LongText(source, source.starts[1:2], _prepared(), tokens)
-    return TextCorpus(*read_texts(paths), tokens=tokens)
+    train, val = read_texts(paths)
+    return TextCorpus(train, val, tokens=tokens)
 
 
 def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:

@@ -1,22 +1,34 @@
 """The texts in tables: CSV, TSV and JSON lines."""
 
+import codecs
 import csv
 import io
-import itertools
 import json
 import logging
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gpt.base.errors import RequestError
-from gpt.data.records import read_text
+from gpt.data.records import FileRecord, read_bytes, read_lines, read_text
+from gpt.data.tokenizer import is_utf8
 
-_BETWEEN_CELLS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+
+class _Commas(csv.excel):
+    strict = True
+
+
+class _Tabs(csv.excel_tab):
+    quoting = csv.QUOTE_NONE  # as registered with IANA: text/tab-separated-values has none
+
+
+_DIALECTS = {".csv": _Commas, ".tsv": _Tabs, ".tab": _Tabs}
+_ADVICE = {_Commas: "put quotes around a text with commas", _Tabs: "a text cannot contain a tab"}
 _JSON_LINES = (".jsonl", ".ndjson")
-_END = "\0"  # added as a last row: an open quotation mark before it swallows it
-_LONGEST_ROW = 2**16  # characters of a first row that is looked at
+_LONGEST_ROW = 2**18  # bytes of a first row that is looked at
 
 log = logging.getLogger(__name__)
 
@@ -25,91 +37,97 @@ def texts_of(file: Path, field: str, encoding: str) -> Iterator[str]:
     """The texts of a column of a .csv, .tsv or .jsonl file, without empty ones.
 
     `field` is a name in the first row or, in a file without such a row, the number of a column, from 1. Raises
-    RequestError for a file that is no table, or lacks the column.
+    RequestError for a file that is no table or lacks the column, and for a row or a value that is not as the others.
     """
     suffix = file.suffix.lower()
-    if suffix not in (*_BETWEEN_CELLS, *_JSON_LINES):
+    if suffix in _JSON_LINES:
+        texts = _values(file, field, encoding)
+    elif suffix in _DIALECTS:
+        texts = _cells(_rows(file, read_text(file, encoding)), file, field)
+    else:
         raise RequestError(f"{file}: data=table reads files called .csv, .tsv or .jsonl")
-    content = read_text(file, encoding)
-    found = _of_objects(file, content, field) if suffix in _JSON_LINES else _of_cells(file, content, field)
-    for row, text in found:
-        if not isinstance(text, str):
-            raise RequestError(f"line {row} of {file}: its {field} is not a text but {json.dumps(text):.40}")
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise RequestError(f"line {row} of {file}: its {field} has half of a character")
-        if text.strip():
-            yield text
+    return (text for text in texts if text.strip())
 
 
 def tell_of_columns(files: Sequence[Path]) -> None:
-    """Warn if the files to be read as plain text look like tables."""
-    if names := _columns(files[0]):
+    """Warn if the first of the files to be read as plain text looks like a table in UTF-8."""
+    file, names = files[0], list[str]()
+    with suppress(ValueError, RequestError, RecursionError):  # Reading the file later reports the error.
+        beginning = codecs.getincrementaldecoder("utf-8-sig")().decode(read_bytes(file, 0, _LONGEST_ROW))
+        if file.suffix.lower() in _DIALECTS:
+            names = next((row.content for row in _rows(file, beginning)), [])
+        elif beginning.startswith("{"):
+            names = list(json.loads(beginning.partition("\n")[0]))
+    if names:
         log.warning(
-            f"{files[0]} looks like a table with the columns {', '.join(names)[:200]}, and is read as plain text: "
-            f"data=table data.path={shlex.quote(str(files[0]))} data.field=COLUMN takes the texts in one of them"
+            f"{file} looks like a table with the columns {', '.join(names)[:200]}, and is read as plain text: "
+            f"data=table data.path={shlex.quote(str(file))} data.field=COLUMN takes the texts in one of them"
         )
 
 
-def _columns(file: Path) -> list[str]:
-    """The names in the first row of a file that looks like a table in UTF-8; [] for any other file."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            beginning = opened.read(_LONGEST_ROW)
-        if file.suffix.lower() in _BETWEEN_CELLS:
-            return next(_rows(file, beginning), (0, []))[1]
-        if beginning.startswith("{"):
-            return list(json.loads(beginning.partition("\n")[0]))
-    except (OSError, ValueError, RequestError, RecursionError):
-        pass  # Reading the file later reports the error.
-    return []
+def _cells(rows: Iterator[FileRecord[list[str]]], file: Path, field: str) -> Iterator[str]:
+    """The cells of a column."""
+    first = next(rows, FileRecord[list[str]]([], file, 1))
+    is_number = field.isdecimal()
+    names = [str(number + 1) for number in range(len(first.content))] if is_number else first.content
+    if field not in names:
+        raise RequestError(f"{file} has no column {field}; its first row is {', '.join(first.content)[:200]}")
+    if names.count(field) > 1:
+        raise RequestError(f"{first.place} names {names.count(field)} columns {field}: rename all but one")
+    place = names.index(field)
+    if is_number:
+        yield first.content[place]
+    yield from (row.content[place] for row in rows)
 
 
-def _of_cells(file: Path, content: str, field: str) -> Iterator[tuple[int, str]]:
-    """The cells of a column, each with the line where its row ends."""
-    rows = _rows(file, content)
-    first, names = next(rows, (1, []))
-    if field in names:
-        place = names.index(field)
-    elif field.isdecimal() and 0 < int(field) <= len(names):
-        place = int(field) - 1
-        yield first, names[place]
-    else:
-        raise RequestError(f"{file} has no column {field}; its first row is {', '.join(names)[:200]}")
-    yield from ((line, cells[place]) for line, cells in rows if place < len(cells))
-
-
-def _rows(file: Path, content: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a file that are not empty, each with the line where it ends."""
+def _rows(file: Path, content: str) -> Iterator[FileRecord[list[str]]]:
+    """The rows of a file that are not empty. Raises RequestError unless each has as many cells as the first."""
     csv.field_size_limit(max(csv.field_size_limit(), len(content)))
-    lines = itertools.chain(io.StringIO(content, newline=""), [_END])
-    reader, begins = csv.reader(lines, delimiter=_BETWEEN_CELLS[file.suffix.lower()]), 1
+    dialect = _DIALECTS[file.suffix.lower()]
+    reader, line, width = csv.reader(io.StringIO(content, newline=""), dialect), 1, 0
     try:
         for cells in reader:
-            if cells == [_END]:
-                return
-            if cells and cells[-1].endswith(_END):
-                raise RequestError(f"line {begins} of {file} has a quotation mark without a second one")
-            begins = reader.line_num + 1
+            row, line, width = FileRecord(cells, file, line), reader.line_num + 1, width or len(cells)
+            if len(cells) not in (0, width):
+                advice = f": {_ADVICE[dialect]}" if len(cells) > width else ""
+                count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+                raise RequestError(f"{row.place} has {count}, but the first row has {width}{advice}")
             if cells:
-                yield reader.line_num, cells
+                yield row
     except csv.Error as error:
-        raise RequestError(f"line {reader.line_num} of {file}: {error}") from None
+        is_open = str(error) == "unexpected end of data"
+        problem = "a quotation mark without a second one" if is_open else f"a cell that is wrongly quoted ({error})"
+        raise RequestError(f"line {line if is_open else reader.line_num} of {file} has {problem}") from None
 
 
-def _of_objects(file: Path, content: str, field: str) -> Iterator[tuple[int, Any]]:
-    """The values of a key of JSON objects, one per line, with the number of the line; null and missing are left out."""
+def _values(file: Path, field: str, encoding: str) -> Iterator[str]:
+    """The values of a key of JSON objects, one per line; null and missing are left out."""
     names: dict[str, None] = {}
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
+    for line in read_lines(file, encoding):
+        if not line.content.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.content, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
-            raise RequestError(f"line {number} of {file} is not JSON: {error}") from None
+            raise RequestError(f"{line.place} is not JSON: {error}") from None
         if not isinstance(row, dict):
-            raise RequestError(f'line {number} of {file} is not a JSON object, as in {{"text": "..."}}')
+            raise RequestError(f'{line.place} is not a JSON object, as in {{"text": "..."}}')
         names |= dict.fromkeys(row)
-        if row.get(field) is not None:
-            yield number, row[field]
+        value = row.get(field)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise RequestError(f"{line.place}: its {field} is not a text but {json.dumps(value):.40}")
+        if not is_utf8(value):
+            raise RequestError(f"{line.place}: its {field} has half of a character")
+        yield value
     if field not in names:
         raise RequestError(f"{file} has no column {field}; it has {', '.join(names)[:200] or 'none'}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError for a key that it has twice."""
+    if len(found := dict(pairs)) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"it has the key {twice} twice")
+    return found
