@@ -81,7 +81,9 @@ def text(
     errors = "surrogateescape" if tokenizers.named(tokenizer).reads_bytes else "strict"
     texts = read_texts(files, encoding, errors)
     texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
-    return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=tokens)
+    return TextCorpus(
+        *split_by(split, texts, train_fraction, separator), tokens=tokens, has_newlines_key=newlines == "kept"
+    )
 
 
 def huggingface(

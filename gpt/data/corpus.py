@@ -50,6 +50,7 @@ class Text(Corpus):
     """A text to continue: a training and a validation split and, in some benchmarks, a test split."""
 
     tokens: Tokens
+    has_newlines_key: bool = False  # whether data.newlines can change its line ends
 
     @property
     @abstractmethod
@@ -86,6 +87,7 @@ class TextCorpus(Text):
     val: str
     test: str = ""
     tokens: Tokens = field(default_factory=Tokens)
+    has_newlines_key: bool = field(default=False, compare=False)
 
     def parts(self) -> Iterable[str]:
         """Its splits."""

@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
+from gpt.data.corpora import text
+from gpt.data.lines import table
 from gpt.data.tables import texts_of
+from gpt.tasks.continuation import Continuation
 
 CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\0\"',;\t\r\n\u2028 ")
 PLAIN = st.text("ab 1\"'", min_size=1, max_size=5).filter(lambda cell: not cell.startswith('"'))
@@ -102,3 +105,12 @@ def test_what_would_lose_text_is_one_line(suffix: str, content: str, message: st
         list(texts_of(file, "text", "utf-8"))
     assert str(error.value).startswith(message.replace("FILE", str(file)))
     assert "\n" not in str(error.value)
+
+
+def test_only_corpora_with_data_newlines_are_advised_to_set_it(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([["text"], *([f"Dear reader {number},\r\nall is well."] for number in range(20))])
+    own, cells = (Continuation.built_for(c).described(c) for c in (text(str(file), 0.9), table(str(file), "text", 0.9)))
+    assert own.endswith("; Windows line ends are kept, each with a \\r (data.newlines=unix removes them)")
+    assert cells.endswith("; Windows line ends are kept, each with a \\r")
