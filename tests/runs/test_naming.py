@@ -107,3 +107,22 @@ def test_every_command_takes_the_name_of_a_run(
         assert "\nab" in f"\n{done('generate.py', 'my_best', 'tokens=2')}"
     message = "there is no folder my_bets and no run of that name; in runs there is last"
     refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), message)
+
+
+def test_names_are_looked_up_where_runs_says(called: Script, place: Path) -> None:
+    (place / "runs").rename(place / "kept")
+    (place / "other").mkdir()
+    (place / "where.yaml").write_text("runs: kept\nmodel: v1")
+    for words in ("my_best runs=kept", "run=my_best runs=kept,other", "runs=[other,kept] my_best"):
+        assert "weights of kept/a\n" in succeeded(called("generate.py", *words.split(), "tokens=2", cwd=place)).stderr
+    assert "of kept/a, val split" in succeeded(called("evaluate.py", "my_best", "runs=kept", cwd=place)).stderr
+    refused(called("train.py", "init=my_best", "v1", cwd=place), "there is no folder my_best and no run of that name")
+    for words in ("init=my_bets runs=kept", "where.yaml init=my_bets"):
+        refused(called("train.py", *words.split(), cwd=place), "in kept there is last, best, twice, my_best")
+    assert gpt.load("my_best", runs="kept").folder == Path("kept/a")
+    refused(called("train.py", "resume=nope", "runs=kept", cwd=place), "in kept there is last")
+
+
+def test_one_of_two_sweeps_of_a_name_must_be_told(called: Script, place: Path) -> None:
+    shutil.copytree("runs/wide", "runs/monday/wide")
+    refused(called("train.py", "resume=wide", cwd=place), "wide can be runs/monday/wide or runs/wide: give a folder")
