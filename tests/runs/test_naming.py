@@ -115,7 +115,9 @@ def test_names_are_looked_up_where_runs_says(called: Script, place: Path) -> Non
     (place / "where.yaml").write_text("runs: kept\nmodel: v1")
     for words in ("my_best runs=kept", "run=my_best runs=kept,other", "runs=[other,kept] my_best"):
         assert "weights of kept/a\n" in succeeded(called("generate.py", *words.split(), "tokens=2", cwd=place)).stderr
-    assert "of kept/a, val split" in succeeded(called("evaluate.py", "my_best", "runs=kept", cwd=place)).stderr
+    (place / "text.txt").write_text("abc abc " * 9)
+    done = succeeded(called("evaluate.py", "my_best", "text.txt", "runs=kept", cwd=place))
+    assert "of kept/a, the text text.txt" in done.stderr
     refused(called("train.py", "init=my_best", "v1", cwd=place), "there is no folder my_best and no run of that name")
     for words in ("init=my_bets runs=kept", "where.yaml init=my_bets"):
         refused(called("train.py", *words.split(), cwd=place), "in kept there is last, best, twice, my_best")
