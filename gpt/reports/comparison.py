@@ -85,16 +85,11 @@ class ComparisonReport:
 
     def write_picture(self, path: Path) -> list[Path]:
         """Write the picture of the curves alone, replacing the file. Raises RequestError if there are none."""
-        figure = self._slide()
+        if (figure := self._curves(with_ends=True)) is None:
+            raise RequestError("none of these runs has a curve to draw")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_picture(path, figure)
         return [path]
-
-    def _slide(self) -> "Figure":
-        """The curves with a panel of their results. Raises RequestError if there are none."""
-        if (figure := self._curves(with_ends=True)) is None:
-            raise RequestError("none of these runs has a curve to draw")
-        return figure
 
     def _curves(self, *, with_ends: bool = False) -> "Figure | None":
         title, metric = self.config.title, self.config.metric

@@ -204,7 +204,8 @@ class RunFolder:
         rows.sort(key=lambda row: row[1].iteration)
         lines = (formats.to_json({"kind": kind} | row.model_dump(mode="json")) for kind, row in rows)
         self.write("metrics.jsonl", "".join(lines))
-        self._write_lines("clock.jsonl", progress.clock)
+        clock = (formats.to_json(row.model_dump(mode="json")) for row in progress.clock)
+        self.write("clock.jsonl", "".join(clock))
 
     def evaluations(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` detects a file that was truncated between two lines."""
@@ -226,7 +227,9 @@ class RunFolder:
 
     def clock(self) -> dict[int, float]:
         """The seconds of training by iteration."""
-        return {row.iteration: row.seconds for row in self._lines("clock.jsonl", Clock)}
+        path = self.path / "clock.jsonl"
+        rows = (parse_record(path, line, Clock) for line in read_lines(path))
+        return {row.iteration: row.seconds for row in rows}
 
     def write_summary(self, summary: Summary) -> None:
         """Save the results, which marks the run as finished."""
@@ -257,14 +260,6 @@ class RunFolder:
 
     def _write_record(self, name: str, record: BaseModel) -> None:
         self.write(name, formats.to_json(record.model_dump(mode="json"), indent=2))
-
-    def _lines(self, name: str, record: type[AnyRecord]) -> list[AnyRecord]:
-        path = self.path / name
-        return [parse_record(path, line, record) for line in read_lines(path)]
-
-    def _write_lines(self, name: str, records: Iterable[BaseModel]) -> None:
-        lines = (formats.to_json(record.model_dump(mode="json")) for record in records)
-        self.write(name, "".join(lines))
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
         there = ", ".join(names(runs)) or f"nothing; train a run with {command('train')} model=v5"
         raise RequestError(f"there is no folder {typed} and no run of that name; in {runs} there is {there}")
     if one and len(found) == 1:
-        found = _winners(*found) or found
+        (folder,) = found
+        found = (_lowest(finished_runs(folder)) if _is_group(folder) else {}) or found
     if one and len(found) > 1:
         several = (f"{path} ({said})" if said else f"{path}" for path, said in found.items())
         raise RequestError(f"{typed} can be {' or '.join(several)}: give a folder")
@@ -112,11 +113,6 @@ def _last_seen(run: RunFolder) -> float:
 
 def _is_group(folder: Path) -> bool:
     return (folder / SWEEP).is_file() or (folder / STUDY).is_file()
-
-
-def _winners(folder: Path) -> dict[Path, str]:
-    """The best run of a sweep or a search, for each set of targets; {} for a run."""
-    return _lowest(finished_runs(folder)) if _is_group(folder) else {}
 
 
 def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:

@@ -18,6 +18,7 @@ def main(config: GenerateConfig, request: Request) -> None:
     """Print text or translations to standard output or a file, and everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError
+    from gpt.base.files import check_output
     from gpt.base.losses import in_words
     from gpt.base.runtime import keep_freed_memory
     from gpt.data.records import read_text
@@ -26,7 +27,8 @@ def main(config: GenerateConfig, request: Request) -> None:
 
     if config.prompt is not None and config.prompt_file is not None:
         raise RequestError("give prompt or prompt_file, not both")
-    _check_file(config)
+    if config.out is not None:  # before the model is loaded
+        check_output(Path(config.out), _FORMATS)
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     keep_freed_memory(trained.device)
     trained.task.refuse_others(request.given)
@@ -55,14 +57,6 @@ def _shown(pieces: Iterator[str], title: str, *, is_printed: bool) -> Iterator[s
             # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
             print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
         yield piece
-
-
-def _check_file(config: GenerateConfig) -> None:
-    """Raise RequestError if the samples cannot be written as asked."""
-    from gpt.base.files import check_output
-
-    if config.out is not None:
-        check_output(Path(config.out), _FORMATS)
 
 
 def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> None:

@@ -37,7 +37,10 @@ def planned(
         yield follower
         return
     _check_module_run(config, request, module)
-    new = _new(config, request, module) if config.resume in (None, "auto") else None
+    new = None
+    if config.resume in (None, "auto"):
+        config = config if module is None else _of_module(config, module)
+        new = Plan(config, request) if config.init is None else forked(config, request, module)
     run = run_to_resume(config, request, new)
     with run.locked() if run else contextlib.nullcontext():
         plan = resumed(new.config if new else config, request, run, new) if run else cast(Plan, new)
@@ -54,13 +57,6 @@ def _check_module_run(config: TrainConfig, request: Request, module: Module | No
             raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
     if module is not None and any(key.partition(".")[0] == "model" for key in request.given):
         log.warning(f"module= replaces {config.stage}; only its training settings are used")
-
-
-def _new(config: TrainConfig, request: Request, module: Module | None) -> Plan:
-    """A new run, from random weights or from the run that init= names."""
-    if module is not None:
-        config = _of_module(config, module)
-    return Plan(config, request) if config.init is None else forked(config, request, module)
 
 
 def _of_module(config: TrainConfig, module: Module) -> TrainConfig:

@@ -156,7 +156,7 @@ def test_a_text_is_prepared_again_once_a_file_has_changed(file: Path) -> None:
     assert (len(after), before & after) == (2, set())  # those of the earlier text are gone
 
 
-def test_another_text_of_the_same_size_and_time_is_prepared_again(file: Path) -> None:
+def test_another_text_of_equal_size_and_time_is_prepared(file: Path) -> None:
     same(opened(file), CONTENT)
     other, state = CONTENT[::-1], file.stat()
     file.write_text(other)
