@@ -51,7 +51,7 @@ def quoted(
         if key in _FOLDERS or textual(schema, key):
             return _texts(value, is_folder=key in _FOLDERS)
         if key in nulls:
-            return _NULL.sub(nulls[key], value)
+            return _NULL.sub(nulls[key], value) if is_readable(value) else in_quotes(value)
         return ",".join(map(whole, value.split(",")))
 
     made = [each if each.value is None else replace(each, value=for_hydra(each.key, each.value)) for each in overrides]
@@ -68,6 +68,15 @@ def _texts(value: str, *, is_folder: bool) -> str:
         return item if text == item and _is_plain(text) else in_quotes(text)
 
     return value if _GRAMMAR.search(value) else _ITEM.sub(text, value)
+
+
+def is_readable(value: str) -> bool:
+    """Whether Hydra can read a value: as text, as a number or as a sweep."""
+    try:
+        OverridesParser.create().parse_override(f"key={value}")
+    except HydraException:
+        return False
+    return True
 
 
 def _is_plain(text: str) -> bool:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from gpt.base.errors import RequestError
@@ -17,6 +15,7 @@ from gpt.base.installation import CONF
 from gpt.base.typed import as_typed, expanded, in_quotes, is_file
 from gpt.config.composing import choices_of, composed, is_for_users
 from gpt.config.explanations import one_line
+from gpt.config.grammar import is_readable
 from gpt.config.keys import LENGTHS, choice_groups, escaping, flat, leaves, textual
 from gpt.config.override import Override
 from gpt.config.schema import TrainConfig
@@ -85,18 +84,9 @@ def _override(key: str, value: Any, *, has_escapes: bool, is_sweep: bool) -> Ove
                 return value
             quote = next((quote for quote in "'\"" if quote not in value and not is_sweep), "")
             return f"{quote}{value}{quote}" if quote else in_quotes(value)
-        return value if _is_readable(value) else in_quotes(value)
+        return value if is_readable(value) else in_quotes(value)
 
     return Override(key, typed(value))
-
-
-def _is_readable(value: str) -> bool:
-    """Whether Hydra can read a value: as text, as a number or as a sweep."""
-    try:
-        OverridesParser.create().parse_override(f"key={value}")
-    except HydraException:
-        return False
-    return True
 
 
 def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> list[Override]:

@@ -81,6 +81,7 @@ def test_plain_words_become_keys(typed: str, key: str, value: object, called: Sc
 WRONG = [
     # A choice, a key or a value that does not exist.
     ("train.py model=V5", "model=V5 does not exist; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, v5, "),
+    ("train.py data=café.txt", "there is no file café.txt: data= takes a file or folder of text, or the name of"),
     ("train.py data=sub/a.txt", "there is no file sub/a.txt: data= takes a file or folder of text, or the name of"),
     ("train.py training.max_iter=5", "unknown key training.max_iter; did you mean training.max_iters?"),
     ("train.py -p training -c job --config-path=/CONF modle=v2", "unknown key modle; did you mean model?"),
