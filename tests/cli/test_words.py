@@ -156,14 +156,28 @@ def test_wrong_words_are_refused_in_one_line(typed: str, message: str, called: S
     assert sorted(place.rglob("*")) == before
 
 
-MEANT = (
-    "train.py v1 batchsize=4; train.py v1 max_iter=3; train.py v1 num_epoch=1; train.py v1 text=text.txt; "
-    "train.py v1 amp=true; train.py v1 cuda=true; train.py v1 use_wandb=true; train.py model=V5; "
-    "train.py v1 optimizer=adam; train.py v1 schedule=cosin; train.py --lr 1e-3; train.py --model v5; "
-    "train.py --max-iters 100; generate.py --temperature 1; generate.py temprature=1; "
-    "generate.py --prompt To; compare.py sort=val; evaluate.py splt=val; export.py fromat=onnx; "
-    "play.py prt=0"
-).split("; ")
+MEANT = [
+    "train.py v1 batchsize=4",
+    "train.py v1 max_iter=3",
+    "train.py v1 num_epoch=1",
+    "train.py v1 text=text.txt",
+    "train.py v1 amp=true",
+    "train.py v1 cuda=true",
+    "train.py v1 use_wandb=true",
+    "train.py model=V5",
+    "train.py v1 optimizer=adam",
+    "train.py v1 schedule=cosin",
+    "train.py --lr 1e-3",
+    "train.py --model v5",
+    "train.py --max-iters 100",
+    "generate.py --temperature 1",
+    "generate.py temprature=1",
+    "generate.py --prompt To",
+    "compare.py sort=val",
+    "evaluate.py splt=val",
+    "export.py fromat=onnx",
+    "play.py prt=0",
+]
 
 
 @pytest.mark.parametrize("typed", MEANT)
