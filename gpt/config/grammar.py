@@ -51,7 +51,8 @@ def quoted(
         if key in _FOLDERS or textual(schema, key):
             return _texts(value, is_folder=key in _FOLDERS)
         if key in nulls:
-            return _NULL.sub(nulls[key], value) if is_readable(value) else in_quotes(value)
+            replaced = _NULL.sub(nulls[key], value)
+            return replaced if is_readable(replaced) else in_quotes(value)
         return ",".join(map(whole, value.split(",")))
 
     made = [each if each.value is None else replace(each, value=for_hydra(each.key, each.value)) for each in overrides]

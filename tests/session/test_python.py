@@ -483,7 +483,7 @@ def test_a_model_too_large_for_memory_is_never_built(tmp_path: Path, monkeypatch
 
 
 def test_a_stage_that_sees_the_future_is_not_trained(corpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = v1_bigram.GPT.forward
-    monkeypatch.setattr(v1_bigram.GPT, "forward", lambda self, idx: forward(self, idx) + forward(self, idx.flip(1)))
-    with pytest.raises(gpt.UserError, match="GPT sees the future: in evaluation mode"):
+    forward = v1_bigram.Bigram.forward
+    monkeypatch.setattr(v1_bigram.Bigram, "forward", lambda self, idx: forward(self, idx) + forward(self, idx.flip(1)))
+    with pytest.raises(gpt.UserError, match="Bigram sees the future: in evaluation mode"):
         gpt.train("v1", *corpus)

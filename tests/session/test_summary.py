@@ -20,7 +20,7 @@ def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, 
     documented = Documented(train=None, val=2.0, kind="estimated")
     chosen = {"stage": "v5", "name": None, "tags": [], "seed": 7, "documented": documented, "target": None} | config
     over = {"train": Over(split="train")}
-    recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(sizes=None), over=over)
+    recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(lengths_vary=True), over=over)
     task = SimpleNamespace(left_out=lambda _: None)
     job: Any = SimpleNamespace(
         config=SimpleNamespace(**chosen), model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None, changed=changed

@@ -69,7 +69,7 @@ def test_counting_changes_nothing() -> None:
 
 
 def test_what_cannot_be_counted_has_no_number_of_operations() -> None:
-    one, pairs = Progress(iteration=1, tokens=1), cast(Any, SimpleNamespace(sizes=None))
+    one, pairs = Progress(iteration=1, tokens=1), cast(Any, SimpleNamespace(lengths_vary=True))
     model = nn.Linear(1, 1)  # which reads no token ids
     assert operations(model, small_recipe(text_data(small_corpus())), one) is None
     assert operations(model, small_recipe(pairs), one) is None
