@@ -113,10 +113,7 @@ WRONG = [
     ("train.py data=text", "data.path is required: add data.path=VALUE"),
     ("train.py ~model", "model is required: choose one with model=NAME"),
     ("train.py hydra.run.dir=???", "hydra.run.dir= is empty: name a folder"),
-    (
-        "train.py -m seed=1,2 ++hydra.run.dir=a",
-        "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir",
-    ),
+    ("train.py -m seed=1,2 ++hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir"),
     ("train.py experiment=heads hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir="),
     ("search.py seed=1 model=v1,v2 hydra.run.dir=a", "hydra.run.dir= is for train.py: study=FOLDER names a search"),
     ("train.py --config-dir", "--config-dir needs a value"),

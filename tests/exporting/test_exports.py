@@ -307,12 +307,7 @@ def test_an_exported_stage_runs_without_this_package(trained_run: TrainedOnce, t
     ("stage", "settings", "arguments", "message"),
     [
         ("v5", [], ["format=transformers"], "transformers has no architecture for v5, only for v6 and v7 (GPT-2): use"),
-        (
-            "v6",
-            ["model.n_embd=16"],
-            ["format=transformers"],
-            "GPT-2 has no bias in its output layer, and the last",
-        ),
+        ("v6", ["model.n_embd=16"], ["format=transformers"], "GPT-2 has no bias in its output layer, and the last"),
         ("v9", [], ["format=onnx"], "format=onnx cannot export counts of the training text: train v8, which has none"),
         ("v5", [], ["format=pickle"], "format=pickle: must be hub, transformers, transformers_code, onnx or script"),
         ("v5", [], ["out=/proc/version/x"], "/proc/version is not a folder: choose another place"),
