@@ -42,7 +42,7 @@ def check_warmup(choice: Choice, max_iters: int, *, is_estimate: bool = False) -
         )
     log.warning(
         f"schedule.warmup_iters={warmup_iters} is longer than the run, of about {max_iters} iterations at this speed: "
-        "its learning rate stays below the peak"
+        "its warm-up never reaches the learning rate"
     )
 
 

@@ -70,4 +70,4 @@ def test_a_warmup_beyond_the_run_is_refused_or_told(caplog: pytest.LogCaptureFix
     with pytest.raises(RequestError, match=r"longer than the run, which has training\.max_iters=99"):
         check_warmup(long, 99)
     check_warmup(long, 99, is_estimate=True)
-    assert "its learning rate stays below the peak" in caplog.text
+    assert "its warm-up never reaches the learning rate" in caplog.text
