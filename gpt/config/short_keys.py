@@ -24,17 +24,20 @@ def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]
     Raises RequestError for a key that is given twice, in other words.
     """
     is_train, is_of_training = config_name == "train", config_name in ("train", "search")  # search.py has own minutes
-    typed = [setting for each in typed for setting in (_of_corpus(each) if is_of_training else [each])]
+
+    def settings_of(overrides: Sequence[Override]) -> list[Override]:
+        return [setting for each in overrides for setting in (_of_corpus(each) if is_of_training else [each])]
+
     timed = [_in_seconds(each) if is_train or each.key.startswith("training.") else each for each in typed]
     known = {*schema.model_fields, *SETTING_FILES, "json"} | ({*TrainConfig.model_fields} if is_of_training else set())
     short = {each.key for each in timed if each.key.isidentifier() and each.key not in known}
-    named = by_name([*keys_for_users(config_name, timed), *schema.model_fields]) if short else {}
+    named = by_name([*keys_for_users(config_name, settings_of(timed)), *schema.model_fields]) if short else {}
     found = [replace(each, key=named.get(each.key, each.key)) if each.key in short else each for each in timed]
     words: dict[str, str] = {}
     for before, after in zip(typed, found, strict=True):
         if (other := words.setdefault(after.key, before.key)) != before.key:
             raise RequestError(f"give {other}= or {before.key}=, not both: they are one key")
-    return found
+    return settings_of(found)
 
 
 def _in_seconds(typed: Override) -> Override:

@@ -112,8 +112,8 @@ class KVCache:
 class RecordedCache(KVCache):
     """A cache for recording a pass over one token after the tokens of another cache, which is not empty.
 
-    Its length is a tensor, (), so that the recording holds for every length. A subclass provides the keys, values and
-    states.
+    Its length is a 0-dimensional tensor, so one recording serves every length. A subclass provides the keys, values
+    and states.
     """
 
     def __init__(self, cache: KVCache, length: Tensor) -> None:

@@ -61,7 +61,15 @@ PLAIN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("typed", ["train.py text.txt", "train.py data=text.txt", "train.py data=text.txt v1 -m"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "train.py text.txt",
+        "train.py data=text.txt",
+        "train.py data=text.txt v1 -m",
+        "train.py v4 layers=2 corpus=text.txt",
+    ],
+)
 def test_a_file_of_text_is_a_corpus(typed: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     words = typed.split()[1:]

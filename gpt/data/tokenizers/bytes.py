@@ -30,7 +30,7 @@ class ByteTokenizer(ByteLevel):
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "ByteTokenizer":
-        """The same for every run. Raises ValueError for another vocabulary."""
+        """The byte tokenizer, of which there is one. Raises ValueError for another vocabulary."""
         found = cls()
         if found.vocabulary != vocabulary.vocabulary:
             raise ValueError("it lacks bytes or has others")
