@@ -31,7 +31,6 @@ from gpt.runs import naming
 # In the environment, which worker processes inherit.
 _JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
 _JSON = "GPT_SWEEP_JSON"
-_LAUNCHERS = ("joblib", "submitit", "ray")
 _COMMAND = naming.SWEEP  # where Hydra records the sweep
 _OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
 _created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
@@ -185,8 +184,9 @@ def remove_empty_folders() -> None:
 
 
 def launcher(settings: Any) -> str | None:
-    """The launcher in Hydra's settings: "joblib", "submitit", "ray", or None for any other one."""
-    return next((name for name in _LAUNCHERS if f"hydra_{name}_launcher" in settings.launcher._target_), None)
+    """The plugin of the launcher in Hydra's settings, as in "joblib"; None for Hydra's own, one job after another."""
+    plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher\.", settings.launcher._target_)
+    return plugin and plugin[1]
 
 
 def is_json() -> bool:

@@ -47,7 +47,7 @@ LOADER = Registry("data", "a loader of a corpus", "gpt.data", _CONTRACT, lambda 
 
 
 def shakespeare(
-    train_fraction: TrainFraction, tokenizer: TokenKind = "characters", vocab_size: SubwordCount = 1000
+    train_fraction: TrainFraction, tokenizer: TokenKind = "characters", vocab_size: SubwordCount = Tokens.vocab_size
 ) -> TextCorpus:
     """Tiny Shakespeare. Raises UserError if its file is missing or has been changed."""
     return TextCorpus(*split_at(tiny_shakespeare(), train_fraction), tokens=Tokens(tokenizer, vocab_size))
@@ -58,7 +58,7 @@ def text(
     train_fraction: TrainFraction,
     separator: str = "\n",
     tokenizer: TokenKind = "characters",
-    vocab_size: SubwordCount = 1000,
+    vocab_size: SubwordCount = Tokens.vocab_size,
     split: SplitBy = "place",
     encoding: Encoding = "utf-8",
     newlines: Literal["kept", "unix"] = "kept",

@@ -104,7 +104,7 @@ def questions(
     train_fraction: TrainFraction,
     encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
-    vocab_size: SubwordCount = 1000,
+    vocab_size: SubwordCount = Tokens.vocab_size,
 ) -> Lines:
     """Lines of files, each a question, a separator and its answer; a random part of them is for validation.
 
@@ -125,7 +125,7 @@ def documents(
     train_fraction: TrainFraction,
     encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
-    vocab_size: SubwordCount = 1000,
+    vocab_size: SubwordCount = Tokens.vocab_size,
 ) -> Documents:
     """The documents of files, with a separator between two of them; a random part of them is for validation.
 
@@ -145,7 +145,7 @@ def table(
     separator: Annotated[str, Field(min_length=1)] | None = None,
     encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",
-    vocab_size: SubwordCount = 1000,
+    vocab_size: SubwordCount = Tokens.vocab_size,
 ) -> Documents:
     r"""The texts in one column of tables, each a document; see `texts_of`.
 
