@@ -31,29 +31,6 @@ def causal_mask() -> Figure:
     return fig
 
 
-def one_head(runs: Mapping[str, TrainedRun]) -> Figure:
-    """The attention of v2's head over a window."""
-    fig = figure(3.9)
-    axes = fig.subplots()
-    mesh = heat(axes, runs["v2"].attention(WINDOW)[0][0], largest=1.0)
-    label_cells(axes, visible(WINDOW), visible(WINDOW))
-    axes.set(xlabel="looks at (key)", ylabel="character (query)")
-    fig.colorbar(mesh, ax=axes, shrink=0.8, label="weight")
-    return fig
-
-
-def four_heads(runs: Mapping[str, TrainedRun]) -> Figure:
-    """The attention of v3's four heads over the same window."""
-    fig = figure(5.2)
-    for number, (axes, weights) in enumerate(
-        zip(fig.subplots(2, 2).flat, runs["v3"].attention(WINDOW)[0], strict=True), start=1
-    ):
-        heat(axes, weights, largest=1.0)
-        label_cells(axes, visible(WINDOW), visible(WINDOW))
-        axes.set_title(f"head {number}")
-    return fig
-
-
 def units(runs: Mapping[str, TrainedRun]) -> Figure:
     """How often each unit of v3_ffn's feed-forward layer is above zero, by the current character."""
     fig = figure(3.8)
