@@ -34,11 +34,11 @@ minus = Value(-1.0)             4.5  5
 loss = log_p * minus            3    5
 """
 _SLOPES = {  # the first whose sign is in the code
-    ".exp": "the slope of exp is exp itself",
-    ".log": "the slope of log p is 1 / p",
-    "**": "the slope of 1 / s is -1 / s²",
-    "*": "the slope of a product is the other factor",
-    "+": "the slope of a sum is 1",
+    ".exp": "slope: exp itself",
+    ".log": "slope: 1 / p",
+    "**": "slope: -1 / s²",
+    "*": "slope: the other factor",
+    "+": "slope: 1",
 }
 _COLUMN, _ROW, _WIDTH, _HEIGHT = 60, 74, 56, 50  # pixels
 
