@@ -124,6 +124,7 @@ FEED_FORWARD = Part(
             "the ReLU is",
             lambda s: s.hidden.relu(),
             {
+                "this is linear(relu(x)): the ReLU belongs after the linear layer": lambda s: s.linear(s.x.relu()),
                 "the ReLU is missing: without it, this layer and the next linear one together are a single linear "
                 "layer": lambda s: s.hidden,
                 **{

@@ -177,6 +177,22 @@ _LOSSES = {
     "this is the perplexity, exp of the loss": lambda s: (-s.picked.log().mean()).exp(),
 }
 
+
+def _of_rows(rows: Way, targets: Way) -> dict[str, Way]:
+    """Measures of whole rows of probabilities that have names of their own."""
+    return {
+        "this is the entropy, how uncertain the rows are: take -ln p of the target alone": lambda s: (
+            -(rows(s) * rows(s).log()).sum(-1).mean()
+        ),
+        "this is the squared error of the probabilities (Brier's score): take -ln p of the target": lambda s: (
+            (rows(s) - nn.functional.one_hot(targets(s), rows(s).shape[-1])).square().sum(-1).mean()
+        ),
+        "this is the accuracy, how often the target is the likeliest: take -ln p of the target": lambda s: (
+            (rows(s).argmax(-1) == targets(s)).float().mean()
+        ),
+    }
+
+
 LOSS = Part(
     "loss",
     (_probabilities(_IDS, 5), _probabilities(_OTHER_IDS, 8), _probabilities(_MANY_IDS, 13)),
@@ -213,6 +229,10 @@ LOSS = Part(
             lambda s: -s.picked.log().mean(),
             {
                 **_LOSSES,
+                **_of_rows(lambda s: s.p[s.ids[:-1]], lambda s: s.ids[1:]),
+                "this is the mean entropy of the table's rows: take -ln p of what followed": lambda s: (
+                    -(s.p * s.p.log()).sum(1).mean()
+                ),
                 "cross_entropy is given probabilities, but applies softmax to what it is given: take -ln of p": (
                     lambda s: nn.functional.cross_entropy(s.p[s.ids[:-1]], s.ids[1:])
                 ),
@@ -254,6 +274,9 @@ SOFTMAX = Part(
                 "changes no probability": lambda s: s.x,
                 "the largest score of the whole tensor is subtracted: in a row far below it every exponential is 0, "
                 "and 0/0 is NaN": lambda s: s.x - s.x.max(),
+                "each column's largest score is subtracted, which changes the probabilities: subtract each row's": (
+                    lambda s: s.x - s.x.amax(0)
+                ),
                 "the mean of each row is subtracted: a score far above it overflows. Subtract the largest": lambda s: (
                     s.x - s.x.mean(-1, keepdim=True)
                 ),
@@ -412,7 +435,7 @@ CROSS_ENTROPY = Part(
             "loss",
             "the loss is",
             lambda s: -s.picked.log().mean(),
-            {**_LOSSES},
+            {**_LOSSES, **_of_rows(lambda s: s.p, lambda s: s.targets)},
             (
                 "The smaller the probability of what came, the larger the loss; a certain and right "
                 "prediction costs 0.",
