@@ -46,9 +46,8 @@ def train(
         config, request = _requested(overrides, folder, values)
         is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
         outcome = run(config, request, stop, module=module, keeps=is_interactive)
-        if folder is not None and outcome.summary is not None:
-            return load(folder, module=module, device=config.device)
-        assert outcome.job is not None
+        if outcome.job is None or (folder is not None and outcome.summary is not None):  # None: it had finished
+            return load(folder or config.resume, runs=config.runs, module=module, device=config.device)
         return NewlyTrained(outcome.job, outcome.summary, list(outcome.evaluations))
 
 
@@ -97,7 +96,10 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
     with _documented_errors():
         if "out" in values:
             raise RequestError("out= is for compare.py: the report that is returned has write() and write_picture()")
-        names = [str(name) for name in ([runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs)]
+        several = [runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs
+        if not hasattr(several, "__iter__"):
+            raise RequestError(f"{runs!r:.60} is no folder, no name, and no list of these")
+        names = [str(name) for name in several]
         config = CompareConfig.model_validate(composed("compare", [])[0] | values)
         return compared(config, [folder for name in names for folder in roots(name)])
 

@@ -77,14 +77,15 @@ class Live(SphinxDirective):
 
     Two, as STAGE,STAGE, read the same prompt.
 
-    The content says what to look at. With `:train:`, the card that trains the stage is not folded; with `:first:`,
+    The content says what to look at. With `:payoff:`, all but the idea of the stage, or of the one that it
+    names, is folded; with `:train:`, the card that trains the stage is not folded; with `:first:`,
     there is nothing else until the reader looks inside; with `:sampling:`, there are all options of sampling.
     `:prompt:` is the text that it begins with, and the others are what TextPanel.open of page/panel.js shows of it.
     """
 
     required_arguments, has_content = 1, True
     option_spec = dict.fromkeys(("train", "first", "sampling"), directives.flag) | dict.fromkeys(
-        ("prompt", "at", "open", "layer", "head", "step", "off"), directives.unchanged_required
+        ("payoff", "prompt", "at", "open", "layer", "head", "step", "off"), directives.unchanged_required
     )
 
     def run(self) -> list[nodes.Node]:
@@ -94,7 +95,9 @@ class Live(SphinxDirective):
         if not page.exists():
             return []
         stages, trains = self.arguments[0].split(","), "train" in self.options
-        query = "&amp;".join(["embed", *(name for name, value in self.options.items() if value is None)])
+        flags = [name for name, value in self.options.items() if value is None]
+        flags += [f"payoff={payoff}"] if (payoff := self.options.pop("payoff", None)) is not None else []
+        query = "&amp;".join(["embed", *flags])
         address = "../" * self.env.docname.count("/") + f"_static/live/index.html?{query}#{','.join(stages)}"
         for name, value in self.options.items():
             address += "" if value is None else f"&amp;{name}={quote(value)}"

@@ -3,18 +3,12 @@ addEventListener("message", ({ source, data }) => {
   for (const frame of liveFrames()) {
     if (frame.contentWindow !== source || !Number.isFinite(data?.height)) continue;
     frame.style.height = `${data.height}px`;
-    coverLosses(frame);
   }
 });
 
 /** @returns {any[]} */
 function liveFrames() {
   return [...document.querySelectorAll("iframe.live")];
-}
-
-/* Until the reader has guessed the loss that this page asks for, a live stage does not show it. */
-function coverLosses(frame) {
-  frame.contentWindow.postMessage({ covered: document.querySelector("form.guess") !== null }, "*");
 }
 
 /* What the theme leaves out for screen readers, and for those who scroll with the keyboard. */

@@ -1,7 +1,5 @@
-/* On the page of a stage, what is pointed at or has the focus lights up wherever else it stands: in the code, in the
-   formulas, in the picture at the head of the page, and in the live stage. Parts are named as in
-   gpt/inspection/dataflow.py. Behind a colon, the picture has no box of its own: attention:scores is in that of
-   attention. */
+/* On the page of a stage, what is pointed at or has the focus lights up wherever else it stands: in the live stage, in
+   the code and in the formulas. Parts are named as in gpt/inspection/dataflow.py, with what they do behind a colon. */
 
 /* What a part looks like in code. Others are called by the name of their module: self.embedding. */
 const IN_CODE = [
@@ -56,25 +54,15 @@ function isLit(parts, by) {
   return parts.split(" ").some((part) => by.split(" ").some((other) => isOne(part, other)));
 }
 
+const IS_PART = /^(?:embedding|attention|feed_forward|plus|norm|lm_head|table|softmax|blocks)/;
+
 addEventListener("DOMContentLoaded", async () => {
-  /** @type {NodeListOf<HTMLImageElement>} */
-  const pictures = document.querySelectorAll('figure.picture img[src*="flow-"]');
-  if (!pictures.length) return;
-  const loaded = new Promise((resolve) => addEventListener("load", resolve)); // which may be before the pictures are
-  const figure = pictures[0].closest("figure");
-  try {
-    await Promise.all([...pictures].map(inline));
-  } catch {
-    return; // a page that is opened as a file cannot read others
-  }
-  const boxes = partsOf(figure);
-  const isThere = (part) => boxes.some((box) => isLit(box, part));
-  for (const block of document.querySelectorAll(":is(.highlight-python, .highlight-default) pre"))
-    markCode(block, isThere);
-  connect(figure, isThere);
-  await loaded;
+  if (!document.querySelector("iframe.live")) return;
+  for (const block of document.querySelectorAll(":is(.highlight-python, .highlight-default) pre")) markCode(block);
+  connect();
+  await new Promise((resolve) => addEventListener("load", resolve));
   await globalThis.MathJax?.startup?.promise;
-  markFormulas(isThere);
+  markFormulas();
 });
 
 /* A bold phrase that names what it speaks of is a button: it shows that in the live stage. */
@@ -101,40 +89,25 @@ addEventListener("DOMContentLoaded", () => {
   }
 });
 
-const partsOf = (root) => [...root.querySelectorAll("[data-part]")].map(({ dataset }) => dataset.part);
-
-/** Put the elements of a picture into the page; those of the other theme have the same ids. */
-async function inline(image, number) {
-  const text = await (await fetch(image.src)).text();
-  const own = text.replaceAll(/(id=["]|href=["]#|url\(#)/g, `$1flow${number}-`);
-  const svg = new DOMParser().parseFromString(own, "image/svg+xml").documentElement;
-  for (const box of svg.querySelectorAll(`[id^="flow${number}-part-"]`)) {
-    box.setAttribute("data-part", box.id.slice(`flow${number}-part-`.length));
-  }
-  svg.classList.add(...image.classList);
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", image.alt);
-  image.replaceWith(svg);
-}
-
 /**
  * The places of parts in a text, the first of several patterns first, which do not overlap.
  * @returns {[start: number, end: number, part: string][]}
  */
-function found(text, patterns, isThere) {
+function found(text, patterns) {
   const places = [];
   for (const [name, pattern] of patterns) {
     for (const match of text.matchAll(new RegExp(pattern, `g${pattern.flags}`))) {
       const [start, end, part] = [match.index, match.index + match[0].length, name ?? match[1]];
-      if (isThere(part) && places.every(([from, to]) => end <= from || to <= start)) places.push([start, end, part]);
+      if (IS_PART.test(part) && places.every(([from, to]) => end <= from || to <= start))
+        places.push([start, end, part]);
     }
   }
   return places.sort((a, b) => a[0] - b[0]);
 }
 
 /** Make the parts of a block of code elements. The first can be reached by the keyboard, and from there, the others. */
-function markCode(block, isThere) {
-  const places = found(block.textContent, IN_CODE, isThere);
+function markCode(block) {
+  const places = found(block.textContent, IN_CODE);
   for (const [start, end, part] of places.reverse()) {
     const range = document.createRange();
     range.setStart(...at(block, start + 1)); // within the element of its first sign, not behind the one before
@@ -168,26 +141,21 @@ function at(block, offset) {
   }
 }
 
-function markFormulas(isThere) {
+function markFormulas() {
   for (const formula of document.querySelectorAll("div.math svg")) {
     const signs = [...formula.querySelectorAll("[data-c]")].map((sign) => ({
       sign,
       text: String.fromCodePoint(Number.parseInt(sign.getAttribute("data-c"), 16)).normalize("NFKC"),
     }));
-    for (const [start, end, part] of found(signs.map(({ text }) => text).join(""), IN_FORMULAS, isThere)) {
+    for (const [start, end, part] of found(signs.map(({ text }) => text).join(""), IN_FORMULAS)) {
       for (const { sign } of signs.slice(start, end)) sign.setAttribute("data-part", part);
     }
   }
 }
 
-function connect(figure, isThere) {
+function connect() {
   /** @type {NodeListOf<HTMLIFrameElement>} */
   const frames = document.querySelectorAll("iframe.live");
-  const beside = document.createElement("div"); // the picture again, while it is out of sight
-  beside.className = "beside-code";
-  beside.ariaHidden = "true";
-  beside.append(...[...figure.querySelectorAll("svg")].map((svg) => svg.cloneNode(true)));
-  document.body.append(beside);
   let lit = null;
   const light = (part, source = null) => {
     if (part === lit) return;
@@ -195,8 +163,6 @@ function connect(figure, isThere) {
     for (const one of document.querySelectorAll("[data-part]")) {
       one.classList.toggle("lit", part !== null && isLit(one.getAttribute("data-part"), part));
     }
-    const { top, bottom } = figure.getBoundingClientRect();
-    beside.classList.toggle("shown", part !== null && source === null && (bottom < 0 || top > innerHeight));
     for (const frame of frames) if (frame.contentWindow !== source) frame.contentWindow?.postMessage({ part }, "*");
   };
   const partOf = (target) => target?.closest?.("[data-part]")?.getAttribute("data-part") ?? null;
@@ -205,6 +171,6 @@ function connect(figure, isThere) {
   addEventListener("focusout", () => light(null));
   addEventListener("message", ({ source, data }) => {
     if (![...frames].some(({ contentWindow }) => contentWindow === source)) return;
-    if (data?.part === null || (typeof data?.part === "string" && isThere(data.part))) light(data.part, source);
+    if (data?.part === null || (typeof data?.part === "string" && IS_PART.test(data.part))) light(data.part, source);
   });
 }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -61,7 +62,8 @@ def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Ove
 
 def _key_in_training(word: str) -> str:
     if not is_file(word) and not _STAGES.fullmatch(word):
-        raise RequestError(f"there is no file {word!r}")
+        hint = f"; data={word} trains on that folder" if Path(word).is_dir() else ""
+        raise RequestError(f"there is no file {word!r}{hint}")
     return "data.path" if is_file(word) else "model"
 
 

@@ -68,8 +68,12 @@ def tell_of_columns(files: Sequence[Path]) -> None:
 def _cells(rows: Iterator[FileRecord[list[str]]], file: Path, field: str) -> Iterator[str]:
     """The cells of a column."""
     first = next(rows, FileRecord[list[str]]([], file, 1))
-    is_number = field.isdecimal()
-    names = [str(number + 1) for number in range(len(first.content))] if is_number else first.content
+    numbers = [str(number + 1) for number in range(len(first.content))]
+    is_number = field in numbers
+    if is_number and len(first.content) == 1 and {*";\t"} & {*first.content[0]}:
+        separators = "commas" if file.suffix.lower() == ".csv" else "tabs"
+        log.warning(f"{first.place} is taken as a single cell: cells are separated by {separators}")
+    names = numbers if is_number else first.content
     if field not in names:
         raise RequestError(f"{file} has no column {field}; its first row is {', '.join(first.content)[:200]}")
     if names.count(field) > 1:

@@ -164,14 +164,16 @@ def _check_rows(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
     """Raise RequestError if the logits of a row depend on the other one, in evaluation mode."""
     was_training, found = model.training, []
     model.eval()
-    for step in (0, 1):
+    other = (inputs[-1] + 1) % vocab_size
+    for second, first in ((0, 0), (0, 1), (1, 0)):  # which of the two rows is changed
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        other = (inputs[-1] + step) % vocab_size
-        rows = [*(x.repeat(2, 1) for x in inputs[:-1]), torch.cat([inputs[-1], other])]
+        tokens = torch.cat([other if changed else inputs[-1] for changed in (first, second)])
         with random_numbers_kept():
             torch.manual_seed(0)
-            found.append(_called(model, buffers, rows)[0].float())
+            found.append(_called(model, buffers, [*(x.repeat(2, 1) for x in inputs[:-1]), tokens]).float())
     model.train(was_training)
-    tolerance = 1e-4 * found[0].nan_to_num(0, 0, 0).abs().max().item()
-    if not torch.allclose(found[0], found[1], rtol=0, atol=tolerance, equal_nan=True):
-        raise RequestError(f"{type(model).__name__} mixes the rows of a batch: they must not affect each other")
+    logits, with_first, with_second = found
+    tolerance = 1e-4 * logits.nan_to_num(0, 0, 0).abs().max().item()
+    for row, changed in ((0, with_second), (1, with_first)):
+        if not torch.allclose(logits[row], changed[row], rtol=0, atol=tolerance, equal_nan=True):
+            raise RequestError(f"{type(model).__name__} mixes the rows of a batch: they must not affect each other")

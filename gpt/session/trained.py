@@ -56,7 +56,9 @@ def load_run(
             refuse_module(run.config().model)
             model = load_model(run, which)
         else:
-            model = made(module, len(run.vocabulary().vocabulary))
+            model, trained = made(module, len(run.vocabulary().vocabulary)), run.config().model.target
+            if type(model).__name__ != trained.rpartition(".")[2]:
+                log.warning(f"{run.path} is a run of {trained}, and its weights are loaded into {type(model).__name__}")
             load_weights(run, model, which)
     return TrainedRun(run, which, model.to(select_device(device)))
 

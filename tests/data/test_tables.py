@@ -65,6 +65,7 @@ def test_a_row_with_more_or_fewer_cells_is_refused(
 READ = {
     "a quotation mark in a TSV": (".tsv", 'text\n"Stop, he said\nGo\n"on"\n', "text", ['"Stop, he said', "Go", '"on"']),
     "a number in the first row": (".csv", "a,1\nb,2\n", "1", ["a", "b"]),
+    "a name that is a number": (".csv", "2020,2021\na,b\n", "2021", ["b"]),
     "a row of one NUL": (".csv", "text\na\n\0\nb\n", "text", ["a", "\0", "b"]),
 }
 
@@ -105,6 +106,13 @@ def test_what_would_lose_text_is_one_line(suffix: str, content: str, message: st
         list(texts_of(file, "text", "utf-8"))
     assert str(error.value).startswith(message.replace("FILE", str(file)))
     assert "\n" not in str(error.value)
+
+
+def test_one_cell_that_looks_like_several_gets_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("id;text\n1;a\n")
+    assert list(texts_of(file, "1", "utf-8")) == ["id;text", "1;a"]
+    assert f"line 1 of {file} is taken as a single cell: cells are separated by commas" in caplog.text
 
 
 def test_only_corpora_with_data_newlines_are_advised_to_set_it(tmp_path: Path) -> None:

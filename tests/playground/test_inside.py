@@ -193,6 +193,9 @@ def test_one_query_meets_each_key_and_fetches_the_values(browser: Any, addresses
         opened(visited, "steps")
         view = visited.page.locator(".attending")
         said = view.get_by_role("status")
+        assert "asks; these answer: " in said.inner_text()
+        assert not view.locator(".reads").is_visible()
+        view.get_by_role("button", name="Step on").press("Enter")
         assert view.locator(".met").count() == 0
         for key in range(POSITION):
             view.get_by_role("button", name="Step on").press("Enter")

@@ -302,6 +302,8 @@ def masked(logits: Tensor) -> Tensor:
         (bigram(logits=lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
         (Normalized, "sees the future: in training mode"),
         (bigram(logits=lambda logits: logits + logits.roll(1, 0)), "mixes the rows of a batch"),
+        (bigram(logits=lambda logits: logits + logits.cumsum(0)), "mixes the rows of a batch"),
+        (bigram(logits=lambda logits: logits + logits.flip(0).cumsum(0).flip(0)), "mixes the rows of a batch"),
         (bigram(logits=Tensor.detach), "detaches its logits from its parameters"),
         (bigram(logits=lambda logits: logits * random.random()), "has other logits each time: in evaluation mode"),
         (bigram(logits=lambda logits: masked(logits + logits.flip(1))), "sees the future: in evaluation mode"),
@@ -410,6 +412,11 @@ def test_after_a_keyboard_interrupt_it_trains_again(corpus: list[str], tmp_path:
     assert "resume=run" in stopped
     assert iterations == "4"
     assert any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_finished_run_is_resumed_as_itself(corpus: list[str], tmp_path: Path) -> None:
+    run = gpt.train("v1", *corpus, folder=tmp_path / "run")
+    assert gpt.train(f"resume={run.folder}").loss == run.loss
 
 
 def test_keys_may_be_given_by_their_last_part(corpus: list[str]) -> None:

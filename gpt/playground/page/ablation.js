@@ -8,13 +8,15 @@ import { TextView } from "./text.js";
 
 export class Ablation {
   /**
-   * `selected` is called with the position of a token that the reader chooses.
+   * `selected` is called with the position of a token that the reader chooses; `only` is in the names of the parts that
+   * can be turned off.
    * @param {Engine} engine
    * @param {Run} run
    */
-  constructor(engine, run, names, selected) {
+  constructor(engine, run, names, selected, only = "") {
     this.engine = engine;
     this.run = run;
+    this.only = only;
     this.names = names;
     /** @type {Set<string>} */
     this.off = new Set();
@@ -38,7 +40,7 @@ export class Ablation {
       { class: "ablation" },
       element(
         "p",
-        { class: "note" },
+        { class: "note", hidden: only !== "" },
         "Click a part to turn it off, and again to turn it on. A head that is off gives zeros, " +
           "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it reads. " +
           "Without x +, what is computed from x replaces x.",
@@ -111,12 +113,16 @@ export class Ablation {
 
   /** A row of switches for the whole run, and one for each layer. */
   #rows() {
-    return Object.entries(this.run.switches).map(([title, switches]) => this.#row(title, switches));
+    return Object.entries(this.run.switches)
+      .map(([title, switches]) => [title, Object.entries(switches).filter(([, parts]) => this.#isOffered(parts))])
+      .filter(([, offered]) => offered.length)
+      .map(([title, offered]) => this.#row(title, offered));
   }
 
-  /** @param {Record<string, string[]>} switches */
+  #isOffered = (parts) => parts.every((part) => part.includes(this.only));
+
   #row(title, switches) {
-    const buttons = Object.entries(switches).map(([name, parts]) => {
+    const buttons = switches.map(([name, parts]) => {
       const button = element(
         "button",
         {

@@ -1,7 +1,7 @@
 /** One query that meets the keys, gets its weights and fetches the values: stepped through, or played. */
 /** @import { Pass } from "./pass.js" */
 /** @import { Values } from "./predictions.js" */
-import { element, short, spoken } from "./dom.js";
+import { element, percent, short, spoken } from "./dom.js";
 import { ranking } from "./predictions.js";
 import { cell, colour, shownNumber, sizeOf } from "./strips.js";
 
@@ -17,7 +17,7 @@ const SHOWN = 900; // milliseconds of each step while it plays
  */
 
 /**
- * What is shown after a number of steps: first the query alone, then one more key each time.
+ * What is shown after a number of steps: first who answers whom, then how, one more key each time.
  * @param {Pass} pass
  */
 export function attending(pass) {
@@ -77,10 +77,12 @@ export function attending(pass) {
   /** Show the query, the keys that it has met by then and, behind the last of them, weights, values, and their sum. */
   const show = (step) => {
     pass.met = step;
-    const after = step - keys.length;
+    root.classList.toggle("opening", step === 0);
+    const met = step - 1;
+    const after = met - keys.length;
     shown.forEach(({ one, root: of, fetch }, i) => {
-      of.classList.toggle("met", one.score !== null && i < step);
-      of.classList.toggle("here", i === step - 1 && after <= 0);
+      of.classList.toggle("met", one.score !== null && i < met);
+      of.classList.toggle("here", i === met - 1 && after <= 0);
       of.classList.toggle("weighed", after >= 1);
       fetch(after >= 2);
     });
@@ -133,7 +135,9 @@ export function mostRead(weights) {
  */
 function sayings(asking, D, read, keys, head) {
   const most = keys.reduce((best, one) => (one.weight > best.weight ? one : best));
+  const answers = [...read].sort((a, b) => b.weight - a.weight).slice(0, 3);
   return [
+    `${asking} asks; these answer: ${answers.map(({ name, weight }) => `“${spoken(name)}” ${percent(weight)}`).join(", ")}.`,
     `The query q of ${asking}, ${D} numbers, is compared with the key k of each token.` +
       (read.length > keys.length ? ` Here are the ${keys.length} with the largest weights.` : ""),
     ...keys.map(({ name, score }) => `It meets the key of “${spoken(name)}”: q · k / √${D} = ${shownNumber(score)}.`),

@@ -6,25 +6,22 @@ export function embed() {
   const asked = new URLSearchParams(location.search);
   document.body.classList.add("embedded");
   document.body.classList.toggle("sampling", asked.has("sampling"));
-  if (!asked.has("train")) fold(document.getElementById("training"));
+  if (asked.has("payoff")) fold("Look further", ...document.querySelector("main").children);
+  else if (!asked.has("train")) fold("Train it yourself, here", document.getElementById("training"));
   const others = document.getElementById("others");
   others.removeAttribute("open");
   others.append(document.querySelector(".pickers"));
   // To a page with another address, too: there is no secret in a height.
   const tell = () => parent.postMessage({ height: Math.ceil(document.body.getBoundingClientRect().height) }, "*");
   new ResizeObserver(tell).observe(document.body);
-  // Before the reader has guessed the stage's loss, nothing here gives it away.
-  addEventListener("message", ({ source, data }) => {
-    if (source === parent && data?.covered !== undefined) document.body.classList.toggle("covered", data.covered);
-  });
   link();
 }
 
-/** Fold the training away, which is not what the frame is opened for. */
-function fold(card) {
-  const folded = element("details", { class: "fold" }, element("summary", {}, "Train it yourself, here"));
-  card.before(folded);
-  folded.append(card);
+/** Fold away what the frame is not opened for. */
+function fold(title, ...parts) {
+  const folded = element("details", { class: "fold" }, element("summary", {}, title));
+  parts[0].before(folded);
+  folded.append(...parts);
 }
 
 /** Let the page around the frame ask for something: `show` is called with that, as in an address. */

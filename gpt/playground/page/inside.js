@@ -31,6 +31,11 @@ export class Inside {
     this.flow = new Flow(run, names);
     this.lens = element("div");
     this.ablation = new Ablation(engine, run, names, selected);
+    this.fronted = null; // some of its switches, in front of all else
+    this.front = (only) => {
+      this.fronted = new Ablation(engine, run, names, selected, only);
+      return this.fronted;
+    };
     const failure = element("p", { class: "failure", role: "alert" });
     const opens = run.opens
       ? [
@@ -63,7 +68,8 @@ export class Inside {
   open(name, gone, off) {
     const folded = this.root.querySelector(`details.${CSS.escape(name)}`);
     if (!folded) this.flow.open(name, gone);
-    if (off !== undefined) this.ablation.turnOff(off);
+    if (off !== undefined) (this.fronted ?? this.ablation).turnOff(off);
+    if (name === "off" && this.fronted) return this.#load();
     (folded ?? this.root.querySelector("details.steps"))?.setAttribute("open", "");
     return this.#load();
   }
@@ -86,6 +92,7 @@ export class Inside {
   /** Show what is open. */
   async #shown(signal) {
     const { what } = this;
+    await this.fronted?.show(what, signal);
     if (this.#isOpen("off")) await this.ablation.show(what, signal);
     if (this.loaded === what || !(this.#isOpen("steps") || this.#isOpen("lens"))) return;
     if (what === null) {

@@ -5,6 +5,7 @@ import * as controls from "./controls.js";
 import { debounced, element, isBeside, isFirst, newest } from "./dom.js";
 import { embed, listen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
+import { PAYOFFS, payoff } from "./payoff.js";
 import { connect as connectTheme } from "./theme.js";
 import { TrainingCard } from "./training/card.js";
 import { ServedTrainings } from "./training/served.js";
@@ -55,6 +56,9 @@ async function choose(signal) {
   placeControls();
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
+  document.querySelector("main > .payoff")?.remove();
+  const front = fronted(panels[0]);
+  if (front in PAYOFFS) document.querySelector("main").prepend(payoff(front, engine, panels[0], trainable.values()));
   const units = new Set(usable.map((run) => run.token));
   controls.offer(
     runs[0].translates,
@@ -84,10 +88,14 @@ function offerTraining(run) {
   else training.offer(run, trainable);
 }
 
+/** The stage whose payoff a panel has in front of all else, if any. */
+const fronted = (panel) =>
+  asked.has("payoff") && panel instanceof TextPanel && (asked.get("payoff") || panel.run.stage);
+
 /** Put the sliders beside the bars that they change; two runs that are side by side have them in common. */
 function placeControls() {
   const isShared = panels.length === 2 && isBeside();
-  controls.place(panels[0] instanceof TextPanel && !isShared ? panels[0].shaping : null);
+  controls.place(panels[0] instanceof TextPanel && !isShared && !fronted(panels[0]) ? panels[0].shaping : null);
 }
 
 /** Stop generating. */

@@ -78,20 +78,15 @@ export class TextPanel {
       : element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, { class: "card texts" }, title, this.mean, this.text.root, this.jumps);
     this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
-    this.root = panel(
+    this.predicted = card(
       run,
-      side,
-      this.heading.root,
-      this.texts,
-      card(
-        run,
-        { class: "card predicted", "data-part": "softmax lm_head table trust" },
-        element("div", {}, this.question, this.answer, this.shaping),
-        element("div", {}, this.bars),
-      ),
-      this.maps,
-      this.inside.root,
+      { class: "card predicted", "data-part": "softmax lm_head table trust" },
+      element("div", {}, this.question, this.answer, this.shaping),
+      element("div", {}, this.bars),
     );
+    /** @type {(layers: Tensor[]) => void} */
+    this.looked = () => {}; // after each selection: payoff.js
+    this.root = panel(run, side, this.heading.root, this.texts, this.predicted, this.maps, this.inside.root);
   }
 
   /** The part of a text that the run can read. */
@@ -200,6 +195,7 @@ export class TextPanel {
   async open({ at, open, ...chosen }) {
     if (!open) return;
     const { layer = 1, head = 1 } = chosen;
+    if (open !== "off" || !this.inside.fronted) this.texts.closest("details")?.setAttribute("open", "");
     this.texts.after(open === "maps" ? this.maps : this.inside.root);
     if (open === "maps") this.attention.choose(chosen.head ? [layer - 1, head - 1] : null);
     else this.inside.open(open, { layer: layer - 1, head: head - 1, met: Number(chosen.step ?? 0) }, chosen.off);
@@ -396,6 +392,7 @@ export class TextPanel {
     const found = await this.looking.run((signal) => this.#inside(window, signal));
     if (found === undefined) return;
     const { layers, off } = found;
+    this.looked(layers);
     this.#showCauses(x, off, window);
     const tokens = window.map((id) => this.tokenizer.shown[id]);
     if (layers.length === 0) return this.#showContexts(off.moved.data, tokens);

@@ -1,6 +1,6 @@
 /** A text as a corpus: its characters, and its two splits. */
 
-const TRAIN_FRACTION = 0.9; // of a text, its beginning; the rest is the validation split
+export const TRAIN_FRACTION = 0.9; // of a text, its beginning; the rest is the validation split
 
 /**
  * The characters of a text, sorted as train.py does, and the ids of its two splits. Raises an Error, in one line, if

@@ -1,19 +1,13 @@
 /**
  * Experiments: the same training with one difference, after a guess.
  *
- * A training of one; what is not given is as the page offers it. `variant` is one of gpt/playground/static.py.
- * @typedef {Partial<Chosen> & {label: string, stage: string, variant?: string}} Arm
- * @typedef {{label: string, val: number, curve: Estimate[]}} Result `val` is Infinity if the loss became NaN.
- *
  * Of the guesses, the first one whose test the results pass is right. It is offered on the pages of these stages.
- * @typedef {{
- *   title: string, pages: string[], question: string, text: keyof typeof TEXTS, iterations: number, arms: Arm[],
- *   guesses: [label: string, test: (results: Result[]) => boolean][], why: string,
+ * @typedef {Racing & {
+ *   title: string, pages: string[], question: string, guesses: [label: string, test: (results: Result[]) => boolean][],
+ *   why: string,
  * }} Experiment
  *
- * @import { Estimate } from "../engines/server.js"
- * @import { Chosen } from "./order.js"
- * @import { TEXTS } from "./texts.js"
+ * @import { Racing, Result } from "./race.js"
  */
 
 const SAME = 0.02; // nats: a difference as small as between two seeds
@@ -98,37 +92,6 @@ export const EXPERIMENTS = [
       "After 5,000 iterations, on average over three seeds, 16 more numbers have gained 0.01, four heads instead of one " +
       "of 32 have gained 0.13, and the direct path 0.09.",
   }),
-  {
-    title: "With and without a feed-forward layer",
-    pages: ["v3_ffn"],
-    question: "v3_ffn is v3 with a feed-forward layer. Is its loss after 1,000 iterations lower or higher?",
-    text: "shakespeare",
-    iterations: 1000,
-    arms: [
-      { label: "v3", stage: "v3" },
-      { label: "v3_ffn", stage: "v3_ffn" },
-    ],
-    guesses: COMPARED,
-    why: "",
-  },
-  {
-    title: "One block, three, six",
-    pages: ["v4"],
-    question: "v4 has three blocks. After 500 iterations, what have more blocks done to its loss?",
-    text: "shakespeare",
-    iterations: 500,
-    arms: [
-      { label: "1 block", stage: "v4", variant: "1_block" },
-      { label: "3 blocks", stage: "v4" },
-      { label: "6 blocks", stage: "v4", variant: "6_blocks" },
-    ],
-    guesses: [
-      ["lowered it", ([one, three, six]) => three.val < one.val && six.val < three.val],
-      ["raised it", ([one, three, six]) => three.val > one.val && six.val > three.val],
-      ["neither", () => true],
-    ],
-    why: "Each block hands on only what it has computed itself. The next experiment tries what could repair it.",
-  },
   lowest({
     title: "Better first weights",
     pages: ["v4"],

@@ -1,13 +1,9 @@
 /** The experiments of a page: a guess, the trainings side by side, and what came out. */
 /** @import { Engine, Run } from "../engines/server.js" */
-/** @import { Arm, Experiment, Result } from "./experiments.js" */
-import { count, described, element, table } from "../dom.js";
-import { Plot } from "../libraries.js";
+/** @import { Experiment } from "./experiments.js" */
+import { element } from "../dom.js";
 import { EXPERIMENTS } from "./experiments.js";
-import { TEXTS } from "./texts.js";
-
-const TALLEST = 2; // nats above the lowest loss
-const COLOURS = ["var(--a)", "var(--b)", "var(--look-colour)", "var(--failure)", "var(--muted)"];
+import { Race } from "./race.js";
 
 export class Laboratory {
   /** @param {Engine} engine */
@@ -16,7 +12,7 @@ export class Laboratory {
     this.list = element("div", { class: "experiments" });
     this.body = element("div", { class: "experiment" });
     this.root = element("details", {}, element("summary", {}, "Experiments: guess, then see"), this.list, this.body);
-    this.turn = {};
+    this.race = null;
   }
 
   /**
@@ -29,10 +25,7 @@ export class Laboratory {
     this.run = run;
     const ofTexts = [...trainable.values()].filter((one) => !one.answers_only && !run.answers_only);
     this.stages = new Map(ofTexts.map((one) => [one.stage, one]));
-    const isHere = ({ stage, variant }) => {
-      const base = this.stages.get(stage || run.stage);
-      return base && (!variant || base.variants?.includes(variant));
-    };
+    const isHere = (arm) => this.#base(arm) && (!arm.variant || this.#base(arm).variants?.includes(arm.variant));
     const offered = EXPERIMENTS.filter(({ pages, arms }) => pages.includes(run.stage) && arms.every(isHere));
     this.root.hidden = offered.length === 0;
     this.body.replaceChildren();
@@ -59,97 +52,30 @@ export class Laboratory {
   /** @param {Experiment} experiment */
   async #run(experiment, guess) {
     this.#stop();
-    const turn = {};
-    this.turn = turn;
-    const { arms, iterations, guesses, why } = experiment;
-    const picture = element("div");
+    const { guesses, why } = experiment;
+    const race = new Race(this.engine, experiment, this.#base);
+    this.race = race;
     const said = element("p", { role: "status" });
     const stop = element("button", { type: "button", class: "quiet", onclick: () => this.#stop() }, "Stop");
     const guessed = element("p", { class: "note" }, `You guess: ${guesses[guess][0]}.`);
-    this.body.replaceChildren(element("p", {}, experiment.question), guessed, picture, said, stop);
-    /** @type {Result[]} */
-    const results = arms.map(({ label }) => ({ label, val: Infinity, curve: [] }));
-    const draw = () => picture.replaceChildren(chart(results, iterations));
+    this.body.replaceChildren(element("p", {}, experiment.question), guessed, race.root, said, stop);
     try {
-      const text = await TEXTS[experiment.text].load();
-      await Promise.all(arms.map((arm, i) => this.#trained(arm, text, experiment, results[i], turn, draw)));
+      if (!(await race.run())) return;
     } catch (error) {
-      if (this.turn !== turn) return;
+      if (race.isStopped) return;
       this.#stop();
       said.replaceChildren(element("span", { class: "failure" }, error.message));
       return;
     }
-    if (this.turn !== turn) return;
     stop.remove();
-    const right = guesses.findIndex(([, test]) => test(results));
+    const right = guesses.findIndex(([, test]) => test(race.results));
     said.textContent = `${guess === right ? "You guessed right" : "Measured"}: ${guesses[right][0]}. ${why}`;
-    this.body.append(summary(results));
   }
 
-  /** Train one arm to its end; resolves to nothing when the experiment is stopped. */
-  async #trained(/** @type {Arm} */ arm, text, { iterations }, result, turn, draw) {
-    const base = this.stages.get(arm.stage || this.run.stage);
-    const { learning_rate: rate, batch_size: batchSize } = base.training;
-    const { learningRate = rate, seed = base.seed, variant = null } = arm;
-    const chosen = { learningRate, batchSize, iterations, seed, variant };
-    let finish;
-    const ended = new Promise((resolve) => {
-      finish = resolve;
-    });
-    const training = await this.engine.train(base, text, chosen, ({ estimate, ended: how }) => {
-      if (this.turn !== turn) return training.pause().then(finish);
-      if (estimate) {
-        result.curve.push(estimate);
-        draw();
-      }
-      if (how) finish();
-      if (how === "finished") result.val = result.curve.at(-1).val;
-    });
-    training.go();
-    await ended;
-    training.forget();
-  }
+  #base = ({ stage }) => this.stages.get(stage || this.run.stage);
 
   #stop() {
-    this.turn = {};
+    this.race?.stop();
     for (const button of this.body.querySelectorAll("button")) button.remove();
   }
-}
-
-/** @param {Result[]} results */
-function chart(results, iterations) {
-  const rows = results.flatMap(({ label, curve }) => curve.map((row) => ({ ...row, label })));
-  const low = Math.min(...rows.map((row) => row.val));
-  const picture = Plot.plot({
-    width: 420,
-    height: 180,
-    marginLeft: 34,
-    marginRight: 12,
-    marginBottom: 24,
-    style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
-    color: { domain: results.map(({ label }) => label), range: COLOURS },
-    x: { label: null, ticks: 4, tickFormat: count, domain: [0, iterations] },
-    y: { label: null, ticks: 4, domain: [low - 0.05, low + TALLEST], grid: true },
-    marks: [Plot.line(rows, { x: "iteration", y: "val", z: "label", stroke: "label", strokeWidth: 2, clip: true })],
-  });
-  const last = results.map(({ label, curve }) => `${label} ${curve.at(-1)?.val.toFixed(4) ?? "not yet"}`);
-  described(picture, `Validation losses over ${iterations} iterations: ${last.join(", ")}`);
-  const keys = results.map(({ label }, i) =>
-    element("b", { class: "key solid", style: `--run: ${COLOURS[i]}` }, `${label} `),
-  );
-  const caption = element("figcaption", { class: "note" }, "Estimated validation loss: ", ...keys);
-  return element("figure", {}, picture, caption);
-}
-
-/** @param {Result[]} results */
-function summary(results) {
-  const rows = results.map(({ label, val }) =>
-    element(
-      "tr",
-      {},
-      element("th", { scope: "row" }, label),
-      element("td", {}, val === Infinity ? "NaN" : val.toFixed(4)),
-    ),
-  );
-  return table("summary", [null, "validation loss"], rows);
 }
