@@ -40,7 +40,16 @@ html_theme = "furo"
 html_static_path = ["_static", "../gpt/playground/page/spaces.css", str(_GENERATED), str(_MATHJAX)]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["spaces.css", "course.css"]
-html_js_files = ["record.js", "course.js", "guesses.js", "progress.js", "seeds.js", "graph.js", "linked.js"]
+html_js_files = [
+    "record.js",
+    "course.js",
+    "guesses.js",
+    "drawing.js",
+    "progress.js",
+    "seeds.js",
+    "graph.js",
+    "linked.js",
+]
 html_show_sphinx = html_copy_source = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b5fa5", "color-brand-content": "#0b5fa5"},

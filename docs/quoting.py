@@ -242,9 +242,10 @@ _KINDS: dict[str, Callable[..., str]] = {
 
 def _draw() -> None:
     from course_runs import train_stale
+    from pictures import PICTURES as DRAWN
     from pictures import draw_stale
 
-    draw_stale(train_stale(_HERE / "_generated" / "runs"), PICTURES)
+    draw_stale(train_stale(_HERE / "_generated" / "runs"), PICTURES, DRAWN)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from course_runs import train_stale
 from docutils import nodes
 from docutils.parsers.rst import directives
 from live_stages import write_live
-from pictures import draw_stale
+from pictures import EMPTY, GUESSED, PICTURES, draw_stale
 from quoting import RESULTS, results
 from seeds import Seeds, figure
 from sphinx.application import Sphinx
@@ -42,6 +42,11 @@ class Picture(SphinxDirective):
         for theme in ("light", "dark"):
             file = f"/_generated/pictures/{name}-{theme}.svg"
             figure += nodes.image(uri=file, alt=self.options["alt"], classes=[f"only-{theme}"])
+            if name in GUESSED:  # guesses.js shows it first
+                file = f"/_generated/pictures/{name}-empty-{theme}.svg"
+                figure += nodes.image(
+                    uri=file, alt="The empty axes of this picture", classes=["empty", f"only-{theme}"]
+                )
         caption = nodes.caption()
         for paragraph in self.parse_content_to_nodes():
             caption += paragraph.children
@@ -112,7 +117,7 @@ def _prepare(app: Sphinx) -> None:
     """Train, draw and export what is missing or has changed."""
     generated = Path(app.srcdir) / "_generated"
     runs = train_stale(generated / "runs")
-    draw_stale(runs, generated / "pictures")
+    draw_stale(runs, generated / "pictures", PICTURES | EMPTY)
     write_live(runs, generated / "static" / "live")
 
 

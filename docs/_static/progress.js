@@ -1,12 +1,10 @@
-/* Losses that would give a guess away are covered until it is made, in tables whose rows are stages and in the picture
-   of all losses. The table of the index is the reader's record: what was guessed, and what it turned out to be. */
+/* Losses that would give a guess away are covered until it is made, in tables whose rows are stages. The table of the
+   index is the reader's record: what was guessed, and what it turned out to be. */
 const ASKED = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]; // the stages whose pages ask for their loss
 const LOSSES = ["documented loss", "measured loss"]; // headings of columns
-const LOSS_PICTURES = 'figure.picture:has(img[src*="/losses-"])';
 
 addEventListener("DOMContentLoaded", () => {
-  const covers = [...document.querySelectorAll(LOSS_PICTURES)].map(pictured);
-  covers.push(...[...document.querySelectorAll("article table")].flatMap(covered));
+  const covers = [...document.querySelectorAll("article table")].flatMap(covered);
   if (!covers.length) return;
   const ladder = document.querySelector(".ladder table");
   const own = ladder ? recorded(ladder) : [];
@@ -14,9 +12,9 @@ addEventListener("DOMContentLoaded", () => {
   const draw = () => {
     const { guesses, runs } = record.read();
     const isKnown = (stage) => isShown || Number.isFinite(guesses[stage]);
-    for (const { stages, cover } of covers) cover(!stages.every(isKnown));
+    for (const { stage, cover } of covers) cover(!isKnown(stage));
     for (const { stage, tell } of own) tell(guesses[stage], runs[stage]);
-    const isAnyLeft = covers.some(({ stages }) => !stages.every((stage) => Number.isFinite(guesses[stage])));
+    const isAnyLeft = covers.some(({ stage }) => !Number.isFinite(guesses[stage]));
     lead.hidden = show.hidden = !isAnyLeft;
     show.textContent = isShown ? "Cover what I have not guessed" : "Show all losses";
     forget.hidden = !ladder || Object.keys(guesses).length + Object.keys(runs).length === 0;
@@ -70,16 +68,7 @@ function hidden(cell, stage, place) {
     loss.hidden = is;
     mark.hidden = !is;
   };
-  return { stages: [stage], cover, place };
-}
-
-/** The picture of the losses of the stages up to v6. */
-function pictured(figure) {
-  const cover = (is) => {
-    figure.classList.toggle("covered", is);
-    for (const image of figure.querySelectorAll("img")) image.ariaHidden = is ? "true" : null;
-  };
-  return { stages: ASKED.slice(0, -1), cover, place: figure };
+  return { stage, cover, place };
 }
 
 /** Two more columns of the ladder's table. */

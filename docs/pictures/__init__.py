@@ -12,8 +12,18 @@ from matplotlib.figure import Figure
 from quoting import ARCHITECTURES
 
 from gpt.session.trained import TrainedRun
-from pictures import architectures, attention, depth, embeddings, flow, probabilities, recalling, sequences, training
-from pictures.theme import THEMES, save
+from pictures import (
+    architectures,
+    attention,
+    depth,
+    embeddings,
+    flow,
+    probabilities,
+    recalling,
+    sequences,
+    training,
+)
+from pictures.theme import THEMES, emptied, save
 
 PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], Figure]] = {
     **flow.FLOWS,
@@ -42,11 +52,14 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], 
     "parts": architectures.parts,
     "equal-parameters": architectures.losses,
 }
+# On the site, a reader draws what he expects on the empty axes of these: docs/_static/guesses.js.
+GUESSED = ("losses", "remembering", "cost", "parts", "equal-parameters")
+EMPTY = {f"{name}-empty": emptied(PICTURES[name]) for name in GUESSED}
 
 
-def draw_stale(runs: Mapping[str, TrainedRun], folder: Path) -> None:
+def draw_stale(runs: Mapping[str, TrainedRun], folder: Path, pictures: Mapping[str, Callable[..., Figure]]) -> None:
     """Draw the pictures in `folder` that are not there, or are older than what they are drawn from."""
-    for name, picture in PICTURES.items():
+    for name, picture in pictures.items():
         for theme in THEMES:
             path = folder / f"{name}-{theme}.svg"
             if is_older(path, _sources(runs)):

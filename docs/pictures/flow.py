@@ -17,7 +17,7 @@ from gpt.base.ladder import LADDER
 from gpt.config.choices import Choice
 from gpt.config.composing import composed
 from gpt.inspection.dataflow import Part, Row, dataflow
-from gpt.models import build, conv, rnn
+from gpt.models import build, conv, rnn, v6_pre_norm
 from pictures.theme import WIDTH
 
 VOCABULARY = 65  # of tiny Shakespeare
@@ -34,11 +34,11 @@ _WORD = "the king"  # as many characters as a window has
 
 def stage_rows(stage: str) -> list[Row]:
     """The rows of a stage with its documented sizes."""
-    return dataflow(_built(stage))
+    return dataflow(_built([f"model={stage}"]))
 
 
-def _built(stage: str) -> Any:
-    config, _ = composed("train", [f"model={stage}"])
+def _built(settings: list[str]) -> Any:
+    config, _ = composed("train", settings)
     return build(Choice.model_validate(config["model"]), VOCABULARY)
 
 
@@ -67,16 +67,17 @@ def flow(stage: str) -> Figure:
     return figure
 
 
-def reading(stage: str) -> Figure:
+def reading(settings: list[str]) -> Figure:
     """Which positions each layer reads, its own and those below it; in colour, what the last prediction reads."""
-    layers = [None, *_built(stage).blocks, None]  # between the characters and the predictions
+    layers = [None, *_built(settings).blocks, None]  # between the characters and the predictions
     T, top = len(_WORD), len(layers) - 1
-    figure = Figure(figsize=(WIDTH, 0.55 * len(layers)))
+    row = 0.55 if isinstance(layers[1], rnn.Recurrent) else 0.75  # inches: slanting arrows need room
+    figure = Figure(figsize=(WIDTH, row * len(layers) + 0.3))
     axes = figure.subplots()
-    axes.set(xlim=(-2.2, T - 0.5), ylim=(-0.5, top + 0.5))
+    axes.set(xlim=(-2.2, T - 0.5), ylim=(-0.6 / row, top + 0.5))
     axes.axis("off")
     ink, new = mpl.rcParams["text.color"], mpl.rcParams["axes.prop_cycle"].by_key()["color"][1]
-    read = {(T - 1, top)}
+    read = {(T - 1, top): 0}  # how many steps to the right lead from there to the last prediction
     for y, t in product(range(top, -1, -1), range(T - 1, -1, -1)):  # each after those that read it
         layer, is_read = layers[y], (t, y) in read
         sources = [(t, y - 1, 0.0)] if y else []
@@ -84,23 +85,33 @@ def reading(stage: str) -> Figure:
             sources += [(t - 1, y, 0.24 * i - 0.12 * (layer.states - 1)) for i in range(layer.states)]
         elif isinstance(layer, conv.Block):
             sources.append((t - layer.dilation, y - 1, 0.0))
+        elif isinstance(layer, v6_pre_norm.Block):
+            sources += [(s, y - 1, 0.0) for s in range(t)]
         colour, alpha = (new, 1.0) if is_read else (ink, 0.3)
         for s, below, shift in sources:
             if s >= 0:
-                style = _HEAD | {"shrinkA": 10, "shrinkB": 10, "color": colour, "alpha": alpha}
-                axes.annotate("", (t, y + shift), (s, below + shift), arrowprops=style)
-                read |= {(s, below)} if is_read else set()
+                style = _HEAD | {"shrinkA": 0, "shrinkB": 0, "color": colour, "alpha": alpha}
+                beside, above = (0.27, 0.0) if below == y else (0.0, 0.14 / row)  # from the middle of a box to its edge
+                start, end = (s + beside, below + above + shift), (t - beside, y - above + shift)
+                axes.annotate("", end, start, arrowprops=style)
+                if is_read:
+                    read[s, below] = min(read[t, y] + (s < t), read.get((s, below), T))
         box = {"boxstyle": "round,pad=0.25", "edgecolor": colour, "facecolor": "none"}
         letter = {0: _WORD[t], top: f"{_WORD[1:]}?"[t]}.get(y, "  ")
         axes.text(t, y, letter, ha="center", va="center", fontsize=_TEXT, family="monospace", bbox=box)
     names = ["reads", *(f"layer {y}" for y in range(1, top)), "predicts"]
     for y, name in enumerate(names):
         axes.text(-2.2, y, name, va="center", fontsize=_TEXT)
+    steps = "1 step" if read[0, 0] == 1 else f"{read[0, 0]} steps"
+    axes.text(-2.2, -0.5 / row, f"from the first {_WORD[0]} to the last prediction: {steps}", fontsize=_TEXT, color=new)
     return figure
 
 
 FLOWS = {f"flow-{stage}": partial(flow, stage) for stage in LADDER}
-READINGS = {f"reading-{stage}": partial(reading, stage) for stage in ("gru", "lstm", "conv")}
+READINGS = {
+    "reading-attention": partial(reading, ["model=v6", "model.n_layer=1"]),
+    **{f"reading-{stage}": partial(reading, [f"model={stage}"]) for stage in ("gru", "lstm", "conv")},
+}
 
 
 def _draw_parts(axes: Axes, stage: str, parts: list[Part], y: float) -> None:

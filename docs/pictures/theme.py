@@ -1,5 +1,6 @@
 """Colours, sizes and the parts that several pictures share, and the characters of texts and runs in them."""
 
+import functools
 import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,24 @@ def save(picture: Callable[..., Figure], runs: Mapping[str, TrainedRun], theme: 
         content = io.BytesIO()
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     write_atomically(path, content.getvalue())
+
+
+def emptied(picture: Callable[..., Figure]) -> Callable[..., Figure]:
+    """A picture's axes alone, at the same place."""
+
+    @functools.wraps(picture)  # its parameters are asked for
+    def empty(*runs: Mapping[str, TrainedRun]) -> Figure:
+        figure = picture(*runs)
+        figure.draw_without_rendering()  # after which nothing moves
+        figure.set_layout_engine("none")
+        for axes in figure.axes:
+            for artist in (*axes.lines, *axes.patches, *axes.collections, *axes.texts, axes.get_legend()):
+                if artist is not None:
+                    artist.set_visible(False)
+        figure.suptitle("")
+        return figure
+
+    return empty
 
 
 def figure(height: float) -> Figure:

@@ -82,7 +82,7 @@ def test_the_glossary_leads_to_the_page_that_introduces_a_term() -> None:
 def test_every_picture_is_on_a_page() -> None:
     code = (DOCS / "pictures" / "__init__.py").read_text()
     drawn = {*re.findall(r'^    "([\w-]+)": \w+\.\w+,$', code, re.MULTILINE)}
-    drawn |= {f"reading-{stage}" for stage in ("gru", "lstm", "conv")}
+    drawn |= {f"reading-{stage}" for stage in ("attention", "gru", "lstm", "conv")}
     drawn |= {f"flow-{stage}" for stage in LADDER if DOCS / "course" / f"{stage}.md" in COURSE}
     shown = [found for page in [*COURSE, DOCS / "index.md"] for found in quoted(page, "picture")]
     assert {name for name, _ in shown} == drawn
@@ -100,6 +100,9 @@ def test_the_answers_about_architectures_stand_in_the_table() -> None:
     v6, gru = (numbers(losses[name][1])[0] for name in ("v6", "gru"))
     assert f"v6 has a loss of {v6:.2f}" in course
     assert f"**{gru:.2f}**" in course
+    _, milliseconds = table(ARCHITECTURES, "the memory of a step, on one core.")
+    times = [numbers(milliseconds[name][-1])[0] / numbers(milliseconds[name][0])[0] for name in ("v6", "gru")]
+    assert "**{:,.0f} times** for v6, and **{:,.0f} times** for the GRU".format(*times) in course
     assert course.count("> **What do you expect?**") == 4
 
 
@@ -178,20 +181,13 @@ def test_every_link_of_the_site_leads_somewhere_on_it(site: Path) -> None:
     assert all(shown in text for shown in ("2.0607", "layer-norm-light.svg", "layer-norm-dark.svg"))
 
 
-# What reaches beyond the window, where no part of the page scrolls; answers are opened first.
+# What reaches beyond the window, where no part of the page scrolls.
 WIDE = """() => {
-  for (const e of document.querySelectorAll("details, .guessed")) Object.assign(e, { open: true, hidden: false });
+  for (const e of document.querySelectorAll("details")) e.open = true;
   const isCut = (e) => getComputedStyle(e).overflowX !== "visible";
   const scrolls = (e) => e.tagName !== "ARTICLE" && (isCut(e) || scrolls(e.parentNode));
   const isWide = (e) => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e);
   return [...document.querySelectorAll("article *")].filter(isWide).map((e) => e.textContent);
-}"""
-
-
-# Answers that open as a reader scrolls past their question, as axe does: all of them from the start.
-OPENED = """() => {
-  document.querySelectorAll(".guessed").forEach((answer) => { answer.hidden = false; });
-  dispatchEvent(new Event("resize"));
 }"""
 
 
@@ -205,7 +201,6 @@ def test_no_page_is_cut_off_or_inaccessible(site: Path, width: int, theme: str) 
         for file in pages:
             page.goto(file.as_uri())
             page.evaluate("() => globalThis.MathJax?.startup?.promise")
-            page.evaluate(OPENED)
             code = "[class*='highlight-']:not(.highlight-text) > .highlight pre"
             cut = f"() => [...document.querySelectorAll({code!r})].filter((e) => e.scrollWidth > e.clientWidth).length"
             assert page.evaluate(cut) == 0, file
