@@ -21,6 +21,7 @@ from pictures import (
     probabilities,
     recalling,
     sequences,
+    shapes,
     training,
 )
 from pictures.theme import THEMES, emptied, save
@@ -38,6 +39,7 @@ PICTURES: dict[str, Callable[[], Figure] | Callable[[Mapping[str, TrainedRun]], 
     "schedules": training.schedules,
     "trust": probabilities.trust,
     "causal-mask": attention.causal_mask,
+    "heads-apart": shapes.heads_apart,
     "induction": recalling.induction,
     "units": attention.units,
     "rotation": attention.rotation,
