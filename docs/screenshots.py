@@ -1,9 +1,9 @@
-"""Take the pictures of the playground that docs/playground.md shows.
+"""Take the pictures of the playground that docs/playground.md and the README show.
 
     python docs/screenshots.py
 
-This trains v3 and v5 with their documented settings, once, in docs/_generated/screenshots, and opens them in the
-machine's Chromium with Playwright (`pip install -e '.[test]'`).
+This trains v3 and v5 with their documented settings, once, in docs/_generated/screenshots, and the site's recall, and
+opens them in the machine's Chromium with Playwright (`pip install -e '.[docs,test]'`).
 """
 
 import argparse
@@ -21,23 +21,31 @@ from typing import Any
 from PIL import Image
 
 _REPOSITORY = Path(__file__).parents[1]
+sys.path.append(str(_REPOSITORY / "docs" / "_ext"))
+
+from course_runs import COMMANDS  # noqa: E402
+
 _IMAGES = _REPOSITORY / "docs" / "images"
 _RUNS = _REPOSITORY / "docs" / "_generated" / "screenshots"
-_STAGES = ("v3", "v5")
+_RECALL = _REPOSITORY / "docs" / "_generated" / "runs" / "recall"
+_SETTINGS = {_RUNS / "v3": ["model=v3"], _RUNS / "v5": ["model=v5"], _RECALL: COMMANDS["recall"]}
 _PROMPT = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"  # which the page suggests
 
 
 def main() -> None:
     """Train what is missing, and replace the pictures."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    for stage in _STAGES:
-        if not (_RUNS / stage / "summary.json").exists():
-            command = [f"model={stage}", f"hydra.run.dir={_RUNS / stage}", "resume=auto", "device=cpu"]
+    for run, settings in _SETTINGS.items():
+        if not (run / "summary.json").exists():
+            command = [*settings, f"hydra.run.dir={run}", "resume=auto", "device=cpu"]
             subprocess.run([sys.executable, "train.py", *command], cwd=_REPOSITORY, check=True)
     playground = ["play.py", f"runs={_RUNS}", "model=v5", "port=0", "open=false", "device=cpu"]  # which shows v5 first
     with _chromium() as browser, _address(*playground) as address:
         _compared(browser, address).save(_IMAGES / "playground.png", optimize=True)
         _attention(browser, address).save(_IMAGES / "playground_attention.png", optimize=True)
+    with _chromium() as browser, _address("play.py", f"run={_RECALL}", "port=0", "open=false", "device=cpu") as address:
+        for theme in ("light", "dark"):
+            _found(browser, address, theme).save(_IMAGES / f"recall-{theme}.png", optimize=True)
 
 
 @contextlib.contextmanager
@@ -59,8 +67,8 @@ def _address(*command: str) -> Iterator[str]:
             server.terminate()
 
 
-def _opened(browser: Any, address: str, width: int, height: int) -> Any:
-    page = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light").new_page()
+def _opened(browser: Any, address: str, width: int, height: int, theme: str = "light") -> Any:
+    page = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme).new_page()
     page.set_default_timeout(600_000)
     page.goto(address)
     _settle(page)
@@ -73,6 +81,7 @@ def _settle(page: Any) -> None:
 
 
 def _picture(page: Any) -> Image.Image:
+    """Of a page, or of a part of it."""
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
@@ -97,6 +106,14 @@ def _attention(browser: Any, address: str) -> Image.Image:
     page = _opened(browser, address, 1280, 1760)
     _select(page, "win")
     return _picture(page)
+
+
+def _found(browser: Any, address: str, theme: str) -> Image.Image:
+    """How recall finds a digit."""
+    page = _opened(browser, address, 440, 900, theme)
+    page.get_by_label("Prompt").fill("k3p0q7z1p")
+    _settle(page)
+    return _picture(page.locator("figure.jumps"))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_ite
 @pytest.mark.slow
 def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> None:
     pytest.importorskip("playwright.sync_api")
+    pytest.importorskip("sphinx")
     chromium_path()
     for part in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / part, tmp_path / part)
@@ -27,10 +28,17 @@ def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> No
     images = tmp_path / "docs" / "images"
     images.mkdir(parents=True)
     script = shutil.copy(REPOSITORY / "docs" / "screenshots.py", tmp_path / "docs")
+    shutil.copytree(REPOSITORY / "docs" / "_ext", tmp_path / "docs" / "_ext")
+    generated = tmp_path / "docs" / "_generated"
     for stage in ("v3", "v5"):
-        folder = tmp_path / "docs" / "_generated" / "screenshots" / stage
-        gpt.train(f"model={stage}", *_SHORT, folder=folder)
+        gpt.train(f"model={stage}", *_SHORT, folder=generated / "screenshots" / stage)
+    recall = ("model=v6", "model.n_layer=2", "model.n_head=1", "model.block_size=9", "data=recall", "data.distance=0")
+    gpt.train(*recall, *_SHORT, folder=generated / "runs" / "recall")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     succeeded(subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True))
     sizes = {path.name: Image.open(path).size for path in images.iterdir()}
-    assert sizes == {"playground.png": (1280, 1640), "playground_attention.png": (1280, 1760)}
+    assert {name: size for name, size in sizes.items() if name.startswith("playground")} == {
+        "playground.png": (1280, 1640),
+        "playground_attention.png": (1280, 1760),
+    }
+    assert sizes["recall-light.png"] == sizes["recall-dark.png"]
