@@ -90,10 +90,7 @@ function ask(question, answer, loss, name) {
   input.addEventListener("input", tell);
   tell();
   question.after(form);
-  const reveal = cover(question, answer, loss, () => {
-    form.remove();
-    liveFrames().forEach(coverLosses);
-  });
+  const reveal = cover(question, answer, loss, () => form.remove());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     record.keep("guesses", name, Number(input.value));

@@ -1,7 +1,4 @@
-"""A stage as one picture: from the window to the probabilities of the next character, with its new parts in colour.
-
-In the file, the box of a part has the id `part-` and its name, by which docs/_static/linked.js finds it.
-"""
+"""A stage as one picture: from the window to the probabilities of the next character, with its new parts in colour."""
 
 from functools import partial
 from itertools import pairwise, product
@@ -13,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.textpath import TextPath
 
-from gpt.base.ladder import LADDER
+from gpt.base.ladder import LADDER, SMALL
 from gpt.config.choices import Choice
 from gpt.config.composing import composed
 from gpt.inspection.dataflow import Part, Row, dataflow
@@ -63,7 +60,7 @@ def flow(stage: str) -> Figure:
         if below is not None:
             _draw_arrow(axes, row, y - _BOX / 2, below + _BOX / 2)
         if row.sum is not None:
-            _draw_bypass(axes, row.sum, tap, y - _BOX / 2 - _SUM, _colour(stage, row.sum.since))
+            _draw_bypass(axes, tap, y - _BOX / 2 - _SUM, _colour(stage, row.sum.since))
     return figure
 
 
@@ -107,7 +104,7 @@ def reading(settings: list[str]) -> Figure:
     return figure
 
 
-FLOWS = {f"flow-{stage}": partial(flow, stage) for stage in LADDER}
+FLOWS = {f"flow-{stage}": partial(flow, stage) for stage in LADDER if stage not in SMALL}
 READINGS = {
     "reading-attention": partial(reading, ["model=v6", "model.n_layer=1"]),
     **{f"reading-{stage}": partial(reading, [f"model={stage}"]) for stage in ("gru", "lstm", "conv")},
@@ -122,7 +119,7 @@ def _draw_parts(axes: Axes, stage: str, parts: list[Part], y: float) -> None:
         if part.since is not None:  # what goes in and comes out is no part, and has no box
             colour, is_new = _colour(stage, part.since), part.since == stage
             ink = _paper() if is_new else ink
-            style = {"edgecolor": colour, "facecolor": colour if is_new else "none", "gid": f"part-{part.name}"}
+            style = {"edgecolor": colour, "facecolor": colour if is_new else "none"}
             _draw_box(axes, left, y - _BOX / 2, width, _BOX, **style)
         axes.text(left + width / 2, y - 0.005, part.label, ha="center", va="center", fontsize=_TEXT, color=ink)
         left += width + _GAP
@@ -135,12 +132,12 @@ def _draw_arrow(axes: Axes, row: Row, top: float, bottom: float) -> None:
     axes.text(_MIDDLE + beside, top - below, row.shape, va="center", fontsize=_SMALL, alpha=0.8)
 
 
-def _draw_bypass(axes: Axes, plus: Part, top: float, bottom: float, colour: str) -> None:
+def _draw_bypass(axes: Axes, top: float, bottom: float, colour: str) -> None:
     """The residual connection around a branch, and the sum in which it ends."""
     line: dict[str, Any] = {"color": colour, "linewidth": 1.2, "solid_joinstyle": "round"}
     axes.plot([_MIDDLE, _BYPASS, _BYPASS, _MIDDLE], [top, top, bottom, bottom], **line)
     style: dict[str, Any] = {"facecolor": _paper(), "edgecolor": colour, "linewidth": 1.2, "zorder": 3}
-    axes.add_patch(Circle((_MIDDLE, bottom), 0.08, gid=f"part-{plus.name}", **style))
+    axes.add_patch(Circle((_MIDDLE, bottom), 0.08, **style))
     axes.plot([_MIDDLE - 0.045, _MIDDLE + 0.045], [bottom, bottom], zorder=4, **line)
     axes.plot([_MIDDLE, _MIDDLE], [bottom - 0.045, bottom + 0.045], zorder=4, **line)
 
@@ -153,7 +150,7 @@ def _draw_blocks(axes: Axes, stage: str, rows: list[Row], places: list[float]) -
         return
     colour, top = _colour(stage, blocks.since), inside[0] + _BOX / 2 + _AT_BLOCKS
     bottom = places[places.index(inside[-1]) + 1] + _BOX / 2 + _AT_BLOCKS
-    style: dict[str, Any] = {"edgecolor": colour, "linestyle": (0, (4, 3)), "gid": f"part-{blocks.name}"}
+    style: dict[str, Any] = {"edgecolor": colour, "linestyle": (0, (4, 3))}
     _draw_box(axes, _FRAME, bottom, WIDTH - 2 * _FRAME, top - bottom, **style)
     axes.text(WIDTH - _FRAME - 0.1, top - 0.13, blocks.label, ha="right", va="center", fontsize=_TEXT, color=colour)
 

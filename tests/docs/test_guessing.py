@@ -156,17 +156,3 @@ def test_the_index_covers_what_has_not_been_guessed(tmp_path: Path) -> None:
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Forget my record").click()
         assert cells()[0][2:] == ["guess", "?", "?", "none"]
-
-
-def test_a_live_stage_hears_whether_its_loss_has_been_guessed(tmp_path: Path) -> None:
-    told = "<script>onmessage = (event) => { document.body.textContent += ` ${event.data.covered}`; }</script>"
-    frame = f'<iframe class="live" title="live" srcdoc="{told}"></iframe>'
-    address = write(tmp_path, v2=PAGE.replace("<main>", f"<main>{frame}"))["v2"]
-    with chromium() as browser:
-        page = browser.new_page()
-        page.goto(address)
-        page.frames[1].evaluate("parent.postMessage({height: 300}, '*')")
-        live = page.frame_locator("iframe.live")
-        live.get_by_text("true", exact=True).wait_for()
-        page.get_by_role("button", name="Show the loss").click()
-        live.get_by_text("true false", exact=True).wait_for()

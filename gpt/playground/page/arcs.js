@@ -46,10 +46,7 @@ export function arcs(layer, tokens, read) {
     strip(row, tokens.length, heads > 1 ? `head ${h + 1}` : "", heads > 1 ? 46 : 120),
   );
   const said = rows.map((row, h) => `${heads > 1 ? `head ${h + 1} ` : ""}${looks(row, tokens)}`);
-  return [
-    ...strips,
-    element("p", { class: "note", role: "status" }, `“${spoken(tokens[read - 1])}” reads: ${said.join("; ")}.`),
-  ];
+  return { strips, said: `“${spoken(tokens[read - 1])}” reads: ${said.join("; ")}.` };
 }
 
 /** @param {Values} row */

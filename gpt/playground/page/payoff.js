@@ -73,7 +73,8 @@ export function payoff(stage, engine, panel, trainable) {
   return element("section", { class: "card payoff a" }, element("h2", {}, title), ...shown());
 
   function byLetters() {
-    const read = element("div", { class: "strips" });
+    const read = element("div");
+    const said = element("p", { class: "note", role: "status" });
     const line = new Letters((position) => {
       clearInterval(playing);
       panel.select(position);
@@ -81,7 +82,11 @@ export function payoff(stage, engine, panel, trainable) {
     panel.looked = async (layers) => {
       const [tokens, position] = [panel.tokens, panel.text.position];
       line.show(tokens, position);
-      if (shows === "arcs" && layers.length) read.replaceChildren(...arcs(layers[0], tokens, position));
+      if (shows === "arcs" && layers.length) {
+        const drawn = arcs(layers[0], tokens, position);
+        read.replaceChildren(...drawn.strips);
+        said.textContent = drawn.said;
+      }
       if (shows === "counts") read.replaceChildren(followers(await trainingText(), tokens.slice(0, position)));
     };
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -91,7 +96,7 @@ export function payoff(stage, engine, panel, trainable) {
       else panel.select(next);
     }, PLAYED);
     if (shows === "counts") return [line.root, read];
-    return [read, line.root, panel.predicted];
+    return [read, line.root, said, panel.predicted];
   }
 
   function switches() {
