@@ -1,7 +1,7 @@
 /** A run with parts turned off by a click, and what this does to the loss of every token. */
 /** @import { Engine, Run } from "./engines/server.js" */
 /** @import { Shown } from "./inside.js" */
-import { element, percent, spoken, working } from "./dom.js";
+import { button, element, note, percent, spoken, working } from "./dom.js";
 import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
 import { TextView } from "./text.js";
@@ -28,24 +28,21 @@ export class Ablation {
     this.text.root.classList.add("switched");
     this.text.root.setAttribute("aria-label", `Text, coloured by the loss of each ${run.token} with these parts off`);
     this.effect = element("p", { class: "effect", role: "status" });
-    this.prediction = element("p", { class: "note" });
-    this.reset = element(
-      "button",
-      { type: "button", class: "quiet", onclick: () => this.#turn(() => this.off.clear()) },
-      "All on",
-    );
+    this.prediction = note();
+    this.reset = button("All on", "quiet", () => this.#turn(() => this.off.clear()));
     const failure = element("p", { class: "failure", role: "alert" });
+    const rows = Object.entries(run.switches).map((row) => this.#row(row));
     this.root = element(
       "div",
       { class: "ablation" },
-      element(
-        "p",
-        { class: "note", hidden: only !== "" },
-        "Click a part to turn it off, and again to turn it on. A head that is off gives zeros, " +
-          "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it reads. " +
-          "Without x +, what is computed from x replaces x.",
-      ),
-      element("div", { class: "switches" }, ...this.#rows(), this.reset),
+      only
+        ? null
+        : note(
+            "Click a part to turn it off, and again to turn it on. A head that is off gives zeros, " +
+              "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it reads. " +
+              "Without x +, what is computed from x replaces x.",
+          ),
+      element("div", { class: "switches" }, ...rows, this.reset),
       this.effect,
       this.text.root,
       this.prediction,
@@ -72,10 +69,8 @@ export class Ablation {
     if (signal?.aborted) return;
     const scores = scored(logits, ids);
     this.text.position = position;
-    this.text.show(
-      ids.map((id) => this.names[id]),
-      ids.length,
-    );
+    const tokens = ids.map((id) => this.names[id]);
+    this.text.show(tokens, tokens.length);
     this.text.colour(scores);
     this.#sayEffect(scores);
     const V = this.run.vocabulary_size;
@@ -102,46 +97,29 @@ export class Ablation {
       return;
     }
     const gain = after - before;
-    this.effect.replaceChildren(
-      element("b", { class: "before" }, before.toFixed(2)),
-      " → ",
-      element("b", { class: "after" }, after.toFixed(2)),
-      ` nats per ${this.run.token}`,
-      this.off.size ? ` (${gain < 0 ? "" : "+"}${shownNumber(gain, 2)})` : ": everything is on",
-    );
+    const said = this.off.size ? ` (${gain < 0 ? "" : "+"}${shownNumber(gain, 2)})` : ": everything is on";
+    const shown = (name, loss) => element("b", { class: name }, loss.toFixed(2));
+    const [was, is] = [shown("before", before), shown("after", after)];
+    this.effect.replaceChildren(was, " → ", is, ` nats per ${this.run.token}${said}`);
   }
 
-  /** A row of switches for the whole run, and one for each layer. */
-  #rows() {
-    return Object.entries(this.run.switches)
-      .map(([title, switches]) => [title, Object.entries(switches).filter(([, parts]) => this.#isOffered(parts))])
-      .filter(([, offered]) => offered.length)
-      .map(([title, offered]) => this.#row(title, offered));
-  }
-
-  #isOffered = (parts) => parts.every((part) => part.includes(this.only));
-
-  #row(title, switches) {
-    const buttons = switches.map(([name, parts]) => {
-      const button = element(
-        "button",
-        {
-          type: "button",
-          class: "switch",
-          "data-part": parts.map((part) => part.replace(/^blocks\.\d+\./, "")).join(" "), // as linked.js names them
-          "aria-pressed": "false",
-          "aria-label": title === "run" ? `${name} off` : `${title}, ${name} off`,
-          onclick: () =>
-            this.#turn(() => {
-              const isOff = this.#isOff(parts);
-              for (const part of parts) isOff ? this.off.delete(part) : this.off.add(part);
-            }),
-        },
-        name,
-      );
-      this.switches.set(button, parts);
-      return button;
+  /** A row of switches for the whole run, or for a layer; null if none of them is offered. */
+  #row([title, switches]) {
+    const offered = Object.entries(switches).filter(([, parts]) => parts.every((part) => part.includes(this.only)));
+    const buttons = offered.map(([name, parts]) => {
+      const turn = () => {
+        const isOff = this.#isOff(parts);
+        for (const part of parts) isOff ? this.off.delete(part) : this.off.add(part);
+      };
+      const made = button(name, "switch", () => this.#turn(turn), {
+        "data-part": parts.map((part) => part.replace(/^blocks\.\d+\./, "")).join(" "), // as linked.js names them
+        "aria-pressed": "false",
+        "aria-label": title === "run" ? `${name} off` : `${title}, ${name} off`,
+      });
+      this.switches.set(made, parts);
+      return made;
     });
+    if (!buttons.length) return null;
     return element("div", { class: "switch-row" }, element("span", { class: "layer-name" }, title), ...buttons);
   }
 

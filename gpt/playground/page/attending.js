@@ -1,7 +1,7 @@
 /** One query that meets the keys, gets its weights and fetches the values: stepped through, or played. */
 /** @import { Pass } from "./pass.js" */
 /** @import { Values } from "./predictions.js" */
-import { element, percent, short, spoken } from "./dom.js";
+import { button, element, percent, short, spoken } from "./dom.js";
 import { ranking } from "./predictions.js";
 import { cell, colour, shownNumber, sizeOf } from "./strips.js";
 
@@ -33,31 +33,17 @@ export function attending(pass) {
   const shown = read.map((one) => ({ one, ...column(one, query, matched, fetched) }));
   const total = element("div", { class: "read sum" }, label("sum"), bar(sum, fetched));
   const status = element("p", { class: "note", role: "status" });
-  const button = (name, focus, onclick) =>
-    element("button", { type: "button", class: "quiet", "data-focus": focus, onclick }, name);
-  const back = button("◀ Step back", "attending-back", () => go(pass.met - 1));
-  const next = button("Step on ▶", "attending-next", () => go(pass.met + 1));
-  const play = button("▶ Play", "attending-play", () => (timer ? pause() : start()));
+  const made = (name, focus, onclick) => button(name, "quiet", onclick, { "data-focus": `attending-${focus}` });
+  const back = made("◀ Step back", "back", () => go(pass.met - 1));
+  const next = made("Step on ▶", "next", () => go(pass.met + 1));
+  const play = made("▶ Play", "play", () => (timer ? pause() : start()));
   play.hidden = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const root = element(
-    "figure",
-    { class: "attending" },
-    element("div", { class: "player" }, back, play, next),
-    status,
-    element(
-      "div",
-      { class: "reads", "aria-hidden": "true" }, // the line above says what is shown
-      element(
-        "div",
-        { class: "read querying" },
-        label("q"),
-        bar(query, matched),
-        ...["score", "weight", "value"].map((name) => element("span", {}, name)),
-      ),
-      ...shown.map(({ root: of }) => of),
-      total,
-    ),
-  );
+  const names = ["score", "weight", "value"].map((name) => element("span", {}, name));
+  const asking = element("div", { class: "read querying" }, label("q"), bar(query, matched), ...names);
+  const reads = element("div", { class: "reads", "aria-hidden": "true" }, asking); // `status` says what they show
+  reads.append(...shown.map(({ root: of }) => of), total);
+  const player = element("div", { class: "player" }, back, play, next);
+  const root = element("figure", { class: "attending" }, player, status, reads);
 
   let timer = null;
   const pause = () => {

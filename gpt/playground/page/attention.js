@@ -1,7 +1,8 @@
 /** Attention: a small map for every layer and head, one of them enlarged; a row shows what one token attends to. */
 /** @import { Tensor } from "./engines/server.js" */
-import { element, spoken } from "./dom.js";
+import { button, element, spoken } from "./dom.js";
 import { labelWidths, large, paint, strengths } from "./maps.js";
+import { ranking } from "./predictions.js";
 
 const SMALL = 56; // CSS pixels
 const LARGER = 104; // of a stage with few heads
@@ -32,11 +33,7 @@ export class AttentionView {
     /** @type {number | null} */
     this.row = null;
     this.isAbsolute = false; // or each row relative to its largest weight
-    this.small = element("div", {
-      class: "maps",
-      role: "group",
-      "aria-label": "Attention maps by layer and head",
-    });
+    this.small = element("div", { class: "maps", role: "group", "aria-label": "Attention maps by layer and head" });
     this.canvas = element("canvas", {
       class: "large",
       tabindex: "0",
@@ -68,19 +65,13 @@ export class AttentionView {
     this.rows = rows;
     this.columns = columns;
     this.row = null;
-    const isThere =
-      this.chosen !== null && this.chosen[0] < layers.length && this.chosen[1] < layers[this.chosen[0]].shape[0];
-    if (!isThere) this.chosen = null;
+    if (!(this.chosen?.[1] < layers[this.chosen?.[0]]?.shape[0])) this.chosen = null; // as another run has fewer heads
     const heads = layers.reduce((sum, layer) => sum + layer.shape[0], 0);
     this.small.classList.toggle("few", heads <= FEW);
-    const buttons = layers.map((layer, l) =>
-      element(
-        "div",
-        { class: "layer" },
-        element("span", { class: "layer-name" }, `layer ${l + 1}`),
-        ...Array.from({ length: layer.shape[0] }, (_, h) => this.#button([l, h])),
-      ),
-    );
+    const buttons = layers.map((layer, l) => {
+      const ofHeads = Array.from({ length: layer.shape[0] }, (_, h) => this.#button([l, h]));
+      return element("div", { class: "layer" }, element("span", { class: "layer-name" }, `layer ${l + 1}`), ...ofHeads);
+    });
     this.small.replaceChildren(...(heads > 1 ? [this.#button(null), ...buttons] : []));
     this.root.hidden = false;
     this.root.classList.toggle("wide", this.#isLarge());
@@ -117,37 +108,23 @@ export class AttentionView {
   }
 
   #scale() {
-    const scale = `scale${made++}`;
-    const choice = (name, isAbsolute) =>
-      element(
-        "label",
-        {},
-        element("input", {
-          type: "radio",
-          name: scale,
-          value: isAbsolute ? "absolute" : "row",
-          checked: isAbsolute === this.isAbsolute,
-          onchange: () => {
-            this.isAbsolute = isAbsolute;
-            this.redraw();
-            this.looked(null);
-          },
-        }),
-        name,
-      );
+    const name = `scale${made++}`;
+    const choice = (label, value, isAbsolute) => {
+      const onchange = () => {
+        this.isAbsolute = isAbsolute;
+        this.choose(this.chosen);
+      };
+      const checked = isAbsolute === this.isAbsolute;
+      return element("label", {}, element("input", { type: "radio", name, value, checked, onchange }), label);
+    };
+    const ramp = element("span", { class: "ramp looks", "aria-hidden": "true" });
     return element(
       "fieldset",
       { class: "scale" },
       element("legend", {}, "Scale"),
-      choice("each row", false),
-      choice("absolute", true),
-      element(
-        "span",
-        { class: "legend" },
-        "0",
-        element("span", { class: "ramp looks", "aria-hidden": "true" }),
-        this.largest,
-      ),
+      choice("each row", "row", false),
+      choice("absolute", "absolute", true),
+      element("span", { class: "legend" }, "0", ramp, this.largest),
     );
   }
 
@@ -160,22 +137,14 @@ export class AttentionView {
     const name = which === null ? "mean of all heads" : `layer ${which[0] + 1}, head ${which[1] + 1}`;
     const canvas = element("canvas", { "aria-hidden": "true" });
     paint(canvas, this.#map(which), this.small.classList.contains("few") ? LARGER : SMALL);
-    return element(
-      "button",
-      {
-        type: "button",
-        class: "map",
-        title: name,
-        "aria-label": name,
-        "aria-pressed": String(same(which, this.chosen)),
-        onclick: () => {
-          this.choose(which);
-          /** @type {HTMLElement} */ (this.small.querySelector("[aria-pressed=true]")).focus();
-        },
-      },
-      canvas,
-      which === null ? element("span", {}, "mean") : null,
-    );
+    const choose = () => {
+      this.choose(which);
+      /** @type {HTMLElement} */ (this.small.querySelector("[aria-pressed=true]")).focus();
+    };
+    const isChosen = String(`${which}` === `${this.chosen}`);
+    const made = button("", "map", choose, { title: name, "aria-label": name, "aria-pressed": isChosen });
+    made.append(canvas, ...(which === null ? [element("span", {}, "mean")] : []));
+    return made;
   }
 
   #map(which) {
@@ -197,13 +166,10 @@ export class AttentionView {
   #isLarge = () => Math.max(this.rows.length, this.columns.length) > LABELLED;
 
   #draw() {
-    const single = this.layers.length === 1 && this.layers[0].shape[0] === 1;
-    const name =
-      this.chosen === null
-        ? single
-          ? "Layer 1, its only head"
-          : "Mean of all heads"
-        : `Layer ${this.chosen[0] + 1}, head ${this.chosen[1] + 1}`;
+    const [layer, head] = this.chosen ?? [];
+    const isSingle = this.layers.length === 1 && this.layers[0].shape[0] === 1;
+    const mean = isSingle ? "Layer 1, its only head" : "Mean of all heads";
+    const name = this.chosen === null ? mean : `Layer ${layer + 1}, head ${head + 1}`;
     this.title.textContent = name;
     this.canvas.setAttribute(
       "aria-label",
@@ -242,9 +208,7 @@ export class AttentionView {
       return;
     }
     const weights = this.#weights(row);
-    const best = Array.from(weights.keys())
-      .sort((a, b) => weights[b] - weights[a])
-      .slice(0, 3);
+    const best = ranking(weights).slice(0, 3);
     const listed = best.map((i) => `${spoken(this.columns[i])} ${percent(weights[i])}`);
     this.said.textContent = `“${spoken(this.rows[row])}” attends to ${listed.join(", ")}`;
     this.looked({ row, strengths: this.strengths(row) });
@@ -252,5 +216,3 @@ export class AttentionView {
 }
 
 const percent = (weight) => (weight < 0.005 ? "<1%" : `${(100 * weight).toFixed(0)}%`);
-
-const same = (a, b) => a === b || (a !== null && b !== null && a[0] === b[0] && a[1] === b[1]);

@@ -1,7 +1,7 @@
 /** Two runs on one prompt: what the second gained over the first, token by token if both have the same. */
 /** @import { TextPanel } from "./panel.js" */
 /** @import { Score } from "./predictions.js" */
-import { element, spoken } from "./dom.js";
+import { element, note, spoken } from "./dom.js";
 import { lossPerCharacter, meanLoss } from "./predictions.js";
 import { written } from "./text.js";
 
@@ -31,21 +31,20 @@ export function compare(root, first, second) {
   const names = nameApart(first.run, second.run);
   const [winner, loser] = better === second ? [names[1], names[0]] : names;
   const side = better === second ? "b" : "a";
+  const bold = (text, side = null) => element("b", { class: side && `in-${side}` }, text);
+  const by = [": by ", bold(Math.abs(gain).toFixed(2)), ` nats per ${unit} `];
+  const losses = `(${names[0]} ${lossA.toFixed(2)}, ${names[1]} ${lossB.toFixed(2)})`;
+  const verdict = [
+    bold(winner, side),
+    " predicts this prompt better than ",
+    bold(loser, side === "a" ? "b" : "a"),
+    ...by,
+  ];
   root.replaceChildren(
-    element(
-      "p",
-      { class: "verdict" },
-      element("b", { class: `in-${side}` }, winner),
-      " predicts this prompt better than ",
-      element("b", { class: `in-${side === "a" ? "b" : "a"}` }, loser),
-      ": by ",
-      element("b", {}, Math.abs(gain).toFixed(2)),
-      ` nats per ${unit} `,
-      element("span", { class: "note" }, `(${names[0]} ${lossA.toFixed(2)}, ${names[1]} ${lossB.toFixed(2)})`),
-    ),
+    element("p", { class: "verdict" }, ...verdict, element("span", { class: "note" }, losses)),
     ...(isAlike
       ? differences(a, b, names, unit)
-      : [element("p", { class: "note" }, "Their tokens differ, so only the means are compared, per character.")]),
+      : [note("Their tokens differ, so only the means are compared, per character.")]),
   );
 }
 
@@ -62,16 +61,11 @@ function differences(a, b, names, unit) {
       },
       ...a.tokens.map((token, i) => difference(token, a.scores[i], b.scores[i])),
     ),
-    element(
-      "p",
-      { class: "note legend" },
-      element("span", { class: "swatch in-a" }),
-      ` ${names[0]} predicted it better `,
-      element("span", { class: "swatch in-b" }),
-      ` ${names[1]} predicted it better`,
-    ),
+    element("p", { class: "note legend" }, ...key("a", names[0]), " ", ...key("b", names[1])),
   ];
 }
+
+const key = (side, name) => [element("span", { class: `swatch in-${side}` }), ` ${name} predicted it better`];
 
 /**
  * @param {Score} a

@@ -22,6 +22,16 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A button; `more` are attributes beside those that all have. */
+export function button(name, kind, onclick, more = {}) {
+  return element("button", { type: "button", class: kind, onclick, ...more }, name);
+}
+
+/** A paragraph beside the matter. */
+export function note(...children) {
+  return element("p", { class: "note" }, ...children);
+}
+
 /**
  * A card of a run's panel; on a narrow page, it names the run.
  * @param {Run} run
@@ -96,6 +106,11 @@ export function table(name, columns, rows, caption = null) {
     element("thead", {}, element("tr", {}, ...heads)),
     element("tbody", {}, ...rows),
   );
+}
+
+/** A row of it, under a name. */
+export function row(name, ...cells) {
+  return element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, cell)));
 }
 
 export const count = (n) => n.toLocaleString("en");

@@ -28,13 +28,7 @@ const utf8 = (text) => new TextEncoder().encode(text);
  * @param {Run} run
  */
 export function tokenizer(run) {
-  const kinds = {
-    characters: Characters,
-    bytes: Bytes,
-    subwords: Subwords,
-    gpt2: Subwords,
-    words: Words,
-  };
+  const kinds = { characters: Characters, bytes: Bytes, subwords: Subwords, gpt2: Subwords, words: Words };
   return new kinds[run.tokenizer.kind](run);
 }
 
@@ -87,8 +81,7 @@ class Characters extends Tokenizer {
   }
 
   known(text) {
-    const known = Array.from(text).filter((character) => this.ids.has(character));
-    return known.join("");
+    return Array.from(text, (character) => (this.ids.has(character) ? character : "")).join("");
   }
 
   unknown(text) {

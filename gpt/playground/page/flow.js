@@ -1,7 +1,7 @@
 /** From the text to one prediction, step by step, with the numbers of the forward pass. */
 /** @import { Run, Tensors } from "./engines/server.js" */
-import { element, spoken } from "./dom.js";
-import { Pass, say } from "./pass.js";
+import { button, element, note, spoken } from "./dom.js";
+import { Pass } from "./pass.js";
 import { picture } from "./picture.js";
 import { stepsOf } from "./steps.js";
 
@@ -75,27 +75,23 @@ export class Flow {
     });
     const going = this.step === null ? `${steps.length} steps` : `step ${this.step + 1} of ${steps.length}`;
     const go = (name, place, focus, disabled) =>
-      element(
-        "button",
-        { type: "button", class: "quiet", "data-focus": focus, disabled, onclick: () => this.#go(place) },
-        name,
-      );
-    const stepper = element(
-      "div",
-      { class: "stepper" },
-      go("◀ Back", (this.step ?? 0) - 1, "back", !this.step),
-      go(
-        this.step === null ? "Step through" : "Next ▶",
-        this.step === null ? 0 : this.step + 1,
-        "next",
-        this.step === steps.length - 1,
-      ),
-      element("span", { class: "note", role: "status" }, going),
-      this.step === null ? null : go("Show all", null, "all", false),
+      button(name, "quiet", () => this.#go(place), { "data-focus": focus, disabled });
+    const isAll = this.step === null;
+    const back = go("◀ Back", (this.step ?? 0) - 1, "back", !this.step);
+    const next = go(
+      isAll ? "Step through" : "Next ▶",
+      isAll ? 0 : this.step + 1,
+      "next",
+      this.step === steps.length - 1,
     );
-    if (this.step !== null) this.items[this.step].append(stepper); // within reach, however far down the step is
+    const said = element("span", { class: "note", role: "status" }, going);
+    const stepper = element("div", { class: "stepper" }, back, next, said);
+    if (!isAll) stepper.append(go("Show all", null, "all", false));
+    if (!isAll) this.items[this.step].append(stepper); // within reach, however far down the step is
+    const drawn = picture(this.run, steps, this.step, (step) => this.#go(step));
+    const list = element("ol", { class: isAll ? "flow" : "flow stepping", "data-alone": this.isAlone }, ...this.items);
     this.root.replaceChildren(
-      say(
+      note(
         `These steps follow “${spoken(pass.tokens[pass.row])}”, after which the run predicts. To follow another ` +
           "token, click the one after it in the text.",
       ),
@@ -106,17 +102,8 @@ export class Flow {
         element("span", { class: "ramp signed" }),
         "positive. Point at one, or use the arrow keys, to read it.",
       ),
-      this.step === null ? stepper : "",
-      element(
-        "div",
-        { class: "walk" },
-        picture(this.run, steps, this.step, (step) => this.#go(step)),
-        element(
-          "ol",
-          { class: this.step === null ? "flow" : "flow stepping", "data-alone": this.isAlone },
-          ...this.items,
-        ),
-      ),
+      isAll ? stepper : "",
+      element("div", { class: "walk" }, drawn, list),
     );
     if (focused) /** @type {HTMLElement} */ (this.root.querySelector(`[data-focus="${focused}"]`))?.focus();
   }

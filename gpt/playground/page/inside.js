@@ -37,21 +37,14 @@ export class Inside {
       return this.fronted;
     };
     const failure = element("p", { class: "failure", role: "alert" });
-    const opens = run.opens
-      ? [
-          this.#folded("steps", "From the text to the prediction, step by step", this.flow.root),
-          this.#folded("lens", "What each layer would predict", this.lens),
-        ]
-      : [];
-    const switches = run.parts.length ? [this.#folded("off", "Turn parts off", this.ablation.root)] : [];
-    this.root = card(
-      run,
-      { class: "card inside", hidden: !opens.length && !switches.length },
-      element("h3", {}, "Inside"),
-      ...opens,
-      ...switches,
-      failure,
-    );
+    const folded = [];
+    if (run.opens) {
+      folded.push(this.#folded("steps", "From the text to the prediction, step by step", this.flow.root));
+      folded.push(this.#folded("lens", "What each layer would predict", this.lens));
+    }
+    if (run.parts.length) folded.push(this.#folded("off", "Turn parts off", this.ablation.root));
+    const attributes = { class: "card inside", hidden: !folded.length };
+    this.root = card(run, attributes, element("h3", {}, "Inside"), ...folded, failure);
     this.work = working(this.root, failure);
   }
 

@@ -1,7 +1,7 @@
 /** The logit lens: what the output layer reads from the stream after the embedding and after each branch. */
 /** @import { Run, Tensors } from "./engines/server.js" */
 /** @import { Values } from "./predictions.js" */
-import { element, percent, short, spoken } from "./dom.js";
+import { element, note, percent, short, spoken } from "./dom.js";
 import { branchesOf } from "./pass.js";
 import { ranking, softmax } from "./predictions.js";
 import { shownNumber } from "./strips.js";
@@ -42,10 +42,10 @@ function points(run, values) {
  */
 export function lens(run, values, names, next) {
   const found = points(run, values);
-  if (!found.length) return element("p", { class: "note" }, "There are no layers yet: the table is all there is.");
+  if (!found.length) return note("There are no layers yet: the table is all there is.");
   const rows = found.map(([path, x], i) => row(spokenPath(path), path, x, found[i - 1]?.[1], names, next));
   if ("trust" in values) rows.push(row("the counts", "counts", values.logits.data, found.at(-1)[1], names, next));
-  const note = run.flow.some(({ sum }) => sum)
+  const said = run.flow.some(({ sum }) => sum)
     ? "The output layer reads the stream early, as if nothing came after it. On the right: whose logits the branch " +
       "raises and lowers most, relative to the mean change of all logits."
     : "The output layer reads each layer’s output, though it was trained to read only the last: without residual " +
@@ -53,11 +53,7 @@ export function lens(run, values, names, next) {
   return element(
     "div",
     {},
-    element(
-      "p",
-      { class: "note" },
-      note + (next === null ? "" : ` Outlined: “${spoken(names[next])}”, which came next.`),
-    ),
+    note(said + (next === null ? "" : ` Outlined: “${spoken(names[next])}”, which came next.`)),
     element("ol", { class: "lens-rows" }, ...rows),
   );
 }

@@ -2,8 +2,7 @@
 /** @import { Pass } from "./pass.js" */
 /** @import { Step } from "./steps.js" */
 import { attending, mostRead } from "./attending.js";
-import { element, short, spoken, table } from "./dom.js";
-import { say } from "./pass.js";
+import { button, element, note, row, short, spoken, table } from "./dom.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
 
 /** @type {(pass: Pass) => Step} Every head's weights, as cells that can be clicked. */
@@ -13,28 +12,16 @@ export function scores(pass) {
     const isFuture = s > pass.row;
     const weight = pass.of("attention.weights", h)[s];
     const percent = isFuture ? "masked" : `${(100 * weight).toFixed(0)}%`;
-    return element(
-      "td",
-      {},
-      element(
-        "button",
-        {
-          type: "button",
-          class: "cell",
-          style: `--look: ${weight.toFixed(3)}`,
-          "data-focus": `cell${h}-${s}`,
-          "aria-pressed": String(h === pass.head && s === pass.key),
-          "aria-label": `head ${h + 1}, “${spoken(pass.tokens[s])}” at position ${s}: ${percent}`,
-          onclick: () => pass.choose({ head: h, key: s }),
-        },
-        isFuture ? "–" : (100 * weight).toFixed(0),
-      ),
-    );
+    const choose = () => pass.choose({ head: h, key: s });
+    return button(isFuture ? "–" : (100 * weight).toFixed(0), "cell", choose, {
+      style: `--look: ${weight.toFixed(3)}`,
+      "data-focus": `cell${h}-${s}`,
+      "aria-pressed": String(h === pass.head && s === pass.key),
+      "aria-label": `head ${h + 1}, “${spoken(pass.tokens[s])}” at position ${s}: ${percent}`,
+    });
   };
   const places = Array.from({ length: T }, (_, s) => s);
-  const rows = Array.from({ length: H }, (_, h) =>
-    element("tr", {}, element("th", { scope: "row" }, `head ${h + 1}`), ...places.map((s) => cell(h, s))),
-  );
+  const rows = Array.from({ length: H }, (_, h) => row(`head ${h + 1}`, ...places.map((s) => cell(h, s))));
   const columns = [null, ...places.map((s) => short(pass.tokens[s]))];
   const caption = "Weights in percent; – is masked. Click one to see how it is computed.";
   return {
@@ -44,7 +31,7 @@ export function scores(pass) {
     code: "weights = softmax(mask(q @ kᵀ / √D))",
     shape: `(H=${H}, T=${T})`,
     body: [
-      say(
+      note(
         `“${spoken(pass.tokens[pass.row])}” asks with its query, and each token up to it answers with its key. ` +
           "Later tokens are masked.",
       ),
@@ -80,7 +67,7 @@ export function cell(pass) {
     code: "q · k / √D",
     shape: "(1)",
     body: [
-      say(
+      note(
         `The query of “${spoken(pass.tokens[pass.row])}” and the key of “${spoken(pass.tokens[key])}” in this head are ` +
           "multiplied number by number, and the products are added up.",
       ),
@@ -92,11 +79,7 @@ export function cell(pass) {
         { class: "facts" },
         fact("score", shownNumber(score), "sum of the products"),
         fact("scaled", shownNumber(scores[key]), `divided by √${D} = ${shownNumber(Math.sqrt(D), 2)}`),
-        fact(
-          "masked",
-          isFuture ? "−∞" : "kept",
-          isFuture ? "mask: it is a later token" : "mask: it is not a later token",
-        ),
+        fact("masked", isFuture ? "−∞" : "kept", `mask: it is ${isFuture ? "" : "not "}a later token`),
         fact("exponential", isFuture ? "0" : shownNumber(exponentials[key]), "e to the power of the divided sum"),
         fact("total", shownNumber(total), "sum of the powers of all readable tokens"),
         fact("weight", shownNumber(pass.of("attention.weights", head)[key]), "weight: the power divided by the sum"),
@@ -119,7 +102,7 @@ export function projections(pass) {
     code: "q, k, v = x @ W_q, x @ W_k, x @ W_v",
     shape: `(H·D=${H * D}) each`,
     body: [
-      say(
+      note(
         `Three linear layers read x. Each number is a sum of ${x.length} products: the numbers of x times trained ` +
           `weights, a column of W. ` +
           (H > 1 ? `The first ${D} numbers belong to head 1, the next ${D} to head 2, and so on. ` : "") +
@@ -150,7 +133,7 @@ export function sumOfValues(pass) {
     code: "weights @ v",
     shape: `(D=${read.length})`,
     body: [
-      say(
+      note(
         `Each token’s value, times its weight in head ${head + 1}` +
           (more ? `: the ${listed.length} largest, and the sum of the others.` : "."),
       ),
@@ -185,7 +168,7 @@ export function heads(pass) {
       ),
       ...(isProjected
         ? [
-            say(
+            note(
               "The projection, a linear layer, computes each number of the result from all numbers of all heads: a sum " +
                 "of these times trained weights, plus a bias.",
             ),

@@ -1,6 +1,6 @@
 /** A slider over the moments of a run's training that it kept, from its first iteration to the run as it is shown. */
 /** @import { Estimate, Run } from "./engines/server.js" */
-import { count, element } from "./dom.js";
+import { button, count, element, note } from "./dom.js";
 
 const SHOWN = 500; // milliseconds that a moment is shown while they are played, or as long as it takes to compute
 
@@ -15,7 +15,7 @@ export class Moments {
     this.run = run;
     this.moved = moved;
     this.said = element("span", { class: "value" }); // an <output> would take the label from the slider
-    this.losses = element("p", { class: "note" });
+    this.losses = note();
     this.failure = element("p", { class: "failure", role: "alert" });
     const last = run.moments.length - 1;
     this.input = element("input", {
@@ -26,7 +26,7 @@ export class Moments {
       autocomplete: "off",
       oninput: () => this.#show(),
     });
-    this.button = element("button", { type: "button", class: "quiet play", onclick: () => this.#press() });
+    this.button = button("", "quiet play", () => this.#press());
     this.root = element(
       "div",
       { class: "moments" },

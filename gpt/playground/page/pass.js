@@ -1,6 +1,5 @@
 /** A forward pass by name, and the layer, head and token of it that the reader has chosen. */
 /** @import { Part, Run, Tensors } from "./engines/server.js" */
-import { element } from "./dom.js";
 import { ranking } from "./predictions.js";
 import { strip } from "./strips.js";
 
@@ -95,7 +94,5 @@ export function branchesOf(run) {
 export function named(pass, path, options = {}) {
   return strip(options.name ?? path.split(".").at(-1), pass.values[path], { path, ...options });
 }
-
-export const say = (text) => element("p", { class: "note" }, text);
 
 const byNumber = (a, b) => Number(a.replace(/\D/g, "")) - Number(b.replace(/\D/g, ""));

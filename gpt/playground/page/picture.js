@@ -1,7 +1,7 @@
 /** The run as one picture, as on the pages of the course, with the step that the reader has reached. */
 /** @import { Part, Run } from "./engines/server.js" */
 /** @import { Step } from "./steps.js" */
-import { element } from "./dom.js";
+import { button, element } from "./dom.js";
 
 /**
  * `run.flow` has the rows. `steps` are those of steps.js, of which the reader is at `here`, or at none; `chosen` is
@@ -49,17 +49,10 @@ function drawn({ name, label, since }, stage, steps, here, chosen) {
   const step = steps.findIndex(({ parts }) => parts.includes(name));
   const isHere = steps[here]?.parts.includes(name);
   const isLater = here !== null && step > here && !isHere;
-  return element(
-    "button",
-    {
-      type: "button",
-      class: `part${newIn(stage, since)}${isLater ? " later" : ""}`,
-      "data-focus": `part-${name}`,
-      "data-part": name,
-      "aria-current": isHere ? "step" : null,
-      disabled: step < 0,
-      onclick: () => chosen(step),
-    },
-    label,
-  );
+  return button(label, `part${newIn(stage, since)}${isLater ? " later" : ""}`, () => chosen(step), {
+    "data-focus": `part-${name}`,
+    "data-part": name,
+    "aria-current": isHere ? "step" : null,
+    disabled: step < 0,
+  });
 }

@@ -9,9 +9,9 @@
  *   title: string, parts: string[], detail?: string[], code: string, shape: string | null, body: (Node | null)[],
  * }} Step
  */
-import { element, short, spoken, table } from "./dom.js";
+import { button, element, note, row, short, spoken, table } from "./dom.js";
 import { cell, heads, projections, scores, sumOfValues } from "./looking_back.js";
-import { named, say } from "./pass.js";
+import { named } from "./pass.js";
 import { ranking, softmax } from "./predictions.js";
 import { shownNumber, sizeOf, strip } from "./strips.js";
 
@@ -51,7 +51,7 @@ function ofTable(pass) {
       parts: ["table"],
       code: `table[${JSON.stringify(pass.tokens[pass.row])}]`,
       shape: `(V=${pass.values.logits.length})`,
-      body: [say("The table has a row of logits for each token. No earlier token is read.")],
+      body: [note("The table has a row of logits for each token. No earlier token is read.")],
     },
     logits(pass, "table(idx)"),
   ];
@@ -63,13 +63,11 @@ function embedding(pass) {
     (name) => pass.values[name],
   );
   const name = spoken(pass.tokens[pass.row]);
-  const parts = token
-    ? [
-        named(pass, "embedding.token", { name: "token" }),
-        named(pass, "embedding.position", { name: "position", after: "+" }),
-        named(pass, "stream.embedding", { name: "x", after: "=" }),
-      ]
-    : [named(pass, "stream.embedding", { name: "x" })];
+  const sum = token && [
+    named(pass, "embedding.token", { name: "token" }),
+    named(pass, "embedding.position", { name: "position", after: "+" }),
+  ];
+  const parts = [...(sum ?? []), named(pass, "stream.embedding", { name: "x", after: sum ? "=" : "" })];
   const said = position
     ? `A trained vector for “${name}” and one for position ${pass.row} of the window, the first being 0, added ` +
       "number by number."
@@ -82,7 +80,7 @@ function embedding(pass) {
     parts: ["embedding", "embedding.position"],
     code: token ? "x = token(idx) + position" : "x = embedding(idx)",
     shape: `(C=${x.length})`,
-    body: [say(said), ...parts],
+    body: [note(said), ...parts],
   };
 }
 
@@ -95,7 +93,7 @@ function counts(pass) {
     code: "x = x + expected(p)",
     shape: `(C=${pass.values.expected.length})`,
     body: [
-      say("The n-gram counts’ probabilities, as a vector."),
+      note("The n-gram counts’ probabilities, as a vector."),
       named(pass, "expected", { after: "+" }),
       named(pass, "stream.expected", { name: "x", after: "=" }),
     ],
@@ -106,17 +104,10 @@ function counts(pass) {
 function chooseLayer(pass) {
   if (pass.layers.length < 2) return null;
   const buttons = pass.layers.map((_, i) =>
-    element(
-      "button",
-      {
-        type: "button",
-        class: "switch",
-        "aria-pressed": String(i === pass.layer),
-        "data-focus": `layer${i}`,
-        onclick: () => pass.choose({ layer: i }),
-      },
-      `layer ${i + 1}`,
-    ),
+    button(`layer ${i + 1}`, "switch", () => pass.choose({ layer: i }), {
+      "aria-pressed": String(i === pass.layer),
+      "data-focus": `layer${i}`,
+    }),
   );
   return {
     title: `${pass.layers.length} blocks, or layers, one after another`,
@@ -124,7 +115,7 @@ function chooseLayer(pass) {
     code: "x = blocks(x)",
     shape: null,
     body: [
-      say("Each has its own weights. The next steps show one of them:"),
+      note("Each has its own weights. The next steps show one of them:"),
       element("div", { class: "switch-row" }, ...buttons),
     ],
   };
@@ -145,7 +136,7 @@ function normalised(pass, branch) {
     code: shift ? `${branch}_shift(${branch}_norm(x))` : `${branch}_norm(x)`,
     shape: `(C=${before.length})`,
     body: [
-      say(norm.note),
+      note(norm.note),
       strip("x", before),
       named(pass, `${pass.prefix}${branch}_norm`, { name: "norm", after: "→" }),
       ...(shift ? [named(pass, `${pass.prefix}${branch}_shift`, { name: "shift", after: "→" })] : []),
@@ -170,7 +161,7 @@ function added(pass, branch) {
       code: `x = ${branch}(x)`,
       shape: `(C=${output.length})`,
       body: [
-        say("It replaces what was read: there is no residual connection before v5."),
+        note("It replaces what was read: there is no residual connection before v5."),
         named(pass, path, { name: "x", after: "=" }),
       ],
     };
@@ -183,7 +174,7 @@ function added(pass, branch) {
     code: `x = x + ${branch}(${pass.parts.has(`${branch}_norm`) ? "…" : "x"})`,
     shape: `(C=${after.length})`,
     body: [
-      say(
+      note(
         isAttention
           ? "The result is added to the x that the branch has read, number by number."
           : `The projection, a linear layer, computes ${output.length} sums of the units times trained weights, plus ` +
@@ -192,7 +183,7 @@ function added(pass, branch) {
       strip("x", before, { largest }),
       named(pass, path, { name, largest, after: "+" }),
       named(pass, `stream.${path}`, { name: "x", largest, after: "=" }),
-      ...row.parts.filter((part) => part.note).map((part) => say(part.note)),
+      ...row.parts.filter((part) => part.note).map((part) => note(part.note)),
     ],
   };
 }
@@ -222,7 +213,7 @@ function hidden(pass, branch) {
     code: rest.map((part) => part.code).find(Boolean) ?? `${branch}(x)`,
     shape: `(${last.length})`,
     body: [
-      say(
+      note(
         "A linear layer: each unit is a sum of the numbers of x times trained weights, plus a bias." +
           notes.map((note) => ` ${on} of ${last.length} are positive; ${note}`).join(""),
       ),
@@ -254,11 +245,9 @@ function fromLastLayer(pass) {
   const path = `stream.${last}${pass.branches.at(-1)}`;
   const [shown, count] = [pass.layer + 1, pass.layers.length];
   const others =
-    shown < count
-      ? `The steps above are those of layer ${shown}. The layers after it do the same, and this is what the last one, ` +
-        `layer ${count}, puts out.`
-      : null;
-  return [others ? say(others) : null, named(pass, path, { name: "x" })];
+    `The steps above are those of layer ${shown}. The layers after it do the same, and this is what the last one, ` +
+    `layer ${count}, puts out.`;
+  return [shown < count ? note(others) : null, named(pass, path, { name: "x" })];
 }
 
 /** @type {(pass: Pass, code: string) => Step} */
@@ -268,31 +257,21 @@ function logits(pass, code) {
   const network = `lens.${pass.layers.at(-1)}${pass.branches.at(-1)}`;
   const best = ranking(p).slice(0, LISTED);
   const powers = Float64Array.from(x, Math.exp);
-  const row = (name, token, ...cells) =>
-    element(
-      "tr",
-      { "data-token": token },
-      element("th", { scope: "row" }, name),
-      ...cells.map((cell) => element("td", {}, cell)),
-    );
   const rows = best.map((token) =>
-    row(short(pass.names[token]), token, ...[x, powers, p].map((values) => shownNumber(values[token]))),
+    row(short(pass.names[token]), ...[x, powers, p].map((values) => shownNumber(values[token]))),
   );
+  for (const [i, made] of rows.entries()) made.dataset.token = String(best[i]);
   const sum = powers.reduce((a, b) => a + b, 0);
-  rows.push(row(`all ${x.length}`, null, "", shownNumber(sum), "1"));
+  rows.push(row(`all ${x.length}`, "", shownNumber(sum), "1"));
   const labels = pass.names.map(short);
   return {
-    title: !pass.layers.length
-      ? "Softmax"
-      : "trust" in pass.values
-        ? "Output layer, counts and softmax"
-        : "Output layer and softmax",
+    title: pass.layers.length ? `Output layer${"trust" in pass.values ? ", counts" : ""} and softmax` : "Softmax",
     parts: ["lm_head", "trust", "softmax"],
     code: "trust" in pass.values ? "lm_head(x) + trust · log p" : `softmax(${code})`,
     shape: null,
     body: [
       ...(pass.layers.length && !("norm" in pass.values) ? fromLastLayer(pass) : []),
-      say(
+      note(
         `A logit for each of ${x.length} tokens` +
           (pass.layers.length ? ", a sum of the numbers above times trained weights, plus a bias. " : ". ") +
           "Softmax divides e to the power of a logit by the sum of all these powers.",

@@ -32,14 +32,10 @@ export function strip(name, values, { after = "", largest = sizeOf(values), path
   };
   const [least, most] = [Math.min(...values), Math.max(...values)].map((x) => shownNumber(x, 2));
   const range = `${values.length} numbers from ${least} to ${most}`;
-  const cells = values.length > NUMBERED ? picture(values, largest) : numbered(values, largest, show);
-  const keys = values.length > NUMBERED ? "" : " Use the arrow keys to read each.";
-  for (const [key, value] of [
-    ["role", "img"],
-    ["tabindex", "0"],
-    ["aria-label", `${name}: ${range}.${keys}`],
-  ])
-    cells.setAttribute(key, value);
+  const isPicture = values.length > NUMBERED;
+  const label = `${name}: ${range}.${isPicture ? "" : " Use the arrow keys to read each."}`;
+  const attributes = { role: "img", tabindex: "0", "aria-label": label };
+  const cells = isPicture ? picture(values, largest, attributes) : numbered(values, largest, show, attributes);
   return element(
     "div",
     { class: "strip", "data-path": path },
@@ -72,7 +68,7 @@ export function colour(made, x, largest) {
   made.style.setProperty("--x", (Math.abs(x) / largest).toFixed(3));
 }
 
-function numbered(values, largest, show) {
+function numbered(values, largest, show, attributes) {
   const chosen = () => Math.max(0, [...cells.children].indexOf(cells.querySelector(".chosen")));
   const choose = (i) => {
     const step = cells.closest(".step");
@@ -82,6 +78,7 @@ function numbered(values, largest, show) {
   const cells = element(
     "span",
     {
+      ...attributes,
       class: "cells",
       onpointerover: ({ target }) => target !== cells && choose([...cells.children].indexOf(target)),
       onkeydown: (event) => {
@@ -103,9 +100,9 @@ function numbered(values, largest, show) {
   return cells;
 }
 
-function picture(values, largest) {
+function picture(values, largest, attributes) {
   const [columns, rows] = [128, Math.ceil(values.length / 128)];
-  const canvas = element("canvas", { class: "cells picture", width: columns, height: rows });
+  const canvas = element("canvas", { ...attributes, class: "cells picture", width: columns, height: rows });
   const style = getComputedStyle(document.documentElement);
   const [none, plus, minus] = ["--cell", "--plus", "--minus"].map((name) => style.getPropertyValue(name));
   const colours = [minus, plus].map((colour) => d3.interpolateRgb(none, colour));

@@ -42,24 +42,10 @@ export class TextView {
   /** Show tokens, the first `own` of which are the reader's, without colours. */
   show(tokens, own) {
     this.tokens = tokens;
-    const options = tokens.map((token, i) =>
-      element(
-        "span",
-        {
-          role: "option",
-          class: i < own ? null : "written",
-          "aria-label": spoken(token),
-          id: this.#id(i),
-        },
-        written(token),
-      ),
-    );
-    const end = element(
-      "span",
-      { role: "option", class: "end", "aria-label": "what comes next", id: this.#id(tokens.length) },
-      "▸",
-    );
-    this.root.replaceChildren(...options, end);
+    const option = (text, i, kind, label) =>
+      element("span", { role: "option", class: kind, "aria-label": label, id: `text${this.number}-${i}` }, text);
+    const options = tokens.map((token, i) => option(written(token), i, i < own ? null : "written", spoken(token)));
+    this.root.replaceChildren(...options, option("▸", tokens.length, "end", "what comes next"));
     this.select(Math.min(this.position, tokens.length));
   }
 
@@ -116,21 +102,12 @@ export class TextView {
     if (inner.top < outer.top) this.root.scrollTop += inner.top - outer.top - inner.height;
     else if (inner.bottom > outer.bottom) this.root.scrollTop += inner.bottom - outer.bottom + inner.height;
   }
-
-  #id(place) {
-    return `text${this.number}-${place}`;
-  }
 }
 
 /** A token as it stands in a text, with its line breaks marked. */
 export const written = (token) => token.replaceAll("\n", "↵\n");
 
 export function legend() {
-  return element(
-    "div",
-    { class: "legend", "aria-hidden": "true" },
-    element("span", {}, "0"),
-    element("span", { class: "ramp" }),
-    element("span", {}, `${HIGHEST} nats or more`),
-  );
+  const [least, most] = ["0", `${HIGHEST} nats or more`].map((words) => element("span", {}, words));
+  return element("div", { class: "legend", "aria-hidden": "true" }, least, element("span", { class: "ramp" }), most);
 }

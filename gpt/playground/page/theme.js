@@ -6,19 +6,12 @@ const KEY = "theme";
 const CHOICES = ["auto", "light", "dark"];
 const SIGNS = { auto: "◐", light: "☀", dark: "☾" };
 
-function stored() {
+/** Where the choice is kept; an object that forgets it if storage is denied. */
+function storage() {
   try {
-    return localStorage.getItem(KEY);
+    return localStorage;
   } catch {
-    return null; // storage may be denied
-  }
-}
-
-function store(theme) {
-  try {
-    localStorage.setItem(KEY, theme);
-  } catch {
-    // then the choice lasts until the page is closed
+    return {};
   }
 }
 
@@ -28,16 +21,15 @@ export function connect(button, changed) {
     const theme = CHOICES.includes(wanted) ? wanted : "auto";
     document.documentElement.dataset.theme = theme;
     button.textContent = SIGNS[theme];
-    button.setAttribute("aria-label", `Colours: ${theme}`);
-    button.title = `Colours: ${theme}`;
+    button.ariaLabel = button.title = `Colours: ${theme}`;
     changed();
   };
   button.addEventListener("click", () => {
     const next = CHOICES[(CHOICES.indexOf(document.documentElement.dataset.theme) + 1) % CHOICES.length];
-    store(next);
+    storage()[KEY] = next;
     show(next);
   });
   addEventListener("storage", (event) => event.key === KEY && show(event.newValue));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
-  show(stored());
+  show(storage()[KEY]);
 }

@@ -2,7 +2,7 @@
 /** @import { Beam, Engine, Options, Run } from "./engines/server.js" */
 /** @import { Pointed } from "./attention.js" */
 import { AttentionView } from "./attention.js";
-import { card, element, newest, panel, reveal } from "./dom.js";
+import { button, card, element, newest, note, panel, reveal } from "./dom.js";
 import { SentenceSubwords } from "./encoding.js";
 import { Heading } from "./heading.js";
 
@@ -34,11 +34,7 @@ export class TranslatorPanel {
       run,
       { hidden: true },
       element("h3", {}, "Cross-attention"),
-      element(
-        "p",
-        { class: "note" },
-        "Each row shows what the decoder attended to in the source when it chose that word.",
-      ),
+      note("Each row shows what the decoder attended to in the source when it chose that word."),
       this.attention.root,
     );
     this.root = panel(
@@ -53,11 +49,7 @@ export class TranslatorPanel {
         this.waiting,
         this.source,
         this.beams,
-        element(
-          "p",
-          { class: "note" },
-          "Scores: log probability, divided by the length penalty. Choose a translation to see its attention.",
-        ),
+        note("Scores: log probability, divided by the length penalty. Choose a translation to see its attention."),
       ),
       this.maps,
     );
@@ -128,30 +120,18 @@ export class TranslatorPanel {
   /** What can be read. */
   #alphabet() {
     const named = [...this.tokenizer.characters].filter((character) => !/[\s\u2581]/u.test(character)).sort();
-    return element(
-      "p",
-      { class: "note" },
-      `Reads ${named.length} characters: `,
-      element("span", { class: "words" }, named.join(" ")),
-    );
+    return note(`Reads ${named.length} characters: `, element("span", { class: "words" }, named.join(" ")));
   }
 
   /** @param {Beam} beam */
   #beam(beam, i) {
-    return element(
-      "li",
-      {},
-      element(
-        "button",
-        { type: "button", class: "beam", "aria-pressed": "false", onclick: () => this.shown(this.#choose(i)) },
-        element("span", { class: "score" }, beam.score.toFixed(2)),
-        element(
-          "span",
-          { class: "words" },
-          ...(beam.tokens.length ? beam.tokens.map((word) => element("span", {}, word)) : ["(empty)"]),
-        ),
-      ),
+    const words = beam.tokens.length ? beam.tokens.map((word) => element("span", {}, word)) : ["(empty)"];
+    const made = button("", "beam", () => this.shown(this.#choose(i)), { "aria-pressed": "false" });
+    made.append(
+      element("span", { class: "score" }, beam.score.toFixed(2)),
+      element("span", { class: "words" }, ...words),
     );
+    return element("li", {}, made);
   }
 
   async #choose(i) {
