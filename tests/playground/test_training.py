@@ -141,7 +141,8 @@ def test_every_view_follows_a_text_in_another_alphabet(browser: Any, site: str) 
     with visit(browser, f"{site}/#v6", width=390, theme="dark") as visited:
         page = visited.page
         begin(visited, iterations=120)
-        page.wait_for_selector("#training .progress:has-text('iteration 120 of 120')")
+        page.get_by_role("button", name="Train again").wait_for()
+        assert page.locator("#training .progress").inner_text() == "iteration 120 of 120"
         page.wait_for_selector("#training .sample:visible")
         visited.settled()
         assert "trained on your text" in visited.text(".heading .facts")
@@ -162,8 +163,10 @@ def test_it_is_paused_goes_on_steps_and_starts_over(browser: Any, site: str) -> 
         page, said = visited.page, visited.page.locator("#training .progress")
         begin(visited, iterations=100_000)
         page.wait_for_selector("#training .progress:has-text('a second')")
+        assert "trained on" not in visited.text(".heading .facts")  # while it trains, only its card is drawn
         page.get_by_role("button", name="Pause").click()
         page.get_by_role("button", name="Go on").wait_for()
+        page.wait_for_selector(".heading .facts:has-text('trained on your text')")
         before = said.inner_text()
         page.wait_for_timeout(300)
         assert said.inner_text() == before
@@ -179,6 +182,25 @@ def test_it_is_paused_goes_on_steps_and_starts_over(browser: Any, site: str) -> 
 
 
 REFUSED = {"": "the text is too short: 0 characters", "a" * 500: "the text has only one character"}
+
+
+# Whether the text in the card was ever empty since its first one.
+EMPTY = """() => {
+  const sample = document.querySelector("#training .sample");
+  globalThis.empty = false;
+  new MutationObserver(() => { globalThis.empty ||= !sample.textContent; }).observe(sample, { childList: true });
+}"""
+
+
+def test_the_last_text_stays_until_there_is_another(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/?embed&train&first#v1") as visited:
+        page = visited.page
+        page.wait_for_selector("#training .progress:has-text('played back')")
+        page.evaluate(EMPTY)
+        for name in ("Train", "Train again"):
+            page.get_by_role("button", name=name, exact=True).click()
+            page.get_by_role("button", name="Train again").wait_for()
+        assert not page.evaluate("empty")
 
 
 def test_a_text_that_does_not_suit_is_refused(browser: Any, site: str) -> None:
@@ -210,8 +232,9 @@ def test_a_dropped_file_is_read_whole_or_refused(browser: Any, site: str) -> Non
         page.wait_for_selector("#training .own:has-text('24,000 characters of input.txt')")
         page.get_by_role("spinbutton", name="Iterations").fill("1")
         page.get_by_role("button", name="Train", exact=True).click()
-        page.wait_for_selector("#first option:has-text('trained here, 1')", state="attached")
+        page.get_by_role("button", name="Train again").wait_for()
         visited.settled()
+        assert page.locator("#first option", has_text="trained here, 1").count() == 1
         assert "· 16 parameters" in f"· {visited.text('.heading .facts')}"
         page.get_by_role("button", name="Clear").click()
         assert area.input_value() == ""
@@ -237,11 +260,25 @@ TOLD = """async (iterations) => {
 MOMENTS = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500]
 
 
+def estimates(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [progress["estimate"] for progress in told if "estimate" in progress]
+
+
+def test_an_update_and_a_text_come_before_the_first_estimate(browser: Any, site: str) -> None:
+    with visit(browser, f"{site}/#v6") as visited:
+        told, _ = visited.page.evaluate(TOLD, 500)
+    before = told[: next(place for place, progress in enumerate(told) if "estimate" in progress)]
+    assert "text" in before[0]
+    assert any(progress["iteration"] > 0 for progress in before)
+
+
 def test_texts_come_in_order_while_it_trains(browser: Any, site: str) -> None:
     with visit(browser, f"{site}/#v6") as visited:
-        (told, kept), (_, again) = (visited.page.evaluate(TOLD, 500) for _ in range(2))
+        (told, kept), (told_again, again) = (visited.page.evaluate(TOLD, 500) for _ in range(2))
     assert [text["iteration"] for text in kept] == MOMENTS
     assert kept == again
+    assert estimates(told) == estimates(told_again)
+    assert [estimate["iteration"] for estimate in estimates(told)] == list(range(0, 501, 50))
     assert all(len(text["text"]) == 100 for text in kept)
     newest = -1
     for progress in told:
@@ -256,7 +293,8 @@ COMPARED = """async ([settings, changed, chosen]) => {
     [import("./training/order.js"), import("./curve.js")]);
   const run = (await (await fetch("runs.json")).json()).v2;
   const base = { ...run, changed, documented: { val: 2.4084, settings } };
-  const { run: made } = ordered(base, { content: "", isDocumented: true }, ["a", "b"], { seed: 1, ...chosen }, []);
+  const text = { content: "", isDocumented: true };
+  const { run: made } = ordered(base, text, { vocabulary: ["a", "b"] }, { seed: 1, ...chosen }, []);
   return [made.changed, documentedInWords(made)];
 }"""
 

@@ -1,7 +1,7 @@
 /** A run's losses as a chart. */
 /** @import { Estimate, Run } from "./engines/server.js" */
-import { count, described, element } from "./dom.js";
-import { Plot } from "./libraries.js";
+import { described, element, note } from "./dom.js";
+import { d3 } from "./libraries.js";
 
 /** @typedef {Pick<Run, "iterations" | "curve" | "documented" | "changed" | "trained">} Drawn */
 
@@ -11,39 +11,29 @@ import { Plot } from "./libraries.js";
  * @param {Drawn} run
  */
 export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at = null }) {
+  const { beside: all = [], batches = [] } = run.trained ?? {};
+  const beside = all.filter((row) => row.iteration <= run.iterations);
   const last = run.curve.at(-1);
-  if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
+  if (!last && !batches.length) return nothing();
   const words = documentedInWords(run);
   const compared = words && run.changed.length === 0 ? [run.documented.val] : [];
-  const { beside = [], batches = [] } = run.trained ?? {};
   const values = [...run.curve, ...beside].flatMap((row) => [row.train, row.val]);
+  values.push(...batches.map(({ loss }) => loss));
   const low = Math.min(...values, ...compared);
   const high = Math.max(...values);
-  const picture = plotted(run, {
-    width,
-    height,
-    y: { domain: [low - 0.05 * (high - low), high] },
-    marks: [
-      Plot.line(batches, { x: "iteration", y: "loss", clip: true, stroke: "var(--muted)", strokeOpacity: 0.45 }),
-      Plot.line(
-        beside.filter((row) => row.iteration <= run.iterations),
-        { x: "iteration", y: "val", clip: true, stroke: "var(--muted)", strokeWidth: 1 },
-      ),
-      Plot.line(run.curve, {
-        x: "iteration",
-        y: "train",
-        clip: true,
-        stroke: "var(--muted)",
-        strokeWidth: 1,
-        strokeDasharray: "2,2",
-      }),
-      Plot.ruleY(compared, { stroke: "var(--ink)", strokeWidth: 1, strokeDasharray: "6,3" }),
-      ...marked(run.curve, "val", colour, at),
-    ],
-  });
+  const domain = [low - 0.05 * (high - low), high];
+  const picture = chart(run.iterations, { width, height, domain }, [
+    line(batches, "loss", "stroke-opacity: 0.45"),
+    line(beside, "val"),
+    line(run.curve, "train", "stroke-dasharray: 2 2"),
+    ...compared.map((val) => ({ points: [0, run.iterations].map((end) => [end, val]), style: DOCUMENTED })),
+    ...marked(run.curve, "val", colour, at, domain),
+  ]);
   described(
     picture,
-    `Losses over ${last.iteration} iterations, at the end ${last.val.toFixed(4)} on the validation split` +
+    (last
+      ? `Losses over ${last.iteration} iterations, at the end ${last.val.toFixed(4)} on the validation split`
+      : "Losses of batches, before the first estimate") +
       (at === null ? "" : `, with a mark at iteration ${at}`) +
       (words && `; ${words}`),
   );
@@ -66,40 +56,61 @@ export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at
   );
 }
 
+const nothing = () => note("The curve begins in a moment.");
+
 /** The share of lines that a run answers right, in the same way. */
 export function accuracy(/** @type {Drawn} */ run, { colour, width, height, at = null }) {
   const last = run.curve.at(-1);
-  if (!last) return element("p", { class: "note" }, "The curve begins with the first estimate.");
-  const y = { domain: [0, 1], tickFormat: "%" };
-  const picture = plotted(run, { width, height, y, marks: marked(run.curve, "accuracy", colour, at) });
+  if (!last) return nothing();
+  const domain = [0, 1];
+  const lines = marked(run.curve, "accuracy", colour, at, domain);
+  const picture = chart(run.iterations, { width, height, domain, format: "%" }, lines);
   described(picture, `After ${last.iteration} iterations, ${(100 * last.accuracy).toFixed(1)}% are answered right`);
   return element("figure", {}, picture);
 }
 
-/** A chart over the iterations of a run. */
-function plotted(run, { width, height, y, marks }) {
-  return Plot.plot({
-    width,
-    height,
-    marginLeft: 34,
-    marginRight: 12,
-    marginBottom: 24,
-    marginTop: 12,
-    style: { background: "none", fontFamily: "inherit", fontSize: "11px", overflow: "visible" },
-    x: { label: null, ticks: width < 260 ? 2 : 4, tickFormat: count, domain: [0, run.iterations] },
-    y: { label: null, ticks: 4, grid: true, ...y },
-    marks,
-  });
+/** @typedef {{points: number[][], style: string}} Line Iterations with a value, and how they are drawn, in CSS. */
+
+/** @returns {Line} */
+export function line(rows, y, style = "") {
+  return { points: rows.map((row) => [row.iteration, row[y]]), style: `stroke: var(--muted); ${style}` };
+}
+
+const DOCUMENTED = "stroke: var(--ink); stroke-dasharray: 6 3";
+const [LEFT, RIGHT, TOP, BOTTOM] = [34, 12, 12, 24]; // margins
+
+/**
+ * Lines over the iterations of a training, drawn several times a second while it runs, with less work than Plot's.
+ * @param {Line[]} lines Beyond the `domain`, they run along its border.
+ */
+export function chart(iterations, { width, height, domain, format = undefined }, lines) {
+  const x = d3.scaleLinear([0, iterations], [LEFT, width - RIGHT]);
+  const y = d3.scaleLinear(domain, [height - BOTTOM, TOP]).clamp(true);
+  const picture = d3.create("svg").attr("viewBox", [0, 0, width, height]).attr("width", width).attr("height", height);
+  picture.style("overflow", "visible"); // of the last label
+  const axis = (made, place, opacity) => {
+    const ticks = picture.append("g").attr("transform", `translate(${place})`).call(made);
+    ticks.style("font", "11px var(--sans)").select(".domain").remove();
+    ticks.selectAll("line").attr("stroke-opacity", opacity);
+  };
+  const across = LEFT + RIGHT - width;
+  axis(d3.axisBottom(x).ticks(width < 260 ? 2 : 4, ",d"), [0, height - BOTTOM], 1);
+  axis(d3.axisLeft(y).ticks(4, format).tickSizeInner(across), [LEFT, 0], 0.1);
+  for (const { points, style } of lines) {
+    const places = points.map(([iteration, value]) => [x(iteration), y(value)]);
+    picture.append("path").attr("d", d3.line()(places)).attr("style", `fill: none; ${style}`);
+  }
+  return picture.node();
 }
 
 /** The line of a measure, with a mark at its last point or at an iteration. */
-function marked(curve, y, colour, at) {
-  return [
-    Plot.line(curve, { x: "iteration", y, clip: true, stroke: colour, strokeWidth: 2 }),
+function marked(curve, y, colour, at, domain) {
+  const stroke = `stroke: ${colour}`;
+  const mark =
     at === null
-      ? Plot.dot(curve.slice(-1), { x: "iteration", y, fill: colour, r: 3.5 })
-      : Plot.ruleX([at], { stroke: colour, strokeWidth: 1 }),
-  ];
+      ? line(curve.slice(-1), y, `${stroke}; stroke-width: 7; stroke-linecap: round`)
+      : { points: domain.map((end) => [at, end]), style: stroke };
+  return [line(curve, y, `${stroke}; stroke-width: 2`), mark];
 }
 
 const OTHER = /^(data|init|model|overfit)/; // text or model, of which the figure says nothing

@@ -2,7 +2,7 @@
 /** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { debounced, element, isBeside, isFirst, newest } from "./dom.js";
+import { button, debounced, element, isBeside, isFirst, newest } from "./dom.js";
 import { embed, listen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { PAYOFFS, payoff } from "./payoff.js";
@@ -25,7 +25,7 @@ let panels = [];
 const trainingRoot = document.getElementById("training");
 const training = engine.follow
   ? new ServedTrainings(trainingRoot, engine, { finished, opened })
-  : new TrainingCard(trainingRoot, engine, { begun, advanced });
+  : new TrainingCard(trainingRoot, engine, { begun, ended });
 /** @type {RunInBrief[]} */
 let known = [];
 /** @type {Map<string, Run>} */
@@ -192,13 +192,11 @@ function scrub(panel, moment) {
   return shown(panel.scrub(moment).then(showComparison));
 }
 
-/** Show the run of a training that begins. */
-async function begun(run) {
+/** Offer the run of a training that begins. While it runs, only its card is drawn, unless the reader chooses the run. */
+function begun(run) {
   known.unshift(run);
-  const first = pickers[0].value;
-  offer(run.id);
-  if (pickers[1].value === first) pickers[1].value = "";
-  await choosing.run(choose);
+  unseen = run;
+  offer(pickers[0].value);
 }
 
 /**
@@ -206,9 +204,9 @@ async function begun(run) {
  * @param {RunInBrief} run
  */
 async function finished(run) {
+  if (isFirst()) return opened(run);
   known = (await engine.runs()).runs;
-  offer(isFirst() ? run.id : pickers[0].value);
-  if (isFirst()) return lookInside();
+  offer(pickers[0].value);
   offerSecond(panels[0].run, pickers[1].value);
 }
 
@@ -221,7 +219,7 @@ async function opened(run) {
   document.getElementById("panels").scrollIntoView();
 }
 
-const look = element("button", { type: "button", class: "quiet", onclick: lookInside }, "Look inside");
+const look = button("Look inside", "quiet", lookInside);
 
 /** Show what the first screen leaves out. */
 async function lookInside() {
@@ -230,19 +228,24 @@ async function lookInside() {
   await shown(choosing.run(choose));
 }
 
-const FOLLOWING = matchMedia("(prefers-reduced-motion: reduce)").matches ? Infinity : 500; // milliseconds
-let followed = 0;
+/** @type {Run | null} */
+let unseen = null; // of a training whose views have not been shown
 
-/** Show a run as its training has made it, now and then. */
-function advanced(run, { estimate, ended }) {
-  const now = performance.now();
-  if (!estimate && !ended && now - followed < FOLLOWING) return;
-  followed = now;
-  for (const panel of panels) {
-    if (!(panel instanceof TextPanel) || panel.run !== run) continue;
-    setTimeout(() => panel.follow()); // after what else is waiting: two short tasks do not hold the page up
-  }
+/** Let the views of a run follow its training; whether there are any. */
+function follow(run) {
+  const views = panels.filter((panel) => panel instanceof TextPanel && panel.run === run);
+  for (const view of /** @type {TextPanel[]} */ (views)) view.follow();
+  return views.length > 0;
+}
+
+/** Show a run as its training, which has paused or ended, has made it; at the first time, in place of another. */
+async function ended(run) {
   for (const option of document.querySelectorAll(`option[value="${run.id}"]`)) option.textContent = title(run);
+  if (follow(run) || unseen !== run) return;
+  unseen = null;
+  offer(run.id);
+  if (pickers[1].value === run.trained.of) pickers[1].value = "";
+  await shown(choosing.run(choose));
 }
 
 function showComparison() {
@@ -333,6 +336,9 @@ async function start() {
     moved: shape,
     changed: debounced(remember, 300), // browsers refuse to change the address more than a few times a second
   });
+  const views = document.getElementById("panels");
+  const catchUp = () => training instanceof TrainingCard && training.isGoing && follow(training.training.run);
+  views.addEventListener("toggle", catchUp, { capture: true });
   addEventListener("hashchange", () => location.reload()); // a shared address, opened in this tab
   connectTheme(document.getElementById("theme"), redraw);
   addEventListener("resize", debounced(redraw, 150));

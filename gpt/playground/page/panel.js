@@ -45,7 +45,6 @@ export class TextPanel {
     /** @type {Score[]} */
     this.scores = [];
     this.own = 0; // tokens of the prompt
-    this.isBehind = false; // a training has gone on since the weights that the losses are of
     this.reach = Infinity; // the tokens that a prediction depends on at most, once that was tested
 
     this.heading = new Heading(run, (moment) => scrub(this, moment));
@@ -183,8 +182,9 @@ export class TextPanel {
   follow() {
     this.heading.follow();
     if (this.model.moment !== null) return;
-    this.isBehind = this.#isUnread(); // until its text has been read, with the weights of an earlier iteration
-    if (!this.isBehind) this.scrub(null);
+    if (this.#isUnread())
+      this.model = { ...this.model }; // whose losses are then computed again
+    else this.scrub(null);
   }
 
   /**
@@ -300,7 +300,6 @@ export class TextPanel {
       this.#colour(logits);
       await this.select(ids.length);
     });
-    if (this.isBehind && !this.#isUnread()) this.follow();
   }
 
   /** Show the text again, as another moment's weights read it. */

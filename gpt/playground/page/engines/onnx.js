@@ -9,7 +9,7 @@
 import { SentenceSubwords, tokenizer } from "../encoding.js";
 import { continued, softmax, totalVariation, until } from "../predictions.js";
 import { kept } from "../training/keeping.js";
-import { advance, ordered } from "../training/order.js";
+import { advance } from "../training/order.js";
 import { windowStarts } from "../windows.js";
 import { asked, listen } from "./asking.js";
 import { BEGIN, candidates, END } from "./beams.js";
@@ -192,10 +192,8 @@ async function* continuation(model, ids, options, signal) {
  */
 async function run({ run: id, moment }, graph, rows, others = {}) {
   const given = Object.entries(others).map(([name, [type, data]]) => [name, { type, data, dims: [data.length] }]);
-  return asked("compute", `${folder(id)}/${graph}.onnx`, weights(id, moment), {
-    idx: tensorOf(rows),
-    ...Object.fromEntries(given),
-  });
+  const inputs = { idx: tensorOf(rows), ...Object.fromEntries(given) };
+  return asked("compute", `${folder(id)}/${graph}.onnx`, weights(id, moment), inputs);
 }
 
 const folder = (id) => `graphs/${encodeURIComponent(described[id].trained?.of ?? id)}`;
@@ -254,17 +252,17 @@ const tensorOf = (/** @type {number[][]} */ rows) => ({
   dims: [rows.length, rows[0].length],
 });
 
+/** @type {Engine["prepare"]} */
+export function prepare({ id }) {
+  asked("prepare", folder(id)).catch(() => {}); // who trains then is told of a failure
+}
+
 /** @type {Engine["train"]} */
 export async function train(base, text, settings, progressed) {
   const graphs = folder(base.id) + (settings.variant ? `/variants/${settings.variant}` : "");
-  const file = new URL(`${graphs}/training.json`, document.baseURI);
-  const description = await (await fetch(file)).json();
-  const { vocabulary, splits } = await asked("encode", text.content, base.block_size);
-  const { run: made, order } = ordered(base, text, vocabulary, settings, description);
+  const made = await asked("begin", base, text, settings, graphs);
   const name = made.id;
   described[name] = made;
-  const writes = settings.variant ? null : `${graphs}/model.onnx`;
-  await asked("begin", name, { ...order, splits, graphs, writes });
   listen(name, (progress) => {
     advance(made, progress);
     progressed(progress);

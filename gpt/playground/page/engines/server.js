@@ -86,6 +86,7 @@
  *   Train with train.py, and with more `settings` as on its command line; answers with the training's id.
  * @property {(id: string, to: "pause" | "resume") => Promise<void>} [change]
  * @property {(told: (trainings: Served[]) => void) => void} [follow] Tell of all trainings whenever one has changed.
+ * @property {(base: Run) => void} [prepare] Load what a training of a run's stage begins with.
  * @property {(base: Run, text: Text, chosen: Chosen, progressed: (progress: Progress) => void) =>
  *   Promise<InTraining>} [train] Prepare a training of a run's stage.
  *

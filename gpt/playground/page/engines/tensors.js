@@ -17,6 +17,12 @@ export function parseSafetensors(buffer) {
   return tensors;
 }
 
+/** @type {(tensors: Tensors) => Tensors} */
+export function copied(tensors) {
+  const all = Object.entries(tensors);
+  return Object.fromEntries(all.map(([name, { shape, data }]) => [name, { shape, data: data.slice() }]));
+}
+
 /**
  * The attention tensors among them, by layer.
  * @param {Tensors} tensors

@@ -2,35 +2,31 @@
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Progress } from "./work.js" */
 import { documentedInWords } from "../curve.js";
-import { count, element, isFirst } from "../dom.js";
+import { button, count, element, isFirst, note } from "../dom.js";
 import { tellTrained } from "../embedded.js";
 import { forget, keep } from "./keeping.js";
 import { Laboratory } from "./laboratory.js";
 import { FIRST, Screen } from "./screen.js";
-import { button, duration, SettingsForm } from "./settings.js";
+import { duration, SettingsForm } from "./settings.js";
 
 const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
 
-/** The run whose stage is trained when a run is shown. */
-const baseOf = (run, trainable) => (run.trained ? trainable.get(run.trained.of) : run);
-
 export class TrainingCard {
   /**
-   * `begun` is called with the run of a training that has just been prepared, and is waited for; `advanced` is called
-   * with the run and its Progress.
+   * `begun` is called with the run of a training that has just been prepared, `ended` whenever it pauses or ends.
    * @param {Element} root
    * @param {Engine} engine
    */
-  constructor(root, engine, { begun, advanced }) {
-    Object.assign(this, { root, engine, begun, advanced });
+  constructor(root, engine, { begun, ended }) {
+    Object.assign(this, { root, engine, begun, ended });
     /** @type {Run | null} */
     this.base = null;
     this.training = null;
     this.isGoing = false;
     this.isBeginning = false;
     this.isOver = false; // it has finished, or failed
-    this.note = element("p", { class: "note" });
+    this.note = note();
     this.settings = new SettingsForm(
       button("Step", "quiet", () => this.#guarded(() => this.#step())),
       this.note,
@@ -42,7 +38,7 @@ export class TrainingCard {
       if (this.training && this.training.run.trained.iteration !== this.saved) event.preventDefault();
     });
     this.title = element("h2");
-    this.why = element("p", { class: "note" });
+    this.why = note();
     this.bar = element("progress", { value: 0, max: 1, "aria-label": "Progress" });
     this.verdict = element("p", { role: "status" });
     this.failure = element("p", { class: "failure", role: "alert" });
@@ -50,21 +46,10 @@ export class TrainingCard {
     this.keeping = button("Keep in this browser", "quiet keeping", () => this.#guarded(() => this.#keep()));
     this.kept = element("p", { class: "note", role: "status" });
     this.progress = element("div", { hidden: true }, this.bar, this.verdict, this.keeping, this.kept);
-    this.form = element(
-      "form",
-      { class: "training", autocomplete: "off", onsubmit: (event) => event.preventDefault() },
-      element(
-        "div",
-        { class: "lead" },
-        this.settings.chips,
-        element("div", { class: "buttons" }, this.train, this.again),
-      ),
-      this.settings.ownField,
-      this.failure,
-      this.screen.root,
-      this.progress,
-      this.settings.foot,
-    );
+    const buttons = element("div", { class: "buttons" }, this.train, this.again);
+    this.form = this.settings.form([buttons], this.failure, this.screen.root, this.progress);
+    // Once the form is on the screen, what it begins with is loaded.
+    this.seen = new IntersectionObserver(([form]) => form.isIntersecting && engine.prepare(this.base));
     this.forgetting = button("Forget this training", "quiet forget", () => this.#guarded(() => this.#forget()));
     this.laboratory = new Laboratory(engine);
     root.replaceChildren(this.title, this.why, this.form, this.forgetting, this.laboratory.root);
@@ -78,7 +63,7 @@ export class TrainingCard {
   offer(run, trainable) {
     this.forgetting.hidden = !run.trained?.kept;
     this.shown = run;
-    const base = baseOf(run, trainable);
+    const base = run.trained ? trainable.get(run.trained.of) : run;
     if (base && base.id !== this.base?.id) this.#offer(base, trainable);
     if (run.trained?.kept) this.screen.play(run);
   }
@@ -90,6 +75,7 @@ export class TrainingCard {
     this.base = run;
     const { training } = run;
     this.root.toggleAttribute("hidden", !training);
+    this.seen.disconnect();
     if (!training) return;
     const isOffered = typeof training !== "string";
     this.title.textContent = isFirst() ? FIRST : `Train ${run.answers_only ? "it" : run.stage} yourself`;
@@ -97,17 +83,30 @@ export class TrainingCard {
     this.why.textContent = isOffered ? "" : `Not in a browser: ${training}.`;
     this.laboratory.root.hidden = !isOffered;
     if (typeof training === "string") return;
-    this.note.textContent = `${CODE}${other(training.optimizer)}`;
+    const isOther = training.optimizer !== "AdamW";
+    const other = isOther ? ` train.py trains it with ${training.optimizer}; here, it is AdamW.` : "";
+    this.note.textContent = CODE + other;
     this.laboratory.offer(run, trainable);
     this.settings.offer(run, training);
+    this.seen.observe(this.form);
     if (isFirst()) this.#guarded(() => this.screen.playStored());
   }
 
   async #train() {
-    if (this.isGoing) return this.#pause();
-    if (this.isOver) return this.#again();
+    if (this.isGoing) {
+      this.isGoing = false;
+      return this.training.pause();
+    }
+    if (this.isOver) this.#drop();
     if (!this.training && !(await this.#begin())) return;
-    this.#go();
+    this.isGoing = true;
+    this.train.textContent = "Pause";
+    this.training.go();
+  }
+
+  #again() {
+    this.#drop();
+    return this.#train();
   }
 
   async #step() {
@@ -116,47 +115,33 @@ export class TrainingCard {
     await this.training.step();
   }
 
-  async #pause() {
-    this.isGoing = false;
-    await this.training.pause();
-  }
-
-  async #again() {
-    this.#drop();
-    if (await this.#begin()) this.#go();
-  }
-
-  #go() {
-    this.isGoing = true;
-    this.train.textContent = "Pause";
-    this.training.go();
-  }
-
   /** Prepare a training; false if a setting is missing or wrong, which the browser shows beside it. */
   async #begin() {
     if (this.isBeginning || !this.form.reportValidity()) return false;
     this.isBeginning = true;
     const { base } = this;
     let training;
+    this.bar.removeAttribute("value"); // it moves until the first news
+    this.progress.hidden = false;
+    this.keeping.hidden = true;
+    this.kept.textContent = this.verdict.textContent = "";
+    this.screen.stop();
     try {
       const text = await this.settings.text(base);
-      this.screen.stop();
       training = await this.engine.train(base, text, this.settings.chosen(), (progress) => {
         if (this.training === training) this.#advance(progress);
       });
     } finally {
       this.isBeginning = false;
+      this.progress.hidden = !training || this.base !== base;
     }
     if (this.base !== base) {
       training.forget(); // another stage was chosen meanwhile
       return false;
     }
     this.training = training;
-    this.progress.hidden = this.again.hidden = false;
-    this.keeping.hidden = true;
-    this.kept.textContent = "";
-    this.verdict.textContent = "";
-    await this.begun(training.run);
+    this.again.hidden = false;
+    this.begun(training.run);
     return true;
   }
 
@@ -171,13 +156,14 @@ export class TrainingCard {
   }
 
   /** @param {Progress} progress */
-  #advance({ iteration, perSecond, estimate, text, ended, failure }) {
+  #advance({ iteration, perSecond, estimate, measured, ended, failure }) {
     const { run } = this.training;
     this.bar.max = run.iterations;
     this.bar.value = iteration;
     const left = perSecond ? (run.iterations - iteration) / perSecond : null;
     const parts = [`iteration ${count(iteration)} of ${count(run.iterations)}`];
-    if (perSecond && !ended)
+    if (measured) parts.push(`estimating the loss, ${Math.round(100 * measured)}%`);
+    else if (perSecond && !ended)
       parts.push(`${count(Number(perSecond.toPrecision(3)))} a second`, `${duration(left)} left`);
     if (ended) {
       this.isGoing = false;
@@ -186,10 +172,10 @@ export class TrainingCard {
       this.failure.textContent = failure ?? "";
     }
     this.keeping.hidden = !ended || iteration === 0;
-    if (estimate) this.verdict.replaceChildren(...verdict(run, iteration));
-    this.advanced(run, { iteration, estimate, ended });
+    if (estimate) this.verdict.replaceChildren(...verdict(run, estimate.iteration));
+    if (ended) this.ended(run);
     if (ended === "finished" && run.documented) tellTrained(run);
-    if (text || estimate) this.screen.follow(run);
+    this.screen.follow(run);
     this.screen.said.textContent = parts.join(" · ");
   }
 
@@ -215,11 +201,6 @@ export class TrainingCard {
       if (!this.training) this.screen.said.textContent = "";
     }
   }
-}
-
-/** What is different in the page if the run was not trained with AdamW. */
-function other(optimizer) {
-  return optimizer === "AdamW" ? "" : ` train.py trains it with ${optimizer}; here, it is AdamW.`;
 }
 
 /** The documented loss and the reader's. */

@@ -1,7 +1,7 @@
 /** The experiments of a page: a guess, the trainings side by side, and what came out. */
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Experiment } from "./experiments.js" */
-import { element } from "../dom.js";
+import { button, element, note } from "../dom.js";
 import { EXPERIMENTS } from "./experiments.js";
 import { Race } from "./race.js";
 
@@ -29,20 +29,15 @@ export class Laboratory {
     const offered = EXPERIMENTS.filter(({ pages, arms }) => pages.includes(run.stage) && arms.every(isHere));
     this.root.hidden = offered.length === 0;
     this.body.replaceChildren();
-    this.list.replaceChildren(
-      ...offered.map((experiment) =>
-        element("button", { type: "button", class: "quiet", onclick: () => this.#ask(experiment) }, experiment.title),
-      ),
-    );
+    const buttons = offered.map((experiment) => button(experiment.title, "quiet", () => this.#ask(experiment)));
+    this.list.replaceChildren(...buttons);
   }
 
   /** @param {Experiment} experiment */
   #ask(experiment) {
     this.#stop();
     const { question, guesses } = experiment;
-    const answers = guesses.map(([label], i) =>
-      element("button", { type: "button", class: "quiet", onclick: () => this.#run(experiment, i) }, label),
-    );
+    const answers = guesses.map(([label], i) => button(label, "quiet", () => this.#run(experiment, i)));
     this.body.replaceChildren(
       element("p", {}, question, " What do you guess?"),
       element("div", { class: "guesses" }, ...answers),
@@ -56,8 +51,8 @@ export class Laboratory {
     const race = new Race(this.engine, experiment, this.#base);
     this.race = race;
     const said = element("p", { role: "status" });
-    const stop = element("button", { type: "button", class: "quiet", onclick: () => this.#stop() }, "Stop");
-    const guessed = element("p", { class: "note" }, `You guess: ${guesses[guess][0]}.`);
+    const stop = button("Stop", "quiet", () => this.#stop());
+    const guessed = note(`You guess: ${guesses[guess][0]}.`);
     this.body.replaceChildren(element("p", {}, experiment.question), guessed, race.root, said, stop);
     try {
       if (!(await race.run())) return;
@@ -76,6 +71,6 @@ export class Laboratory {
 
   #stop() {
     this.race?.stop();
-    for (const button of this.body.querySelectorAll("button")) button.remove();
+    for (const one of this.body.querySelectorAll("button")) one.remove();
   }
 }

@@ -1,4 +1,4 @@
-/** What is to be trained on what, as worker.js takes it, and the run that comes of it, as the page shows it. */
+/** What is to be trained on what, as work.js takes it, and the run that comes of it, as the page shows it. */
 /** @import { Row, Run } from "../engines/server.js" */
 /** @import { Weight } from "./drawing.js" */
 /** @import { Order, Progress } from "./work.js" */
@@ -20,12 +20,12 @@ let trained = 0;
 /**
  * @param {Run} base The run whose stage is trained.
  * @param {Text} text
- * @param {string[]} vocabulary The characters of the text.
+ * @param {Pick<Order, "vocabulary" | "splits">} corpus That of the text.
  * @param {Chosen} chosen
  * @param {Weight[]} description
- * @returns {{run: Run, order: Omit<Order, "graphs" | "writes" | "splits">}}
+ * @returns {{run: Run, order: Order}}
  */
-export function ordered(base, text, vocabulary, chosen, description) {
+export function ordered(base, text, { vocabulary, splits }, chosen, description) {
   const sizes = description.map(({ shape }) => shape.reduce((n, size) => n * (size ?? vocabulary.length), 1));
   const parameters = sizes.reduce((sum, size) => sum + size, 0);
   const { learningRate, batchSize, iterations, seed, variant } = chosen;
@@ -37,6 +37,7 @@ export function ordered(base, text, vocabulary, chosen, description) {
     start: isSame ? { file } : null,
     description,
     vocabulary,
+    splits,
     settings: { learningRate, batchSize, seed, blockSize: base.block_size, answersOnly: base.answers_only },
     iterations,
     interval: Math.ceil(iterations / ESTIMATES),

@@ -2,7 +2,7 @@
 /** @import { Drawn } from "../curve.js" */
 /** @import { Written } from "../engines/server.js" */
 import { accuracy, curve } from "../curve.js";
-import { element } from "../dom.js";
+import { element, note } from "../dom.js";
 import { duration } from "./settings.js";
 import { Writing } from "./writing.js";
 
@@ -19,7 +19,7 @@ export class Screen {
     this.writing = new Writing(() => this.#draw());
     this.picture = element("div", { class: "curve" });
     this.said = element("p", { class: "progress" });
-    this.caption = element("p", { class: "note" });
+    this.caption = note();
     const losses = element("div", {}, this.caption, this.picture);
     this.root = element("div", { class: "screen", hidden: true }, this.writing.root, losses, this.said);
   }
@@ -45,6 +45,8 @@ export class Screen {
   /** Leave what is shown as it is until a training is followed. */
   stop() {
     this.writing.stop();
+    this.root.hidden = false;
+    this.writing.root.hidden = !this.writing.texts.length;
     this.said.textContent = "getting ready …";
   }
 
@@ -70,6 +72,7 @@ export class Screen {
   #show(run) {
     this.run = run;
     this.root.hidden = false;
+    this.writing.root.hidden = !run.texts?.length;
     this.writing.does = run.answers_only ? "answers" : "writes";
     this.caption.textContent = run.answers_only ? "New lines answered right" : "Loss on new text: lower is better";
   }

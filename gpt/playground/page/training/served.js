@@ -1,6 +1,6 @@
 /** Trainings with play.py's server: train.py's own, as ordinary runs, whoever has started them. */
 /** @import { Engine, Run, Served } from "../engines/server.js" */
-import { count, element, isFirst } from "../dom.js";
+import { button, count, element, isFirst, note } from "../dom.js";
 import { FIRST, Screen } from "./screen.js";
 import { field, SettingsForm } from "./settings.js";
 
@@ -32,7 +32,7 @@ export class ServedTrainings {
     this.more = element("input", { type: "text", autocomplete: "off", spellcheck: false });
     this.settings = new SettingsForm(
       field("More settings, such as model.n_layer=6 schedule=cosine", this.more),
-      element("p", { class: "note" }, "With train.py, on this computer: an ordinary run among your others."),
+      note("With train.py, on this computer: an ordinary run among your others."),
     );
     this.settings.makeOptional();
     this.screen = new Screen();
@@ -41,19 +41,8 @@ export class ServedTrainings {
     this.rest = element("ul", { class: "trainings", "aria-label": "Earlier trainings" });
     this.earlier = element("details", {}, element("summary"), this.rest);
     const train = element("div", { class: "buttons" }, element("button", { class: "primary" }, "Train"));
-    const form = element(
-      "form",
-      { class: "training", autocomplete: "off" },
-      element("div", { class: "lead" }, this.settings.chips, this.stage, train),
-      this.settings.ownField,
-      this.failure,
-      this.screen.root,
-      this.settings.foot,
-    );
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#guarded(() => this.#begin());
-    });
+    const form = this.settings.form([this.stage, train], this.failure, this.screen.root);
+    form.addEventListener("submit", () => this.#guarded(() => this.#begin()));
     this.title = element("h2");
     root.replaceChildren(this.title, form, this.list, this.earlier);
     root.removeAttribute("hidden");
@@ -105,32 +94,21 @@ export class ServedTrainings {
   #item(row) {
     const { id, folder, stage, corpus, state, iteration, iterations, failure } = row;
     const change = (name, to, done = () => this.engine.change(id, to)) =>
-      element(
-        "button",
-        {
-          type: "button",
-          class: "quiet",
-          "data-change": `${to} ${id}`,
-          "aria-label": `${name} ${folder}`,
-          onclick: () => this.#guarded(done),
-        },
-        name,
-      );
+      button(name, "quiet", () => this.#guarded(done), {
+        "data-change": `${to} ${id}`,
+        "aria-label": `${name} ${folder}`,
+      });
     const buttons = [];
     if (row.is_own && isOn(row)) buttons.push(change("Pause", "pause"));
     if (state === "paused" || state === "killed") buttons.push(change("Resume", "resume"));
     if (state === "finished") buttons.push(change("Open", "open", () => this.opened(row)));
     const whose = state === "training" && !row.is_own ? " by another process" : "";
+    const name = element("b", {}, corpus ? `${stage} on ${corpus}` : stage);
     return element(
       "li",
       { "data-state": state },
-      element(
-        "p",
-        {},
-        element("b", {}, corpus ? `${stage} on ${corpus}` : stage),
-        `, ${SAID[state]}${whose}${far(row)}`,
-      ),
-      element("p", { class: "note" }, folder),
+      element("p", {}, name, `, ${SAID[state]}${whose}${far(row)}`),
+      note(folder),
       iterations && state !== "finished"
         ? element("progress", { value: iteration, max: iterations, "aria-label": `Iterations of ${folder}` })
         : null,

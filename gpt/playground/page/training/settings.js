@@ -1,7 +1,7 @@
 /** What a training is asked to be: its text, learning rate, batch size, iterations and seed. */
 /** @import { Offered, Run } from "../engines/server.js" */
 /** @import { Chosen, Text } from "./order.js" */
-import { element } from "../dom.js";
+import { button, element } from "../dom.js";
 import { OwnText, TEXTS } from "./texts.js";
 
 export class SettingsForm {
@@ -37,19 +37,22 @@ export class SettingsForm {
     const file = element("input", { type: "file", accept: "text/*", "aria-label": "A file of text" });
     file.addEventListener("change", () => file.files.length && this.own.open(file.files[0]));
     this.ownField = element("div", { class: "own", hidden: true }, area, file, said, clear);
-    const fields = element(
-      "div",
-      { class: "settings" },
-      field("Learning rate", this.fields.learningRate),
-      field("Batch size", this.fields.batchSize),
-      field("Iterations", this.fields.iterations),
-      field("Seed", this.fields.seed),
-    );
+    const names = ["Learning rate", "Batch size", "Iterations", "Seed"];
+    const inputs = Object.values(this.fields).map((input, i) => field(names[i], input));
+    const fields = element("div", { class: "settings" }, ...inputs);
     const folded = element("details", {}, element("summary", {}, "Settings"), fields, ...more);
     // A number that cannot be used is shown, though it is folded away: the browser says what is wrong with it.
     folded.addEventListener("invalid", () => folded.setAttribute("open", ""), { capture: true });
     this.foot = element("div", { class: "foot" }, folded);
     this.#offerTexts(false);
+  }
+
+  /** The form of a card: what stands beside the choice of a text, and below it. */
+  form(beside, ...below) {
+    const lead = element("div", { class: "lead" }, this.chips, ...beside);
+    const form = element("form", { class: "training", autocomplete: "off" }, lead, this.ownField, ...below, this.foot);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    return form;
   }
 
   /** Of all texts, those that suit a run. */
@@ -121,8 +124,4 @@ function number(attributes) {
 
 export function field(name, input) {
   return element("label", { class: "field" }, element("span", {}, name), input);
-}
-
-export function button(name, kind, onclick) {
-  return element("button", { type: "button", class: kind, onclick }, name);
 }

@@ -37,32 +37,38 @@ export class Training {
 
   /** One update on a random batch, or on the windows that begin at these `starts`. Returns the batch's loss. */
   async iterate(starts = this.#starts(this.splits.train, this.settings.batchSize, this.uniform)) {
-    const outputs = await this.#run(this.graphs.step, this.splits.train, starts);
+    const outputs = await this.#run(this.graphs.step, this.weights, this.splits.train, starts);
     const loss = outputs.loss.data[0];
-    if (!Number.isFinite(loss)) throw new Diverged(this.iteration, this.settings.learningRate);
-    this.optimizer.step((name) => outputs[`gradient.${name}`].data, this.settings.learningRate);
+    const { learningRate: rate } = this.settings;
+    if (!Number.isFinite(loss))
+      throw new Error(`the loss became NaN at iteration ${this.iteration}: lower the learning rate, ${rate}`);
+    this.optimizer.step((name) => outputs[`gradient.${name}`].data, rate);
     return loss;
   }
 
-  /** Each split's loss over EVAL_ITERS random batches, always the same ones for a seed, as in the loop. */
-  async estimate() {
-    const { seed, batchSize } = this.settings;
-    return {
-      iteration: this.iteration,
-      train: await this.#estimated(this.splits.train, random(seed + 1), EVAL_ITERS * batchSize),
-      val: await this.#estimated(this.splits.val, random(seed + 2), EVAL_ITERS * batchSize),
-    };
-  }
-
-  async #estimated(ids, uniform, windows) {
-    const most = Math.max(1, Math.floor(TARGETS_PER_PASS / this.settings.blockSize));
-    let sum = 0;
-    for (let left = windows; left > 0; left -= most) {
-      const batch = Math.min(most, left);
-      const outputs = await this.#run(this.graphs.loss, ids, this.#starts(ids, batch, uniform));
-      sum += batch * outputs.loss.data[0];
+  /**
+   * Each split's loss with these weights over EVAL_ITERS random batches, always the same ones for a seed, as in the loop.
+   * After each of its passes, it yields the share of them that is done.
+   */
+  async *estimate(/** @type {Tensors} */ weights) {
+    const { seed, batchSize, blockSize } = this.settings;
+    const most = Math.max(1, Math.floor(TARGETS_PER_PASS / blockSize));
+    const windows = EVAL_ITERS * batchSize;
+    const losses = [];
+    for (const [ids, uniform] of [
+      [this.splits.train, random(seed + 1)],
+      [this.splits.val, random(seed + 2)],
+    ]) {
+      let sum = 0;
+      for (let left = windows; left > 0; left -= most) {
+        const batch = Math.min(most, left);
+        const outputs = await this.#run(this.graphs.loss, weights, ids, this.#starts(ids, batch, uniform));
+        sum += batch * outputs.loss.data[0];
+        yield (losses.length + 1 - (left - batch) / windows) / 2;
+      }
+      losses.push(sum / windows);
     }
-    return sum / windows;
+    return { train: losses[0], val: losses[1] };
   }
 
   #starts(ids, batch, uniform) {
@@ -72,7 +78,7 @@ export class Training {
     return Array.from({ length: batch }, () => step * Math.floor(uniform() * places));
   }
 
-  #run(graph, ids, starts) {
+  #run(graph, weights, ids, starts) {
     const { blockSize: T, answersOnly } = this.settings;
     const [idx, targets] = [0, 1].map((ahead) => {
       const windows = new BigInt64Array(starts.length * T);
@@ -82,13 +88,6 @@ export class Training {
       }
       return windows;
     });
-    return graph(this.weights, starts.length, idx, targets);
-  }
-}
-
-/** The loss is no number any more. */
-export class Diverged extends Error {
-  constructor(iteration, rate) {
-    super(`the loss became NaN at iteration ${iteration}: lower the learning rate, ${rate}`);
+    return graph(weights, starts.length, idx, targets);
   }
 }

@@ -1,17 +1,17 @@
 /**
  * A training that runs by itself in the worker: it estimates, keeps moments, and tells how far it is.
  *
- * What is trained on what: `start` is a file of initial weights, or null to draw them as `description` says; `writes`
- * is the graph that texts are written with, or null if there is none.
+ * What is trained on what: `start` is a file of initial weights, or null to draw them as `description` says.
  * @typedef {{
- *   graphs: string, writes: string | null, start: {file: string} | null, description: Weight[], vocabulary: string[],
+ *   start: {file: string} | null, description: Weight[], vocabulary: string[],
  *   splits: {train: Int32Array, val: Int32Array}, settings: Settings, iterations: number, interval: number,
  * }} Order
  *
- * How far it is; `ended` says why it does not go on, and `estimate` and `text` are there when they have just been made.
+ * How far it is; `ended` says why it does not go on, `estimate` and `text` are there when they have just been made, and
+ * `measured` is the share of an estimate that is done while the training waits for it.
  * @typedef {{
  *   iteration: number, loss: number | null, perSecond: number | null, moments: number[], estimate?: Estimate,
- *   text?: Written, ended?: "finished" | "paused" | "failed", failure?: string,
+ *   text?: Written, measured?: number, ended?: "finished" | "paused" | "failed", failure?: string,
  * }} Progress
  *
  * @import { Tensors, Estimate, Written } from "../engines/server.js"
@@ -20,6 +20,7 @@
  * @typedef {(weights: Tensors, windows: number[][]) => Promise<Float32Array[]>} Logits Those after each window.
  */
 import { random } from "../engines/random.js";
+import { copied } from "../engines/tensors.js";
 import { continued } from "../predictions.js";
 import { drawn } from "./drawing.js";
 import { Training } from "./training.js";
@@ -49,6 +50,9 @@ export class Work {
     this.cost = 0; // milliseconds that a text takes
     /** @type {Map<number, Tensors>} */
     this.moments = new Map();
+    /** @type {AsyncGenerator<number, void> | null} */
+    this.passes = null; // of the estimate that is being made
+    this.rested = 0; // when the next of them is due
     this.loss = null; // a moving average of the batches'
     this.isGoing = false;
     this.going = Promise.resolve();
@@ -97,21 +101,23 @@ export class Work {
       while (this.isGoing && this.training.iteration < iterations) {
         await this.#next();
         if (this.clock.isTold(this.training.iteration)) this.#tell({});
+        await this.#measure();
         await this.clock.turn();
       }
       if (this.training.iteration < iterations) return "paused";
+      await this.#write();
       await this.#estimated();
       this.isGoing = false;
       return "finished";
     });
   }
 
-  /** One iteration, after the text, the estimate or the copy of the weights that is due. */
+  /** One iteration, after the text that is due, and after the estimate's beginning or the copy of the weights. */
   async #next() {
     const { iteration } = this.training;
     const isEstimated = iteration % this.order.interval === 0;
     if (isMoment(iteration) || performance.now() - this.wrote > this.cost / SHARE) await this.#write();
-    if (isEstimated) await this.#estimated();
+    if (isEstimated) await this.#begin();
     else if (isMoment(iteration)) this.#keep();
     await this.#iterate();
   }
@@ -131,7 +137,7 @@ export class Work {
   /** A few held-out lines with the likeliest answers. */
   async #answered() {
     const { vocabulary } = this.order;
-    const lines = (await this.#answers(LINES)).map(({ question, answer, isRight }) => {
+    const lines = (await this.#answers(this.training.weights, LINES)).map(({ question, answer, isRight }) => {
       const asked = question.map((id) => vocabulary[id]).join("");
       return `${asked} → ${vocabulary[answer].replace("\n", "↵")}${isRight ? "" : ", wrong"}`;
     });
@@ -161,6 +167,7 @@ export class Work {
       this.#tell(this.isGoing ? {} : { ended }); // unless it goes on meanwhile
     } catch (error) {
       this.isGoing = false;
+      this.passes = null;
       this.#tell({ ended: "failed", failure: error.message });
     }
   }
@@ -170,19 +177,49 @@ export class Work {
     this.loss = this.loss === null ? loss : 0.98 * this.loss + 0.02 * loss;
   }
 
-  async #estimated() {
-    if (this.estimated === this.training.iteration) return; // a step or a pause has made it
-    this.#keep();
-    this.estimated = this.training.iteration;
-    const estimate = await this.training.estimate();
-    const answers = await this.#answers();
+  /** Begin an estimate with the weights as they are, after the end of the one before. */
+  async #begin() {
+    const { iteration } = this.training;
+    if (this.estimated === iteration) return; // a step has made it
+    await this.#end();
+    this.estimated = iteration;
+    this.passes = this.#estimate(iteration, this.#keep());
+  }
+
+  async *#estimate(iteration, weights) {
+    /** @type {Estimate} */
+    const estimate = { iteration, ...(yield* this.training.estimate(weights)) };
+    const answers = await this.#answers(weights);
     if (answers.length) estimate.accuracy = answers.filter(({ isRight }) => isRight).length / answers.length;
+    this.passes = null;
     this.#tell({ estimate });
   }
 
+  /** One pass of the estimate, if as much time has gone by without one as the last one took. */
+  async #measure() {
+    const began = performance.now();
+    if (!this.passes || began < this.rested) return;
+    await this.passes.next();
+    this.rested = 2 * performance.now() - began;
+  }
+
+  /** Make the rest of the estimate. */
+  async #end() {
+    while (this.passes) {
+      const { value: measured } = await this.passes.next();
+      if (measured && this.clock.isTold(this.training.iteration)) this.#tell({ measured });
+      await this.clock.turn();
+    }
+  }
+
+  async #estimated() {
+    await this.#begin();
+    await this.#end();
+  }
+
   /** What held-out lines ask, and the likeliest answers; none of a text. */
-  async #answers(most = ASKED) {
-    const { weights, splits, settings } = this.training;
+  async #answers(weights, most = ASKED) {
+    const { splits, settings } = this.training;
     if (!this.logits || !settings.answersOnly) return [];
     const T = settings.blockSize;
     const starts = Array.from({ length: Math.min(most, splits.val.length / (T + 2)) }, (_, row) => row * (T + 2));
@@ -194,12 +231,12 @@ export class Work {
     });
   }
 
+  /** A copy of the weights, which is kept as a moment if there is room. */
   #keep() {
-    const all = Object.entries(this.training.weights);
-    const bytes = all.reduce((sum, [, { data }]) => sum + data.byteLength, 0);
-    if ((this.moments.size + 1) * bytes > LARGEST_KEPT) return;
-    const copy = all.map(([name, { shape, data }]) => [name, { shape, data: data.slice() }]);
-    this.moments.set(this.training.iteration, Object.fromEntries(copy));
+    const copy = copied(this.training.weights);
+    const bytes = Object.values(copy).reduce((sum, { data }) => sum + data.byteLength, 0);
+    if ((this.moments.size + 1) * bytes <= LARGEST_KEPT) this.moments.set(this.training.iteration, copy);
+    return copy;
   }
 
   #tell(more) {
@@ -217,7 +254,8 @@ export class Work {
 /** When to let others have their turn, when to tell how far a training is, and how fast it is. */
 class Clock {
   constructor() {
-    this.turned = this.told = performance.now();
+    this.turned = performance.now();
+    this.told = -Infinity; // the first iteration is told at once
     /** @type {{now: number, iteration: number} | null} */
     this.first = null;
     this.perSecond = null; // until a second has passed, and a few iterations

@@ -1,6 +1,6 @@
 /** What a training writes: a text, and under it the moments of which there is one. */
 /** @import { Written } from "../engines/server.js" */
-import { count, element } from "../dom.js";
+import { button, count, element } from "../dom.js";
 import { extended } from "./written.js";
 
 const SHOWN = 1200; // milliseconds for which a whole text stays while several are played
@@ -21,7 +21,8 @@ export class Writing {
   }
 
   /**
-   * Forget the texts of another training for those that this one has written already.
+   * Forget the texts of another training for those that this one has written already. The last of them can be read until
+   * this training has another.
    * @param {Written[]} texts
    */
   begin(texts) {
@@ -29,7 +30,7 @@ export class Writing {
     this.chosen = -1;
     this.iteration = null;
     this.texts = texts;
-    this.said.textContent = this.text.textContent = "";
+    this.text.style.minHeight = "";
     this.strip.replaceChildren();
   }
 
@@ -75,15 +76,13 @@ export class Writing {
     this.iteration = iteration;
     this.moved();
     this.text.textContent = text;
+    this.text.style.minHeight = `${this.text.offsetHeight}px`; // a shorter text moves nothing below it
     this.said.textContent = `What it ${this.does} after ${count(iteration)} iterations:`;
     while (this.strip.children.length > this.texts.length) this.strip.lastChild.remove();
     for (const [i, { iteration }] of this.texts.entries()) {
-      const onclick = () => this.#choose(i);
-      const button =
-        this.strip.children[i] ??
-        this.strip.appendChild(element("button", { type: "button", class: "quiet", onclick }));
-      button.textContent = count(iteration);
-      button.ariaPressed = String(i === shown);
+      const moment = this.strip.children[i] ?? this.strip.appendChild(button("", "quiet", () => this.#choose(i)));
+      moment.textContent = count(iteration);
+      moment.ariaPressed = String(i === shown);
     }
   }
 }
