@@ -24,6 +24,7 @@ extensions = [
     "myst_parser",  # pages in Markdown
     "sphinx_copybutton",
     "sphinx.ext.mathjax",
+    "code_lines",  # how long lines of code break
     "ladder",  # {picture}, {results}, {seeds} and {live}; trains and draws first
     "notebook_pages",  # docs/notebooks as pages of the site
     "source_pages",  # links to files of the repository
@@ -35,11 +36,11 @@ mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load file
 exclude_patterns = ["_build", "_generated"]
 nitpicky = True
 
-templates_path = ["_templates"]  # the search page with a heading, which the theme's lacks
+templates_path = ["_templates"]  # the colour of a stage, and the heading that the theme's search lacks
 html_theme = "furo"
-html_static_path = ["_static", "../gpt/playground/page/spaces.css", str(_GENERATED), str(_MATHJAX)]
+html_static_path = ["_static", "../gpt/playground/page/tokens.css", str(_GENERATED), str(_MATHJAX)]
 html_favicon = "_static/favicon.svg"
-html_css_files = ["spaces.css", "course.css"]
+html_css_files = ["tokens.css", "course.css"]
 html_js_files = [
     "record.js",
     "course.js",
@@ -52,8 +53,8 @@ html_js_files = [
 ]
 html_show_sphinx = html_copy_source = False
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#0b5fa5", "color-brand-content": "#0b5fa5"},
-    "dark_css_variables": {"color-brand-primary": "#7cb7ff", "color-brand-content": "#7cb7ff"},
+    "light_css_variables": {"color-brand-primary": "var(--accent)", "color-brand-content": "var(--accent)"},
+    "dark_css_variables": {"color-brand-primary": "var(--accent)", "color-brand-content": "var(--accent)"},
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -18,6 +18,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from value_graph import figure as value_graph
 
+from gpt.base.ladder import LADDER
+
 # Parts of the Markdown that are more on the site; docs/quoting.py says how they are written.
 _PART = re.compile(
     r"^<!-- (?P<name>picture|results|seeds|live|ladder|graph)(?:: (?P<argument>\S+)(?P<options>.*))? -->\n"
@@ -27,6 +29,12 @@ _PART = re.compile(
 _CONTENTS = re.compile(r"^<!--\n(```\{toctree\}\n.*?\n```)\n-->$", re.MULTILINE | re.DOTALL)
 _PHRASE = re.compile(r"\*\*(?P<said>[^*]+)\*\*<!-- show: (?P<words>.*?) -->")
 _ALT = re.compile(r'alt="([^"]*)"')
+_RUNG = re.compile(r"^\| \[(?P<stage>\w+)\]\((?P<page>\S+)\.md\) \| (?P<adds>.+) \| (?P<loss>[\d.]+) \|$", re.MULTILINE)
+# In the contents of the site, which are the theme's: a group with a caption, and the link to a stage.
+_GROUP = re.compile(
+    r'<p class="caption" role="heading"><span class="caption-text">(.*?)</span></p>\n(<ul.*?</ul>)', re.DOTALL
+)
+_TO_STAGE = re.compile(r"(?<=<a )(?=[^>]*>(v\d\w*): )")
 
 
 class Picture(SphinxDirective):
@@ -134,8 +142,8 @@ def _phrase(phrase: re.Match[str]) -> str:
 
 
 def _directive(part: re.Match[str]) -> str:
-    if part["name"] == "ladder":  # progress.js makes it the reader's record
-        return f"::::{{container}} ladder\n\n{part['first']}{part['rest']}::::"
+    if part["name"] == "ladder":
+        return _ladder(part["rest"])
     if part["name"] == "graph":
         return value_graph()
     words = (word.partition("=") for word in shlex.split(part["options"] or ""))
@@ -147,10 +155,40 @@ def _directive(part: re.Match[str]) -> str:
     return "\n".join([*lines, "::::"])
 
 
+def _ladder(table: str) -> str:
+    """The stages, each a link with a bar as long as its loss; progress.js makes it the reader's record."""
+    rungs = list(_RUNG.finditer(table))
+    highest = max(float(rung["loss"]) for rung in rungs)
+    rows = "".join(
+        f'<li><a href="{rung["page"]}.html" style="--stage: var(--{rung["stage"]})"><b>{rung["stage"]}</b> '
+        f'<span>{rung["adds"]}</span> <span class="loss">{rung["loss"]}</span> '
+        f'<i style="width: {100 * float(rung["loss"]) / highest:.1f}%"></i></a></li>'
+        for rung in rungs
+    )
+    return f'<div class="ladder"><ol>{rows}</ol></div>'
+
+
+def _in_context(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: nodes.document) -> None:
+    """The colour of a stage's page, and in the contents those of all stages, and groups that fold."""
+    stage = page.removeprefix("course/")
+    if stage in LADDER:
+        context |= {"stage": stage, "rung": LADDER.index(stage) + 1}
+    if page == "index":
+        context["furo_hide_toc"] = True  # the ladder stands there
+
+    def fold(group: re.Match[str]) -> str:
+        is_open = group.start() == 0 or "current" in group[2]
+        return f"<details{' open' * is_open}><summary>{group[1]}</summary>{group[2]}</details>"
+
+    folded = _GROUP.sub(fold, context["furo_navigation_tree"])
+    context["furo_navigation_tree"] = _TO_STAGE.sub(r'style="--stage: var(--\1)" ', folded)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("builder-inited", _prepare)
     app.connect("source-read", _read)
+    app.connect("html-page-context", _in_context, priority=900)  # after the theme
     app.add_directive("picture", Picture)
     app.add_directive("results", Results)
     app.add_directive("seeds", Seeds)

@@ -123,7 +123,8 @@ def _row(
             f'<path d="M0-8 6 0 0 8-6 0Z"><title>documented: {documented:.4f}</title></path></svg>'
         )
     line = f'<line x1="0" x2="100%" y1="{middle}" y2="{middle}"/>'
-    return f'<g{" class=own" if is_own else ""}><text x="0" y="{y + 14}">{stage}</text>{line}{dots}{mark}</g>\n'
+    name = f'<text class="stage" x="0" y="{y + 14}">{stage}</text>'
+    return f'<g{" class=own" if is_own else ""} style="--stage: var(--{stage})">{name}{line}{dots}{mark}</g>\n'
 
 
 def _lanes(losses: list[tuple[int, float]], scale: _Scale) -> Iterator[tuple[int, float, float]]:

@@ -13,7 +13,6 @@ function liveFrames() {
 
 /* What the theme leaves out for screen readers, and for those who scroll with the keyboard. */
 addEventListener("DOMContentLoaded", () => {
-  for (const caption of document.querySelectorAll(".sidebar-tree .caption")) caption.ariaLevel = "2";
   document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "All pages");
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
   const focusable = () => {

@@ -1,19 +1,21 @@
-/* Losses that would give a guess away are covered until it is made, in tables whose rows are stages. The table of the
-   index is the reader's record: what was guessed, and what it turned out to be. */
+/* Losses that would give a guess away are covered until it is made: on the ladder, and in tables whose rows are
+   stages. The ladder is the reader's record: what was guessed, and what it turned out to be. */
 const ASKED = ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6", "v7"]; // the stages whose pages ask for their loss
 const LOSSES = ["documented loss", "measured loss"]; // headings of columns
 
 addEventListener("DOMContentLoaded", () => {
   const covers = [...document.querySelectorAll("article table")].flatMap(covered);
+  const ladder = document.querySelector(".ladder");
+  const rungs = [...(ladder?.querySelectorAll("a") ?? [])].map((row) => ({ row, stage: row.children[0].textContent }));
+  for (const { row, stage } of rungs)
+    if (ASKED.includes(stage)) covers.push(hidden(row.children[2], stage, ladder, "guess"));
   if (!covers.length) return;
-  const ladder = document.querySelector(".ladder table");
-  const own = ladder ? recorded(ladder) : [];
   let isShown = false;
   const draw = () => {
     const { guesses, runs } = record.read();
     const isKnown = (stage) => isShown || Number.isFinite(guesses[stage]);
     for (const { stage, cover } of covers) cover(!isKnown(stage));
-    for (const { stage, tell } of own) tell(guesses[stage], runs[stage]);
+    for (const { row, stage } of rungs) tell(row, guesses[stage], runs[stage]);
     const isAnyLeft = covers.some(({ stage }) => !Number.isFinite(guesses[stage]));
     lead.hidden = show.hidden = !isAnyLeft;
     show.textContent = isShown ? "Cover what I have not guessed" : "Show all losses";
@@ -35,7 +37,8 @@ addEventListener("DOMContentLoaded", () => {
   const line = document.createElement("p");
   line.className = "record";
   line.append(lead, " ", show, " ", forget);
-  covers[0].place.before(line);
+  if (ladder) ladder.append(line);
+  else covers[0].place.before(line);
   addEventListener("pageshow", draw); // also when the reader comes back from a page with a guess
   draw();
 });
@@ -58,11 +61,11 @@ function covered(table) {
   });
 }
 
-function hidden(cell, stage, place) {
+function hidden(cell, stage, place, sign = '<abbr title="covered until you have guessed it">?</abbr>') {
   const loss = document.createElement("div");
   loss.append(...cell.childNodes);
   const mark = document.createElement("p");
-  mark.innerHTML = '<abbr title="covered until you have guessed it">?</abbr>';
+  mark.innerHTML = sign;
   cell.append(loss, mark);
   const cover = (is) => {
     loss.hidden = is;
@@ -71,29 +74,11 @@ function hidden(cell, stage, place) {
   return { stage, cover, place };
 }
 
-/** Two more columns of the ladder's table. */
-function recorded(table) {
-  const [heads, ...rows] = [...table.rows];
-  for (const [name, before] of [
-    ["your guess", heads.cells[2]],
-    ["your run", null],
-  ]) {
-    const heading = document.createElement("th");
-    heading.className = "head";
-    heading.textContent = name;
-    heads.insertBefore(heading, before);
-  }
-  return rows.map((row) => {
-    const link = row.cells[0].querySelector("a");
-    const [guessed, trained] = [2, -1].map((column) => row.insertCell(column).appendChild(document.createElement("p")));
-    const tell = (guess, run) => {
-      const toGuess = document.createElement("a");
-      toGuess.href = `${link.getAttribute("href").split("#")[0]}#the-loss`;
-      toGuess.textContent = "guess";
-      toGuess.ariaLabel = `guess the loss of ${link.textContent}`;
-      guessed.replaceChildren(Number.isFinite(guess) ? guess.toFixed(2) : toGuess);
-      trained.textContent = run ? record.told(run) : "none";
-    };
-    return { stage: link.textContent, tell };
-  });
+/** What the reader has guessed and trained, in the row of a stage. */
+function tell(row, guess, run) {
+  row.querySelector("small")?.remove();
+  const said = [Number.isFinite(guess) && `you guessed ${guess.toFixed(2)}`, run && `your run ${record.told(run)}`];
+  const note = document.createElement("small");
+  note.textContent = said.filter(Boolean).join("; ");
+  if (note.textContent) row.append(note);
 }

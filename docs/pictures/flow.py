@@ -15,7 +15,7 @@ from gpt.config.choices import Choice
 from gpt.config.composing import composed
 from gpt.inspection.dataflow import Part, Row, dataflow
 from gpt.models import build, conv, rnn, v6_pre_norm
-from pictures.theme import WIDTH
+from pictures.theme import WIDTH, stage_colour
 
 VOCABULARY = 65  # of tiny Shakespeare
 _TEXT, _SMALL = 10, 8.5  # points
@@ -166,7 +166,7 @@ def _width(text: str) -> float:
 
 def _colour(stage: str, since: str | None) -> str:
     """Of what a stage introduces, or of what was there before."""
-    return str(mpl.rcParams["axes.prop_cycle"].by_key()["color"][1] if since == stage else mpl.rcParams["text.color"])
+    return stage_colour(stage) if since == stage else str(mpl.rcParams["text.color"])
 
 
 def _paper() -> Any:

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
+import gpt
 from gpt.base.files import write_atomically
 from gpt.data.tokenizer import TextTokenizer
 from gpt.session.trained import TrainedRun
@@ -46,6 +48,11 @@ _SHARED = {
 _CYCLES = {
     "light": ["#0b5fa5", "#c4500a", "#2b7a3d", "#8a3ab9", "#a31545", "#5c6670", "#8a6d00"],
     "dark": ["#7cb7ff", "#ffa05c", "#7fd18f", "#d6a1ff", "#ff8fb0", "#b4bcc4", "#e6c94c"],
+}
+_TOKENS = Path(gpt.__file__).parent / "playground" / "page" / "tokens.css"
+_STAGES = {  # as on the site around the pictures
+    stage: {"light": light, "dark": dark}
+    for stage, light, dark in re.findall(r"--(v\w+): light-dark\((#\w+), (#\w+)\);", _TOKENS.read_text(encoding="utf-8"))
 }
 _INK = {"light": "#24292f", "dark": "#cfd0d0"}
 
@@ -92,6 +99,11 @@ def emptied(picture: Callable[..., Figure]) -> Callable[..., Figure]:
         return figure
 
     return empty
+
+
+def stage_colour(stage: str) -> str:
+    """The colour of a stage in the theme that is being drawn."""
+    return _STAGES[stage][mpl.rcParams["image.cmap"].removeprefix("page-")]
 
 
 def figure(height: float) -> Figure:

@@ -11,7 +11,7 @@ from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.session.trained import TrainedRun
 from gpt.training.schedules import SCHEDULE
-from pictures.theme import figure, heat, label_cells, visible
+from pictures.theme import figure, heat, label_cells, stage_colour, visible
 
 
 def windows() -> Figure:
@@ -39,7 +39,7 @@ def losses(runs: Mapping[str, TrainedRun]) -> Figure:
     axes = fig.subplots()
     for stage in SMALL:
         metrics = [m for m in runs[stage].run.evaluations() if 0 < m.iteration <= 2000]
-        axes.plot([m.iteration for m in metrics], [m.val.nats for m in metrics], label=stage)
+        axes.plot([m.iteration for m in metrics], [m.val.nats for m in metrics], label=stage, color=stage_colour(stage))
     axes.set(xlabel="iteration", ylabel="validation loss (nats per character)")
     axes.legend(ncols=2)
     axes.grid()

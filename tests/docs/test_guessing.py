@@ -8,6 +8,7 @@ from tests.conftest import REPOSITORY
 from tests.playground.browsing import chromium, violations
 
 DOCS = REPOSITORY / "docs"
+TOKENS = REPOSITORY / "gpt" / "playground" / "page" / "tokens.css"
 QUESTION = re.compile(r"> \*\*What do you expect\?\*\* .*\?(?: \(.*\))?")
 PAGE = """<!doctype html><html lang="en"><title>v2</title><body><main><h1>v2</h1><section><h2>The loss</h2>
 <blockquote><p><strong>What do you expect?</strong> v1 has a loss of 2.48. What does v2 reach?</p></blockquote>
@@ -22,10 +23,11 @@ PICTURE = """<!doctype html><html lang="en"><title>Cost</title><body><main><h1>C
 <img class="empty only-light" src="cost-empty-light.svg" alt="The empty axes">
 <figcaption>Both axes are logarithmic.</figcaption></figure></main></body></html>"""
 INDEX = """<!doctype html><html lang="en"><title>Index</title><body><main><article><h1>The ladder</h1>
-<div class="ladder"><table>
-<thead><tr><th>stage</th><th>adds</th><th>documented loss</th><th>measured loss</th></tr></thead>
-<tbody><tr><td><a href="v2.html">v2</a></td><td>one head</td><td>2.4084</td><td>2.4120</td></tr>
-<tr><td><a href="v3.html">v3</a></td><td>several heads</td><td>2.2858</td><td>2.2660</td></tr></tbody></table></div>
+<div class="ladder"><ol>
+<li><a href="v2.html"><b>v2</b> <span>one head</span> <span class="loss">2.4149</span> <i></i></a></li>
+<li><a href="v3.html"><b>v3</b> <span>several heads</span> <span class="loss">2.2711</span> <i></i></a></li></ol></div>
+<table><thead><tr><th>stage</th><th>adds</th><th>documented loss</th></tr></thead>
+<tbody><tr><td>v3</td><td>several heads</td><td>2.2858</td></tr></tbody></table>
 </article></main></body></html>"""
 
 
@@ -33,7 +35,7 @@ def write(folder: Path, **pages: str) -> dict[str, str]:
     """Write pages with the site's scripts and styles; return their addresses."""
     (listed,) = re.findall(r"^html_js_files = \[(.*?)\]", (DOCS / "conf.py").read_text(), re.MULTILINE | re.DOTALL)
     scripts, static = re.findall(r'"(\w+\.js)"', listed), DOCS / "_static"
-    head = f"<style>{(static / 'course.css').read_text()}</style>"
+    head = f"<style>{TOKENS.read_text() + (static / 'course.css').read_text()}</style>"
     head += "".join(f"<script>{(static / name).read_text()}</script>" for name in scripts)
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(page.replace("</title>", f"</title>{head}", 1))
@@ -134,25 +136,25 @@ def test_a_reader_draws_on_empty_axes_before_the_picture(tmp_path: Path) -> None
 
 
 def test_the_index_covers_what_has_not_been_guessed(tmp_path: Path) -> None:
-    """It is the reader's record."""
+    """Its ladder is the reader's record."""
     addresses = write(tmp_path, index=INDEX, v2=PAGE)
     with chromium() as browser:
         page = browser.new_page()
         page.goto(addresses["index"])
-        rows = lambda: page.locator("tbody tr").all_inner_texts()  # noqa: E731
-        cells = lambda: [re.split(r"\s*\t\s*", row.strip()) for row in rows()]  # noqa: E731
-        second = ["v3", "several heads", "guess", "?", "?", "none"]
-        assert cells() == [["v2", "one head", "guess", "?", "?", "none"], second]
+        rungs = lambda: [" ".join(row.split()) for row in page.locator(".ladder a").all_inner_texts()]  # noqa: E731
+        assert rungs() == ["v2 one head guess", "v3 several heads guess"]
+        assert page.locator("td").last.inner_text() == "?"
         assert violations(page) == []
-        page.get_by_role("link", name="guess the loss of v2").click()
+        page.get_by_role("link", name="v2").click()
         page.get_by_label("Your guess").fill("2.3")
         page.get_by_role("button", name="Show the loss").click()
         page.go_back()
-        assert cells() == [["v2", "one head", "2.30", "2.4084", "2.4120", "none"], second]
+        assert rungs() == ["v2 one head 2.4149 you guessed 2.30", "v3 several heads guess"]
         page.get_by_role("button", name="Show all losses").click()
-        assert cells()[1] == ["v3", "several heads", "guess", "2.2858", "2.2660", "none"]
+        assert rungs()[1] == "v3 several heads 2.2711"
+        assert page.locator("td").last.inner_text() == "2.2858"
         page.get_by_role("button", name="Cover what I have not guessed").click()
-        assert cells()[1] == second
+        assert rungs()[1] == "v3 several heads guess"
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Forget my record").click()
-        assert cells()[0][2:] == ["guess", "?", "?", "none"]
+        assert rungs()[0] == "v2 one head guess"

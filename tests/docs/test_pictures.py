@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY
 pytest.importorskip("sphinx")
 sys.path[:0] = [str(REPOSITORY / "docs"), str(REPOSITORY / "docs" / "_ext")]
 from pictures.flow import FLOWS, stage_rows  # noqa: E402
-from pictures.theme import THEMES  # noqa: E402
+from pictures.theme import THEMES, stage_colour  # noqa: E402
 
 STAGES = [stage for stage in LADDER if stage not in SMALL]  # the others are live
 
@@ -39,8 +39,8 @@ def colours(stage: str) -> list[str]:
 def test_a_stage_colours_what_it_adds_and_nothing_else(stage: str) -> None:
     rows = stage_rows(stage)
     parts = sum(part.since == stage for row in rows for part in row.parts)
-    new = to_hex(THEMES["light"]["axes.prop_cycle"].by_key()["color"][1])
-    assert colours(stage) == [new] * parts
+    with mpl.rc_context(THEMES["light"]):
+        assert colours(stage) == [stage_colour(stage)] * parts
     assert parts > 0
 
 
