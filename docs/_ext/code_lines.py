@@ -14,7 +14,9 @@ _INDENT = re.compile(r"[-+]? *")  # in a difference, behind the sign
 _COLUMN = 28  # characters: a comment that has fewer beside its code stands below it
 
 
-class _Lines(HtmlFormatter):  # type: ignore[type-arg]
+class Lines(HtmlFormatter):  # type: ignore[type-arg]
+    """HTML of code, line by line."""
+
     def wrap(self, source: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         """Make each line an element."""
         return super().wrap((is_code, _line(text) if is_code else text) for is_code, text in source)
@@ -32,5 +34,5 @@ def _line(text: str) -> str:
 
 def setup(_app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
-    PygmentsBridge.html_formatter = _Lines
+    PygmentsBridge.html_formatter = Lines
     return {"parallel_read_safe": True, "parallel_write_safe": True}

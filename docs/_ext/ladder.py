@@ -160,12 +160,13 @@ def _ladder(table: str) -> str:
     rungs = list(_RUNG.finditer(table))
     highest = max(float(rung["loss"]) for rung in rungs)
     rows = "".join(
-        f'<li><a href="{rung["page"]}.html" style="--stage: var(--{rung["stage"]})"><b>{rung["stage"]}</b> '
+        f'<a href="{rung["page"]}.html" style="--stage: var(--{rung["stage"]})"><b>{rung["stage"]}</b> '
         f'<span>{rung["adds"]}</span> <span class="loss">{rung["loss"]}</span> '
-        f'<i style="width: {100 * float(rung["loss"]) / highest:.1f}%"></i></a></li>'
+        f'<i style="width: {100 * float(rung["loss"]) / highest:.1f}%"></i></a>'
         for rung in rungs
     )
-    return f'<div class="ladder"><ol>{rows}</ol></div>'
+    lead = "<p>Each stage adds one idea. The shorter its bar, the lower its loss.</p>"
+    return f'<nav class="ladder" aria-label="The ladder">{lead}{rows}</nav>'
 
 
 def _in_context(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: nodes.document) -> None:

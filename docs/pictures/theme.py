@@ -49,11 +49,9 @@ _CYCLES = {
     "light": ["#0b5fa5", "#c4500a", "#2b7a3d", "#8a3ab9", "#a31545", "#5c6670", "#8a6d00"],
     "dark": ["#7cb7ff", "#ffa05c", "#7fd18f", "#d6a1ff", "#ff8fb0", "#b4bcc4", "#e6c94c"],
 }
-_TOKENS = Path(gpt.__file__).parent / "playground" / "page" / "tokens.css"
-_STAGES = {  # as on the site around the pictures
-    stage: {"light": light, "dark": dark}
-    for stage, light, dark in re.findall(r"--(v\w+): light-dark\((#\w+), (#\w+)\);", _TOKENS.read_text(encoding="utf-8"))
-}
+_TOKENS = Path(gpt.__file__).with_name("playground") / "page" / "tokens.css"
+_STAGE = re.compile(r"--(v\w+): light-dark\((#\w+), (#\w+)\);")  # as on the site around the pictures
+_STAGES = {name: {"light": light, "dark": dark} for name, light, dark in _STAGE.findall(_TOKENS.read_text("utf-8"))}
 _INK = {"light": "#24292f", "dark": "#cfd0d0"}
 
 

@@ -18,6 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pygments import highlight
+from pygments.lexers import PythonLexer
 
 import gpt
 from docs.quoting import ARCHITECTURES, PAGES, PICTURES, filled, numbers, table
@@ -217,6 +219,14 @@ def extension(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         monkeypatch.syspath_prepend(str(REPOSITORY / folder))
     monkeypatch.setattr(standard_logging.getLogger(), "level", standard_logging.getLogger().level)
     return importlib.import_module
+
+
+def test_a_line_of_code_is_an_element_with_its_comment_apart(extension: Callable[[str], Any]) -> None:
+    source = "def f(x):\n\n    return x  # why\n"
+    code = highlight(source, PythonLexer(), extension("code_lines").Lines())
+    assert re.findall("--indent: (.)ch", code) == ["0", "0", "4"]
+    assert '<span class="comment" style="flex-basis: 5ch"><span class="c1"># why</span></span>' in code
+    assert re.sub("<[^>]+>", "", code).rstrip() == source.rstrip()
 
 
 def test_a_run_is_trained_again_if_its_command_changed(

@@ -23,9 +23,9 @@ PICTURE = """<!doctype html><html lang="en"><title>Cost</title><body><main><h1>C
 <img class="empty only-light" src="cost-empty-light.svg" alt="The empty axes">
 <figcaption>Both axes are logarithmic.</figcaption></figure></main></body></html>"""
 INDEX = """<!doctype html><html lang="en"><title>Index</title><body><main><article><h1>The ladder</h1>
-<div class="ladder"><ol>
-<li><a href="v2.html"><b>v2</b> <span>one head</span> <span class="loss">2.4149</span> <i></i></a></li>
-<li><a href="v3.html"><b>v3</b> <span>several heads</span> <span class="loss">2.2711</span> <i></i></a></li></ol></div>
+<nav class="ladder" aria-label="The ladder">
+<a href="v2.html"><b>v2</b> <span>one head</span> <span class="loss">2.4149</span> <i></i></a>
+<a href="v3.html"><b>v3</b> <span>several heads</span> <span class="loss">2.2711</span> <i></i></a></nav>
 <table><thead><tr><th>stage</th><th>adds</th><th>documented loss</th></tr></thead>
 <tbody><tr><td>v3</td><td>several heads</td><td>2.2858</td></tr></tbody></table>
 </article></main></body></html>"""

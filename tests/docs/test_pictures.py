@@ -1,13 +1,13 @@
 """The pictures at the head of the stages' pages: what they colour, and that they can be read."""
 
 import sys
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import matplotlib as mpl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from gpt.base.ladder import LADDER, SMALL
 from tests.conftest import REPOSITORY
@@ -57,3 +57,15 @@ def test_no_text_is_cut_off_or_covered(stage: str) -> None:
         assert page.y0 <= box.y0 < box.y1 <= page.y1, name
     for (name, box), (other, covering) in combinations(texts, 2):
         assert not box.overlaps(covering), (name, other)
+
+
+@pytest.mark.parametrize(("theme", "papers"), [("light", ("#ffffff", "#f8f9fb")), ("dark", ("#131416", "#23272f"))])
+def test_the_colours_of_the_stages_can_be_read(theme: str, papers: tuple[str, ...]) -> None:
+    def luminance(colour: str) -> float:
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    with mpl.rc_context(THEMES[theme]):
+        found = [luminance(stage_colour(stage)) for stage in LADDER]
+    for ink, paper in product(found, map(luminance, papers)):
+        assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) > 4.5
