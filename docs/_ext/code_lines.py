@@ -14,7 +14,7 @@ _INDENT = re.compile(r"[-+]? *")  # in a difference, behind the sign
 _COLUMN = 28  # characters: a comment that has fewer beside its code stands below it
 
 
-class Lines(HtmlFormatter):  # type: ignore[type-arg]
+class Lines(HtmlFormatter):
     """HTML of code, line by line."""
 
     def wrap(self, source: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
