@@ -29,7 +29,7 @@ def _line(text: str) -> str:
     for said in comment:
         width = min(len(_NOT_SHOWN.sub("", said)), _COLUMN)
         parts += f'<span class="comment" style="flex-basis: {width}ch">{said}</span>'
-    return f'<span class="line" style="--indent: {indent}ch">{parts}\n</span>'
+    return f'<span class="line" style="--indent: min({indent}ch, 30vw)">{parts}\n</span>'
 
 
 def setup(_app: Sphinx) -> dict[str, Any]:
