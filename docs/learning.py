@@ -1,10 +1,10 @@
-"""Write down how models learn to write: the README's moving picture, and what the page's first screen plays back.
+"""Write down how a model learns to write: the README's moving picture, and what the page's first screen plays back.
 
     python docs/learning.py
 
 This trains v8 with the recipe of record 12, once, in docs/_generated/learning, and draws a frame for each snapshot: the
 loss over the validation split, and a text that is sampled with the same random numbers every time. The first screen
-plays back the texts and the losses of v5 as the site trains it.
+plays back the texts after every fourth of them, and the losses.
 """
 
 import argparse
@@ -24,25 +24,27 @@ from PIL import Image
 _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE), str(_HERE / "_ext")]  # pictures and what they import, as in conf.py
 
-from course_runs import COMMANDS, corpus  # noqa: E402
+from course_runs import corpus  # noqa: E402
 from pictures.theme import THEMES  # noqa: E402
 
 import gpt  # noqa: E402
 from gpt.playground.describing import curve_of  # noqa: E402
 
 _PICTURE = _HERE / "images" / "learning.webp"
-_STORED = _HERE.parent / "gpt" / "playground" / "page" / "texts" / "v5.json"
+_STORED = _HERE.parent / "gpt" / "playground" / "page" / "texts" / "v8.json"
+_EVALUATED = ["training.eval_interval=50", "training.eval_iters=10"]  # the record is evaluated at its end alone
 _COLUMNS, _LINES = 46, 13  # of the text
 _FRAME, _END = 400, 4000  # milliseconds
 _PAPER, _KNOWN, _OTHER = "#0d1117", "#f0f3f6", "#7d8590"
 
 
 def main() -> None:
-    """Train v8 and v5 if they have not been trained, and replace the picture and the stored training."""
-    description = "Write down how models learn to write, for the README and for the page's first screen."
+    """Train v8 if it has not been trained, and replace the picture and the stored training."""
+    description = "Write down how v8 learns to write, for the README and for the page's first screen."
     argparse.ArgumentParser(description=description).parse_args()
-    _STORED.write_text(json.dumps(stored(_trained("runs/v5", COMMANDS["v5"]))) + "\n", encoding="utf-8")
-    first, *others = frames(_trained("learning", ["experiment=records/12_shuffled", "checkpoint.snapshots=36"]))
+    run = _trained("learning", ["experiment=records/12_shuffled", "checkpoint.snapshots=36", *_EVALUATED])
+    _STORED.write_text(json.dumps(stored(run)) + "\n", encoding="utf-8")
+    first, *others = frames(run)
     duration = [3 * _FRAME, *[_FRAME] * (len(others) - 1), _END]
     first.save(_PICTURE, save_all=True, append_images=others, lossless=True, method=6, loop=0, duration=duration)
 

@@ -133,7 +133,7 @@ export function offer(translates, vocabularySize, unit) {
 }
 
 export function showBusy(isBusy) {
-  at("halt").disabled = !isBusy;
+  at("halt").hidden = !isBusy;
   at("go").disabled = isBusy;
 }
 

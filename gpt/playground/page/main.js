@@ -57,6 +57,8 @@ async function choose(signal) {
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
   document.querySelector("main > .payoff")?.remove();
+  // A single run has the colour of its stage; two have one each.
+  if (panels.length === 1) panels[0].root.style.setProperty("--run", `var(--${runs[0].stage}, var(--a))`);
   const front = fronted(panels[0]);
   if (front in PAYOFFS) document.querySelector("main").prepend(payoff(front, engine, panels[0], trainable.values()));
   const units = new Set(usable.map((run) => run.token));
@@ -65,6 +67,7 @@ async function choose(signal) {
     Math.max(...usable.map((run) => run.vocabulary_size)),
     units.size === 1 ? runs[0].token : "token",
   );
+  document.getElementById("go").hidden = runs[0].answers_only;
   const isOther = translates !== runs[0].translates;
   translates = runs[0].translates;
   controls.restore(given);

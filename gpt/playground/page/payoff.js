@@ -3,7 +3,7 @@
 /** @import { TextPanel } from "./panel.js" */
 /** @import { Racing } from "./training/race.js" */
 import { arcs, Letters } from "./arcs.js";
-import { count, element, percent, table, visible } from "./dom.js";
+import { button, count, element, percent, table, visible } from "./dom.js";
 import { TRAIN_FRACTION } from "./training/corpus.js";
 import { Race } from "./training/race.js";
 import { TEXTS } from "./training/texts.js";
@@ -70,7 +70,12 @@ export const PAYOFFS = {
 export function payoff(stage, engine, panel, trainable) {
   const { title, shows, only, racing } = PAYOFFS[stage];
   const shown = { row: byLetters, arcs: byLetters, counts: byLetters, switches, race }[shows];
-  return element("section", { class: "card payoff a" }, element("h2", {}, title), ...shown());
+  return element(
+    "section",
+    { class: "card payoff", style: `--run: var(--${stage})` },
+    element("h2", {}, title),
+    ...shown(),
+  );
 
   function byLetters() {
     const read = element("div");
@@ -108,21 +113,23 @@ export function payoff(stage, engine, panel, trainable) {
     const made = () => new Race(engine, racing, ({ stage }) => bases.get(stage));
     const place = element("div", {}, made().root);
     const failure = element("p", { class: "failure", role: "alert" });
-    const button = element("button", { type: "button", class: "primary", onclick: run }, "Train them here");
-    return [place, button, failure];
+    const train = button("Train them here", "primary", run, {
+      disabled: !racing.arms.every((arm) => bases.has(arm.stage)),
+    });
+    return [place, train, failure];
 
     async function run() {
-      button.disabled = true;
+      train.disabled = true;
       failure.textContent = "";
       const going = made();
       place.replaceChildren(going.root);
       try {
         await going.run();
-        button.textContent = "Train them again";
+        train.textContent = "Train them again";
       } catch (error) {
         failure.textContent = error.message;
       }
-      button.disabled = false;
+      train.disabled = false;
     }
   }
 }

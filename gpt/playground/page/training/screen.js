@@ -26,7 +26,7 @@ export class Screen {
 
   /** Play back the training that docs/learning.py has stored, unless another one has begun. */
   async playStored() {
-    const { stage, seconds, ...run } = await (await fetch("texts/v5.json")).json();
+    const { stage, seconds, ...run } = await (await fetch("texts/v8.json")).json();
     if (this.run) return;
     this.play(run);
     this.said.textContent = `${stage}, trained in ${duration(seconds)}, played back`;

@@ -10,7 +10,6 @@ const SAID = {
   paused: "paused",
   killed: "was killed",
   diverged: "diverged",
-  pruned: "pruned",
   failed: "failed",
   finished: "finished",
 };
@@ -46,7 +45,7 @@ export class ServedTrainings {
     this.title = element("h2");
     root.replaceChildren(this.title, form, this.list, this.earlier);
     root.removeAttribute("hidden");
-    engine.follow((rows) => this.#show(rows));
+    engine.follow((rows) => this.#show(rows.filter(({ state }) => state !== "pruned")));
   }
 
   /**
