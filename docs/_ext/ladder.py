@@ -42,7 +42,11 @@ class Picture(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+    option_spec = (
+        dict.fromkeys(("train", "first", "sampling"), directives.flag)
+        | dict.fromkeys(("prompt", "at", "open", "layer", "head", "step", "off"), directives.unchanged_required)
+        | {"payoff": directives.unchanged}
+    )
 
     def run(self) -> list[nodes.Node]:
         """The figure."""
