@@ -42,11 +42,7 @@ class Picture(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = (
-        dict.fromkeys(("train", "first", "sampling"), directives.flag)
-        | dict.fromkeys(("prompt", "at", "open", "layer", "head", "step", "off"), directives.unchanged_required)
-        | {"payoff": directives.unchanged}
-    )
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """The figure."""
@@ -101,8 +97,10 @@ class Live(SphinxDirective):
     """
 
     required_arguments, has_content = 1, True
-    option_spec = dict.fromkeys(("train", "first", "sampling"), directives.flag) | dict.fromkeys(
-        ("payoff", "prompt", "at", "open", "layer", "head", "step", "off"), directives.unchanged_required
+    option_spec = (
+        dict.fromkeys(("train", "first", "sampling"), directives.flag)
+        | dict.fromkeys(("prompt", "at", "open", "layer", "head", "step", "off"), directives.unchanged_required)
+        | {"payoff": directives.unchanged}
     )
 
     def run(self) -> list[nodes.Node]:
