@@ -42,7 +42,7 @@ def main() -> None:
     """Train v8 if it has not been trained, and replace the picture and the stored training."""
     description = "Write down how v8 learns to write, for the README and for the page's first screen."
     argparse.ArgumentParser(description=description).parse_args()
-    run = _trained("learning", ["experiment=records/12_shuffled", "checkpoint.snapshots=36", *_EVALUATED])
+    run = _trained("learning", ["experiment=records/12_shuffled", "dtype=float32", "checkpoint.snapshots=36", *_EVALUATED])
     _STORED.write_text(json.dumps(stored(run)) + "\n", encoding="utf-8")
     first, *others = frames(run)
     duration = [3 * _FRAME, *[_FRAME] * (len(others) - 1), _END]

@@ -52,8 +52,8 @@ export const PAYOFFS = {
       text: "shakespeare",
       iterations: 500,
       arms: [
-        { label: "v5, without", stage: "v5", learningRate: 0.03 },
-        { label: "v6, with", stage: "v6", learningRate: 0.03 },
+        { label: "v5, without", stage: "v5", learningRate: 0.05 },
+        { label: "v6, with", stage: "v6", learningRate: 0.05 },
       ],
     },
   },
