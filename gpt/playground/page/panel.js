@@ -84,7 +84,7 @@ export class TextPanel {
       element("div", {}, this.bars),
     );
     /** @type {(layers: Tensor[]) => void} */
-    this.looked = () => {}; // after each selection: payoff.js
+    this.looked = () => {}; // after each selection, and again with its attention: payoff.js
     this.root = panel(run, side, this.heading.root, this.texts, this.predicted, this.maps, this.inside.root);
   }
 
@@ -388,6 +388,7 @@ export class TextPanel {
     const x = this.logits && this.#logitsAt(position);
     const { model, ids, start, logits, scores } = this;
     this.inside.show(logits && { model, ids, start, position, logits, scores });
+    this.looked([]);
     const found = await this.looking.run((signal) => this.#inside(window, signal));
     if (found === undefined) return;
     const { layers, off } = found;

@@ -12,7 +12,7 @@ const PLAYED = 800; // milliseconds for each letter, until the reader chooses on
 
 /**
  * @type {Record<string, {
- *   title: string, shows: "row" | "arcs" | "switches" | "race" | "counts", only?: string, racing?: Racing,
+ *   title: string, shows: "row" | "arcs" | "switches" | "race" | "counts" | "line", only?: string, racing?: Racing,
  * }>}
  */
 export const PAYOFFS = {
@@ -59,6 +59,7 @@ export const PAYOFFS = {
   },
   v8: { title: "Click to take the rotary positions away", shows: "switches", only: "positions" },
   v9: { title: "Click a letter: what followed the last one to six letters in the training text", shows: "counts" },
+  recall: { title: "What each layer looks at, as an arrow", shows: "line" },
 };
 
 /**
@@ -69,7 +70,9 @@ export const PAYOFFS = {
  */
 export function payoff(stage, engine, panel, trainable) {
   const { title, shows, only, racing } = PAYOFFS[stage];
-  const shown = { row: byLetters, arcs: byLetters, counts: byLetters, switches, race }[shows];
+  const shown = { row: byLetters, arcs: byLetters, counts: byLetters, switches, race, line: () => [panel.texts] }[
+    shows
+  ];
   return element(
     "section",
     { class: "card payoff", style: `--run: var(--${stage})` },
@@ -92,7 +95,8 @@ export function payoff(stage, engine, panel, trainable) {
         read.replaceChildren(...drawn.strips);
         said.textContent = drawn.said;
       }
-      if (shows === "counts") read.replaceChildren(followers(await trainingText(), tokens.slice(0, position)));
+      if (shows === "counts" && !layers.length)
+        read.replaceChildren(followers(await trainingText(), tokens.slice(0, position)));
     };
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const playing = setInterval(() => {
