@@ -48,7 +48,7 @@ def test_switches_take_one_idea_away(browser: Any, site: str, load: Callable[...
     with visit(browser, f"{site}/?embed&payoff=v5#v6&prompt={quote(PROMPT)}") as visited:
         switches = visited.page.locator(".payoff .switch")
         assert {*switches.all_inner_texts()} == {"every x +", "x + attention", "x + feed-forward"}
-        switches.first.click()
+        switches.first.click()  # the first plus is off already
         visited.settled()
         run = load("v6")
         found = losses(run, [part for part in parts(run.model) if "plus" in part])

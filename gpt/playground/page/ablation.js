@@ -35,13 +35,13 @@ export class Ablation {
     this.root = element(
       "div",
       { class: "ablation" },
-      only
-        ? null
-        : note(
-            "Click a part to turn it off, and again to turn it on. A head that is off gives zeros, " +
-              "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it reads. " +
-              "Without x +, what is computed from x replaces x.",
-          ),
+      note(
+        only
+          ? "A part that is pressed is off. The redder a character, the more it surprises the model."
+          : "Click a part to turn it off, and again to turn it on. A head that is off gives zeros, " +
+              "to which a projection still adds its bias. A layer or feed-forward layer that is off passes on what it " +
+              "reads. Without x +, what is computed from x replaces x.",
+      ),
       element("div", { class: "switches" }, ...rows, this.reset),
       this.effect,
       this.text.root,
@@ -120,7 +120,12 @@ export class Ablation {
       return made;
     });
     if (!buttons.length) return null;
-    return element("div", { class: "switch-row" }, element("span", { class: "layer-name" }, title), ...buttons);
+    return element(
+      "div",
+      { class: "switch-row" },
+      element("span", { class: "layer-name" }, this.only && title === "run" ? "all" : title),
+      ...buttons,
+    );
   }
 
   #isOff = (parts) => parts.every((part) => this.off.has(part));

@@ -63,9 +63,9 @@ function strip(row, T, name, height) {
   const at = (place) => STEP * (place + 0.5);
   const from = row.length - 1;
   const drawn = Array.from(row, (weight, to) => {
-    const style = { "stroke-width": (1 + 13 * weight).toFixed(1), opacity: (0.15 + 0.85 * weight).toFixed(2) };
+    const style = { "stroke-width": (1 + 9 * weight).toFixed(1), opacity: (0.15 + 0.85 * weight).toFixed(2) };
     const top = height * (1 - 1.8 * ((from - to) / T)) - 10;
-    if (to === from) return svg("circle", { cx: at(to), cy: height - 6, r: (1 + 5 * weight).toFixed(1), ...style });
+    if (to === from) return svg("circle", { cx: at(to), cy: height - 11, r: 9, ...style });
     const d = `M${at(from)} ${height} Q${(at(from) + at(to)) / 2} ${top.toFixed(0)} ${at(to)} ${height}`;
     return svg("path", { d, ...style });
   });

@@ -37,6 +37,12 @@ export function jumps(layers, tokens, width) {
         fontFamily: "var(--mono)",
         fill: "var(--ink)",
       }),
+      Plot.text(arrows, {
+        x: ({ from, to }) => (from + to) / 2,
+        y: (_, i) => (i ? -0.95 : 0.95),
+        text: ({ layer }) => `layer ${layer}`,
+        fill: "var(--muted)",
+      }),
       arrow(arrows.slice(0, 1), 0.25, -40),
       arrow(arrows.slice(1), -0.25, 40),
     ],

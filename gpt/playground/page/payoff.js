@@ -12,7 +12,7 @@ const PLAYED = 800; // milliseconds for each letter, until the reader chooses on
 
 /**
  * @type {Record<string, {
- *   title: string, shows: "row" | "arcs" | "switches" | "race" | "counts" | "line", only?: string, racing?: Racing,
+ *   title: string, shows: "row" | "arcs" | "switches" | "race" | "counts" | "line", only?: string, off?: string, racing?: Racing,
  * }>}
  */
 export const PAYOFFS = {
@@ -44,7 +44,12 @@ export const PAYOFFS = {
       ],
     },
   },
-  v5: { title: "Click a plus sign to take it away", shows: "switches", only: "plus" },
+  v5: {
+    title: "Click a plus sign to take it away or put it back",
+    shows: "switches",
+    only: "plus",
+    off: "blocks.0.plus.attention",
+  },
   v6: {
     title: "The same high learning rate without and with LayerNorm",
     shows: "race",
@@ -57,7 +62,7 @@ export const PAYOFFS = {
       ],
     },
   },
-  v8: { title: "Click to take the rotary positions away", shows: "switches", only: "positions" },
+  v8: { title: "Click to put the rotary positions back", shows: "switches", only: "positions", off: "positions" },
   v9: { title: "Click a letter: what followed the last one to six letters in the training text", shows: "counts" },
   recall: { title: "What each layer looks at, as an arrow", shows: "line" },
 };
@@ -69,7 +74,7 @@ export const PAYOFFS = {
  * @param {Iterable<Run>} trainable
  */
 export function payoff(stage, engine, panel, trainable) {
-  const { title, shows, only, racing } = PAYOFFS[stage];
+  const { title, shows, only, off, racing } = PAYOFFS[stage];
   const shown = { row: byLetters, arcs: byLetters, counts: byLetters, switches, race, line: () => [panel.texts] }[
     shows
   ];
@@ -98,18 +103,21 @@ export function payoff(stage, engine, panel, trainable) {
       if (shows === "counts" && !layers.length)
         read.replaceChildren(followers(await trainingText(), tokens.slice(0, position)));
     };
+    // Each letter asks once, as far as one that leaves some unread.
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    let next = 1;
     const playing = setInterval(() => {
-      const next = panel.text.position + 1;
-      if (isStill || next > panel.tokens.length) clearInterval(playing);
-      else panel.select(next);
+      if (isStill || next > 0.75 * panel.tokens.length) clearInterval(playing);
+      else panel.select(next++);
     }, PLAYED);
     if (shows === "counts") return [line.root, read];
     return [read, line.root, said, panel.predicted];
   }
 
   function switches() {
-    return [panel.inside.front(only).root];
+    const front = panel.inside.front(only);
+    front.turnOff(off);
+    return [front.root];
   }
 
   function race() {
