@@ -107,6 +107,7 @@ export function payoff(stage, engine, panel, trainable) {
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
     let next = 1;
     const playing = setInterval(() => {
+      if (!panel.tokens.length) return; // it is still being loaded
       if (isStill || next > 0.75 * panel.tokens.length) clearInterval(playing);
       else panel.select(next++);
     }, PLAYED);
