@@ -65,7 +65,6 @@ def stored(run: Path) -> dict[str, Any]:
     return {
         "stage": opened.config.stage,
         "iterations": last,
-        "seconds": opened.run.summary().seconds,
         "documented": None,
         "changed": [],
         "curve": curve_of(opened.run.evaluations()),

@@ -3,7 +3,6 @@
 /** @import { Written } from "../engines/server.js" */
 import { accuracy, curve } from "../curve.js";
 import { element, note } from "../dom.js";
-import { duration } from "./settings.js";
 import { Writing } from "./writing.js";
 
 export const FIRST = "A network learns to write"; // above it, where the page is nothing else
@@ -26,10 +25,10 @@ export class Screen {
 
   /** Play back the training that docs/learning.py has stored, unless another one has begun. */
   async playStored() {
-    const { stage, seconds, ...run } = await (await fetch("texts/v8.json")).json();
+    const { stage, ...run } = await (await fetch("texts/v8.json")).json();
     if (this.run) return;
     this.play(run);
-    this.said.textContent = `${stage}, trained in ${duration(seconds)}, played back`;
+    this.said.textContent = `${stage}, learning Shakespeare, played back`;
   }
 
   /**
