@@ -176,7 +176,7 @@ def test_every_link_of_the_site_leads_somewhere_on_it(site: Path) -> None:
     assert len(list(site.rglob("*.html"))) > 40
     assert wrong == []
     text = (site / "course" / "v6.html").read_text()
-    frame = '<iframe class="live" src="../_static/live/index.html?embed#v6&amp;open='
+    frame = '<iframe class="live" src="../_static/live/index.html?embed&amp;payoff=#v6"'
     assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
     assert '<b data-show="prompt=the+king&amp;' in (site / "course" / "v2.html").read_text()
     assert "attention_norm" in text[text.index("+++ plain/v6.py") :]

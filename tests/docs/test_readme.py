@@ -28,8 +28,9 @@ def test_the_readme_is_short_with_the_course_before_the_reference() -> None:
 
 def test_the_project_has_one_name() -> None:
     name = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["name"]
-    for page in ("README.md", "docs/index.md"):
-        assert (REPOSITORY / page).read_text().startswith(f"# {name}\n")
+    sentence = re.match(rf"# {name}\n\n([^\n]+)\.\n", README)
+    assert sentence is not None
+    assert (REPOSITORY / "docs" / "index.md").read_text().startswith(f"# {sentence[1]}\n")  # says what it is
     assert f'project = html_title = "{name}"' in (REPOSITORY / "docs" / "conf.py").read_text()
     assert f'title: "{name}: ' in (REPOSITORY / "CITATION.cff").read_text()
 
