@@ -32,7 +32,8 @@ from gpt.playground.describing import curve_of  # noqa: E402
 
 _PICTURE = _HERE / "images" / "learning.webp"
 _STORED = _HERE.parent / "gpt" / "playground" / "page" / "texts" / "v8.json"
-_EVALUATED = ["training.eval_interval=50", "training.eval_iters=10"]  # the record is evaluated at its end alone
+# The record is evaluated at its end alone, in bfloat16, which is slow on many processors.
+_SETTINGS = ["dtype=float32", "training.eval_interval=50", "training.eval_iters=10"]
 _COLUMNS, _LINES = 46, 13  # of the text
 _FRAME, _END = 400, 4000  # milliseconds
 _PAPER, _KNOWN, _OTHER = "#0d1117", "#f0f3f6", "#7d8590"
@@ -42,7 +43,7 @@ def main() -> None:
     """Train v8 if it has not been trained, and replace the picture and the stored training."""
     description = "Write down how v8 learns to write, for the README and for the page's first screen."
     argparse.ArgumentParser(description=description).parse_args()
-    run = _trained("learning", ["experiment=records/12_shuffled", "dtype=float32", "checkpoint.snapshots=36", *_EVALUATED])
+    run = _trained("learning", ["experiment=records/12_shuffled", "checkpoint.snapshots=36", *_SETTINGS])
     _STORED.write_text(json.dumps(stored(run)) + "\n", encoding="utf-8")
     first, *others = frames(run)
     duration = [3 * _FRAME, *[_FRAME] * (len(others) - 1), _END]

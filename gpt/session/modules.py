@@ -165,7 +165,7 @@ def _check_rows(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
     was_training, found = model.training, []
     model.eval()
     other = (inputs[-1] + 1) % vocab_size
-    for second, first in ((0, 0), (0, 1), (1, 0)):  # which of the two rows is changed
+    for second, first in ((0, 0), (0, 1), (1, 0)):  # the rows that are changed
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         tokens = torch.cat([other if changed else inputs[-1] for changed in (first, second)])
         with random_numbers_kept():

@@ -94,7 +94,7 @@ def test_the_map_is_the_repository() -> None:
     assert all(name in block for name in (path.name for path in REPOSITORY.glob("*.py")))
 
 
-def test_the_readme_leads_to_the_site_or_until_it_is_published_to_the_first_page() -> None:
+def test_the_readme_leads_to_the_site_or_its_first_page() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     address = project.get("urls", {}).get("Documentation", "docs/course/start.md")
     assert f"[as a site]({address})" in README
