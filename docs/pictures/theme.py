@@ -100,8 +100,8 @@ def emptied(picture: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def stage_colour(stage: str) -> str:
-    """The colour of a stage in the theme that is being drawn."""
-    return _STAGES[stage][mpl.rcParams["image.cmap"].removeprefix("page-")]
+    """The colour of a stage in the theme that is being drawn; of a new one without a colour, that of v9."""
+    return _STAGES.get(stage, _STAGES["v9"])[mpl.rcParams["image.cmap"].removeprefix("page-")]
 
 
 def figure(height: float) -> Figure:
