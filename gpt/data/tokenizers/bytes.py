@@ -30,7 +30,7 @@ class ByteTokenizer(ByteLevel):
 
     @classmethod
     def restored(cls, vocabulary: Vocabulary) -> "ByteTokenizer":
-        """The byte tokenizer, of which there is one. Raises ValueError for another vocabulary."""
+        """Return the only byte tokenizer. Raises ValueError for any other vocabulary."""
         found = cls()
         if found.vocabulary != vocabulary.vocabulary:
             raise ValueError("it lacks bytes or has others")

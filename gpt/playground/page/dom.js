@@ -113,6 +113,9 @@ export function row(name, ...cells) {
   return element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, cell)));
 }
 
+/** The colour of a stage; of what is beside the ladder, that of a first run. */
+export const colourOf = (stage) => `var(--${stage}, var(--a))`;
+
 export const count = (n) => n.toLocaleString("en");
 
 export const percent = (share) => `${(100 * share).toFixed(1)}%`;

@@ -2,7 +2,7 @@
 /** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { button, debounced, element, isBeside, isFirst, newest } from "./dom.js";
+import { button, colourOf, debounced, element, isBeside, isFirst, newest } from "./dom.js";
 import { embed, listen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { PAYOFFS, payoff } from "./payoff.js";
@@ -58,7 +58,7 @@ async function choose(signal) {
   document.body.classList.toggle("beside", panels.length === 2);
   document.querySelector("main > .payoff")?.remove();
   // A single run has the colour of its stage; two have one each.
-  if (panels.length === 1) panels[0].root.style.setProperty("--run", `var(--${runs[0].stage}, var(--a))`);
+  if (panels.length === 1) panels[0].root.style.setProperty("--run", colourOf(runs[0].stage));
   const front = fronted(panels[0]);
   if (front in PAYOFFS) document.querySelector("main").prepend(payoff(front, engine, panels[0], trainable.values()));
   const units = new Set(usable.map((run) => run.token));

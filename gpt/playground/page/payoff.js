@@ -3,7 +3,7 @@
 /** @import { TextPanel } from "./panel.js" */
 /** @import { Racing } from "./training/race.js" */
 import { arcs, Letters } from "./arcs.js";
-import { button, count, element, percent, table, visible } from "./dom.js";
+import { button, colourOf, count, element, percent, table, visible } from "./dom.js";
 import { TRAIN_FRACTION } from "./training/corpus.js";
 import { Race } from "./training/race.js";
 import { TEXTS } from "./training/texts.js";
@@ -80,7 +80,7 @@ export function payoff(stage, engine, panel, trainable) {
   ];
   return element(
     "section",
-    { class: "card payoff", style: `--run: var(--${stage})` },
+    { class: "card payoff", style: `--run: ${colourOf(stage)}` },
     element("h2", {}, title),
     ...shown(),
   );
@@ -88,6 +88,7 @@ export function payoff(stage, engine, panel, trainable) {
   function byLetters() {
     const read = element("div");
     const said = element("p", { class: "note", role: "status" });
+    const text = shows === "counts" ? trainingText() : null;
     const line = new Letters((position) => {
       clearInterval(playing);
       panel.select(position);
@@ -100,8 +101,7 @@ export function payoff(stage, engine, panel, trainable) {
         read.replaceChildren(...drawn.strips);
         said.textContent = drawn.said;
       }
-      if (shows === "counts" && !layers.length)
-        read.replaceChildren(followers(await trainingText(), tokens.slice(0, position)));
+      if (shows === "counts" && !layers.length) read.replaceChildren(followers(await text, tokens.slice(0, position)));
     };
     // Each letter asks once, as far as one that leaves some unread.
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
