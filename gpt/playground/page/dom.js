@@ -116,7 +116,7 @@ export function row(name, ...cells) {
 /** The colour of a stage; of what is beside the ladder, that of a first run. */
 export const colourOf = (stage) => `var(--${stage}, var(--a))`;
 
-export const count = (n) => n.toLocaleString("en");
+export const count = new Intl.NumberFormat("en").format;
 
 export const percent = (share) => `${(100 * share).toFixed(1)}%`;
 

@@ -17,6 +17,8 @@ export class Screen {
     this.run = null;
     this.writing = new Writing(() => this.#draw());
     this.picture = element("div", { class: "curve" });
+    this.width = 320;
+    new ResizeObserver(([{ contentRect }]) => (this.width = contentRect.width || this.width)).observe(this.picture);
     this.said = element("p", { class: "progress" });
     this.caption = note();
     const losses = element("div", {}, this.caption, this.picture);
@@ -80,8 +82,8 @@ export class Screen {
   #draw() {
     const { iteration, texts } = this.writing;
     const at = iteration === texts.at(-1)?.iteration ? null : iteration;
-    const [width, height] = [Math.max(180, this.picture.clientWidth), IS_WIDE.matches ? 210 : 110];
+    const height = IS_WIDE.matches ? 210 : 110;
     const draw = this.run.answers_only ? accuracy : curve;
-    this.picture.replaceChildren(draw(this.run, { colour: "var(--a)", width, height, at }));
+    this.picture.replaceChildren(draw(this.run, { colour: "var(--a)", width: this.width, height, at }));
   }
 }

@@ -12,6 +12,8 @@ export class Writing {
     this.does = "writes";
     this.said = element("figcaption", { class: "note" });
     this.text = element("pre", { class: "sample", tabindex: 0, "aria-label": "What it writes" });
+    const keep = () => (this.text.style.minHeight = `${this.text.offsetHeight}px`);
+    new ResizeObserver(keep).observe(this.text); // a shorter text moves nothing below it
     this.strip = element("div", { role: "group", "aria-label": "Moments of the training" });
     this.root = element("figure", { class: "writing" }, this.said, this.text, this.strip);
     /** @type {Written[]} */
@@ -76,7 +78,6 @@ export class Writing {
     this.iteration = iteration;
     this.moved();
     this.text.textContent = text;
-    this.text.style.minHeight = `${this.text.offsetHeight}px`; // a shorter text moves nothing below it
     this.said.textContent = `What it ${this.does} after ${count(iteration)} iterations:`;
     while (this.strip.children.length > this.texts.length) this.strip.lastChild.remove();
     for (const [i, { iteration }] of this.texts.entries()) {
