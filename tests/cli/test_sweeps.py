@@ -177,8 +177,8 @@ def test_every_sweep_of_the_project_is_on_the_page() -> None:
 @pytest.mark.parametrize(
     ("after", "key", "command"),
     [
-        ("by the number of heads:", "n_head", "experiment=heads model.n_head=1,4"),
-        ("by the number of blocks:", "n_layer", "experiment=first_weights model=glob(v4_with_*)"),
+        ("by the number of heads:", "n_head", "experiment=heads model.n_head=1"),
+        ("by the number of blocks:", "n_layer", "experiment=first_weights model=v4_with_scaled_init model.n_layer=3"),
         ("The exact losses:", "learning_rate", shell_commands("course/schedules.md")[0].partition(".py ")[2]),
     ],
 )

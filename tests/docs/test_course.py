@@ -137,15 +137,29 @@ def test_the_scripts_accept_the_commands_of_the_course(script: Script, tmp_path:
         succeeded(script(name, *first, "--cfg", "job", cwd=tmp_path))
 
 
+def _extension(name: str, patch: pytest.MonkeyPatch) -> Any:
+    pytest.importorskip("sphinx")
+    for folder in ("docs", "docs/_ext"):
+        patch.syspath_prepend(str(REPOSITORY / folder))
+    patch.setattr(standard_logging.getLogger(), "level", standard_logging.getLogger().level)
+    return importlib.import_module(name)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built from a copy of the repository."""
+    """The site, built from a copy of the repository. Its runs are short: nothing here asks how good they are."""
     copy = tmp_path_factory.mktemp("clone")
     for part in ("gpt", "conf", "docs", "tests", "benchmarks", "exercises", "plain", ".github"):  # pages link to all
         shutil.copytree(REPOSITORY / part, copy / part, ignore=shutil.ignore_patterns("_build", "_generated"))
     for file in filter(Path.is_file, REPOSITORY.iterdir()):
         shutil.copy(file, copy)
     (copy / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
+    with pytest.MonkeyPatch.context() as patch:
+        course_runs = _extension("course_runs", patch)
+        for name, line in course_runs.COMMANDS.items():
+            untimed = [word for word in line if not word.startswith("training.max_iters=")]
+            patch.setitem(course_runs.COMMANDS, name, [*untimed, "training.max_iters=200"])
+        course_runs.train_stale(copy / "docs" / "_generated" / "runs")
     built = copy / "docs" / "_build" / "html"
     command, environment = ["-m", "sphinx", "-W", "-n", "-q", "docs", built], os.environ | {"PYTHONPATH": str(copy)}
     done = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
@@ -214,11 +228,7 @@ def test_no_page_is_cut_off_or_inaccessible(site: Path, width: int, theme: str) 
 @pytest.fixture
 def extension(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """A module of docs/_ext, by name."""
-    pytest.importorskip("sphinx")
-    for folder in ("docs", "docs/_ext"):
-        monkeypatch.syspath_prepend(str(REPOSITORY / folder))
-    monkeypatch.setattr(standard_logging.getLogger(), "level", standard_logging.getLogger().level)
-    return importlib.import_module
+    return partial(_extension, patch=monkeypatch)
 
 
 def test_a_line_of_code_is_an_element_with_its_comment_apart(extension: Callable[[str], Any]) -> None:

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -242,6 +241,7 @@ WRONG = [
     ("training", "training_step", [("    loss = ", "    optimizer = type(optimizer)(model.parameters(), lr=0.1)\n"
                                                    "    loss = ")], "an optimizer made anew"),
     ("training", "training_step", [("optimizer.step()", "optimizer.step()\n    optimizer.state.clear()")], "is lost"),
+    ("training", "training_step", [(LOSS, f"{LOSS} ** 1.5")], "the gradient of the first step: "),
 ]  # fmt: skip
 
 
@@ -266,13 +266,6 @@ def test_a_wrong_solution_is_named(
 def test_a_wrong_part_fails_no_part_that_uses_it(name: str, before: str, after: str, tmp_path: Path) -> None:
     first, second = checked(name, changed(solved(name), (before, after)), tmp_path).verdicts
     assert (first.is_right, second.is_right) == (False, True), second.message
-
-
-def test_a_training_step_that_is_not_recognised_takes_no_second(tmp_path: Path) -> None:
-    step = answer("training", "training_step", tmp_path, (LOSS, f"{LOSS} ** 1.5"))
-    start = time.process_time()
-    assert "the gradient of the first step: " in str(check("training", step))
-    assert time.process_time() - start < 1
 
 
 HIDDEN = {
