@@ -27,7 +27,7 @@ import { Training } from "./training.js";
 import { isMoment, LETTERS } from "./written.js";
 
 const TURN = 12; // milliseconds before other messages have their turn
-const TELLING = 200; // milliseconds between two messages
+const TELLING = 300; // milliseconds between two messages, each of which the page draws
 const MEASURED = 10; // iterations, at least, for a speed
 const LARGEST_KEPT = 200e6; // bytes of all moments
 const SHARE = 0.05; // of the time, at most, for texts between the moments that are kept
@@ -100,7 +100,7 @@ export class Work {
       this.clock = new Clock();
       while (this.isGoing && this.training.iteration < iterations) {
         await this.#next();
-        if (this.clock.isTold(this.training.iteration)) this.#tell({});
+        if (this.clock.isDue()) this.#tell({});
         await this.#measure();
         await this.clock.turn();
       }
@@ -116,7 +116,8 @@ export class Work {
   async #next() {
     const { iteration } = this.training;
     const isEstimated = iteration % this.order.interval === 0;
-    if (isMoment(iteration) || performance.now() - this.wrote > this.cost / SHARE) await this.#write();
+    const isRested = performance.now() - this.wrote > this.cost / SHARE;
+    if (isMoment(iteration) || (isRested && this.clock.isDue())) await this.#write();
     if (isEstimated) await this.#begin();
     else if (isMoment(iteration)) this.#keep();
     await this.#iterate();
@@ -207,7 +208,7 @@ export class Work {
   async #end() {
     while (this.passes) {
       const { value: measured } = await this.passes.next();
-      if (measured && this.clock.isTold(this.training.iteration)) this.#tell({ measured });
+      if (measured && this.clock.isDue()) this.#tell({ measured });
       await this.clock.turn();
     }
   }
@@ -241,6 +242,7 @@ export class Work {
 
   #tell(more) {
     const moments = [...this.moments.keys()].sort((a, b) => a - b);
+    this.clock.tell(this.training.iteration);
     this.tell({
       iteration: this.training.iteration,
       loss: this.loss,
@@ -255,7 +257,7 @@ export class Work {
 class Clock {
   constructor() {
     this.turned = performance.now();
-    this.told = -Infinity; // the first iteration is told at once
+    this.told = -Infinity; // when
     /** @type {{now: number, iteration: number} | null} */
     this.first = null;
     this.perSecond = null; // until a second has passed, and a few iterations
@@ -268,14 +270,16 @@ class Clock {
     this.turned = performance.now();
   }
 
-  isTold(iteration) {
+  isDue() {
+    return performance.now() - this.told > TELLING;
+  }
+
+  tell(iteration) {
     const now = performance.now();
-    if (now - this.told < TELLING) return false;
     this.told = now;
     this.first ??= { now, iteration };
     const [seconds, iterations] = [(now - this.first.now) / 1000, iteration - this.first.iteration];
     if (seconds >= 1 && iterations >= MEASURED) this.perSecond = iterations / seconds;
-    return true;
   }
 }
 
