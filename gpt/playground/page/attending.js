@@ -1,7 +1,7 @@
 /** One query that meets the keys, gets its weights and fetches the values: stepped through, or played. */
 /** @import { Pass } from "./pass.js" */
 /** @import { Values } from "./predictions.js" */
-import { button, element, percent, short, spoken } from "./dom.js";
+import { button, element, isStill, percent, short, spoken } from "./dom.js";
 import { ranking } from "./predictions.js";
 import { cell, colour, shownNumber, sizeOf } from "./strips.js";
 
@@ -37,7 +37,7 @@ export function attending(pass) {
   const back = made("◀ Step back", "back", () => go(pass.met - 1));
   const next = made("Step on ▶", "next", () => go(pass.met + 1));
   const play = made("▶ Play", "play", () => (timer ? pause() : start()));
-  play.hidden = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  play.hidden = isStill();
   const names = ["score", "weight", "value"].map((name) => element("span", {}, name));
   const asking = element("div", { class: "read querying" }, label("q"), bar(query, matched), ...names);
   const reads = element("div", { class: "reads", "aria-hidden": "true" }, asking); // `status` says what they show

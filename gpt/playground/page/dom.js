@@ -57,6 +57,9 @@ export const isEmbedded = () => document.body.classList.contains("embedded");
 /** Whether the page is only the card that trains, until the reader looks inside or a first run is there. */
 export const isFirst = () => document.body.classList.contains("first");
 
+/** Whether the reader wants nothing to move by itself. */
+export const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
 /** Whether there is room for two runs side by side: in a frame, which has no column of controls, sooner. */
 export const isBeside = () => !isNarrow() || (isEmbedded() && matchMedia("(min-width: 42rem)").matches);
 

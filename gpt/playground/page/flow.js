@@ -1,6 +1,6 @@
 /** From the text to one prediction, step by step, with the numbers of the forward pass. */
 /** @import { Run, Tensors } from "./engines/server.js" */
-import { button, element, note, spoken } from "./dom.js";
+import { button, element, isStill, note, spoken } from "./dom.js";
 import { Pass } from "./pass.js";
 import { picture } from "./picture.js";
 import { stepsOf } from "./steps.js";
@@ -114,7 +114,7 @@ export class Flow {
     this.isAlone = false;
     this.#draw();
     if (step === null) return;
-    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+    const behavior = isStill() ? "auto" : "smooth";
     const scroll = () => this.items[this.step]?.scrollIntoView({ block: "nearest", behavior });
     scroll();
     // In a frame, once more when that has grown with its content.

@@ -3,7 +3,7 @@
 /** @import { TextPanel } from "./panel.js" */
 /** @import { Racing } from "./training/race.js" */
 import { arcs, Letters } from "./arcs.js";
-import { button, colourOf, count, element, percent, table, visible } from "./dom.js";
+import { button, colourOf, count, element, isStill, percent, table, visible } from "./dom.js";
 import { TRAIN_FRACTION } from "./training/corpus.js";
 import { Race } from "./training/race.js";
 import { TEXTS } from "./training/texts.js";
@@ -104,11 +104,10 @@ export function payoff(stage, engine, panel, trainable) {
       if (shows === "counts" && !layers.length) read.replaceChildren(followers(await text, tokens.slice(0, position)));
     };
     // Each letter asks once, as far as one that leaves some unread.
-    const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
     let next = 1;
     const playing = setInterval(() => {
       if (!panel.tokens.length) return; // it is still being loaded
-      if (isStill || next > 0.75 * panel.tokens.length) clearInterval(playing);
+      if (isStill() || next > 0.75 * panel.tokens.length) clearInterval(playing);
       else panel.select(next++);
     }, PLAYED);
     if (shows === "counts") return [line.root, read];
@@ -129,9 +128,12 @@ export function payoff(stage, engine, panel, trainable) {
     const train = button("Train them here", "primary", run, {
       disabled: !racing.arms.every((arm) => bases.has(arm.stage)),
     });
+    const seen = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && run());
+    if (!train.disabled && !isStill()) seen.observe(place);
     return [place, train, failure];
 
     async function run() {
+      seen.disconnect();
       train.disabled = true;
       failure.textContent = "";
       const going = made();

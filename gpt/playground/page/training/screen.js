@@ -18,7 +18,9 @@ export class Screen {
     this.writing = new Writing(() => this.#draw());
     this.picture = element("div", { class: "curve" });
     this.width = 320;
-    new ResizeObserver(([{ contentRect }]) => (this.width = contentRect.width || this.width)).observe(this.picture);
+    new ResizeObserver(([{ contentRect }]) => {
+      this.width = contentRect.width || this.width;
+    }).observe(this.picture);
     this.said = element("p", { class: "progress" });
     this.caption = note();
     const losses = element("div", {}, this.caption, this.picture);

@@ -1,6 +1,6 @@
 /** What a training writes: a text, and under it the moments of which there is one. */
 /** @import { Written } from "../engines/server.js" */
-import { button, count, element } from "../dom.js";
+import { button, count, element, isStill } from "../dom.js";
 import { extended } from "./written.js";
 
 const SHOWN = 1200; // milliseconds for which a whole text stays while several are played
@@ -12,8 +12,9 @@ export class Writing {
     this.does = "writes";
     this.said = element("figcaption", { class: "note" });
     this.text = element("pre", { class: "sample", tabindex: 0, "aria-label": "What it writes" });
-    const keep = () => (this.text.style.minHeight = `${this.text.offsetHeight}px`);
-    new ResizeObserver(keep).observe(this.text); // a shorter text moves nothing below it
+    new ResizeObserver(() => {
+      this.text.style.minHeight = `${this.text.offsetHeight}px`; // a shorter text moves nothing below it
+    }).observe(this.text);
     this.strip = element("div", { role: "group", "aria-label": "Moments of the training" });
     this.root = element("figure", { class: "writing" }, this.said, this.text, this.strip);
     /** @type {Written[]} */
@@ -87,5 +88,3 @@ export class Writing {
     }
   }
 }
-
-const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
