@@ -1,5 +1,6 @@
 """How the project is delivered: the images, the workflows of GitHub Actions, and what a release says of itself."""
 
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import gpt
 from tests.conftest import REPOSITORY, shell_commands, succeeded
@@ -45,6 +48,22 @@ def test_the_images_install_and_run_what_the_readme_says() -> None:
         words = ", ".join(f'"{word}"' for word in shlex.split(run))
         assert f"RUN {install}\n" in text
         assert f"CMD [{words}]\n" in text
+
+
+def test_a_development_container_has_what_contributing_installs() -> None:
+    container = json.loads((REPOSITORY / ".devcontainer" / "devcontainer.json").read_text())
+    assert container["postCreateCommand"] in (REPOSITORY / "CONTRIBUTING.md").read_text()
+    assert container["image"].split(":")[-1] in DOCKERFILE.read_text()
+
+
+def test_the_lock_is_of_what_the_project_requires() -> None:
+    packages = tomllib.loads((REPOSITORY / "uv.lock").read_text())["package"]
+    locked = next(package for package in packages if package["name"] == PROJECT["name"])["metadata"]["requires-dist"]
+    extras = PROJECT["optional-dependencies"]
+    required = map(Requirement, (*PROJECT["dependencies"], *(one for several in extras.values() for one in several)))
+    assert {(one["name"], SpecifierSet(one.get("specifier", ""))) for one in locked} == {
+        (canonicalize_name(one.name), one.specifier) for one in required if one.name != PROJECT["name"]
+    }
 
 
 def test_the_dockerfile_has_no_findings() -> None:
@@ -104,7 +123,9 @@ def test_the_workflow_checks_the_oldest_and_the_newest_versions() -> None:
 
 def test_the_site_is_built_as_its_page_says() -> None:
     (job,) = jobs_of("pages").values()
-    assert commands_of(job) == shell_commands("site.md")
+    *build, print_address = commands_of(job)
+    assert build == shell_commands("site.md")
+    assert "GITHUB_STEP_SUMMARY" in print_address
     jobs = jobs_of("release")
     assert jobs["publish"]["needs"] == ["checks", "build"]
     assert jobs["checks"] == {"uses": "./.github/workflows/checks.yml"}
