@@ -17,7 +17,7 @@ from torch import Tensor
 
 import gpt
 from gpt.base.errors import UserError
-from gpt.base.pictures import write_picture
+from gpt.base.pictures import picture
 from gpt.data.batch import IGNORED, Data
 from gpt.reports.ranking import label, rankings
 from gpt.runs.finding import FinishedRun, finished_runs
@@ -45,7 +45,7 @@ def main() -> None:
     path = given.out or given.sweep / "positions.png"
     try:
         found = losses_by_position(finished_runs(given.sweep))
-        write_picture(path, _drawn(found))
+        path.write_bytes(picture(_drawn(found), path.suffix[1:]))
     except UserError as error:
         sys.exit(f"error: {error}")
     rows = [[stage, *(f"{loss:.3f}" for loss in means)] for stage, means in found.losses.items()]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from gpt.base.errors import UserError
-from gpt.base.pictures import write_picture
+from gpt.base.pictures import picture
 from gpt.runs.finding import FinishedRun, finished_runs
 
 _FITS = 200  # to runs drawn with replacement
@@ -192,7 +192,7 @@ def _draw(law: Law, n: np.ndarray, d: np.ndarray, loss: np.ndarray, flops: np.nd
     for axes, title in ((left, "parameters"), (right, "operations")):
         axes.grid(alpha=0.3)
         axes.legend(title=title, fontsize="x-small", title_fontsize="x-small")
-    write_picture(path, figure)
+    path.write_bytes(picture(figure, path.suffix[1:]))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
 
     with _documented_errors():
         if "out" in values:
-            raise RequestError("out= is for compare.py: the report that is returned has write() and write_picture()")
+            raise RequestError("out= is for compare.py: the report that is returned has write()")
         several = [runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs
         if not hasattr(several, "__iter__"):
             raise RequestError(f"{runs!r:.60} is no folder, no name, and no list of these")

@@ -88,7 +88,9 @@ def test_the_notebook_states_the_losses_of_the_sweep(checkout: Path) -> None:
 
 
 def test_compare_shows_the_sweep(checkout: Path) -> None:
-    rows = {row["stage"]: row for row in json.loads((checkout / "runs" / "compare.json").read_text())["rows"]}
+    command = [sys.executable, "compare.py", "out=compare.json"]
+    succeeded(subprocess.run(command, cwd=checkout, capture_output=True, text=True))
+    rows = {row["stage"]: row for row in json.loads((checkout / "compare.json").read_text())["rows"]}
     assert list(rows) == list(SMALL)
     for stage in ("v2", "v3", "v3_ffn", "v5", "v6"):
         assert rows[stage]["verdict"] == "agrees within 0.03", rows[stage]

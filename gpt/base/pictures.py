@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.base.errors import printable
-from gpt.base.files import check_output, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,12 +30,3 @@ def picture(figure: "Figure", kind: str = "png") -> bytes:
     if caught:
         log.warning(f"the picture: {printable(str(caught[0].message))}")
     return content.getvalue()
-
-
-def write_picture(path: Path, figure: "Figure") -> None:
-    """Save a picture in the format that its name ends with, replacing the file.
-
-    Raises RequestError if the ending is not one of FORMATS, or if `path` is a folder or inside a file.
-    """
-    check_output(path, FORMATS)
-    write_atomically(path, picture(figure, path.suffix[1:].lower()))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, printable
 from gpt.config.keys import LENGTHS
 from gpt.config.synonyms import by_name
 from gpt.reports import escaping
@@ -25,13 +25,23 @@ _WIDE = 4  # the ratio of the largest to the smallest value from which the axis 
 _SIZES = {"parameters": "parameters", "compute": "flops"}  # of a run, in its summary
 
 
-def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
+def draw(rankings: Sequence[Ranking], by: Sequence[str], metric: Metric, title: str | None = None) -> "Figure":
     """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
 
-    A key may be a size, "parameters" or "compute". Raises RequestError for a key that does not vary, or an unknown
-    size.
+    A key may be a size, "parameters" or "compute". Each ranking has a panel. Raises RequestError for a key that does
+    not vary, or an unknown size.
     """
-    ranking = with_sizes(ranking, by)
+    figure, all_axes, _ = panels(len(rankings))
+    for axes, ranking in zip(all_axes, rankings, strict=True):
+        _draw(axes, with_sizes(ranking, by), by, metric)
+        if len(rankings) > 1:
+            axes.set_title(printable(ranking.corpus), parse_math=False)
+    if title is not None:
+        figure.suptitle(printable(title), fontsize="x-large", parse_math=False)
+    return figure
+
+
+def _draw(axes: "Axes", ranking: Ranking, by: Sequence[str], metric: Metric) -> None:
     short, known = names(ranking.keys), _known(ranking)
     for name in by:
         if name not in known:
@@ -43,7 +53,6 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
             )
     keys = [known[name] for name in by]
     labels = [escaping.label(short[key]) for key in keys]
-    figure, (axes,), _ = panels(1)
     of_metric, best = quantity(metric, ranking.unit), "lowest" if metric in LOSSES else "best"
     if len(keys) == 1:
         _draw_against(axes, ranking, keys[0])
@@ -52,7 +61,6 @@ def draw(ranking: Ranking, by: Sequence[str], metric: Metric) -> "Figure":
     else:
         _draw_map(axes, ranking, keys[0], keys[1])
         axes.set(xlabel=labels[0], ylabel=labels[1], title=f"{of_metric}, {best} over other keys")
-    return figure
 
 
 def sizes_of(group: Group, by: Sequence[str]) -> dict[str, str]:

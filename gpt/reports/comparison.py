@@ -1,4 +1,4 @@
-"""The report of compare.py and of a sweep: tables for people and programs, and pictures."""
+"""The report of compare.py and of a sweep: tables for people, papers and programs, and a picture."""
 
 import json
 import shlex
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
-from gpt.base.files import attempt, check_below_folder, check_output, write_atomically
-from gpt.base.pictures import FORMATS, is_picture, write_picture
+from gpt.base.files import attempt, check_output, write_atomically
+from gpt.base.pictures import FORMATS, is_picture, picture
 from gpt.config.command_schemas import CompareConfig
 from gpt.config.schema import TOKENIZER_KEYS
 from gpt.reports import against, documented, plots, tables
@@ -23,7 +23,8 @@ from gpt.runs.records import LOSSES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CURVES = "compare.png"
+_ENDINGS = (".md", ".tex", ".csv", ".json", *FORMATS)
+_OF_RUNS = "runs.csv"  # which has a row a run
 
 
 @dataclass(frozen=True)
@@ -63,55 +64,42 @@ class ComparisonReport:
                 parts.append(equal)
         return "\n\n".join(parts)
 
-    def write(self, out: Path) -> list[Path]:
-        """Write the tables and the pictures to a folder, and return their paths.
+    def write(self, path: Path) -> None:
+        """Write what the ending of `path` asks for, replacing the file.
 
-        Raises RequestError, before anything is written, for a key of `by` that does not vary, and if `out` is a file.
+        Raises RequestError for another ending, for a key of `by` that does not vary, or if there is no curve to draw.
         """
-        pictures = self._pictures()
-        check_below_folder(out)
-        record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.ranked)}
-        texts = {
-            "compare.json": json.dumps(record, indent=2) + "\n",
-            "compare.md": self.text("github") + "\n",
-            "compare.csv": tables.as_csv(self.rankings),
-        }
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_atomically(out / name, text)
-        for name, figure in pictures.items():
-            write_picture(out / name, figure)
-        return [out / name for name in (*texts, *pictures)]
-
-    def write_picture(self, path: Path) -> list[Path]:
-        """Write the picture of the curves alone, replacing the file. Raises RequestError if there are none."""
-        if (figure := self._curves(with_ends=True)) is None:
-            raise RequestError("none of these runs has a curve to draw")
+        check_place(path)
+        kind = path.suffix.lower()
+        content = picture(self._picture(), kind[1:]) if is_picture(path) else self._text(kind, path.name == _OF_RUNS)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, figure)
-        return [path]
+        write_atomically(path, content)
 
-    def _curves(self, *, with_ends: bool = False) -> "Figure | None":
-        title, metric = self.config.title, self.config.metric
-        return plots.draw(self.comparison, self.ranked, self.x, title, metric=metric, with_ends=with_ends)
+    def _text(self, kind: str, is_of_runs: bool) -> str:
+        if kind == ".md":
+            return self.text("github") + "\n"
+        if kind == ".tex":
+            return "\n".join(tables.as_latex(ranking, self.config.metric) for ranking in self.rankings)
+        if kind == ".csv":
+            return (tables.runs_csv if is_of_runs else tables.groups_csv)(self.rankings)
+        record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.rankings)}
+        return json.dumps(record, indent=2) + "\n"
 
-    def _pictures(self) -> "dict[str, Figure]":
-        """The loss curves, one panel per ranking, and with `by` the loss against those keys, by their file's name."""
-        curves, by, against_keys = self._curves(), self.config.by or [], self._against()
-        pictures = {_CURVES: curves} if curves else {}
-        for number, ranking in enumerate(against_keys, start=1):
-            name = "compare_by.png" if len(against_keys) == 1 else f"compare_by_{number}.png"
-            pictures[name] = against.draw(ranking, by, self.config.metric)
-        return pictures
+    def _picture(self) -> "Figure":
+        """The loss against the keys of `by`, or the curves, with a panel for each ranking."""
+        by, title, metric = self.config.by, self.config.title, self.config.metric
+        if by:
+            return against.draw(self._against(), by, metric, title)
+        if (figure := plots.draw(self.comparison, self.ranked, self.x, title, metric=metric)) is None:
+            raise RequestError("none of these runs has a curve to draw")
+        return figure
 
     def _against(self) -> list[Ranking]:
         """The rankings to draw against the keys in `by`: for a key of the corpus, one of all runs.
 
         Runs with another data.distance, for example, are in another ranking, so the key varies in none.
         """
-        by = self.config.by
-        if not by:
-            return []
+        by = self.config.by or []
         varying = [ranking for ranking in self.ranked if against.varies(ranking, by)]
         if len(self.ranked) > 1 and not varying:
             (joined,) = rankings(
@@ -139,11 +127,8 @@ def compared(config: CompareConfig, folders: Sequence[Path]) -> ComparisonReport
 
 
 def check_place(out: Path) -> None:
-    """Raise RequestError unless a comparison can be written to `out`, a picture or a folder."""
-    if is_picture(out) or (out.suffix and not out.is_dir()):
-        check_output(out, FORMATS)
-    else:
-        check_below_folder(out)
+    """Raise RequestError unless a comparison can be written there."""
+    check_output(out, _ENDINGS)
 
 
 def print_comparison(folder: Path, config: CompareConfig) -> None:
@@ -158,10 +143,10 @@ def print_comparison(folder: Path, config: CompareConfig) -> None:
         print(f"\n{documented.table(report.comparison, 'simple')}")
     for ranking in report.rankings:
         print(f"\n{tables.table(ranking, config.metric, 'simple')}")
-    path = folder / _CURVES
+    path = folder / "compare.png"
 
     def draw() -> None:
-        report.write_picture(path)
+        report.write(path)
 
     said = f"picture of the curves: {path}; " if attempt("the picture of the curves", draw) else ""
-    print("\n" + printable(f"{said}all tables and pictures: {command('compare')} runs={shlex.quote(str(folder))}"))
+    print("\n" + printable(f"{said}the tables: {command('compare')} runs={shlex.quote(str(folder))}"))

@@ -85,37 +85,29 @@ def quantity(metric: Metric, unit: Unit) -> str:
 
 
 def draw(
-    comparison: Comparison,
-    rankings: Sequence[Ranking],
-    x: Axis,
-    title: str | None = None,
-    *,
-    metric: Metric = "exact",
-    with_ends: bool = False,
+    comparison: Comparison, rankings: Sequence[Ranking], x: Axis, title: str | None = None, *, metric: Metric = "exact"
 ) -> "Figure | None":
     """Draw the estimated validation loss of every run; None if there is nothing to draw.
 
     Each stage or, with `rankings`, each group has a colour: a line for its mean, thin lines for its seeds, and its name
-    and result at the end of the line. `with_ends` adds a panel of the results, with the deviation over seeds. Crosses
-    are documented losses. Without a title, each panel has the name of its corpus.
+    and result at the end of the line. A panel beside it has the results, with the deviation over seeds. Crosses are
+    documented losses. Without a title, each panel has the name of its corpus.
     """
-    figure, all_axes, sides = panels(max(1, len(rankings)), with_sides=with_ends)
+    figure, all_axes, sides = panels(max(1, len(rankings)), with_sides=True)
     if rankings:
         for number, (axes, ranking) in enumerate(zip(all_axes, rankings, strict=True)):
             named = _named(ranking.groups)
             ends = {name: End(group.mean, group.deviation) for name, group in named}
             _draw_groups(axes, [(name, group.runs) for name, group in named], x, ranking.unit, ends)
             axes.set_title(printable(f"Validation loss on {ranking.corpus}"), parse_math=False)
-            if sides:
-                _draw_ends(sides[number], ends, quantity(metric, ranking.unit))
+            _draw_ends(sides[number], ends, quantity(metric, ranking.unit))
     else:
         stages = sorted(comparison.counted.items(), key=lambda stage: rank(stage[0]))
         ends = {row.stage: End(row.measured, row.deviation) for row in comparison.rows if row.split == "val"}
         _draw_groups(all_axes[0], stages, x, "token", ends)
         _draw_documented(all_axes[0], comparison, x)
         all_axes[0].set_title("Validation loss of the documented runs")
-        if sides:
-            _draw_ends(sides[0], ends, quantity("estimated", "token"))
+        _draw_ends(sides[0], ends, quantity("estimated", "token"))
     if title is not None:
         figure.suptitle(printable(title), fontsize="x-large", parse_math=False)
         if len(all_axes) == 1:
@@ -151,7 +143,8 @@ def _draw_ends(axes: "Axes", ends: Mapping[str, End], quantity: str) -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.margins(x=0.1, y=0.1)
-    axes.set(xlabel=quantity, title="At the end, ± deviation over seeds")
+    axes.set_xlabel(quantity)
+    axes.set_title("At the end, ± deviation over seeds", loc="right")  # within the picture, however narrow the axes are
 
 
 def _short(name: str) -> str:

@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -25,11 +25,8 @@ def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = (
     """
     short, metrics = names(ranking.keys), [name for name in _metrics([ranking]) if name != metric]
     with_bits = metric == "exact" and not ranking.has_characters
-    title = f"{metric}, estimated"
-    if metric in LOSSES:
-        title = f"{'best ' if metric == 'best' else ''}{ranking.runs[0].summary.loss(metric).title}"
     sizes = [*sizes_of(ranking.groups[0], sizes)]
-    headers = [*short.values(), *sizes, "seeds", title, *(["bits per byte"] if with_bits else [])]
+    headers = [*short.values(), *sizes, "seeds", _title(ranking, metric), *(["bits per byte"] if with_bits else [])]
     headers += [*(f"{name}, estimated" for name in metrics), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
@@ -64,6 +61,13 @@ def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = (
         heading += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     shown_rows = tabulate(rows, [*map(escaped, headers)], tablefmt=style, disable_numparse=True)
     return "\n\n".join([escaped(heading), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges(ranking))])
+
+
+def _title(ranking: Ranking, metric: Metric) -> str:
+    """The heading of what a ranking is by."""
+    if metric not in LOSSES:
+        return f"{metric}, estimated"
+    return f"{'best ' if metric == 'best' else ''}{ranking.runs[0].summary.loss(metric).title}"
 
 
 def _bits(group: Group) -> str:
@@ -111,22 +115,42 @@ def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> st
         return note.strip()
     if any(group.standing == WORSE_THAN_GUESSING for group in ranking.groups):
         note += "worse than guessing: above ln V nats per token, where V is the size of the vocabulary. "
-    if ranking.is_tested:
-        return note + (
-            "within noise: not different from the best by Welch's t-test (two-sided, 5%; a single seed borrows the "
-            "pooled deviation of the others), without a correction for many comparisons; undecided: the same, but with "
-            "fewer than 3 seeds, which could hide a large difference."
-        )
-    if all(len(group.runs) == 1 for group in ranking.groups):
+    if not ranking.is_tested:
         note += "With one seed each, the noise is unknown: add seed=1,2,3."
     return note.strip()
 
 
-def as_csv(rankings: list[Ranking]) -> str:
-    """One row per run: the keys that vary, and the results or, for an unfinished run, how far it got."""
-    keys = list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
-    metrics = _metrics(rankings)
+def as_latex(ranking: Ranking, metric: Metric) -> str:
+    """The groups of a ranking as a table of booktabs, with the corpus in a comment above it."""
     rows = [
+        [
+            *(shown(key, value) for key, value in group.values.items()),
+            len(group.runs),
+            with_deviation(group.mean, group.deviation),
+        ]
+        for group in ranking.groups
+    ]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    headers = [*names(ranking.keys).values(), "seeds", _title(ranking, metric)]
+    table = tabulate(cells, headers, tablefmt="latex_booktabs", disable_numparse=True)
+    return f"% {printable(ranking.corpus)}\n{table}\n"
+
+
+def groups_csv(rankings: list[Ranking]) -> str:
+    """A row a group: the keys that vary, how many runs it has, and their mean and standard deviation."""
+    return _csv(
+        {key: shown(key, group.values.get(key)) for key in _keys(rankings)}
+        | {"corpus": ranking.corpus, "unit": nats_per(ranking.unit), "seeds": len(group.runs), "mean": group.mean}
+        | {"deviation": "" if group.deviation is None else group.deviation, "standing": group.standing}
+        for ranking in rankings
+        for group in ranking.groups
+    )
+
+
+def runs_csv(rankings: list[Ranking]) -> str:
+    """A row a run: the keys that vary, and the results or, for an unfinished run, how far it got."""
+    keys, metrics = _keys(rankings), _metrics(rankings)
+    finished = (
         {key: shown(key, group.values.get(key)) for key in keys}
         | {"corpus": ranking.corpus, "standing": group.standing}
         | _results(summary)
@@ -135,15 +159,25 @@ def as_csv(rankings: list[Ranking]) -> str:
         for ranking in rankings
         for group in ranking.groups
         for run, summary in group.runs
-    ]
-    rows += [
+    )
+    unfinished = (
         {key: shown(key, other.values.get(key)) for key in keys}
         | {"corpus": ranking.corpus, "standing": str(other.state), "seed": other.seed, "folder": str(other.run.path)}
         for ranking in rankings
         for other in ranking.unfinished
-    ]
+    )
+    return _csv([*finished, *unfinished])
+
+
+def _keys(rankings: list[Ranking]) -> list[str]:
+    return list(dict.fromkeys(key for ranking in rankings for key in ranking.keys))
+
+
+def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows under the names of the first one's cells."""
+    rows = [*rows]
+    columns = [*rows[0]] if rows else ["corpus"]
     content = io.StringIO(newline="")
-    columns = list(rows[0]) if rows else ["folder"]
     cells = [columns, *([row.get(column, "") for column in columns] for row in rows)]
     csv.writer(content).writerows([escaping.csv_cell(cell) for cell in row] for row in cells)
     return content.getvalue()

@@ -126,19 +126,6 @@ def test_a_reader_that_leaves_ends_the_command_without_a_word(trained: Path) -> 
     assert done.returncode == 1
 
 
-def test_compare_writes_beside_the_caller_and_into_no_run(called: Script, trained: Path, tmp_path: Path) -> None:
-    (run,) = run_folders(trained)
-    before = sorted(trained.rglob("*"))
-    written = {"compare.md", "compare.csv", "compare.json", "compare.png"}
-    done = called("compare.py", f"out={tmp_path / 'new'}", cwd=trained)
-    assert "1 run on words, and (more).txt" in done.stdout
-    assert {path.name for path in (tmp_path / "new").iterdir()} == written
-    (tmp_path / "place").mkdir()
-    succeeded(called("compare.py", f"runs=[{run},{run.parent}]", cwd=tmp_path / "place"))
-    assert {path.name for path in (tmp_path / "place").iterdir()} == written
-    assert sorted(trained.rglob("*")) == before
-
-
 def test_joblib_runs_each_job_in_a_folder_of_its_own(script: Script, folder: Path) -> None:
     done = succeeded(script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=folder))
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(folder)}

@@ -1,40 +1,41 @@
-"""The files that compare.py writes: the tables and pictures asked for, in place of earlier ones."""
+"""The file that compare.py writes: what its ending asks for, in place of an earlier one."""
 
 import csv
 import json
 import shutil
 from pathlib import Path
 
-from gpt.runs.folder import RunFolder
 from tests.conftest import Script, TrainedOnce, refused, succeeded
 from tests.faults.trials import tree
 from tests.reports.test_ranking import RUN, copies
 
 
-def test_compare_writes_tables_and_pictures(called: Script, trained_run: TrainedOnce, tmp_path: Path) -> None:
+def test_the_ending_of_a_file_says_what_is_in_it(called: Script, trained_run: TrainedOnce, tmp_path: Path) -> None:
     for stage, loss in (("v1", 2.0), ("v5", 1.0)):
         copies(tmp_path / "runs" / stage, {"0.001": [loss, loss], "0.1": [loss, loss]}, trained_run(stage))
-    shutil.copytree(RUN, tmp_path / "other")
-    arguments = ["runs=runs,other", "by=[learning_rate,stage]", "out=out", "x=seconds", "metric=val"]
-    succeeded(
-        called("compare.py", *arguments, cwd=tmp_path)
-    )  # although nothing varies among the runs of the other text
-    before = tree(tmp_path / "out")
-    done = called("compare.py", "runs=other", "by=learning_rate", "out=out", cwd=tmp_path)
-    assert (done.returncode, tree(tmp_path / "out")) == (2, before)
-    assert "by=learning_rate does not vary between these runs; these keys do: none" in done.stderr
-    for path in (tmp_path / "runs").rglob("run.json"):
-        RunFolder(path.parent).update(tags=["copy"])
-    done = succeeded(called("compare.py", *arguments, "tags=[copy]", cwd=tmp_path))
-    assert done.stderr == ""
-    assert "8 runs on words, and (more).txt" in done.stdout
-    rows = list(csv.DictReader((tmp_path / "out" / "compare.csv").open()))
+    for name in ("t.md", "t.tex", "t.csv", "runs.csv", "t.json"):
+        done = succeeded(called("compare.py", "metric=val", f"out=new/{name}", cwd=tmp_path))
+        assert done.stdout.endswith(f"\nwritten: new/{name}\n")
+    new = tmp_path / "new"
+    assert "| v5 " in (new / "t.md").read_text()
+    table = (new / "t.tex").read_text()
+    assert all(rule in table for rule in (r"\toprule", r"learning\_rate", "& 2 ", "±", r"\bottomrule"))
+    groups = [*csv.DictReader((new / "t.csv").open())]
+    assert [(row["stage"], row["seeds"]) for row in groups] == [("v5", "2")] * 2 + [("v1", "2")] * 2
+    rows = [*csv.DictReader((new / "runs.csv").open())]
     assert [(tmp_path / row["folder"] / "summary.json").exists() for row in rows] == [True] * 8
-    (ranking,) = json.loads((tmp_path / "out" / "compare.json").read_text())["rankings"]
-    assert ranking["groups"][0]["standing"] == "best"
-    for name in ("compare.png", "compare_by.png"):
-        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
-    assert "| v5 " in (tmp_path / "out" / "compare.md").read_text()
+    (ranking,) = json.loads((new / "t.json").read_text())["rankings"]
+    assert ranking["groups"][0]["mean"] == float(groups[0]["mean"])
+
+
+def test_without_a_file_nothing_is_written(called: Script, tmp_path: Path) -> None:
+    shutil.copytree(RUN, tmp_path / "runs" / "a")
+    before = tree(tmp_path)
+    assert "out=table.md" in succeeded(called("compare.py", cwd=tmp_path)).stdout
+    refused(called("compare.py", "by=lr", cwd=tmp_path), "error: by= draws a picture: add its file, as in out=by.png")
+    done = called("compare.py", "by=lr", "out=lr.png", cwd=tmp_path)
+    assert (done.returncode, "by=lr does not vary between these runs; these keys do: none" in done.stderr) == (2, True)
+    assert tree(tmp_path) == before
 
 
 def test_a_slide_is_one_file(called: Script, tmp_path: Path) -> None:
@@ -56,8 +57,8 @@ def test_where_nothing_can_be_written_is_said_before_the_tables(called: Script, 
     for out, message in (
         ("x.png", "x.png is a folder: give the name of a file"),
         ("notes/x.png", "notes is not a folder"),
-        ("x.gif", "x.gif ends in none of the known formats: .png, .svg, .pdf"),
-        ("notes/out", "notes is not a folder"),
+        ("x.gif", "x.gif ends in none of the known formats: .md, .tex, .csv, .json, .png, .svg, .pdf"),
+        ("notes/x.csv", "notes is not a folder"),
     ):
         refused(called("compare.py", f"out={out}", cwd=tmp_path), f"error: {message}")
 
@@ -81,6 +82,6 @@ def test_the_loss_is_drawn_against_a_key_of_the_corpus(called: Script, tmp_path:
     swept = ["-m", "model=v1", "data=recall", "data.distance=0,3", "data.size=100", "model.block_size=16"]
     short = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1", "hydra.sweep.dir=runs"]
     succeeded(called("train.py", *swept, *short, cwd=tmp_path))
-    done = succeeded(called("compare.py", "by=distance", cwd=tmp_path))
-    assert sorted(path.name for path in (tmp_path / "runs").glob("compare*.png")) == ["compare.png", "compare_by.png"]
+    done = succeeded(called("compare.py", "by=distance", "out=by.png", cwd=tmp_path))
+    assert (tmp_path / "by.png").read_bytes().startswith(b"\x89PNG")
     assert done.stdout.count("1 run on recall, distance=") == 2

@@ -92,7 +92,7 @@ def test_a_single_evaluation_is_drawn_as_a_point(tmp_path: Path) -> None:
     summaries = [summary for _, summary in runs(documented(2.0), documented(None, 2.5, "mini-batch") | {"stage": "v1"})]
     figure = draw(compare([FinishedRun(run, summary) for summary in summaries], tolerance=0.03), [], "iterations")
     assert figure is not None
-    (axes,) = figure.axes
+    axes, _ = figure.axes
     points = [(line.get_marker(), *map(float, line.get_ydata())) for line in axes.lines]
     assert points == [(".", 3.0), (".", 3.0), (".", 3.0), (".", 3.0), ("+", 2.5), ("x", 2.0)]
     assert axes.get_legend_handles_labels()[1] == ["documented, one mini-batch", "documented"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from gpt.base.errors import RequestError
-from gpt.base.pictures import FORMATS, write_picture
+from gpt.base.pictures import FORMATS, picture
 from gpt.config.choices import Choice
 from gpt.reports import against, plots
 from gpt.reports.axes import log_axis, panels, short
@@ -77,7 +77,7 @@ def test_each_curve_starts_at_0_and_names_its_loss(tmp_path: Path) -> None:
     found = copies(tmp_path, {"0.2": [2.0], "0.1": [1.0], "0.4": [3.0]})
     figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations", "A title")
     assert figure is not None
-    (axes,) = figure.axes
+    axes, _ = figure.axes
     names = sorted(text.get_text() for text in axes.texts)
     assert names == [f"learning_rate={rate}  {loss:.4f}" for rate, loss in ((0.1, 1), (0.2, 2), (0.4, 3))]
     assert {line.get_xdata()[0] for line in axes.lines} == {0}
@@ -90,7 +90,7 @@ def test_a_run_with_a_damaged_history_has_no_curve(tmp_path: Path, caplog: pytes
     path.write_text(path.read_text().replace("train", "strain", 1))
     figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations")
     assert figure is not None
-    (axes,) = figure.axes
+    axes, _ = figure.axes
     assert sorted(text.get_text().split()[0] for text in axes.texts) == [
         "learning_rate=0.1",
         "learning_rate=0.2",
@@ -111,7 +111,7 @@ def test_the_mean_curve_has_the_iterations_that_all_seeds_have(tmp_path: Path) -
 
 def test_a_slide_has_the_losses_of_the_table(tmp_path: Path) -> None:
     found = copies(tmp_path, {"0.1": [2.0, 2.2], "0.2": [2.11]})
-    figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations", with_ends=True)
+    figure = plots.draw(compare([], tolerance=0.1), rankings(found, "exact"), "iterations")
     assert figure is not None
     _, ends = figure.axes
     assert [float(line.get_xdata()[0]) for line in ends.lines if line.get_marker() == "o"] == pytest.approx([2.1, 2.11])
@@ -171,7 +171,7 @@ def test_a_diverged_group_is_a_mark_above_the_others(tmp_path: Path) -> None:
     ranking = ranked(copies(tmp_path, {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}))
     assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
     assert not ranking.is_tested  # single seeds tell nothing of the noise
-    (axes,) = against.draw(ranking, ["learning_rate"], "exact").axes
+    (axes,) = against.draw([ranking], ["learning_rate"], "exact").axes
     assert axes.get_ylim() == pytest.approx((1.47, 1.83))
     (cross,) = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert (cross.get_xdata().item(), cross.get_ydata().item()) == (0.1, 0.97)  # of the height
@@ -208,12 +208,12 @@ def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
     by_compute = {(("model.n_embd", width), ("compute", 600.0 * width * n)) for width, n in sizes}
     assert of_two_sizes(ranking, "parameters") == by_parameters
     assert of_two_sizes(ranking, "compute") == by_compute
-    (axes,) = against.draw(ranking, ["parameters"], "exact").axes
+    (axes,) = against.draw([ranking], ["parameters"], "exact").axes
     assert axes.get_legend_handles_labels()[1] == ["max_iters=4", "max_iters=16"]
     uncounted = [FinishedRun(run, summary.model_copy(update={"flops": None})) for run, summary in found]
     unknown = ranked(uncounted)
     with pytest.raises(RequestError, match=r"by=compute: .* does not state it: it could not be counted"):
-        against.draw(unknown, ["compute"], "exact")
+        against.draw([unknown], ["compute"], "exact")
     assert plots.draw(compare(found, tolerance=0.1), [ranking], "compute") is not None
     assert plots.draw(compare(uncounted, tolerance=0.1), [unknown], "compute") is None
     assert "has no floating-point operations" in caplog.text
@@ -228,9 +228,9 @@ def test_each_value_unrelated_to_size_has_its_own_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_glyphs_that_the_font_lacks_are_one_line(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_glyphs_that_the_font_lacks_are_one_line(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     figure, (axes,), _ = panels(1)
     axes.set_title("中文, 损失 中")
-    write_picture(tmp_path / f"a{kind}", figure)
+    picture(figure, kind[1:])
     (message,) = caplog.messages
     assert re.fullmatch(r"the picture: Glyph 20013 .* missing from font\(s\) DejaVu Sans\.", message)

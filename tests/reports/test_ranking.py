@@ -172,16 +172,16 @@ def test_runs_that_have_no_result_are_told(
         (run.path / "summary.json").unlink()
     found[2].folder.update(ending="diverged")
     found[3].folder.update(ending="failed")
-    done = succeeded(called("compare.py", "by=learning_rate", cwd=tmp_path))
+    done = succeeded(called("compare.py", "out=runs.csv", cwd=tmp_path))
     told = [f"{how} at iteration 40 of 40" for how in ("killed", "diverged", "failed")]
     assert all(standing in done.stdout for standing in told)
-    assert all(standing in (tmp_path / "runs" / "compare.md").read_text() for standing in told)
-    rows = list(csv.DictReader((tmp_path / "runs" / "compare.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "runs.csv").open()))
     assert [(row[RATE], row["standing"]) for row in rows] == [
         ("0.1", "best"),
         *zip(("0.2", "0.4", "0.8"), told, strict=True),
     ]
-    (ranking,) = json.loads((tmp_path / "runs" / "compare.json").read_text())["rankings"]
+    succeeded(called("compare.py", "out=all.json", cwd=tmp_path))
+    (ranking,) = json.loads((tmp_path / "all.json").read_text())["rankings"]
     assert [run["state"] for run in ranking["unfinished"]] == ["killed", "diverged", "failed"]
     shutil.rmtree(found[0].folder.path)
     none = called("compare.py", cwd=tmp_path)

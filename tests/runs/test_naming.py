@@ -88,7 +88,7 @@ def test_every_command_takes_the_name_of_a_run(
     assert "weights of runs/one\n" in done("generate.py", "my_best", "a", "tokens=2")
     assert "of runs/one, val split" in done("evaluate.py", "my_best")
     assert "written: runs/one/script" in done("export.py", "my_best", "script")
-    assert "written: compare.json" in done("compare.py", "my_best", "runs/other")
+    assert "same settings and seed: runs/one" in done("compare.py", "my_best", "runs/other")
     assert [line.endswith("runs/one") for line in done("gpt", "runs", "my_best").splitlines() if " seed " in line]
     done("train.py", "init=my_best", "training.max_iters=2", "name=forked", "hydra.run.dir=runs/forked")
     forked = RunFolder(tmp_path / "runs" / "forked")

@@ -84,9 +84,9 @@ def test_a_fork_reports_characters_that_its_vocabulary_lacks(
     found = json.loads(evaluated.stdout)
     assert found["nats_per_character"] == pytest.approx(summary.exact.nats, abs=0.1)
     assert (found["scored"], found["left_out"]) == (239, 40)
-    assert called("compare.py", "runs=fork", cwd=tmp_path).returncode == 0
-    assert "400 of 2,800 characters left out" in (tmp_path / "compare.md").read_text()
-    (row,) = csv.DictReader((tmp_path / "compare.csv").open())
+    compared = succeeded(called("compare.py", "runs=fork", "out=runs.csv", cwd=tmp_path))
+    assert "400 of 2,800 characters left out" in compared.stdout
+    (row,) = csv.DictReader((tmp_path / "runs.csv").open())
     assert row["left_out"] == "400"
 
 
