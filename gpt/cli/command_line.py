@@ -2,10 +2,11 @@
 
 import difflib
 import itertools
-import shlex
+import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -16,8 +17,9 @@ from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.typed import expanded
 from gpt.config.composing import own_configuration, settings_with
-from gpt.config.explanations import keys_for_users, meant
+from gpt.config.explanations import keys_for_users
 from gpt.config.override import Override
+from gpt.config.synonyms import by_name
 from gpt.config.words import overrides_of
 
 _CONFIG_DIR, _INFO, MULTIRUN = ("--config-dir", "-cd"), ("--info", "-i"), ("--multirun", "-m")
@@ -30,6 +32,8 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
                      *_CONFIG_DIR, "--experimental-rerun"), None),
 }  # fmt: skip
+_DASHED = re.compile(r"-(-|[A-Za-z])")  # an option or a key, and no number
+_values = cache(keys_for_users)
 _COMPLETION = ("install", "uninstall", "query")  # what --shell-completion takes
 
 
@@ -45,12 +49,7 @@ class CommandLine:
     @classmethod
     def read(cls, words: Sequence[str], config_name: str, schema: type[BaseModel]) -> "CommandLine":
         """Raises RequestError for an option that does not exist or lacks its value, or a word that has no place."""
-        options, rest = _divided(words)
-        for word, following in itertools.pairwise([*rest, ""]):
-            if word.startswith("-") and config_name != "tag":
-                option = Override.parse(word)
-                value = following if option.value is None else option.value
-                raise RequestError(_explained(option.key, value, config_name))
+        options, rest = _divided(words, config_name)
         is_sweep = not {*MULTIRUN}.isdisjoint(options)
         overrides = overrides_of(rest, config_name, schema, is_sweep=is_sweep)
         is_sweep = is_sweep or any(_sweeps(override, _config_dirs(options)) for override in overrides)
@@ -80,15 +79,17 @@ class CommandLine:
         return [*self.options, *mode, *map(str, overrides)]
 
 
-def _divided(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The options with their values, and the other words, among them options that Hydra does not have."""
+def _divided(words: Sequence[str], config_name: str) -> tuple[list[str], list[str]]:
+    """The options with their values, and the other words, with --lr 3e-4 among them as lr=3e-4."""
     options, rest, remaining = [], [], list(words)
     while remaining:
         word = remaining.pop(0)
         typed = Override.parse(word)
         option, value = typed.key, typed.value
-        if option not in _OPTIONS:
-            rest.append(word)
+        # Hydra's own --run says what is so without it.
+        if option not in _OPTIONS or (option == "--run" and "run" in _values(config_name)):
+            is_key = word.startswith("--") or (_DASHED.match(word) and config_name != "tag")  # -wide takes a tag away
+            rest.append(str(_setting(typed, remaining, config_name)) if is_key else word)
             continue
         choices = _OPTIONS[option]
         if choices == ():
@@ -120,12 +121,19 @@ def _sweeps(override: Override, folders: Sequence[Path]) -> bool:
     return False
 
 
-def _explained(option: str, value: str, config_name: str) -> str:
-    """What to type instead of an option that does not exist, such as --lr, and the word after it."""
-    near = difflib.get_close_matches(option.replace("_", "-"), _OPTIONS, n=1, cutoff=0.75)
-    typed = meant(option.lstrip("-"), keys_for_users(config_name))
-    if typed and (not near or "=" not in typed):
-        quoted = shlex.quote(value) if value else "VALUE"
-        typed = typed.replace("VALUE", quoted) if "=" in typed else f"{typed}={quoted}"
-        return f"there is no option {option}: type {typed}, without dashes"
-    return f"there is no option {option}: " + (f"did you mean {near[0]}?" if near else "--help all lists the keys")
+def _setting(option: Override, following: list[str], config_name: str) -> Override:
+    """The setting that a key with dashes stands for; its value may be the first of the words that follow.
+
+    Raises RequestError if it has no value, or is similar to an option.
+    """
+    key, values = option.key.lstrip("-").replace("-", "_"), _values(config_name)
+    value, full = option.value, by_name(values).get(key, key)
+    near = difflib.get_close_matches(option.key.replace("_", "-"), _OPTIONS, n=1, cutoff=0.75)
+    if near and full not in values:
+        raise RequestError(f"there is no option {option.key}: did you mean {near[0]}?")
+    is_switch, after = isinstance(values.get(full), bool), (following or ["--"])[0]
+    if value is None and (after.lower() in ("true", "false") if is_switch else not _DASHED.match(after)):
+        value = following.pop(0)
+    if value is None and full in values and not is_switch:
+        raise RequestError(f"{option.key} needs a value")
+    return Override(key, "true" if value is None else value)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -13,7 +12,7 @@ from gpt.config.composing import choices_of
 from gpt.config.explanations import keys_for_users
 from gpt.config.override import Override
 from gpt.config.schema import SETTING_FILES, TrainConfig
-from gpt.config.synonyms import by_name
+from gpt.config.synonyms import by_name, translated
 
 _UNITS = {"minutes": "min", "hours": "h"}
 
@@ -32,12 +31,12 @@ def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]
     known = {*schema.model_fields, *SETTING_FILES, "json"} | ({*TrainConfig.model_fields} if is_of_training else set())
     short = {each.key for each in timed if each.key.isidentifier() and each.key not in known}
     named = by_name([*keys_for_users(config_name, settings_of(timed)), *schema.model_fields]) if short else {}
-    found = [replace(each, key=named.get(each.key, each.key)) if each.key in short else each for each in timed]
+    found = [translated(each, named if each.key in short else {}) for each in timed]
     words: dict[str, str] = {}
     for before, after in zip(typed, found, strict=True):
-        if (other := words.setdefault(after.key, before.key)) != before.key:
+        if after and (other := words.setdefault(after.key, before.key)) != before.key:
             raise RequestError(f"give {other}= or {before.key}=, not both: they are one key")
-    return settings_of(found)
+    return settings_of([*filter(None, found)])
 
 
 def _in_seconds(typed: Override) -> Override:

@@ -1,6 +1,7 @@
 """What other programs call things: other names of keys, and words for what takes a key and a value here."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from gpt.config.override import Override
 
@@ -50,13 +51,16 @@ _ALSO = {
 
 # Words of other programs for keys with values of these, or of several keys; VALUE stands for the word's own value.
 _MEANING = {
-    "device=cuda": "cuda gpu gpus use_gpu use_cuda",
+    "device=cuda": "cuda gpu gpus use_gpu use_cuda device=gpu",
     "device=cpu": "cpu no_cuda",
     "device=mps": "mps metal",
-    "dtype=bfloat16": "amp fp16 bf16 float16 half mixed_precision bfloat16",
-    "dtype=float32": "fp32 float32",
+    "dtype=bfloat16": "amp fp16 bf16 float16 half mixed_precision bfloat16 dtype=bf16",
+    "dtype=float32": "fp32 float32 dtype=fp32",
     "logger=wandb": "wandb wandb_log use_wandb",
     "logger=tensorboard": "tensorboard tb",
+    "format=hub": "format=safetensors format=huggingface",
+    "resume=auto": "init_from=resume resume=true resume=True",
+    "hydra/launcher=joblib hydra.launcher.n_jobs=VALUE": "n_jobs jobs workers num_workers",
     "logger=wandb logger.wandb.project=VALUE": "project wandb_project",
     "data=text data.path=VALUE": "file text path filename data_path train_file input_file data.file data.text",
     "training.eval_interval=epoch": "eval_every_epoch",
@@ -72,6 +76,21 @@ def by_name(keys: Iterable[str]) -> dict[str, str]:
         other: key for key in last_first for other in (_ALSO.get(key) or _ALSO.get(key.rpartition(".")[2], "")).split()
     }
     return others | parts
+
+
+def translated(typed: Override, names: Mapping[str, str]) -> Override | None:
+    """A setting in this program's words: device=cuda for device=gpu and for cuda=true, and None for cuda=false.
+
+    `names` are those of `by_name`.
+    """
+    for meant, others in _MEANING.items():
+        own, words = Override.parse(meant), others.split()
+        is_word = typed.key in words and typed.key not in names and own.key in names and " " not in meant
+        if str(typed) in words or (is_word and typed.text.lower() in ("true", "1")):
+            return own
+        if is_word and typed.text.lower() in ("false", "0"):
+            return None
+    return replace(typed, key=names.get(typed.key, typed.key))
 
 
 def meaning(word: str, keys: Collection[str]) -> str | None:
