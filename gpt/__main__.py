@@ -1,22 +1,24 @@
-"""The commands: what train.py and gpt-train call. `python -m gpt` lists them."""
+"""The commands: what train.py and `gpt train` call. `gpt` and `python -m gpt` list them."""
 
 import atexit
 import gc
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
 
 from gpt.base import stopping
-from gpt.base.commands import COMMANDS
+from gpt.base.commands import COMMANDS, OTHER_WORDS
 from gpt.base.console import command
 from gpt.base.version import __version__
 
 
 def main(name: str | None = None) -> None:
-    """Run the command `name` or, without a name, the command of gpt-NAME; or print all commands."""
-    name = name or Path(sys.argv[0]).stem.removeprefix("gpt-")
+    """Run the command `name` or, without a name, the one that the first word names; or print all commands."""
+    if Path(sys.argv[0]).stem == "gpt":
+        os.environ["GPT_COMMANDS"] = "1"  # for messages that name a command; joblib's workers inherit it
     match sys.argv[1:]:
-        case _ if name in COMMANDS:
+        case _ if name is not None:
             _run(name)
         case [] | ["--help" | "-h", *_]:
             print(*(f"{command(name):<20}  {each.purpose}" for name, each in COMMANDS.items()), sep="\n")
@@ -27,7 +29,10 @@ def main(name: str | None = None) -> None:
             sys.argv[1:] = words
             _run(name)
         case [word, *_]:
-            print(f"error: there is no command {word!r}; `python -m gpt` alone lists them", file=sys.stderr)
+            other = OTHER_WORDS.get(word, "")
+            meant = f"type `{command(other) if other in COMMANDS else other}`"
+            listing = f"`{command('runs').removesuffix(' runs')}` alone lists them"
+            print(f"error: there is no command {word!r}: {meant if other else listing}", file=sys.stderr)
             sys.exit(2)
 
 

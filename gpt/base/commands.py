@@ -8,7 +8,7 @@ if TYPE_CHECKING:  # `python -m gpt` and the first moments of a script do withou
 
 
 class Command(NamedTuple):
-    """What `python -m gpt NAME` and gpt-NAME run; its keys and their values are in conf/NAME.yaml."""
+    """What `gpt NAME` and `python -m gpt NAME` run; its keys and their values are in conf/NAME.yaml."""
 
     module: str  # has its function(config, request) and, if a sweep ends with a report, after_sweep(folder)
     schema: str  # the class of its configuration; without a module, one of gpt/config/command_schemas.py
@@ -42,8 +42,14 @@ COMMANDS = {
                       "export a run for other programs: format=onnx"),
     "play": Command("gpt.playground.command", "PlayConfig", _RUNS,
                     "open a page about the runs in the browser"),
+    "show": Command("gpt.exporting.command", "RunConfig", {"run": "[run]"}, "say what a run is, on one screen: RUN",
+                    "show", is_script=False),
     "runs": _managing("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
     "tag": _managing("tag", "TagConfig", {"runs": "RUN", "tags": "TAG..."},
                      "give tags to a run, and take them: RUN golden -wide"),
     "name": _managing("name", "NameConfig", {"run": "RUN", "name": "NAME"}, "give a run another name: RUN best_v5"),
+}  # fmt: skip
+OTHER_WORDS = {  # for a command, or for what the shell does
+    **dict.fromkeys(("ls", "list"), "runs"), **dict.fromkeys(("info", "card"), "show"), "rename": "name", "sample": "generate",
+    **dict.fromkeys(("delete", "rm", "remove"), "rm -r FOLDER"), **dict.fromkeys(("zip", "tar"), "tar czf RUN.tgz FOLDER"),
 }  # fmt: skip

@@ -53,9 +53,9 @@ def _has_colours(stream: TextIO) -> bool:
 
 
 def command(name: str) -> str:
-    """How to call a command: "gpt-train" if it is installed; in a clone, "python train.py" or "python -m gpt runs"."""
+    """How to call a command: "gpt train" if it is installed; in a clone, "python train.py" or "python -m gpt runs"."""
     if "GPT_COMMANDS" in os.environ or not IS_CLONE:
-        return f"gpt-{name}"
+        return f"gpt {name}"
     return f"python {name}.py" if COMMANDS[name].is_script else f"python -m gpt {name}"
 
 

@@ -79,7 +79,7 @@ def explained(config_name: str, overrides: Sequence[Override], is_composed: Call
     except Exception as error:
         *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
         library = innermost.f_globals["__name__"].partition(".")[0]
-        if library in ("submitit", "ray"):
+        if library == "submitit":
             raise UserError(f"{library}: {textwrap.shorten(str(error), 400)}") from error
         if is_composed() or not isinstance(error, ValueError | TypeError | RecursionError | AssertionError):
             raise

@@ -5,7 +5,6 @@ This package and gpt/config alone import Hydra. They do not import torch, so --h
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -47,8 +46,6 @@ def main(
     """
     schema = COMMANDS[config_name].load_schema()
     console.open_streams()
-    if re.match("gpt(-|$)", Path(sys.argv[0]).name):
-        os.environ["GPT_COMMANDS"] = "1"  # for messages that name a command; joblib's workers inherit it
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
     with one_line_errors():
         _answer_at_once(schema, config_name)
@@ -66,8 +63,7 @@ def main(
         launcher = sweeps.launcher(HydraConfig.get()) if is_sweep() else None
         worker = stopping.within_sweep() if launcher == "joblib" else nullcontext()  # others have no long-lived parent
         with worker, one_line_errors(), stopping.requeued():
-            side_by_side = launcher in ("joblib", "ray")
-            console.show_log(f"[{HydraConfig.get().job.num + 1}] " if side_by_side else "")
+            console.show_log(f"[{HydraConfig.get().job.num + 1}] " if launcher == "joblib" else "")
             if is_sweep() and config.get("json") is not True:
                 log.info(job_title())
             escaped = {each.key for each in job_overrides()}.intersection(escaping(schema)) if is_sweep() else ()

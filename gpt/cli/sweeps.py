@@ -69,8 +69,6 @@ def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
         os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
     if launcher(settings) == "submitit":
         _announce(settings)
-    if launcher(settings) == "ray":  # It would leave out a job's line that resembles another's.
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     return list(overrides.values())
 
 

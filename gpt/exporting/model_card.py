@@ -1,6 +1,7 @@
 """The text of a model card: the model and its corpus, documented and measured losses, a sample."""
 
 import re
+from collections.abc import Callable
 
 from tabulate import tabulate
 
@@ -11,17 +12,21 @@ from gpt.config.keys import declared, is_compared, unusual
 from gpt.config.override import Override
 from gpt.models.ngrams import Remembering
 from gpt.reports.escaping import markdown
-from gpt.reports.run import loss_rows
+from gpt.reports.run import closing_lines, loss_rows
 from gpt.runs.records import Summary
 from gpt.session.trained import TrainedRun
 
-_TEXT = """
-# {stage}: {adds}
+_HEAD = """{stage}: {adds}
 
 A {kind} language model with {parameters:,} parameters that {does}, trained from {start} with gpt-ladder
 ({iterations:,} iterations, seed {seed}) on {corpus}.{remembered}
 
-{losses}
+"""
+
+_LINES = 8  # of the sample, in a terminal
+
+_TEXT = """
+# {head}{losses}
 
 Nats per {token}, on the run's own splits. {weights}{changed}
 
@@ -38,32 +43,46 @@ print(model.generate({prompt}))
 
 def body(trained: TrainedRun) -> str:
     """The Markdown below the metadata. Raises UserError if the run has not finished."""
-    summary, config, token = trained.summary, trained.config, trained.task.token
-    parent, changed = summary.parent, markdown(", ".join(without_paths(summary.changes)))
+    summary, token = trained.summary, trained.task.token
+    changed = markdown(", ".join(without_paths(summary.changes)))
     losses = [(*row[:-1], markdown(row.note)) for row in loss_rows(summary)]
-    said = unusual("data", config.data)
-    source = [
-        f"{name}={value}"
-        for name, value in config.data.hyperparameters.items()
-        if is_compared(f"data.{name}") and (name in said or name == "name")
-    ]
     return _TEXT.format(
-        stage=markdown(config.stage),
-        adds=markdown(config.adds),
-        kind=token,
-        parameters=size_of(trained.model),
-        does=trained.task.does,
-        start=f"the weights of another run ({parent.iterations:,} iterations)" if parent else "random weights",
-        iterations=summary.iterations,
-        seed=summary.seed,
-        corpus=markdown(", ".join([config.data.target.rpartition(".")[2], *source])),
-        remembered=_remembered(trained),
+        head=_head(trained, markdown),
         losses=tabulate(losses, ["loss", "train", "validation", "over"], "github", floatfmt=".4f", missingval="-"),
         token=token,
         weights=_weights(trained, summary),
         changed=f" Not the documented run of {markdown(summary.stage)}: {changed}." if changed else "",
         usage=_USAGE.format(prompt=trained.task.example),
         sample=_sample(trained),
+    )
+
+
+def in_terminal(trained: TrainedRun) -> str:
+    """The same on one screen, with the closing lines of the run instead of tables."""
+    closing, sample = closing_lines(trained.summary, trained.run), _sample(trained).splitlines()
+    return "\n".join([_head(trained, str) + "\n".join(closing), *sample[: _LINES + 3]])
+
+
+def _head(trained: TrainedRun, escaped: Callable[[str], str]) -> str:
+    """What was trained, how and on what."""
+    summary, config = trained.summary, trained.config
+    parent, said = summary.parent, unusual("data", config.data)
+    source = [
+        f"{name}={value}"
+        for name, value in config.data.hyperparameters.items()
+        if is_compared(f"data.{name}") and (name in said or name == "name")
+    ]
+    return _HEAD.format(
+        stage=escaped(config.stage),
+        adds=escaped(config.adds),
+        kind=trained.task.token,
+        parameters=size_of(trained.model),
+        does=trained.task.does,
+        start=f"the weights of another run ({parent.iterations:,} iterations)" if parent else "random weights",
+        iterations=summary.iterations,
+        seed=summary.seed,
+        corpus=escaped(", ".join([config.data.target.rpartition(".")[2], *source])),
+        remembered=_remembered(trained),
     )
 
 

@@ -26,7 +26,13 @@ export class Heading {
     this.root = element(
       "header",
       { class: `card heading${this.moments ? " scrubbed" : ""}${run.trained ? " own" : ""}` },
-      element("h2", {}, element("span", { class: "badge" }, run.stage), element("span", { class: "adds" }, run.adds)),
+      element(
+        "h2",
+        {},
+        element("span", { class: "badge" }, run.stage),
+        run.name ? element("span", { class: "name" }, run.name) : null,
+        element("span", { class: "adds" }, run.adds),
+      ),
       element(
         "p",
         { class: "note facts" },
