@@ -129,7 +129,7 @@ def _setting(option: Override, following: list[str], config_name: str) -> Overri
     key, values = option.key.lstrip("-").replace("-", "_"), _values(config_name)
     value, full = option.value, by_name(values).get(key, key)
     near = difflib.get_close_matches(option.key.replace("_", "-"), _OPTIONS, n=1, cutoff=0.75)
-    if near and full not in values:
+    if near and full not in {*values, "config"}:  # which words.py takes with a file
         raise RequestError(f"there is no option {option.key}: did you mean {near[0]}?")
     is_switch, after = isinstance(values.get(full), bool), (following or ["--"])[0]
     if value is None and (after.lower() in ("true", "false") if is_switch else not _DASHED.match(after)):

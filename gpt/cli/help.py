@@ -12,14 +12,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gpt.base.console import usage
+from gpt.base.console import command, usage
 from gpt.base.installation import CONF
-from gpt.base.ladder import LADDER, is_ablation
+from gpt.base.ladder import LADDER, is_ablation, original
 from gpt.base.typed import as_typed
 from gpt.config.composing import choices_of, composed, groups, is_for_users, settings_of
 from gpt.config.keys import flat
 from gpt.config.meanings import meanings
 
+_COMMAND = re.compile(r"python (?:(\w+)\.py|-m gpt (\w+))")  # as a clone has it
 _COLUMN = 38  # column where meanings start, unless a key is longer
 # What people change, beside the model.
 _OFTEN = ("data", "optimizer", "schedule", "training.max_iters", "training.batch_size", "training.learning_rate",
@@ -37,7 +38,8 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
     is_short = config_name == "train" and not is_whole
     shown = ["model"] if is_short else groups(config_name)
     purposes = [_group(group, choices.get(group), width, is_short=is_short) for group in shown]
-    parts = [settings["help"]["template"].strip(), f"Usage: {usage(config_name)}", *purposes]
+    template = _COMMAND.sub(lambda match: command(match[1] or match[2]), settings["help"]["template"])
+    parts = [template.strip(), f"Usage: {usage(config_name)}", *purposes]
     explained = meanings(config_name, choices)
     ranges = _ranges(schema.model_json_schema(by_alias=True))
     section = None
@@ -76,26 +78,23 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
 def _group(group: str, chosen: Any, width: int, *, is_short: bool) -> str:
     """The choices of a group, each with its purpose; the current one has a star.
 
-    Stages stand under three headings or, in short, only those of the ladder, by their ideas.
+    The stages are the ladder by its ideas and, unless `is_short`, those beside it, a line for each family.
     """
-    heading = f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"
-    names, lines = choices_of(group), []
-    parts = {heading: names}
-    if is_short:
-        parts = {heading: list(LADDER)}
-    elif group == "model":
-        parts = {
-            heading: [name for name in names if name in LADDER],
-            "  beside the ladder:": [name for name in names if name not in LADDER and not is_ablation(name)],
-            "  with one idea less or more, to compare:": [name for name in names if is_ablation(name)],
-        }
-    for title, members in parts.items():
-        lines += [title] if members else []
-        for name in members:
-            purpose = _purpose(CONF / group / f"{name}.yaml")
-            others = settings_of(name) if group == "model" and (name == chosen or not is_ablation(name)) else []
-            purpose += f"; also sets {' '.join(others)}" if others and not is_short else ""
-            lines += _entry(f"{'*' if name == chosen else ' '} {name}", purpose, width, 14 if is_short else 24)
+    names, column = choices_of(group), 14 if is_short else 24
+    shown = [name for name in names if group != "model" or name in LADDER or name == chosen]
+    lines = [f"{group}=NAME, one of{' (* is chosen)' if chosen else ''}:"]
+    for name in shown:
+        purpose = _purpose(CONF / group / f"{name}.yaml")
+        others = settings_of(name) if group == "model" and not is_short else []
+        purpose += f"; also sets {' '.join(others)}" if others else ""
+        lines += _entry(f"{'*' if name == chosen else ' '} {name}", purpose, width, column)
+    families: dict[str, list[str]] = {}
+    for name in [] if is_short else names:
+        if name not in shown:
+            families.setdefault(f"like {original(name)}" if is_ablation(name) else "other", []).append(name)
+    lines += ["  beside the ladder, to compare:"] if families else []
+    for family, members in families.items():
+        lines += _entry(f"  {family}", ", ".join(members), width, column)
     return "\n".join(lines)
 
 

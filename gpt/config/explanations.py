@@ -17,7 +17,7 @@ from gpt.base.installation import CONF, installing
 from gpt.base.ladder import BESIDE, is_ablation, rank
 from gpt.base.typed import expanded
 from gpt.config.composing import choices_of, composed, groups, is_for_users
-from gpt.config.keys import flat
+from gpt.config.keys import choice_groups, flat
 from gpt.config.override import Override
 from gpt.config.synonyms import by_name, meaning
 
@@ -64,7 +64,7 @@ def explain_composition(
     values, choices = _values_and_choices(config_name, typed)
     if deleted and key in values:
         return f"there is nothing to delete: {key} has no value"
-    known = [*filter(is_for_users, values), *more_keys, "hydra.run.dir"]
+    known = [*filter(is_for_users, values), *more_keys, "hydra.run.dir", "hydra/launcher"]
     others = [override.key for override in typed if not (deleted or override.prefix)]
     wrong = dict.fromkeys([key, *(other for other in others if _is_unknown(other, [*values, *more_keys], choices))])
     return ", and ".join(_unknown(each, given.get(each), known, choices) for each in wrong)
@@ -79,9 +79,10 @@ def _is_unknown(key: str, values: Collection[str], choices: Mapping[str, str | N
 def _unknown(key: str, value: str | None, known: Collection[str], choices: Mapping[str, str | None]) -> str:
     """What is wrong with a key that does not exist."""
     group, _, name = key.rpartition(".")
-    if having := _having(group, name) if group in choices else []:
-        return f"{group}={choices[group]} has no key {name}; it is a key of {group}={', '.join(having)}"
     near = (meant(key, known) or "").replace("VALUE", value or "VALUE")
+    for each in [group] if group in choices else [] if group or near else choice_groups():
+        if each in choices and (having := _having(each, name)):
+            return f"{each}={choices[each]} has no key {name}; it is a key of {each}={', '.join(having)}"
     return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help all lists the keys")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gpt.base.durations import seconds_of
 from gpt.base.losses import Saved
@@ -52,12 +52,12 @@ class Key:
     listed: bool = False  # [a,b] without quotes around it is a list of texts, though it is literal
 
 
-def _duration(text: str) -> str:
-    seconds_of(text)
-    return text
+def _duration(typed: Any) -> Any:
+    seconds_of(str(typed))
+    return typed
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
+Duration = Annotated[str, BeforeValidator(_duration)]
 SETTING, ASIDE, PLACE = Key("setting"), Key("aside"), Key("place", literal=True)
 LITERAL = replace(ASIDE, literal=True)
 LIST = BeforeValidator(lambda value: listed(value) if isinstance(value, str) else value)  # typed as text: a,b

@@ -15,6 +15,7 @@ from gpt.config.keys import LENGTHS
 from gpt.config.override import Override
 from gpt.config.short_keys import in_full
 
+_OWN_FILE = re.compile("^(config|experiment)=")  # in front of a file of settings
 _STAGES = re.compile(r"[\w,-]+")
 
 
@@ -26,6 +27,7 @@ def overrides_of(
     What is typed replaces what a file of settings among the words says, and a later file an earlier one.
     Raises RequestError for a word that has no place.
     """
+    words = [_OWN_FILE.sub("", word) if own_files.is_own(_OWN_FILE.sub("", word)) else word for word in words]
     typed = in_full([Override.parse(word) for word in words if Override.begins(word)], config_name, schema)
     bare = [word for word in words if not Override.begins(word)]
     files = [word for word in bare if "data.path" in COMMANDS[config_name].words and own_files.is_own(word)]
@@ -64,6 +66,10 @@ def _key_in_training(word: str) -> str:
     if not is_file(word) and not _STAGES.fullmatch(word):
         hint = f"; data={word} trains on that folder" if Path(word).is_dir() else ""
         raise RequestError(f"there is no file {word!r}{hint}")
+    if Path(word).suffix == ".py":
+        raise RequestError(
+            f"{word} is Python: give settings as key=value or in a YAML file; data={word} trains on its text"
+        )
     return "data.path" if is_file(word) else "model"
 
 

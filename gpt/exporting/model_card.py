@@ -60,7 +60,8 @@ def body(trained: TrainedRun) -> str:
 def in_terminal(trained: TrainedRun) -> str:
     """The same on one screen, with the closing lines of the run instead of tables."""
     closing, sample = closing_lines(trained.summary, trained.run), _sample(trained).splitlines()
-    return "\n".join([_head(trained, str) + "\n".join(closing), *sample[: _LINES + 3]])
+    named = f"{trained.config.name}, " if trained.config.name else ""
+    return "\n".join([named + _head(trained, str) + "\n".join(closing), *sample[: _LINES + 3]])
 
 
 def _head(trained: TrainedRun, escaped: Callable[[str], str]) -> str:

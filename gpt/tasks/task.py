@@ -17,6 +17,7 @@ from gpt.base.errors import RequestError
 from gpt.base.losses import Over
 from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.config.keys import checked_values
+from gpt.config.synonyms import by_name
 from gpt.config.schema import Schema
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
@@ -159,6 +160,8 @@ def checked_options(schema: type[Options], prompt: str | None, num_samples: int,
 
     Raises RequestError for a name or a value that generate.py does not accept.
     """
+    names = by_name(schema.model_fields)
+    options = {names.get(name, name): value for name, value in options.items()}
     if unknown := [name for name in options if name not in schema.model_fields]:
         raise RequestError(f"{unknown[0]} is not an option here; there are {', '.join(sorted(schema.model_fields))}")
     checked_values(GenerateConfig, {"prompt": prompt, "num_samples": num_samples})
