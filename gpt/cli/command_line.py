@@ -34,6 +34,7 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 _DASHED = re.compile(r"-(-|[A-Za-z])")  # an option or a key, and no number
 _values = cache(keys_for_users)
+_SWEEP_DIR = "hydra.sweep.dir"
 _COMPLETION = ("install", "uninstall", "query")  # what --shell-completion takes
 
 
@@ -74,8 +75,11 @@ class CommandLine:
         return replace(self, overrides=tuple(own)), tuple(each for each in self.overrides if each not in own)
 
     def for_hydra(self, overrides: Sequence[Override]) -> list[str]:
-        """The words for Hydra, which must know the mode before composing, with these overrides."""
+        """The words for Hydra, which must know the mode and the folder before composing, with these overrides."""
         mode = [] if self.has(*MULTIRUN) or not self.is_sweep else ["hydra.mode=MULTIRUN"]
+        given = {each.key: each.text for each in overrides}
+        if self.is_sweep and re.fullmatch(r"(?!null$)[\w.+-]+", given.get("name", "")) and _SWEEP_DIR not in given:
+            mode.append(f"{_SWEEP_DIR}=${{runs}}/${{now:%Y-%m-%d}}/${{now:%H-%M-%S}}_{given['name']}")
         return [*self.options, *mode, *map(str, overrides)]
 
 

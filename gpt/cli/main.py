@@ -70,6 +70,8 @@ def main(
             values = resolved(config, texts, escaped)
             if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line
                 values["resume"] = values["resume"] or "auto"
+            if is_sweep() and values.get("name") and "name" not in sweeps.swept_keys():
+                values["name"] += f"_{HydraConfig.get().job.num + 1}"
             checked = schema.model_validate(values)
             return task(checked, request_of_job(config_name, line.typed, checked, rest))
 

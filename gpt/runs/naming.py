@@ -85,7 +85,7 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
         return _lowest(finished_runs(*folders, is_required=False))
     if any(stage == typed and run.is_finished() for run, (_, stage) in labels.items()):
         return {run.folder.path: "" for run in finished_runs(*folders, stages=[typed])[-1 if one else 0 :]}
-    above = {path for run in labels for path in (run.path, *run.path.parents) if path.name == typed}
+    above = {path for run in labels for path in (run.path, *run.path.parents) if typed in (path.name, _given(path))}
     return dict.fromkeys(sorted(path for path in above if not {*folders}.isdisjoint(path.parents)), "")
 
 
@@ -113,6 +113,11 @@ def _last_seen(run: RunFolder) -> float:
 
 def _is_group(folder: Path) -> bool:
     return (folder / SWEEP).is_file() or (folder / STUDY).is_file()
+
+
+def _given(folder: Path) -> str | None:
+    """What name= calls a sweep, whose folder is named after it and its time."""
+    return folder.name.partition("_")[2] if _is_group(folder) else None
 
 
 def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:
