@@ -56,31 +56,31 @@ def test_the_first_commands_need_no_clone_and_no_network(installed: Path, tmp_pa
     folder.mkdir()
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     out = succeeds(
-        installed / "gpt-train", "model=v1", *SHORT, cwd=folder, HOME=str(home), GPT_DATA_DIR="nowhere", **nowhere
+        installed / "gpt", "train", "model=v1", *SHORT, cwd=folder, HOME=str(home), GPT_DATA_DIR="nowhere", **nowhere
     )
     assert "text: 1,003,854 characters to train on, 111,540 to validate on; a vocabulary of 65\n" in out
-    assert "sample from it: gpt-generate run=runs/" in out
+    assert "sample from it: gpt generate run=runs/" in out
     assert [path.name for path in folder.iterdir()] == ["runs"]
-    assert len(succeeds(installed / "gpt-generate", "tokens=20", cwd=folder)) == 21
-    assert "exact loss" in succeeds(installed / "gpt-evaluate", cwd=folder)
-    assert "1 run on tiny Shakespeare" in succeeds(installed / "gpt-compare", cwd=folder)
+    assert len(succeeds(installed / "gpt", "generate", "tokens=20", cwd=folder)) == 21
+    assert "exact loss" in succeeds(installed / "gpt", "evaluate", cwd=folder)
+    assert "1 run on tiny Shakespeare" in succeeds(installed / "gpt", "compare", cwd=folder)
     (summary,) = folder.glob("runs/*/*/summary.json")
     assert '"git_commit": null' in summary.read_text()  # the commit of another project says nothing
-    assert '"command": "gpt-train model=v1' in summary.read_text()
+    assert '"command": "gpt train model=v1' in summary.read_text()
 
 
 def test_it_says_how_an_installed_package_is_extended(installed: Path, tmp_path: Path) -> None:
-    command = [installed / "gpt-train", "-m", "hydra/launcher=ray", "seed=1,2"]
+    command = [installed / "gpt", "train", "-m", "hydra/launcher=ray", "seed=1,2"]
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == "error: hydra/launcher=ray is not installed: pip install 'gpt-ladder[ray]'\n"
-    assert succeeds(installed / "gpt-train", "--version", cwd=tmp_path) == f"gpt-ladder {gpt.__version__}\n"
-    assert succeeds(installed / "python", "-m", "gpt", cwd=tmp_path).startswith("gpt-train ")
+    assert succeeds(installed / "gpt", "train", "--version", cwd=tmp_path) == f"gpt-ladder {gpt.__version__}\n"
+    assert succeeds(installed / "python", "-m", "gpt", cwd=tmp_path).startswith("gpt train ")
 
 
 def test_an_installed_package_sweeps_over_a_stage_of_ones_own(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     shutil.copy(REPOSITORY / "conf" / "model" / "v1.yaml", tmp_path / "mine" / "model" / "my_v1.yaml")
     swept = ["-m", "--config-dir=mine", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "model=my_v1,v2"]
-    succeeds(installed / "gpt-train", *swept, *SHORT, cwd=tmp_path)
+    succeeds(installed / "gpt", "train", *swept, *SHORT, cwd=tmp_path)
     assert len(list(tmp_path.glob("runs/*/*_sweep/*/summary.json"))) == 2
-    assert "  runs=runs" in succeeds(installed / "gpt-train", "--help", "all", cwd=tmp_path)
+    assert "  runs=runs" in succeeds(installed / "gpt", "train", "--help", "all", cwd=tmp_path)

@@ -49,7 +49,12 @@ COMMANDS = {
                      "give tags to a run, and take them: RUN golden -wide"),
     "name": _managing("name", "NameConfig", {"run": "RUN", "name": "NAME"}, "give a run another name: RUN best_v5"),
 }  # fmt: skip
-OTHER_WORDS = {  # for a command, or for what the shell does
-    **dict.fromkeys(("ls", "list"), "runs"), **dict.fromkeys(("info", "card"), "show"), "rename": "name", "sample": "generate",
-    **dict.fromkeys(("delete", "rm", "remove"), "rm -r FOLDER"), **dict.fromkeys(("zip", "tar"), "tar czf RUN.tgz FOLDER"),
-}  # fmt: skip
+OTHER_WORDS = {  # of other programs: a command here, or what the shell does
+    "ls": "runs",
+    "list": "runs",
+    "info": "show",
+    "rename": "name",
+    "rm": "rm -r FOLDER",
+    "delete": "rm -r FOLDER",
+    "zip": "tar czf RUN.tgz FOLDER",
+}

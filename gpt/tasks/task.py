@@ -17,8 +17,8 @@ from gpt.base.errors import RequestError
 from gpt.base.losses import Over
 from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.config.keys import checked_values
-from gpt.config.synonyms import by_name
 from gpt.config.schema import Schema
+from gpt.config.synonyms import by_name
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary

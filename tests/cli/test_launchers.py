@@ -1,9 +1,8 @@
-"""Sweeps whose jobs run elsewhere: on a cluster, by submitit's local executor in place of Slurm, and on Ray.
+"""Sweeps whose jobs run elsewhere: on a cluster, by submitit's local executor in place of Slurm.
 
 tests/slurm/ repeats the first with a real Slurm.
 """
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -142,37 +141,12 @@ def test_a_job_that_fails_on_a_cluster_is_named(folder: Path) -> None:
     assert len(list(folder.glob("S/0*/summary.json"))) == 1
 
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs pip install -e '.[ray]'")
-QUIET_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # no token in the home folder, no reports
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(command, marks=needs_ray) if "launcher=ray" in command else command
-        for command in COMMANDS
-        if "-m hydra/launcher=slurm" not in command
-    ],
-)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "-m hydra/launcher=slurm" not in command])
 def test_a_command_of_the_page_runs(command: str, folder: Path) -> None:
     """Those for Slurm: tests/slurm/."""
-    done = succeeded(run_short(command, folder, **QUIET_RAY))
+    done = succeeded(run_short(command, folder))
     if "--cfg" in command:
         assert "max_num_timeout: 100" in done.stdout
     else:
         assert list(folder.glob("runs/*/*/summary.json")) or list(folder.glob("runs/*/*_sweep/*/summary.json"))
-
-
-@pytest.mark.slow
-@needs_ray
-def test_a_resumed_sweep_on_ray_equals_an_unbroken_one(script: Script, folder: Path) -> None:
-    ray = [*V1, "seed=1,2", "hydra/launcher=ray", "hydra.sweep.dir=S", "resume=auto"]
-    sweep = start(*ray, "checkpoint.interval=10", "checkpoint.min_seconds=0", cwd=folder, **QUIET_RAY)
-    wait_until(lambda: len(list(folder.glob("S/0*/checkpoints"))) == 2)
-    sweep.send_signal(signal.SIGINT)
-    assert finished(sweep).returncode == 130
-    again = succeeded(run(*ray, cwd=folder, **QUIET_RAY))
-    assert "[1] resuming S/000_v1_seed1 from iteration " in again.stdout
-    assert script("train.py", *V1, "seed=1,2", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
-    assert contents(folder / "S") == contents(folder / "whole")
