@@ -29,10 +29,9 @@ def main(name: str | None = None) -> None:
             sys.argv[1:] = words
             _run(name)
         case [word, *_]:
-            other = OTHER_WORDS.get(word, "")
-            meant = f"type `{command(other) if other in COMMANDS else other}`"
-            listing = f"`{command('runs').removesuffix(' runs')}` alone lists them"
-            print(f"error: there is no command {word!r}: {meant if other else listing}", file=sys.stderr)
+            other = OTHER_WORDS.get(word)
+            meant = f"type `{command(other) if other in COMMANDS else other}`" if other else "--help lists them"
+            print(f"error: there is no command {word!r}: {meant}", file=sys.stderr)
             sys.exit(2)
 
 

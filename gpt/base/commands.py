@@ -49,11 +49,9 @@ COMMANDS = {
                      "give tags to a run, and take them: RUN golden -wide"),
     "name": _managing("name", "NameConfig", {"run": "RUN", "name": "NAME"}, "give a run another name: RUN best_v5"),
 }  # fmt: skip
-OTHER_WORDS = {  # of other programs: a command here, or what the shell does
+OTHER_WORDS = {
     "ls": "runs",
     "list": "runs",
-    "info": "show",
-    "rename": "name",
     "rm": "rm -r FOLDER",
     "delete": "rm -r FOLDER",
     "zip": "tar czf RUN.tgz FOLDER",

@@ -16,11 +16,6 @@ def is_ablation(stage: str) -> bool:
     return _ABLATION.search(stage) is not None
 
 
-def original(stage: str) -> str:
-    """The stage that an ablation changes."""
-    return _ABLATION.split(stage)[0]
-
-
 def introduced_by(module: str) -> str | None:
     """The stage of the ladder that a module of this package introduces, by its name: v5 for gpt.models.v5_residual."""
     found = _MODULE.fullmatch(module)
@@ -29,10 +24,10 @@ def introduced_by(module: str) -> str | None:
 
 def rank(stage: str) -> tuple[bool, bool, int, str]:
     """A sort key: the ladder, the other stages, a user's own stages; then ablations, by their stage."""
-    name = original(stage)
-    if number := _ON_LADDER.fullmatch(name):
+    original = _ABLATION.split(stage)[0]
+    if number := _ON_LADDER.fullmatch(original):
         return is_ablation(stage), False, int(number[1]), stage
-    return is_ablation(stage), True, BESIDE.index(name) if name in BESIDE else len(BESIDE), stage
+    return is_ablation(stage), True, BESIDE.index(original) if original in BESIDE else len(BESIDE), stage
 
 
 # A stage is on the ladder by its name: conf/model/v10.yaml comes after v9.yaml.

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from gpt.base.console import command, usage
 from gpt.base.installation import CONF
-from gpt.base.ladder import LADDER, is_ablation, original
+from gpt.base.ladder import LADDER, is_ablation
 from gpt.base.typed import as_typed
 from gpt.config.composing import choices_of, composed, groups, is_for_users, settings_of
 from gpt.config.keys import flat
@@ -91,7 +91,7 @@ def _group(group: str, chosen: Any, width: int, *, is_short: bool) -> str:
     families: dict[str, list[str]] = {}
     for name in [] if is_short else names:
         if name not in shown:
-            families.setdefault(f"like {original(name)}" if is_ablation(name) else "other", []).append(name)
+            families.setdefault(f"like {name.partition('_with')[0]}" if is_ablation(name) else "other", []).append(name)
     lines += ["  beside the ladder, to compare:"] if families else []
     for family, members in families.items():
         lines += _entry(f"  {family}", ", ".join(members), width, column)

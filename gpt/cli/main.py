@@ -22,7 +22,7 @@ from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.version import __version__
 from gpt.cli import help, sweeps  # noqa: A004
-from gpt.cli.command_line import MULTIRUN, CommandLine
+from gpt.cli.command_line import CommandLine
 from gpt.cli.failing import JobError, explained, one_line_errors
 from gpt.cli.job import is_sweep, job_overrides, job_title, request_of_job
 from gpt.config.composing import VERSION
@@ -110,8 +110,6 @@ def _command_line(schema: type[BaseModel], config_name: str) -> CommandLine:
     line = CommandLine.read(sys.argv[1:], config_name, schema)
     if config_name == "train" and (words := sweeps.continued(line)) is not None:
         line = CommandLine.read(words, config_name, schema)
-    if line.has(*MULTIRUN) and line.has("--cfg", "-c", "--info", "-i"):
-        raise RequestError("--cfg and --info show a single job: remove -m and give each key one value")
     if line.has("--experimental-rerun") and line.overrides:
         raise RequestError(f"--experimental-rerun repeats a job as it was: omit {line.overrides[0]}")
     line.refuse_hidden()

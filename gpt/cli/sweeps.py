@@ -56,7 +56,11 @@ def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
     overrides: dict[str, types.Override] = {}
     if settings.sweeper._target_.endswith("BasicSweeper"):
         params = sweeper_params(settings)
-        given = _parsed([*params, *(_settled(Override.parse(word), runs) for word in settings.overrides.task)])
+        typed = [*params, *(_settled(Override.parse(word), runs) for word in settings.overrides.task)]
+        try:
+            given = parsed(typed)
+        except HydraException as error:
+            raise Refusal(explain_composition(error, "train", typed)) from None
         _check_values(given[len(params) :])
         overrides = {override.key_or_group: override for override in given}  # the command line's, if both have a key
         counts = {key: _count(override) for key, override in overrides.items() if override.is_sweep_override()}
@@ -82,13 +86,6 @@ def _settled(override: Override, runs: str) -> Override:
     except UserError as error:
         raise Refusal(str(error)) from None
     return replace(override, value=",".join(in_quotes(str(path)) for path in paths))
-
-
-def _parsed(overrides: Sequence[Override]) -> list[types.Override]:
-    try:
-        return parsed(overrides)
-    except HydraException as error:
-        raise Refusal(explain_composition(error, "train", overrides)) from None
 
 
 def _check_values(typed: list[types.Override]) -> None:

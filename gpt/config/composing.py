@@ -2,10 +2,9 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,11 @@ _COMPOSING = threading.RLock()
 def parsed(overrides: Iterable[object]) -> list[types.Override]:
     """Parse overrides with the grammar of the running Hydra, which resolves glob(), and with exact ranges.
 
-    Hydra's own sort() of a range yields other numbers, and its decimals are sums of binary fractions.
+    The decimals of Hydra's own are sums of binary fractions.
     """
     functions = create_functions()
-    functions.functions |= {"range": _range, "sort": partial(_sort, functions.functions["sort"])}
+    functions.functions["range"] = _range
+    del functions.functions["sort"]  # Hydra's yields other numbers than those of a range
     return OverridesParser(functions, GlobalHydra.instance().config_loader()).parse_overrides([*map(str, overrides)])
 
 
@@ -48,14 +48,6 @@ def _range(start: float, stop: float | None = None, step: float = 1) -> RangeSwe
     first, end, by = (Decimal(str(number)) for number in (start, stop, step))  # as typed
     count = max(0, math.ceil((end - first) / by))
     return ChoiceSweep(list=[float(first + i * by) for i in range(count)])
-
-
-def _sort(hydras: Callable[..., Any], *args: Any, sweep: Any = None, list: Any = None, reverse: bool = False) -> Any:
-    value = args[0] if len(args) == 1 else sweep
-    if isinstance(value, RangeSweep):
-        value = ChoiceSweep(list=[*value.range()], tags=value.tags)
-        args, sweep = (value,), None
-    return hydras(*args, sweep=sweep, list=list, reverse=reverse)
 
 
 def sweeper_params(settings: Any) -> list[Override]:

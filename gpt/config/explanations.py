@@ -1,7 +1,6 @@
 """What is wrong with a command line, in one line: in Hydra's words, or with what to type instead."""
 
 import difflib
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,14 +18,10 @@ from gpt.base.typed import expanded
 from gpt.config.composing import choices_of, composed, groups, is_for_users
 from gpt.config.keys import choice_groups, flat
 from gpt.config.override import Override
-from gpt.config.synonyms import by_name, meaning
+from gpt.config.synonyms import meant
 
 # The extra that hydra/launcher=NAME needs; hydra/launcher=slurm extends submitit_slurm.
 _EXTRA_OF_LAUNCHER = {"joblib": "sweep", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
-
-
-# How Hydra says that a key or a group that ~KEY should delete has no value.
-_NOT_DELETED = re.compile(r"Could not delete (?:from config\. )?'([^']+)'(?: does not exist|\. No match)")
 
 
 def one_line(error: BaseException) -> str:
@@ -49,23 +44,21 @@ def explain_composition(
             return f"{group}={name} does not exist: {command('search')} searches for hyperparameters"
         if error.options or group.startswith("data/"):
             return _no_such_choice(group, name, error.options or ())
-    cause, deleted = error.__cause__, _NOT_DELETED.match(str(error))
+    cause = error.__cause__
     if isinstance(error, OverrideParseException):
         if isinstance(cause, ValueError):  # of a function of the grammar
             return f"cannot read {error.override!r}: {one_line(cause)}"
         return f"cannot read {error.override!r} as key=value; quote special characters: key='\"a, b\"'"
-    if not deleted and not isinstance(cause, ConfigAttributeError | ConfigKeyError):
+    if not isinstance(cause, ConfigAttributeError | ConfigKeyError):
         if "interval(" in str(error) and "requires --multirun" in str(error):
             return f"an interval is for {command('search')}: {one_line(error).partition(' requires')[0]}"
         return one_line(error) + (f": {cause}".partition("\n")[0] if cause else "")
     given = {override.key: override.value for override in typed}
-    named = deleted[1] if deleted else str(getattr(cause, "full_key", ""))
+    named = str(getattr(cause, "full_key", ""))
     key = next((key for key in given if f"{key}.".startswith(f"{named}.")), named)
     values, choices = _values_and_choices(config_name, typed)
-    if deleted and key in values:
-        return f"there is nothing to delete: {key} has no value"
     known = [*filter(is_for_users, values), *more_keys, "hydra.run.dir", "hydra/launcher"]
-    others = [override.key for override in typed if not (deleted or override.prefix)]
+    others = [override.key for override in typed if not override.prefix]
     wrong = dict.fromkeys([key, *(other for other in others if _is_unknown(other, [*values, *more_keys], choices))])
     return ", and ".join(_unknown(each, given.get(each), known, choices) for each in wrong)
 
@@ -84,17 +77,6 @@ def _unknown(key: str, value: str | None, known: Collection[str], choices: Mappi
         if each in choices and (having := _having(each, name)):
             return f"{each}={choices[each]} has no key {name}; it is a key of {each}={', '.join(having)}"
     return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help all lists the keys")
-
-
-def meant(word: str, keys: Collection[str]) -> str | None:
-    """What a word that is no key stands for: another program's word, a key's last part, or one that is similar."""
-    last = word.rpartition(".")[2].replace("-", "_")
-    names = by_name(keys)
-    if typed := meaning(word, keys) or meaning(last, keys) or names.get(last):
-        return typed
-    names = {key: key for key in keys} if "." in word else {key: key for key in keys if "." not in key} | names
-    near = difflib.get_close_matches(word.replace("-", "_"), names, n=1, cutoff=0.75)
-    return names[near[0]] if near else None
 
 
 def _no_such_choice(group: str, name: str, options: Collection[str]) -> str:

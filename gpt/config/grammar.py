@@ -66,23 +66,15 @@ def _texts(value: str, *, is_folder: bool) -> str:
         item = match[0].strip()
         text = unquoted(item)
         text = expanded(text) if is_folder else text  # Hydra creates it
-        return item if text == item and _is_plain(text) else in_quotes(text)
+        return item if text == item and is_readable(text, as_it_is=True) else in_quotes(text)
 
     return value if _GRAMMAR.search(value) else _ITEM.sub(text, value)
 
 
-def is_readable(value: str) -> bool:
-    """Whether Hydra can read a value: as text, as a number or as a sweep."""
+def is_readable(value: str, *, as_it_is: bool = False) -> bool:
+    """Whether Hydra can read a value: as text, as a number or as a sweep; or, `as_it_is`, as this text or as null."""
     try:
-        OverridesParser.create().parse_override(f"key={value}")
-    except HydraException:
-        return False
-    return True
-
-
-def _is_plain(text: str) -> bool:
-    """Whether Hydra reads this text as it is, or as null."""
-    try:
-        return OverridesParser.create().parse_override(f"key={text}").value() in (text, None)
+        read = OverridesParser.create().parse_override(f"key={value}")
+        return not as_it_is or read.value() in (value, None)
     except HydraException:
         return False

@@ -1,5 +1,6 @@
 """What other programs call things: other names of keys, and words for what takes a key and a value here."""
 
+import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
@@ -93,9 +94,15 @@ def translated(typed: Override, names: Mapping[str, str]) -> Override | None:
     return replace(typed, key=names.get(typed.key, typed.key))
 
 
-def meaning(word: str, keys: Collection[str]) -> str | None:
-    """What to type for a word of other programs, if these keys have what it means."""
-    return next(
-        (typed for typed, others in _MEANING.items() if word in others.split() and Override.parse(typed).key in keys),
-        None,
-    )
+def meant(word: str, keys: Collection[str]) -> str | None:
+    """What a word that is no key stands for: another program's word, a key's last part, or one that is similar."""
+    last = word.rpartition(".")[2].replace("-", "_")
+    for typed, others in _MEANING.items():
+        if not {word, last}.isdisjoint(others.split()) and Override.parse(typed).key in keys:
+            return typed
+    names = by_name(keys)
+    if last in names:
+        return names[last]
+    names = {key: key for key in keys} if "." in word else {key: key for key in keys if "." not in key} | names
+    near = difflib.get_close_matches(word.replace("-", "_"), names, n=1, cutoff=0.75)
+    return names[near[0]] if near else None

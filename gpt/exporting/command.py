@@ -1,11 +1,9 @@
 """Export a trained run for other programs: python export.py format=onnx. See python export.py --help."""
 
 import importlib
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.base.console import command
 from gpt.config.command_schemas import ExportConfig, ExportFormat, RunConfig
 from gpt.config.request import Request
 
@@ -33,19 +31,14 @@ def main(config: ExportConfig, _: Request) -> None:
 
 
 def show(config: RunConfig, _: Request) -> None:
-    """Print what a run is: its model card, or how far it is."""
-    from gpt.base.errors import printable
+    """Print what a run is: its model card, or its line in the list of runs if it has not finished."""
     from gpt.exporting.model_card import in_terminal
     from gpt.reports.listing import Line, table
     from gpt.runs.naming import chosen_run
     from gpt.session.trained import load_run
 
     run = chosen_run(config.run, config.runs, config.stage)
-    if run.is_finished():
-        print(printable(in_terminal(load_run(str(run.path), weights=config.weights, device="cpu")), keep="\n"))
-    else:
-        print(table([Line.of(run)]))
-        print(printable(f"\nresume it: {command('train')} resume={shlex.quote(str(run.path))}"))
+    print(in_terminal(load_run(str(run.path), device="cpu")) if run.is_finished() else table([Line.of(run)]))
 
 
 def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license: str) -> str:

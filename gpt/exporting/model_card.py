@@ -23,8 +23,6 @@ A {kind} language model with {parameters:,} parameters that {does}, trained from
 
 """
 
-_LINES = 8  # of the sample, in a terminal
-
 _TEXT = """
 # {head}{losses}
 
@@ -61,7 +59,7 @@ def in_terminal(trained: TrainedRun) -> str:
     """The same on one screen, with the closing lines of the run instead of tables."""
     closing, sample = closing_lines(trained.summary, trained.run), _sample(trained).splitlines()
     named = f"{trained.config.name}, " if trained.config.name else ""
-    return "\n".join([named + _head(trained, str) + "\n".join(closing), *sample[: _LINES + 3]])
+    return printable("\n".join([named + _head(trained, str) + "\n".join(closing), *sample[:11]]), keep="\n")
 
 
 def _head(trained: TrainedRun, escaped: Callable[[str], str]) -> str:

@@ -130,7 +130,6 @@ class _Playground:
         asked = await read(request, Continuing)
         trained = await self._workshop.compute(self._catalogue.load, asked.run, asked.moment)
         pieces = written(trained.model, trained.tokenizer, trained.tokenizer.encode(asked.prompt), asked)
-        self._workshop.check_room()
         return StreamingResponse(self._workshop.write(pieces), media_type="text/plain; charset=utf-8")
 
     async def begin(self, request: Request) -> Response:

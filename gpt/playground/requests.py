@@ -1,6 +1,5 @@
 """The page's requests, with limits that two cores can handle, and how they are read and answered."""
 
-import asyncio
 import json
 from typing import Annotated, Literal, TypeVar
 
@@ -18,7 +17,6 @@ from gpt.playground.writing import BusyError
 
 LARGEST_BODY = 64 * 1024  # bytes
 LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
-_PATIENCE = 10.0  # seconds for the body of a request
 
 # Memory runs out as a MemoryError or, on a GPU, as a RuntimeError.
 FAILURES = (UserError, pydantic.ValidationError, HTTPException, OSError, ClientDisconnect, MemoryError, RuntimeError)
@@ -97,14 +95,10 @@ async def read(request: Request, kind: type[AnyAsked], largest: int = LARGEST_BO
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "a request must be application/json")  # A form on another page cannot send it.
     body = b""
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > largest:
-                    raise HTTPException(413, f"a request must have at most {largest:,} bytes")
-    except TimeoutError:
-        raise HTTPException(408, "the request did not arrive in time") from None
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > largest:
+            raise HTTPException(413, f"a request must have at most {largest:,} bytes")
     return kind.model_validate_json(body)
 
 

@@ -1,6 +1,5 @@
 """The server of the playground, and the check of who may send requests."""
 
-import asyncio
 import contextlib
 import logging
 import socket
@@ -12,7 +11,6 @@ import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gpt.base.errors import RequestError
 from gpt.playground.app import application
@@ -31,7 +29,6 @@ _HEADERS = {
 }
 
 _CONNECTIONS = 300  # at once; more are refused
-_PATIENCE = 10.0  # seconds for the head of a request
 _GRACE = 1  # seconds for texts that are being written when the server is stopped
 
 log = logging.getLogger(__name__)
@@ -65,7 +62,6 @@ def server_of(catalogue: Catalogue, trainings: Trainings, names: Collection[str]
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=_Connection,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -115,29 +111,6 @@ class _Guard:
 def _without_port(host: str) -> str:
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() and not name.endswith(":") else host
-
-
-class _Connection(H11Protocol):
-    """A connection that closes if the head of a request does not arrive in time; uvicorn's would stay open."""
-
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
-        self._expect_request()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._expect_request()
-
-    def _expect_request(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(_PATIENCE, self._give_up)
-
-    def _give_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.abort()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -15,11 +15,10 @@ Result = TypeVar("Result")
 
 _TURN = 0.05  # seconds of computing before the next reader has a turn
 _LONGEST = 300.0  # seconds per text, while others are generated too
-_MOST = 100  # texts at once
 
 
 class BusyError(UserError):
-    """Too many texts or trainings at once."""
+    """Too many trainings at once."""
 
 
 class Workshop:
@@ -27,7 +26,6 @@ class Workshop:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(os.cpu_count(), "play", torch.set_num_threads, (1,))
-        self.writing = 0  # texts in progress
 
     async def compute(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Run a function in a worker thread, so that other readers do not wait."""
@@ -35,19 +33,10 @@ class Workshop:
 
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
         """Yield a text piece by piece until it ends or takes too long; a disconnect cancels this generator."""
-        self.writing += 1
         ends = time.monotonic() + _LONGEST
-        try:
-            while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)) is not None:
-                if text:
-                    yield text
-        finally:
-            self.writing -= 1
-
-    def check_room(self) -> None:
-        """Raise BusyError if too many texts are being generated."""
-        if self.writing >= _MOST:
-            raise BusyError("too many texts are being generated at once: try again in a moment")
+        while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)) is not None:
+            if text:
+                yield text
 
     def close(self) -> None:
         """Drop work that has not started."""

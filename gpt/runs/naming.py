@@ -71,7 +71,7 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
 
     The first match counts: the name of runs; `last`, started or finished most recently; `best`, the lowest loss for
     each set of targets; a stage, for its finished runs or, with `one`, the newest; the folder of a sweep, a search or
-    a run.
+    a run, with or without the time in front of its name.
     """
     if is_path(typed):
         return {}
@@ -85,7 +85,7 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
         return _lowest(finished_runs(*folders, is_required=False))
     if any(stage == typed and run.is_finished() for run, (_, stage) in labels.items()):
         return {run.folder.path: "" for run in finished_runs(*folders, stages=[typed])[-1 if one else 0 :]}
-    above = {path for run in labels for path in (run.path, *run.path.parents) if typed in (path.name, _given(path))}
+    above = {path for run in labels for path in (run.path, *run.path.parents) if typed in (path.name, path.name[9:])}
     return dict.fromkeys(sorted(path for path in above if not {*folders}.isdisjoint(path.parents)), "")
 
 
@@ -113,11 +113,6 @@ def _last_seen(run: RunFolder) -> float:
 
 def _is_group(folder: Path) -> bool:
     return (folder / SWEEP).is_file() or (folder / STUDY).is_file()
-
-
-def _given(folder: Path) -> str | None:
-    """What name= calls a sweep, whose folder is named after it and its time."""
-    return folder.name.partition("_")[2] if _is_group(folder) else None
 
 
 def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:

@@ -97,14 +97,11 @@ def test_no_experiment_and_no_debugging_are_values_of_a_sweep(called: Script, fo
 def test_a_range_has_the_numbers_that_it_says() -> None:
     with own_configuration():
         for typed, values in (
-            ("sort(range(1,6,2),reverse=true)", "5 3 1"),
-            ("sort(range(5,0,-2))", "1 3 5"),
             ("range(3)", "0 1 2"),
             ("range(0.1,0.5,0.1)", "0.1 0.2 0.3 0.4"),
             ("range(0.3,0.9,0.3)", "0.3 0.6"),
             ("range(1,0,-0.25)", "1.0 0.75 0.5 0.25"),
             ("range(1e-3,4e-3,1e-3)", "0.001 0.002 0.003"),
-            ("tag(a,sort(range(0.1,0.4,0.1),reverse=true))", "0.3 0.2 0.1"),
             ("float(range(2))", "0.0 1.0"),
         ):
             (override,) = parsed([f"key={typed}"])
@@ -116,7 +113,7 @@ def test_a_sweep_over_ranges_writes_one_json_line_per_job(called: Script, folder
     (folder / "mine" / "experiment" / "rates.yaml").write_text(
         f"# @package _global_\nhydra: {{mode: MULTIRUN, sweeper: {{params: {params}}}}}\n"
     )
-    swept = ["experiment=rates", "seed=sort(range(1,5,3),reverse=true)", "model=tiny", "json=true"]
+    swept = ["experiment=rates", "seed=range(4,0,-3)", "model=tiny", "json=true"]
     done = succeeded(called("train.py", "--config-dir=mine", *swept, cwd=folder))
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     configs = [RunFolder(folder / run["folder"]).config() for run in runs]
