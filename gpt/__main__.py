@@ -1,4 +1,4 @@
-"""The commands: what train.py and `gpt train` call. `gpt` and `python -m gpt` list them."""
+"""The commands: what train.py and `gpt train` call. `python -m gpt` lists them."""
 
 import atexit
 import gc

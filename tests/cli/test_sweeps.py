@@ -53,12 +53,15 @@ def test_a_typed_value_replaces_those_of_the_experiment(called: Script, folder: 
 
 
 def test_a_sweep_counts_its_jobs_and_ends_with_its_tables(called: Script, folder: Path) -> None:
-    swept = ["-m", "model=glob(tin*)", "model.n_head=1,2", "seed=1,2"]
+    swept = ["-m", "model=glob(tin*)", "model.n_head=1,2", "seed=1,2", "name=wide"]
     done = succeeded(called("train.py", "--config-dir=mine", *swept, cwd=folder))
     assert "job 4 of 4: model=tiny n_head=2 seed=2" in done.stdout + done.stderr
     documented, ranking = re.findall(r"^tiny .*|^\d .*", done.stdout, re.MULTILINE)[0], done.stdout
     assert re.match(r"tiny +val +1\.5000 +\S+ ± \S+ +2 .* differs by more than 0\.03", documented)
     assert re.search(r"^n_head +seeds +exact val", ranking, re.MULTILINE)
+    (sweep,) = folder.glob("runs/*/*_wide")
+    assert sorted(run.folder.config().name or "" for run in finished_runs(sweep)) == [f"wide_{n}" for n in range(1, 5)]
+    assert f"{sweep.relative_to(folder)}/" in succeeded(called("gpt/__main__.py", "runs", "wide", cwd=folder)).stdout
 
 
 @pytest.mark.parametrize(

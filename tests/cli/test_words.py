@@ -226,7 +226,7 @@ def test_a_sweep_reads_texts_and_homes_as_one_run_does(called: Script, corpus_fi
     short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1"]
     swept = ["data.separator='\\n',\\\\n", "name=1e-3", "hydra.sweep.dir=~/sweep", "-m"]  # \n, and \\n for \n
     succeeded(called("train.py", "v1", *short, "data=text", corpus, *swept, cwd=tmp_path, HOME=str(tmp_path / "home")))
-    runs = [tmp_path / "home" / "sweep" / f"{number:03d}_v1_1e-3_seed1337" for number in (0, 1)]
+    runs = [tmp_path / "home" / "sweep" / f"{number:03d}_v1_1e-3_{number + 1}_seed1337" for number in (0, 1)]
     read = [yaml.safe_load((run / "config.yaml").read_text())["data"]["separator"] for run in runs]
     assert read == ["\n", "\\n"]
     succeeded(called("train.py", f"resume={runs[1]}", "training.max_iters=2", cwd=tmp_path))

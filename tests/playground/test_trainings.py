@@ -207,9 +207,9 @@ def test_the_first_run_is_trained_and_then_shown(browser: Any, tmp_path: Path) -
     ):
         visited.page.wait_for_selector("#training .progress:has-text('played back')")
         assert not visited.page.locator("#prompt").is_visible()
-        train(visited.page, "training.eval_iters=2 training.batch_size=8", iterations=40)
+        train(visited.page, "training.eval_iters=2 training.batch_size=8 name=mine", iterations=40)
         visited.page.wait_for_selector(".writing figcaption:has-text('40 iterations')")
-        visited.page.wait_for_selector(".panel.a .heading:has-text('v5')")
+        visited.page.wait_for_selector(".panel.a .heading h2:has-text('v5') :text('mine')")
 
 
 @pytest.fixture(scope="module")

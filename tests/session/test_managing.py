@@ -45,6 +45,15 @@ def test_every_run_is_listed_with_its_state_and_loss(called: Script, runs: Path)
         assert states()["runs/killed"] == "training"
 
 
+def test_a_run_is_shown_on_one_screen(called: Script, runs: Path) -> None:
+    shown = succeeded(called(GPT, "show", "done", cwd=runs.parent)).stdout
+    summary = RunFolder(FINISHED).summary()
+    assert shown.startswith(f"{RunFolder(FINISHED).config().name or summary.stage}")
+    assert {f"{summary.exact.nats:.4f}", f"{summary.parameters:,}", "runs/done", "sample:"} <= {*shown.split()}
+    assert len(shown.splitlines()) < 40
+    assert re.search(r"^killed .* runs/killed$", called(GPT, "show", "killed", cwd=runs.parent).stdout, re.MULTILINE)
+
+
 def test_losses_over_other_targets_are_kept_apart_and_marked(called: Script, runs: Path) -> None:
     for name, nats, over in (
         ("worse", 2.0, {}),

@@ -102,6 +102,10 @@ def test_what_generate_py_refuses_python_refuses(run: TrainedRun, options: dict[
         run.generate(**({"prompt": "Abc"} | options))
 
 
+def test_an_option_may_have_its_name_elsewhere(run: TrainedRun) -> None:
+    assert run.generate("Abc", max_new_tokens=5) == run.generate("Abc", tokens=5)
+
+
 def test_scalars_of_numpy_and_pytorch_are_numbers(run: TrainedRun) -> None:
     expected = run.generate("Abc", tokens=30, seed=5, top_k=3, temperature=0.5)
     tokenizer: CharTokenizer = run.task.tokenizer
