@@ -67,7 +67,7 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
     return "\n\n".join(
         [
             *parts,
-            "The keys that people change (key=value), with their values here; a short key will do, as in lr=3e-4 or --lr 3e-4:",
+            "The keys that people change, with their values here; a short key will do, as in lr=3e-4 or --lr 3e-4:",
             "\n".join(lines),
             f"Choices: {', '.join(others)}.",
             "--help all lists the other stages, all choices, and every key.",

@@ -40,7 +40,7 @@ def divided(training: Sequence[Override]) -> Base:
         typed = dict(zip(training, parsed(made), strict=True))
     given = {override.key_or_group for override in typed.values()}
     for key in given & {"resume", "hydra.run.dir"}:
-        raise RequestError(f"{key}= is for train.py: study=FOLDER names a search, and repeating its command resumes it")
+        raise RequestError(f"{key}= is for one run: study=FOLDER names a search, and repeating its command resumes it")
     fixed = [each for each, override in typed.items() if not override.is_sweep_override()]
     with composition(fixed, StudyConfig.model_fields) as (values, settings):
         config, chosen = TrainConfig.model_validate(values), settings.runtime.choices

@@ -41,5 +41,5 @@ def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str]
                 return place, corpus
             problem = f"the corpus is not the one that {run.path} was trained on"
     loader = data.target.rpartition(".")[2]
-    advice = f"; if it is elsewhere, add data.{names[0]}=PATH (for train.py, with data={loader})" if names else ""
+    advice = f"; if it is elsewhere, add data.{names[0]}=PATH (to train, with data={loader})" if names else ""
     raise RequestError(f"{problem}{advice}")

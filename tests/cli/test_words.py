@@ -133,7 +133,7 @@ WRONG = [
     ("train.py hydra.run.dir=???", "hydra.run.dir= is empty: name a folder"),
     ("train.py -m seed=1,2 ++hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir"),
     ("train.py experiment=heads hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir="),
-    ("search.py seed=1 model=v1,v2 hydra.run.dir=a", "hydra.run.dir= is for train.py: study=FOLDER names a search"),
+    ("search.py seed=1 model=v1,v2 hydra.run.dir=a", "hydra.run.dir= is for one run: study=FOLDER names a search"),
     ("train.py --config-dir", "--config-dir needs a value"),
     ("generate.py -m=2", "-m takes no value"),
     ("train.py -m --cfg job seed=1,2", "Only one of --run, --multirun, --cfg, --info"),
