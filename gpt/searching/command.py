@@ -27,9 +27,7 @@ log = logging.getLogger("gpt")
 def main(config: StudyConfig, request: Request) -> None:
     """Run trials until the study has n_trials of them, and report the best one; each is a run of train.py."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise RequestError(
-            f"torchrun is for one run: to search in several processes, start {command('search')} in each"
-        )
+        raise RequestError(f"torchrun is for one run: for several processes, start {command('search')} in each")
     with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
         from gpt.config.ranges import divided
         from gpt.searching.study import Search

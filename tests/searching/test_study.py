@@ -160,7 +160,7 @@ def test_a_value_beside_the_ranges_of_an_experiment_counts(searched: Searched, t
         ([], "there is nothing to search over: add a range, as in training.batch_size='range(8,65,8)'"),
         (["seed=1,2,3"], "seed: all trials have the same seed"),
         (["n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
-        (["resume=auto", RATE], "resume= is for train.py: study=FOLDER names a search"),
+        (["resume=auto", RATE], "resume= is for one run: study=FOLDER names a search"),
         (["training.learning_rate=interval(2,1)"], "training.learning_rate: give a list, a range or an interval: "),
         (["training.learning_rate=range(1,5,0)"], "a range has finite numbers, and a step other than 0"),
         (["training.batch_size=range(5,5)"], "training.batch_size: give a list, a range or an interval: "),
@@ -181,7 +181,7 @@ def test_torchrun_or_a_missing_optuna_is_one_line(
     called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = called("search.py", "experiment=search_v6", cwd=tmp_path, WORLD_SIZE="2")
-    assert refused.stderr.startswith("error: torchrun is for train.py: to search with several processes, start search.")
+    assert refused.stderr.startswith("error: torchrun is for one run: for several processes, start python search.py in")
     monkeypatch.setitem(sys.modules, "optuna.distributions", None)
     for module in [name for name in sys.modules if name in ("gpt.config.ranges", "gpt.searching.study")]:
         monkeypatch.delitem(sys.modules, module)

@@ -339,7 +339,7 @@ def test_a_corpus_is_known_by_its_content(called: Script, moved: Path, command: 
     ):
         done = called(*command, *named, cwd=moved)
         refused(done, problem)
-        assert done.stderr.endswith("; if it is elsewhere, add data.path=PATH (for train.py, with data=text)\n")
+        assert done.stderr.endswith("; if it is elsewhere, add data.path=PATH (to train, with data=text)\n")
         assert tree(moved / "runs") == before
     succeeded(called(*command, *group, "data.path=elsewhere.txt", cwd=moved))
     if command == RESUMED:  # from now on the run knows the place
