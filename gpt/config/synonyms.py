@@ -12,7 +12,7 @@ _ALSO = {
     "max_iters": "steps n_steps num_steps max_steps train_steps iters iterations num_iters train_iters",
     "epochs": "n_epochs num_epochs max_epochs num_train_epochs",
     "seconds": "time timeout max_seconds max_time time_limit budget",
-    "batch_size": "bs batch",
+    "batch_size": "bs batch train_batch_size per_device_train_batch_size",
     "grad_accumulation": "grad_accum accumulate_grad_batches gradient_accumulation_steps",
     "n_layer": "n_layers num_layers layers depth",
     "n_head": "n_heads num_heads heads",
