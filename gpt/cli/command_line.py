@@ -22,10 +22,10 @@ from gpt.config.override import Override
 from gpt.config.synonyms import by_name
 from gpt.config.words import overrides_of
 
-_CONFIG_DIR, _INFO, MULTIRUN = ("--config-dir", "-cd"), ("--info", "-i"), ("--multirun", "-m")
+_CONFIG_DIR, _INFO, _MULTIRUN = ("--config-dir", "-cd"), ("--info", "-i"), ("--multirun", "-m")
 # Hydra's options, with the values that may follow them; None: anything.
 _OPTIONS: dict[str, tuple[str, ...] | None] = {
-    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", *MULTIRUN,
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", *_MULTIRUN,
                      "--shell-completion", "-sc"), ()),
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
     **dict.fromkeys(_INFO, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
@@ -34,7 +34,6 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
 }  # fmt: skip
 _DASHED = re.compile(r"-(-|[A-Za-z])")  # an option or a key, and no number
 _values = cache(keys_for_users)
-_SWEEP_DIR = "hydra.sweep.dir"
 _COMPLETION = ("install", "uninstall", "query")  # what --shell-completion takes
 
 
@@ -51,23 +50,17 @@ class CommandLine:
     def read(cls, words: Sequence[str], config_name: str, schema: type[BaseModel]) -> "CommandLine":
         """Raises RequestError for an option that does not exist or lacks its value, or a word that has no place."""
         options, rest = _divided(words, config_name)
-        is_sweep = not {*MULTIRUN}.isdisjoint(options)
+        is_sweep = not {*_MULTIRUN}.isdisjoint(options)
         overrides = overrides_of(rest, config_name, schema, is_sweep=is_sweep)
         is_sweep = is_sweep or any(_sweeps(override, _config_dirs(options)) for override in overrides)
         return cls(tuple(words), tuple(options), tuple(overrides), is_sweep)
-
-    def has(self, *options: str) -> bool:
-        """Whether one of these options was given."""
-        return not {*options}.isdisjoint(self.options)
 
     def refuse_hidden(self) -> None:
         """Raise RequestError if Hydra would ignore a file in a --config-dir because conf/ has one of the same name."""
         for folder in _config_dirs(self.options):
             for path in sorted(folder.rglob("*.yaml")):
                 if (CONF / path.relative_to(folder)).exists():
-                    raise RequestError(
-                        f"{path} has the same name as a file in conf/, which would be used instead: rename it"
-                    )
+                    raise RequestError(f"{path} has the same name as a file in conf/, which would be used: rename it")
 
     def divided(self, keys: Collection[str]) -> tuple["CommandLine", tuple[Override, ...]]:
         """The command line without the overrides of other keys than these, and those, for train.py."""
@@ -76,10 +69,14 @@ class CommandLine:
 
     def for_hydra(self, overrides: Sequence[Override]) -> list[str]:
         """The words for Hydra, which must know the mode and the folder before composing, with these overrides."""
-        mode = [] if self.has(*MULTIRUN) or not self.is_sweep else ["hydra.mode=MULTIRUN"]
+        mode = ["hydra.mode=MULTIRUN"] if self.is_sweep and {*_MULTIRUN}.isdisjoint(self.options) else []
         given = {each.key: each.text for each in overrides}
-        if self.is_sweep and re.fullmatch(r"(?!null$)[\w.+-]+", given.get("name", "")) and _SWEEP_DIR not in given:
-            mode.append(f"{_SWEEP_DIR}=${{runs}}/${{now:%Y-%m-%d}}/${{now:%H-%M-%S}}_{given['name']}")
+        if (
+            self.is_sweep
+            and re.fullmatch(r"(?!null$)[\w.+-]+", given.get("name", ""))
+            and "hydra.sweep.dir" not in given
+        ):
+            mode.append(f"hydra.sweep.dir=${{runs}}/${{now:%Y-%m-%d}}/${{now:%H-%M-%S}}_{given['name']}")
         return [*self.options, *mode, *map(str, overrides)]
 
 

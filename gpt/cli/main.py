@@ -110,7 +110,5 @@ def _command_line(schema: type[BaseModel], config_name: str) -> CommandLine:
     line = CommandLine.read(sys.argv[1:], config_name, schema)
     if config_name == "train" and (words := sweeps.continued(line)) is not None:
         line = CommandLine.read(words, config_name, schema)
-    if line.has("--experimental-rerun") and line.overrides:
-        raise RequestError(f"--experimental-rerun repeats a job as it was: omit {line.overrides[0]}")
     line.refuse_hidden()
     return line

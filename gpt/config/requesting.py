@@ -110,8 +110,6 @@ def resolved(config: DictConfig, texts: Texts, escaped: Collection[str] = ()) ->
 
     In the values of the keys `escaped`, escapes are replaced.
     """
-    if "training" in config and "model" not in config:
-        raise RequestError("model is required: choose one with model=NAME")
     _check_packages(config)
     try:
         for key in texts:

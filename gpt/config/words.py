@@ -9,13 +9,13 @@ from pydantic import BaseModel
 from gpt.base.commands import COMMANDS
 from gpt.base.console import usage
 from gpt.base.errors import RequestError
-from gpt.base.typed import in_quotes, is_file, is_path
+from gpt.base.installation import CONF
+from gpt.base.typed import expanded, in_quotes, is_file, is_path
 from gpt.config import own_files
 from gpt.config.keys import LENGTHS
 from gpt.config.override import Override
 from gpt.config.short_keys import in_full
 
-_OWN_FILE = re.compile("^(config|experiment)=")  # in front of a file of settings
 _STAGES = re.compile(r"[\w,-]+")
 
 
@@ -27,7 +27,7 @@ def overrides_of(
     What is typed replaces what a file of settings among the words says, and a later file an earlier one.
     Raises RequestError for a word that has no place.
     """
-    words = [_OWN_FILE.sub("", word) if own_files.is_own(_OWN_FILE.sub("", word)) else word for word in words]
+    words = [*map(_without_key, words)]
     typed = in_full([Override.parse(word) for word in words if Override.begins(word)], config_name, schema)
     bare = [word for word in words if not Override.begins(word)]
     files = [word for word in bare if "data.path" in COMMANDS[config_name].words and own_files.is_own(word)]
@@ -38,6 +38,15 @@ def overrides_of(
         replaced = _replaced(new)
         settings = [*(setting for setting in settings if setting.key not in replaced), *new]
     return settings
+
+
+def _without_key(word: str) -> str:
+    """A file of settings without config= or experiment= in front of it, or the name of one in conf/experiment."""
+    file = word.removeprefix("config=").removeprefix("experiment=")
+    if not own_files.is_own(file):
+        return word
+    place, experiments = Path(expanded(file)).resolve(), CONF / "experiment"
+    return f"experiment={place.relative_to(experiments).with_suffix('')}" if experiments in place.parents else file
 
 
 def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Override]:
@@ -67,9 +76,7 @@ def _key_in_training(word: str) -> str:
         hint = f"; data={word} trains on that folder" if Path(word).is_dir() else ""
         raise RequestError(f"there is no file {word!r}{hint}")
     if Path(word).suffix == ".py":
-        raise RequestError(
-            f"{word} is Python: give settings as key=value or in a YAML file; data={word} trains on its text"
-        )
+        raise RequestError(f"{word} is Python: settings are key=value or a YAML file; data={word} trains on its text")
     return "data.path" if is_file(word) else "model"
 
 

@@ -200,7 +200,7 @@ WRONG_FILES = [
     ("model/own", f"{GLOBAL}model: 5", "model=5: must be a group of keys"),
     ("logger/own", "_target_: a.B", "of this logger lacks the line '# @package logger.NAME' at its top"),
     ("experiment/own", "seed: 5", "of this experiment lacks the line '# @package _global_' at its top"),
-    ("model/v5", "", "model/v5.yaml has the same name as a file in conf/, which would be used instead: rename it"),
+    ("model/v5", "", "model/v5.yaml has the same name as a file in conf/, which would be used: rename it"),
 ]
 
 

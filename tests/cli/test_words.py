@@ -70,6 +70,7 @@ PLAIN = [
     # In the words of other programs.
     ("train.py device=gpu amp=true", "dtype", "bfloat16"), ("generate.py --device gpu", "device", "cuda"),
     ("train.py wandb_log=False init_from=resume", "resume", "auto"), ("export.py format=safetensors", "format", "hub"),
+    (f"train.py experiment={REPOSITORY}/conf/experiment/v7_cpu.yaml", "stage", "v7"),
     ("train.py experiment=own.yaml", "seed", 7), ("train.py --config own.yaml seed=8", "seed", 8),
 ]  # fmt: skip
 
@@ -129,7 +130,7 @@ WRONG = [
     ("train.py ~seed", "seed is required: give it a value"),
     # What is missing.
     ("train.py data=text", "data.path is required: add data.path=VALUE"),
-    ("train.py ~model", "model is required: choose one with model=NAME"),
+    ("train.py ~model", "model is required: give it a value"),
     ("train.py hydra.run.dir=???", "hydra.run.dir= is empty: name a folder"),
     ("train.py -m seed=1,2 ++hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir"),
     ("train.py experiment=heads hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir="),
@@ -159,7 +160,7 @@ WRONG = [
     ("train.py v4 minutes=5 seconds=3", "give minutes= or seconds=, not both: they are one key"),
     ("train.py v1 fo=1 --cfg job training.lr=3", "unknown key fo; --help all lists the keys, and unknown key training"),
     ("train.py file=a.txt", "did you mean data=text data.path=a.txt?"),
-    ("train.py config.py", "config.py is Python: give settings as key=value or in a YAML file; data=config.py trains"),
+    ("train.py config.py", "config.py is Python: settings are key=value or a YAML file; data=config.py trains on it"),
     ("train.py v1 dropout=0.1", "model=v1 has no key dropout; it is a key of model=v7, v8, v9"),
     ("train.py -m n_jobs=2 seed=1,2", "did you mean hydra/launcher=joblib hydra.launcher.n_jobs=2?"),
     ("train.py eval_interval=0.5", "must be a whole number or epoch or a duration, as in 30s or 5min"),
