@@ -10,10 +10,8 @@ export class Ablation {
   /**
    * `selected` is called with the position of a token that the reader chooses; `only` is in the names of the parts that
    * can be turned off.
-   * @param {Engine} engine
-   * @param {Run} run
    */
-  constructor(engine, run, names, selected, only = "") {
+  constructor(/** @type {Engine} */ engine, /** @type {Run} */ run, names, selected, only = "") {
     this.engine = engine;
     this.run = run;
     this.only = only;
@@ -51,11 +49,8 @@ export class Ablation {
     this.work = working(this.root, failure);
   }
 
-  /**
-   * Show the text with the parts that are off, or nothing.
-   * @param {Shown | null} what
-   */
-  async show(what, signal) {
+  /** Show the text with the parts that are off, or nothing. */
+  async show(/** @type {Shown | null} */ what, signal) {
     this.what = what;
     for (const [button, parts] of this.switches) button.ariaPressed = String(this.#isOff(parts));
     this.reset.disabled = !this.off.size;

@@ -55,11 +55,8 @@ function looks(row, tokens) {
   return most.map((s) => `“${spoken(tokens[s])}” ${percent(row[s])}`).join(", ");
 }
 
-/**
- * Arcs from the last token of a row of weights, as wide as the weight.
- * @param {Values} row
- */
-function strip(row, T, name, height) {
+/** Arcs from the last token of a row of weights, as wide as the weight. */
+function strip(/** @type {Values} */ row, T, name, height) {
   const at = (place) => STEP * (place + 0.5);
   const from = row.length - 1;
   const drawn = Array.from(row, (weight, to) => {

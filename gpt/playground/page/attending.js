@@ -16,11 +16,8 @@ const SHOWN = 900; // milliseconds of each step while it plays
  * }} Read
  */
 
-/**
- * What is shown after a number of steps: first who answers whom, then how, one more key each time.
- * @param {Pass} pass
- */
-export function attending(pass) {
+/** What is shown after a number of steps: first who answers whom, then how, one more key each time. */
+export function attending(/** @type {Pass} */ pass) {
   const { head, row, tokens } = pass;
   const query = pass.of("attention.q", head);
   const read = readBy(pass);
@@ -104,22 +101,15 @@ function readBy(pass) {
   return [...read, { name: "rest", key: new Float32Array(D), score: null, weight, value: others, term: others }];
 }
 
-/**
- * The tokens with the largest weights, in the order of the text.
- * @param {Values} weights
- */
-export function mostRead(weights) {
+/** The tokens with the largest weights, in the order of the text. */
+export function mostRead(/** @type {Values} */ weights) {
   return ranking(weights)
     .slice(0, READ)
     .sort((a, b) => a - b);
 }
 
-/**
- * What each step shows, in words.
- * @param {Read[]} read
- * @param {Read[]} keys
- */
-function sayings(asking, D, read, keys, head) {
+/** What each step shows, in words. */
+function sayings(asking, D, /** @type {Read[]} */ read, /** @type {Read[]} */ keys, head) {
   const most = keys.reduce((best, one) => (one.weight > best.weight ? one : best));
   const answers = [...read].sort((a, b) => b.weight - a.weight).slice(0, 3);
   return [

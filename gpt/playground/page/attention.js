@@ -20,9 +20,8 @@ export class AttentionView {
   /**
    * `looked` is called with the row that is pointed at, or with null when none is.
    * `what` says what a row is, in a word: a token of the text itself if `isCausal`, else of a translation.
-   * @param {(pointed: Pointed | null) => void} looked
    */
-  constructor(looked, what, isCausal) {
+  constructor(/** @type {(pointed: Pointed | null) => void} */ looked, what, isCausal) {
     this.looked = looked;
     this.what = what;
     this.isCausal = isCausal;
@@ -56,11 +55,8 @@ export class AttentionView {
     );
   }
 
-  /**
-   * Show layers of [H, T, S], and the tokens of the T rows and of the S columns.
-   * @param {Tensor[]} layers
-   */
-  show(layers, rows, columns) {
+  /** Show layers of [H, T, S], and the tokens of the T rows and of the S columns. */
+  show(/** @type {Tensor[]} */ layers, rows, columns) {
     this.layers = layers;
     this.rows = rows;
     this.columns = columns;
@@ -79,11 +75,8 @@ export class AttentionView {
     this.#draw();
   }
 
-  /**
-   * Enlarge the map of a head, or the mean of all.
-   * @param {[layer: number, head: number] | null} which
-   */
-  choose(which) {
+  /** Enlarge the map of a head, or the mean of all. */
+  choose(/** @type {[layer: number, head: number] | null} */ which) {
     this.chosen = which;
     if (!this.layers) return;
     this.redraw();

@@ -10,10 +10,8 @@ const OFF = { without_attention: "all attention", without_counts: "the counts" }
 /**
  * The logits `x` of a prediction, against those with parts turned off, as sentences: what the likeliest of the
  * `names` gets instead, and what follows.
- * @param {Values} x
- * @param {Tensors} found
  */
-export function tested(x, found, names) {
+export function tested(/** @type {Values} */ x, /** @type {Tensors} */ found, names) {
   const p = softmax(x);
   const likeliest = ranking(p)[0];
   const effects = Object.keys(OFF)

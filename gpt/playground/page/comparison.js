@@ -7,12 +7,8 @@ import { written } from "./text.js";
 
 const HIGHEST = 1.5; // nats: differences this large or larger have the full colour
 
-/**
- * Fill `root` with the comparison of two panels that have read the same prompt; hide it if they cannot be compared.
- * @param {TextPanel} first
- * @param {TextPanel} second
- */
-export function compare(root, first, second) {
+/** Fill `root` with the comparison of two panels that have read the same prompt; hide it if they cannot be compared. */
+export function compare(root, /** @type {TextPanel} */ first, /** @type {TextPanel} */ second) {
   const [a, b] = [first, second].map((panel) => ({
     tokens: panel.tokens.slice(0, panel.own),
     scores: panel.scores.slice(0, panel.own),
@@ -67,11 +63,7 @@ function differences(a, b, names, unit) {
 
 const key = (side, name) => [element("span", { class: `swatch in-${side}` }), ` ${name} predicted it better`];
 
-/**
- * @param {Score} a
- * @param {Score} b
- */
-function difference(token, a, b) {
+function difference(token, /** @type {Score} */ a, /** @type {Score} */ b) {
   const span = element("span", {}, written(token));
   if (a === null) return span;
   const gain = a.loss - b.loss;

@@ -8,9 +8,8 @@ import { d3 } from "./libraries.js";
 /**
  * The losses of a run over its iterations, with the documented one as a line if they can be compared; `at` is an
  * iteration to mark.
- * @param {Drawn} run
  */
-export function curve(run, { colour, width, height = width < 260 ? 120 : 150, at = null }) {
+export function curve(/** @type {Drawn} */ run, { colour, width, height = width < 260 ? 120 : 150, at = null }) {
   const { beside: all = [], batches = [] } = run.trained ?? {};
   const beside = all.filter((row) => row.iteration <= run.iterations);
   const last = run.curve.at(-1);

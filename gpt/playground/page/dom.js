@@ -32,19 +32,13 @@ export function note(...children) {
   return element("p", { class: "note" }, ...children);
 }
 
-/**
- * A card of a run's panel; on a narrow page, it names the run.
- * @param {Run} run
- */
-export function card(run, attributes, ...children) {
+/** A card of a run's panel; on a narrow page, it names the run. */
+export function card(/** @type {Run} */ run, attributes, ...children) {
   return element("section", { class: "card", "data-stage": run.stage, ...attributes }, ...children);
 }
 
-/**
- * A run's panel, in its column.
- * @param {Run} run
- */
-export function panel(run, side, ...children) {
+/** A run's panel, in its column. */
+export function panel(/** @type {Run} */ run, side, ...children) {
   return element("article", { class: `panel ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
 }
 

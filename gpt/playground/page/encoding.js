@@ -23,11 +23,8 @@ const PIECES = new RegExp(
 
 const utf8 = (text) => new TextEncoder().encode(text);
 
-/**
- * The tokenizer of a run that continues a text, from the run's description.
- * @param {Run} run
- */
-export function tokenizer(run) {
+/** The tokenizer of a run that continues a text, from the run's description. */
+export function tokenizer(/** @type {Run} */ run) {
   const kinds = { characters: Characters, bytes: Bytes, subwords: Subwords, gpt2: Subwords, words: Words };
   return new kinds[run.tokenizer.kind](run);
 }

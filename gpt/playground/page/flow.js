@@ -27,11 +27,8 @@ export class Flow {
     if (this.pass.values) this.pass.choose({});
   }
 
-  /**
-   * The tensors of the forward pass over a window of token ids, for the prediction after its `row`.
-   * @param {Tensors} tensors
-   */
-  show(tensors, window, row) {
+  /** The tensors of the forward pass over a window of token ids, for the prediction after its `row`. */
+  show(/** @type {Tensors} */ tensors, window, row) {
     this.pass.take(tensors, window, row);
     this.#draw();
   }

@@ -5,11 +5,8 @@ import { count, element } from "./dom.js";
 import { Moments } from "./moments.js";
 
 export class Heading {
-  /**
-   * `moved` is called when the reader chooses a moment of the training, as moments.js does.
-   * @param {Run} run
-   */
-  constructor(run, moved = null) {
+  /** `moved` is called when the reader chooses a moment of the training, as moments.js does. */
+  constructor(/** @type {Run} */ run, moved = null) {
     this.run = run;
     const isScrubbed = run.trained ? !run.trained.kept : run.moments.length > 1;
     this.moments = moved && isScrubbed ? new Moments(run, moved) : null;

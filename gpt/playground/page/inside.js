@@ -15,12 +15,8 @@ import { lens } from "./lens.js";
  */
 
 export class Inside {
-  /**
-   * `selected` is called with the position of a token that the reader chooses.
-   * @param {Engine} engine
-   * @param {Run} run
-   */
-  constructor(engine, run, names, selected) {
+  /** `selected` is called with the position of a token that the reader chooses. */
+  constructor(/** @type {Engine} */ engine, /** @type {Run} */ run, names, selected) {
     this.engine = engine;
     this.run = run;
     this.names = names;

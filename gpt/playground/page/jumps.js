@@ -3,12 +3,8 @@
 import { described, element, percent, short, spoken } from "./dom.js";
 import { Plot } from "./libraries.js";
 
-/**
- * The arrows of layers of one head each, [1, T, T], the last layer first; null if they have more heads.
- * @param {Tensor[]} layers
- * @param {string[]} tokens
- */
-export function jumps(layers, tokens, width) {
+/** The arrows of layers of one head each, [1, T, T], the last layer first; null if they have more heads. */
+export function jumps(/** @type {Tensor[]} */ layers, /** @type {string[]} */ tokens, width) {
   if (layers.some(({ shape }) => shape[0] > 1)) return null;
   const T = tokens.length;
   const arrows = [];

@@ -35,12 +35,8 @@ function points(run, values) {
     .map((path) => [path, values[`lens.${path}`].data]);
 }
 
-/**
- * What the tensors of a forward pass say about each layer; `next` is the token that came next, or null.
- * @param {Run} run
- * @param {Tensors} values
- */
-export function lens(run, values, names, next) {
+/** What the tensors of a forward pass say about each layer; `next` is the token that came next, or null. */
+export function lens(/** @type {Run} */ run, /** @type {Tensors} */ values, names, next) {
   const found = points(run, values);
   if (!found.length) return note("There are no layers yet: the table is all there is.");
   const rows = found.map(([path, x], i) => row(spokenPath(path), path, x, found[i - 1]?.[1], names, next));
@@ -58,11 +54,7 @@ export function lens(run, values, names, next) {
   );
 }
 
-/**
- * @param {Values} x
- * @param {Values | undefined} before
- */
-function row(title, path, x, before, names, next) {
+function row(title, path, /** @type {Values} */ x, /** @type {Values | undefined} */ before, names, next) {
   const p = softmax(x);
   const best = ranking(p).slice(0, BARS);
   if (next !== null && !best.includes(next)) best.push(next);

@@ -177,21 +177,15 @@ async function write() {
   showComparison();
 }
 
-/**
- * Select a token in the panel where it was chosen, and in the other one the token that begins or continues there.
- * @param {TextPanel} chosen
- */
-function select(chosen, position) {
+/** Select a token in the panel where it was chosen, and in the other one the token that begins or continues there. */
+function select(/** @type {TextPanel} */ chosen, position) {
   const offset = chosen.offset(position);
   const texts = panels.filter((panel) => panel instanceof TextPanel);
   shown(all(texts.map((panel) => panel.select(panel === chosen ? position : panel.position(offset)))));
 }
 
-/**
- * Show a run at another moment of its training.
- * @param {TextPanel} panel
- */
-function scrub(panel, moment) {
+/** Show a run at another moment of its training. */
+function scrub(/** @type {TextPanel} */ panel, moment) {
   return shown(panel.scrub(moment).then(showComparison));
 }
 
@@ -202,11 +196,8 @@ function begun(run) {
   offer(pickers[0].value);
 }
 
-/**
- * Offer a run that the server has finished; show it if it is the first one.
- * @param {RunInBrief} run
- */
-async function finished(run) {
+/** Offer a run that the server has finished; show it if it is the first one. */
+async function finished(/** @type {RunInBrief} */ run) {
   if (isFirst()) return opened(run);
   known = (await engine.runs()).runs;
   offer(pickers[0].value);

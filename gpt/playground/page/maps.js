@@ -54,11 +54,8 @@ export function strengths(row, isAbsolute) {
   return row.map((weight) => weight / largest);
 }
 
-/**
- * Paint a map that is `width` wide.
- * @param {Weights} map
- */
-export function paint(canvas, map, width) {
+/** Paint a map that is `width` wide. */
+export function paint(canvas, /** @type {Weights} */ map, width) {
   const size = width / Math.max(map.T, map.S);
   const context = prepared(canvas, map.S * size, map.T * size);
   cells(context, map, 0, 0, size, colours(canvas).ramp);
@@ -69,11 +66,8 @@ export function labelWidths(rows, columns) {
   return { left: 14 + 7.5 * longest(rows), top: 14 + 7.5 * longest(columns) };
 }
 
-/**
- * Paint a map with its rows and columns named, in a width of `room`, and a frame around the `chosen` row.
- * @param {Weights} map
- */
-export function large(canvas, map, rows, columns, { room, chosen, labels }) {
+/** Paint a map with its rows and columns named, in a width of `room`, and a frame around the `chosen` row. */
+export function large(canvas, /** @type {Weights} */ map, rows, columns, { room, chosen, labels }) {
   const { T, S } = map;
   const { left, top } = labels ?? { left: 0, top: 0 };
   const size = Math.min(30, (Math.min(room, 460) - left) / Math.max(T, S));

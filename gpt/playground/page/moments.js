@@ -8,10 +8,8 @@ export class Moments {
   /**
    * `moved` is called with the moment that the reader chooses, an iteration, or null for the run as it is shown, and
    * returns when that is shown.
-   * @param {Run} run
-   * @param {(moment: number | null) => Promise<void>} moved
    */
-  constructor(run, moved) {
+  constructor(/** @type {Run} */ run, /** @type {(moment: number | null) => Promise<void>} */ moved) {
     this.run = run;
     this.moved = moved;
     this.said = element("span", { class: "value" }); // an <output> would take the label from the slider

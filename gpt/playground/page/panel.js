@@ -21,10 +21,8 @@ export class TextPanel {
   /**
    * `select` is called with this panel and the position of a token that the reader chooses, `scrub` with this panel and
    * a moment of the training.
-   * @param {Engine} engine
-   * @param {Run} run
    */
-  constructor(engine, run, side, { select, scrub }) {
+  constructor(/** @type {Engine} */ engine, /** @type {Run} */ run, side, { select, scrub }) {
     this.engine = engine;
     this.run = run;
     /** @type {Model} */
@@ -119,22 +117,16 @@ export class TextPanel {
     return this.ids.length;
   }
 
-  /**
-   * Show a prompt and its losses.
-   * @param {Options} options
-   */
-  async read(prompt, options) {
+  /** Show a prompt and its losses. */
+  async read(prompt, /** @type {Options} */ options) {
     this.turn = {}; // do not show any more of the text that is being generated
     this.stop();
     this.options = options;
     await this.#score(prompt, "");
   }
 
-  /**
-   * Generate a continuation of the prompt, then colour it.
-   * @param {Options} options
-   */
-  async write(prompt, options) {
+  /** Generate a continuation of the prompt, then colour it. */
+  async write(prompt, /** @type {Options} */ options) {
     const turn = {};
     this.turn = turn;
     this.reading.stop();
@@ -331,11 +323,8 @@ export class TextPanel {
     this.mean.textContent = "";
   }
 
-  /**
-   * Colour the text by its losses; one without tokens has no logits.
-   * @param {Tensor | null} logits
-   */
-  #colour(logits) {
+  /** Colour the text by its losses; one without tokens has no logits. */
+  #colour(/** @type {Tensor | null} */ logits) {
     this.logits = logits;
     this.scores = logits ? scored(logits, this.ids) : [];
     const { answers_only: isOfAnswers, block_size: answer } = this.run; // in a line that fills the window
@@ -419,11 +408,7 @@ export class TextPanel {
     }
   }
 
-  /**
-   * @param {Values | null} x
-   * @param {Tensors} off
-   */
-  #showCauses(x, off, window) {
+  #showCauses(/** @type {Values | null} */ x, /** @type {Tensors} */ off, window) {
     const { shown } = this.tokenizer;
     this.tested.textContent = x ? tested(x, off, shown) : "";
     this.counts.hidden = !("counts_p" in off);
@@ -464,11 +449,8 @@ export class TextPanel {
     this.text.light(0, []);
   }
 
-  /**
-   * Highlight what a row of the enlarged map attends to; without a row, what the selected prediction attended to.
-   * @param {Pointed | null} pointed
-   */
-  #light(pointed) {
+  /** Highlight what a row of the enlarged map attends to; without a row, what the selected prediction attended to. */
+  #light(/** @type {Pointed | null} */ pointed) {
     const T = this.attention.rows.length;
     if (pointed) this.text.light(this.start, pointed.strengths, this.start + pointed.row);
     else this.text.light(this.start, this.attention.strengths(T - 1));

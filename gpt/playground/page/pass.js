@@ -4,11 +4,8 @@ import { ranking } from "./predictions.js";
 import { strip } from "./strips.js";
 
 export class Pass {
-  /**
-   * `names` are those of the vocabulary; `changed` is called when the reader chooses.
-   * @param {Run} run
-   */
-  constructor(run, names, changed) {
+  /** `names` are those of the vocabulary; `changed` is called when the reader chooses. */
+  constructor(/** @type {Run} */ run, names, changed) {
     this.flow = run.flow;
     const parts = run.flow.flatMap((row) => [...row.parts, row.block, row.sum]).filter((part) => part !== null);
     /** @type {Map<string, Part>} */
@@ -24,11 +21,8 @@ export class Pass {
     this.values = null; // by name
   }
 
-  /**
-   * Take the tensors over a window of token ids, for the prediction after its `row`.
-   * @param {Tensors} tensors
-   */
-  take(tensors, window, row) {
+  /** Take the tensors over a window of token ids, for the prediction after its `row`. */
+  take(/** @type {Tensors} */ tensors, window, row) {
     this.row = row;
     this.tokens = window.map((id) => this.names[id]);
     this.values = Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data]));
@@ -79,19 +73,13 @@ export class Pass {
   }
 }
 
-/**
- * The branches of a block, in their order.
- * @param {Run} run
- */
-export function branchesOf(run) {
+/** The branches of a block, in their order. */
+export function branchesOf(/** @type {Run} */ run) {
   return [...new Set(run.flow.map(({ branch }) => branch).filter(Boolean))];
 }
 
-/**
- * The strip of a tensor.
- * @param {Pass} pass
- */
-export function named(pass, path, options = {}) {
+/** The strip of a tensor. */
+export function named(/** @type {Pass} */ pass, path, options = {}) {
   return strip(options.name ?? path.split(".").at(-1), pass.values[path], { path, ...options });
 }
 

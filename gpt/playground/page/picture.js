@@ -6,10 +6,8 @@ import { button, element } from "./dom.js";
 /**
  * `run.flow` has the rows. `steps` are those of steps.js, of which the reader is at `here`, or at none; `chosen` is
  * called with the step of a part that is clicked.
- * @param {Run} run
- * @param {Step[]} steps
  */
-export function picture(run, steps, here, chosen) {
+export function picture(/** @type {Run} */ run, /** @type {Step[]} */ steps, here, chosen) {
   const root = element("figure", { class: "picture", "aria-label": `${run.stage} as a picture` });
   const box = (/** @type {string} */ name, /** @type {Part} */ { since }) =>
     element("div", { class: name + newIn(run.stage, since) });

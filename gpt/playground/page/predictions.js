@@ -17,11 +17,8 @@ function largestOf(x) {
   return largest;
 }
 
-/**
- * softmax(t x), with t = 1 / temperature; at temperature 0, the largest gets everything.
- * @param {Values} x
- */
-export function softmax(x, temperature = 1) {
+/** softmax(t x), with t = 1 / temperature; at temperature 0, the largest gets everything. */
+export function softmax(/** @type {Values} */ x, temperature = 1) {
   const largest = largestOf(x);
   if (temperature < 1e-38) {
     const first = x.indexOf(largest);
@@ -32,20 +29,13 @@ export function softmax(x, temperature = 1) {
   return p.map((value) => value / total);
 }
 
-/**
- * The tokens by probability or logit, the likeliest first; ties in the order of the vocabulary.
- * @param {Values} x
- */
-export function ranking(x) {
+/** The tokens by probability or logit, the likeliest first; ties in the order of the vocabulary. */
+export function ranking(/** @type {Values} */ x) {
   return Array.from(x.keys()).sort((a, b) => x[b] - x[a] || a - b);
 }
 
-/**
- * How much of the probability is elsewhere in q than in p.
- * @param {Values} p
- * @param {Values} q
- */
-export function totalVariation(p, q) {
+/** How much of the probability is elsewhere in q than in p. */
+export function totalVariation(/** @type {Values} */ p, /** @type {Values} */ q) {
   return Array.from(p, (value, i) => Math.abs(value - q[i])).reduce((a, b) => a + b, 0) / 2;
 }
 
@@ -105,12 +95,8 @@ function mask(p, tokens) {
 
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 
-/**
- * The probabilities to draw from, with 0 for tokens that the options leave out.
- * @param {Values} x
- * @param {Sampling} sampling
- */
-export function shaped(x, sampling, order = ranking(x)) {
+/** The probabilities to draw from, with 0 for tokens that the options leave out. */
+export function shaped(/** @type {Values} */ x, /** @type {Sampling} */ sampling, order = ranking(x)) {
   let p = softmax(x, sampling.temperature ?? 1);
   for (const [option, survivors] of Object.entries(SURVIVORS)) {
     if (sampling[option] === null || sampling[option] === undefined) continue;
@@ -121,12 +107,8 @@ export function shaped(x, sampling, order = ranking(x)) {
   return p.map((value) => value / total);
 }
 
-/**
- * The token that a uniform number in [0, 1) chooses after a text: inverse transform sampling, the likeliest first.
- * @param {Values} x
- * @param {Sampling} sampling
- */
-export function choose(x, uniform, sampling, ids) {
+/** The token that a uniform number in [0, 1) chooses after a text: inverse transform sampling, the likeliest first. */
+export function choose(/** @type {Values} */ x, uniform, /** @type {Sampling} */ sampling, ids) {
   const logits = penalised(x, ids, sampling.repetition_penalty);
   const order = ranking(logits);
   const p = shaped(logits, sampling, order);
@@ -189,21 +171,15 @@ export function scored({ shape: [, V], data }, ids) {
   });
 }
 
-/**
- * The loss of some tokens in nats per character; `characters` is how many begin in each.
- * @param {Score[]} scores
- */
-export function lossPerCharacter(scores, characters) {
+/** The loss of some tokens in nats per character; `characters` is how many begin in each. */
+export function lossPerCharacter(/** @type {Score[]} */ scores, characters) {
   const predicted = characters.filter((_, i) => scores[i] !== null).reduce((a, b) => a + b, 0);
   const total = scores.reduce((sum, score) => sum + (score?.loss ?? 0), 0);
   return predicted ? total / predicted : null;
 }
 
-/**
- * The mean loss of some of them, in nats per token.
- * @param {Score[]} scores
- */
-export function meanLoss(scores) {
+/** The mean loss of some of them, in nats per token. */
+export function meanLoss(/** @type {Score[]} */ scores) {
   const losses = scores.filter((score) => score !== null).map((score) => score.loss);
   return losses.length ? losses.reduce((a, b) => a + b, 0) / losses.length : null;
 }

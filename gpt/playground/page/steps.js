@@ -188,11 +188,8 @@ function added(pass, branch) {
   };
 }
 
-/**
- * The parts of a branch without heads that compute its units.
- * @param {Pass} pass
- */
-function unitsOf(pass, branch) {
+/** The parts of a branch without heads that compute its units. */
+function unitsOf(/** @type {Pass} */ pass, branch) {
   const row = pass.flow.find(({ parts }) => parts.some(({ name }) => name.split(".")[0] === branch));
   return row.parts.filter(({ name }) => `${pass.prefix}${name}` in pass.values);
 }
@@ -236,11 +233,8 @@ function norm(pass) {
   };
 }
 
-/**
- * What the layers hand on, of which the reader has seen one.
- * @param {Pass} pass
- */
-function fromLastLayer(pass) {
+/** What the layers hand on, of which the reader has seen one. */
+function fromLastLayer(/** @type {Pass} */ pass) {
   const last = pass.layers.at(-1);
   const path = `stream.${last}${pass.branches.at(-1)}`;
   const [shown, count] = [pass.layer + 1, pass.layers.length];

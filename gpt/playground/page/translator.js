@@ -7,12 +7,8 @@ import { SentenceSubwords } from "./encoding.js";
 import { Heading } from "./heading.js";
 
 export class TranslatorPanel {
-  /**
-   * `shown` waits for the task that a click started, and shows its error, if any.
-   * @param {Engine} engine
-   * @param {Run} run
-   */
-  constructor(engine, run, side, shown) {
+  /** `shown` waits for the task that a click started, and shows its error, if any. */
+  constructor(/** @type {Engine} */ engine, /** @type {Run} */ run, side, shown) {
     this.engine = engine;
     this.run = run;
     this.shown = shown;
@@ -66,9 +62,8 @@ export class TranslatorPanel {
   /**
    * Translate the first sentence, as an example. Later ones are translated on request: until then, nothing is shown of
    * the one before.
-   * @param {Options} options
    */
-  async read(sentence, options) {
+  async read(sentence, /** @type {Options} */ options) {
     if (this.sentence === null && this.known(sentence)) return this.write(sentence, options);
     if (sentence === this.sentence) return;
     this.writing.stop();

@@ -110,11 +110,8 @@ function tensorsOf(outputs) {
   return Object.fromEntries(entries.map(([name, { dims, data }]) => [name, { shape: dims.slice(1), data }]));
 }
 
-/**
- * The logits for rows of token ids, with some parts turned off.
- * @param {Model} model
- */
-async function predicted(model, rows, off) {
+/** The logits for rows of token ids, with some parts turned off. */
+async function predicted(/** @type {Model} */ model, rows, off) {
   if (!off.length) return (await run(model, "model", rows)).logits;
   const on = described[model.run].parts.map((part) => !off.includes(part));
   return (await run(model, "switched", rows, { on: ["bool", Uint8Array.from(on)] })).logits;
@@ -139,11 +136,8 @@ export async function interventions(model, ids, signal) {
   return found;
 }
 
-/**
- * The logits after a window, with some parts turned off.
- * @param {Model} model
- */
-async function last(model, window, off) {
+/** The logits after a window, with some parts turned off. */
+async function last(/** @type {Model} */ model, window, off) {
   const { vocabulary_size: V } = described[model.run];
   const { data } = await predicted(model, [window], off);
   return { shape: [V], data: data.slice(data.length - V) };

@@ -23,11 +23,8 @@ export function copied(tensors) {
   return Object.fromEntries(all.map(([name, { shape, data }]) => [name, { shape, data: data.slice() }]));
 }
 
-/**
- * The attention tensors among them, by layer.
- * @param {Tensors} tensors
- */
-export function byLayer(tensors) {
+/** The attention tensors among them, by layer. */
+export function byLayer(/** @type {Tensors} */ tensors) {
   return Object.keys(tensors)
     .filter((name) => name.startsWith("attention_"))
     .sort((a, b) => Number(a.split("_")[1]) - Number(b.split("_")[1]))

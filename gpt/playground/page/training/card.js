@@ -13,12 +13,8 @@ const CODE =
   "With the stage’s own code: its loss and its gradients, recorded as a graph, run here in your browser. Nothing leaves it.";
 
 export class TrainingCard {
-  /**
-   * `begun` is called with the run of a training that has just been prepared, `ended` whenever it pauses or ends.
-   * @param {Element} root
-   * @param {Engine} engine
-   */
-  constructor(root, engine, { begun, ended }) {
+  /** `begun` is called with the run of a training that has just been prepared, `ended` whenever it pauses or ends. */
+  constructor(/** @type {Element} */ root, /** @type {Engine} */ engine, { begun, ended }) {
     Object.assign(this, { root, engine, begun, ended });
     /** @type {Run | null} */
     this.base = null;

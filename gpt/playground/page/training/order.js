@@ -95,11 +95,8 @@ function changes({ changed, training, documented: { settings } }, { learningRate
   ];
 }
 
-/**
- * A row of the picture with the size of another vocabulary, of characters.
- * @param {Row} row
- */
-function ofAlphabet(row, token, size) {
+/** A row of the picture with the size of another vocabulary, of characters. */
+function ofAlphabet(/** @type {Row} */ row, token, size) {
   const renamed = (part) => (part.since === null ? { ...part, label: part.label.replace(token, "character") } : part);
   return { ...row, shape: row.shape.replace(/V=\d+/, `V=${size}`), parts: row.parts.map(renamed) };
 }

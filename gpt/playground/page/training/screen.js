@@ -35,11 +35,8 @@ export class Screen {
     this.said.textContent = `${stage}, learning Shakespeare, played back`;
   }
 
-  /**
-   * Play back the texts of a training.
-   * @param {Followed} run
-   */
-  play(run) {
+  /** Play back the texts of a training. */
+  play(/** @type {Followed} */ run) {
     this.#show(run);
     this.said.textContent = "";
     this.writing.play(run.texts ?? []);
@@ -60,11 +57,8 @@ export class Screen {
     this.root.hidden = true;
   }
 
-  /**
-   * Show how far a training is, and what it has written last.
-   * @param {Followed} run
-   */
-  follow(run) {
+  /** Show how far a training is, and what it has written last. */
+  follow(/** @type {Followed} */ run) {
     if (run.id !== this.run?.id) this.writing.begin(run.texts.slice(0, -1));
     this.#show(run);
     const [newest, shown] = [run.texts, this.writing.texts].map((texts) => texts.at(-1));

@@ -17,12 +17,8 @@ const SAID = {
 const FEW = 3; // of those that do not train
 
 export class ServedTrainings {
-  /**
-   * `finished` is called with a run that has just finished, `opened` with one that is to be shown.
-   * @param {Element} root
-   * @param {Engine} engine
-   */
-  constructor(root, engine, { finished, opened }) {
+  /** `finished` is called with a run that has just finished, `opened` with one that is to be shown. */
+  constructor(/** @type {Element} */ root, /** @type {Engine} */ engine, { finished, opened }) {
     Object.assign(this, { root, engine, finished, opened });
     /** @type {Map<string, Served>} */
     this.known = new Map();
@@ -48,12 +44,8 @@ export class ServedTrainings {
     engine.follow((rows) => this.#show(rows.filter(({ state }) => state !== "pruned")));
   }
 
-  /**
-   * Offer these stages, and first the one of a run, or v5 if there is no run yet.
-   * @param {Run | null} run
-   * @param {string[]} stages
-   */
-  offer(run, stages) {
+  /** Offer these stages, and first the one of a run, or v5 if there is no run yet. */
+  offer(/** @type {Run | null} */ run, /** @type {string[]} */ stages) {
     this.title.textContent = isFirst() ? FIRST : "Train a stage yourself";
     if (!run) this.#guarded(() => this.screen.playStored());
     if (run?.translates || (run && run.id === this.run?.id)) return;

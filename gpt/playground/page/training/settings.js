@@ -72,12 +72,8 @@ export class SettingsForm {
     this.ownField.hidden = this.#chosenText !== "own";
   }
 
-  /**
-   * Fill in what a run was trained with.
-   * @param {Run} run
-   * @param {Offered} offered
-   */
-  offer(run, offered) {
+  /** Fill in what a run was trained with. */
+  offer(/** @type {Run} */ run, /** @type {Offered} */ offered) {
     this.#offerTexts(run.answers_only);
     const { learning_rate: learningRate, batch_size: batchSize, max_iters: iterations } = offered;
     const values = { learningRate, batchSize, iterations, seed: run.seed };

@@ -58,11 +58,8 @@ export class OwnText {
     });
   }
 
-  /**
-   * Read a file that was dropped or chosen.
-   * @param {File} file
-   */
-  async open(file) {
+  /** Read a file that was dropped or chosen. */
+  async open(/** @type {File} */ file) {
     try {
       if (file.size > LARGEST) throw new Error(`it has more than ${LARGEST / 1e6} MB`);
       const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());

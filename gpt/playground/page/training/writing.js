@@ -26,9 +26,8 @@ export class Writing {
   /**
    * Forget the texts of another training for those that this one has written already. The last of them can be read until
    * this training has another.
-   * @param {Written[]} texts
    */
-  begin(texts) {
+  begin(/** @type {Written[]} */ texts) {
     this.stop();
     this.chosen = -1;
     this.iteration = null;
@@ -40,9 +39,8 @@ export class Writing {
   /**
    * Play the texts of a training, one after another, until the reader chooses one or another is shown. Nothing moves for
    * a reader who wants it so: the last text is there at once.
-   * @param {Written[]} texts
    */
-  async play(texts) {
+  async play(/** @type {Written[]} */ texts) {
     this.begin(texts);
     const { playing } = this;
     for (let i = isStill() ? texts.length - 1 : 0; i >= 0 && i < texts.length && this.playing === playing; i++) {
@@ -51,11 +49,8 @@ export class Writing {
     }
   }
 
-  /**
-   * Show what a training has just written, unless the reader looks at an earlier text of it.
-   * @param {Written} written
-   */
-  show(written) {
+  /** Show what a training has just written, unless the reader looks at an earlier text of it. */
+  show(/** @type {Written} */ written) {
     this.stop();
     this.texts = extended(this.texts, written);
     if (this.chosen >= this.texts.length - 1) this.chosen = -1;

@@ -9,12 +9,8 @@ export function isMoment(iteration) {
   return [0, 1, 2, 5].includes(iteration / digits);
 }
 
-/**
- * The texts with a newer one: those of the moments, and the newest.
- * @param {Written[]} texts
- * @param {Written} newest
- */
-export function extended(texts, newest) {
+/** The texts with a newer one: those of the moments, and the newest. */
+export function extended(/** @type {Written[]} */ texts, /** @type {Written} */ newest) {
   const kept = texts.filter(({ iteration }) => isMoment(iteration) && iteration < newest.iteration);
   return [...kept, newest];
 }
