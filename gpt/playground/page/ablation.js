@@ -117,8 +117,8 @@ export class Ablation {
     if (!buttons.length) return null;
     return element(
       "div",
-      { class: "switch-row" },
-      element("span", { class: "layer-name" }, this.only && title === "run" ? "all" : title),
+      { class: "switch-row row" },
+      element("span", { class: "layer-name note" }, this.only && title === "run" ? "all" : title),
       ...buttons,
     );
   }

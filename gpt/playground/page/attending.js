@@ -39,7 +39,7 @@ export function attending(/** @type {Pass} */ pass) {
   const asking = element("div", { class: "read querying" }, label("q"), bar(query, matched), ...names);
   const reads = element("div", { class: "reads", "aria-hidden": "true" }, asking); // `status` says what they show
   reads.append(...shown.map(({ root: of }) => of), total);
-  const player = element("div", { class: "player" }, back, play, next);
+  const player = element("div", { class: "player row" }, back, play, next);
   const root = element("figure", { class: "attending" }, player, status, reads);
 
   let timer = null;

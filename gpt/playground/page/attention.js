@@ -32,7 +32,11 @@ export class AttentionView {
     /** @type {number | null} */
     this.row = null;
     this.isAbsolute = false; // or each row relative to its largest weight
-    this.small = element("div", { class: "maps", role: "group", "aria-label": "Attention maps by layer and head" });
+    this.small = element("div", {
+      class: "maps stack",
+      role: "group",
+      "aria-label": "Attention maps by layer and head",
+    });
     this.canvas = element("canvas", {
       class: "large",
       tabindex: "0",
@@ -48,7 +52,7 @@ export class AttentionView {
     this.largest = element("span", {});
     this.root = element(
       "div",
-      { class: "attention", hidden: true },
+      { class: "attention row", hidden: true },
       this.#scale(),
       this.small,
       element("div", { class: "enlarged" }, this.title, this.canvas, this.said),
@@ -66,7 +70,12 @@ export class AttentionView {
     this.small.classList.toggle("few", heads <= FEW);
     const buttons = layers.map((layer, l) => {
       const ofHeads = Array.from({ length: layer.shape[0] }, (_, h) => this.#button([l, h]));
-      return element("div", { class: "layer" }, element("span", { class: "layer-name" }, `layer ${l + 1}`), ...ofHeads);
+      return element(
+        "div",
+        { class: "layer row" },
+        element("span", { class: "layer-name note" }, `layer ${l + 1}`),
+        ...ofHeads,
+      );
     });
     this.small.replaceChildren(...(heads > 1 ? [this.#button(null), ...buttons] : []));
     this.root.hidden = false;
@@ -108,16 +117,21 @@ export class AttentionView {
         this.choose(this.chosen);
       };
       const checked = isAbsolute === this.isAbsolute;
-      return element("label", {}, element("input", { type: "radio", name, value, checked, onchange }), label);
+      return element(
+        "label",
+        { class: "row" },
+        element("input", { type: "radio", name, value, checked, onchange }),
+        label,
+      );
     };
     const ramp = element("span", { class: "ramp looks", "aria-hidden": "true" });
     return element(
       "fieldset",
-      { class: "scale" },
+      { class: "scale row" },
       element("legend", {}, "Scale"),
       choice("each row", "row", false),
       choice("absolute", "absolute", true),
-      element("span", { class: "legend" }, "0", ramp, this.largest),
+      element("span", { class: "note row" }, "0", ramp, this.largest),
     );
   }
 
@@ -135,7 +149,7 @@ export class AttentionView {
       /** @type {HTMLElement} */ (this.small.querySelector("[aria-pressed=true]")).focus();
     };
     const isChosen = String(`${which}` === `${this.chosen}`);
-    const made = button("", "map", choose, { title: name, "aria-label": name, "aria-pressed": isChosen });
+    const made = button("", "map row", choose, { title: name, "aria-label": name, "aria-pressed": isChosen });
     made.append(canvas, ...(which === null ? [element("span", {}, "mean")] : []));
     return made;
   }

@@ -27,7 +27,7 @@ export function compare(root, /** @type {TextPanel} */ first, /** @type {TextPan
   const names = nameApart(first.run, second.run);
   const [winner, loser] = better === second ? [names[1], names[0]] : names;
   const side = better === second ? "b" : "a";
-  const bold = (text, side = null) => element("b", { class: side && `in-${side}` }, text);
+  const bold = (text, side = null) => element("b", { class: side }, text);
   const by = [": by ", bold(Math.abs(gain).toFixed(2)), ` nats per ${unit} `];
   const losses = `(${names[0]} ${lossA.toFixed(2)}, ${names[1]} ${lossB.toFixed(2)})`;
   const verdict = [
@@ -57,17 +57,17 @@ function differences(a, b, names, unit) {
       },
       ...a.tokens.map((token, i) => difference(token, a.scores[i], b.scores[i])),
     ),
-    element("p", { class: "note legend" }, ...key("a", names[0]), " ", ...key("b", names[1])),
+    element("p", { class: "note row" }, key("a", names[0]), key("b", names[1])),
   ];
 }
 
-const key = (side, name) => [element("span", { class: `swatch in-${side}` }), ` ${name} predicted it better`];
+const key = (side, name) => element("span", { class: `key ${side}` }, `${name} predicted it better`);
 
 function difference(token, /** @type {Score} */ a, /** @type {Score} */ b) {
   const span = element("span", {}, written(token));
   if (a === null) return span;
   const gain = a.loss - b.loss;
-  span.className = gain >= 0 ? "in-b" : "in-a";
+  span.className = gain >= 0 ? "b" : "a";
   span.style.setProperty("--gain", Math.min(Math.abs(gain) / HIGHEST, 1).toFixed(3));
   span.title = `${spoken(token)}: ${a.loss.toFixed(2)} and ${b.loss.toFixed(2)} nats`;
   return span;

@@ -24,8 +24,8 @@ for (const option of offered) {
   const slider = { type: "range", min: low, max: high ?? low + 1, step, value: neutral ?? low + 1 };
   const part = element(
     "label",
-    { class: "slider", for: id, title: help },
-    element("span", {}, label, element("output", { id: `${id}-value` })),
+    { class: "slider stack", for: id, title: help },
+    element("span", { class: "row" }, label, element("output", { id: `${id}-value` })),
     element("input", { id, ...(step ? slider : { type: "text", spellcheck: "false" }) }),
   );
   if (folded) at("rare").append(part);

@@ -39,11 +39,8 @@ export function card(/** @type {Run} */ run, attributes, ...children) {
 
 /** A run's panel, in its column. */
 export function panel(/** @type {Run} */ run, side, ...children) {
-  return element("article", { class: `panel ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
+  return element("article", { class: `panel stack ${side}`, "aria-label": `${run.stage}, ${run.adds}` }, ...children);
 }
-
-/** Whether all cards of the page are in one column; as in style.css. */
-export const isNarrow = () => matchMedia("(max-width: 60rem)").matches;
 
 /** Whether the page is a frame in another one. */
 export const isEmbedded = () => document.body.classList.contains("embedded");
@@ -54,12 +51,10 @@ export const isFirst = () => document.body.classList.contains("first");
 /** Whether the reader wants nothing to move by itself. */
 export const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** Whether there is room for two runs side by side: in a frame, which has no column of controls, sooner. */
-export const isBeside = () => !isNarrow() || (isEmbedded() && matchMedia("(min-width: 42rem)").matches);
-
 /** Scroll the page, if need be, until an element can be read: on a narrow page, its start is brought to the top. */
 export function reveal(shown) {
-  shown.scrollIntoView({ block: isNarrow() ? "start" : "nearest" });
+  const isNarrow = matchMedia("(max-width: 60rem)").matches; // as in style.css
+  shown.scrollIntoView({ block: isNarrow ? "start" : "nearest" });
 }
 
 const MARKS = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍" };
@@ -110,8 +105,11 @@ export function row(name, ...cells) {
   return element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, cell)));
 }
 
-/** The colour of a stage; of what is beside the ladder, that of a first run. */
-export const colourOf = (stage) => `var(--${stage}, var(--a))`;
+/** A colour of the theme in a form that canvases and d3 know, which light-dark(…) is not. */
+export function colour(name) {
+  document.head.style.color = `var(${name})`; // nothing there is displayed
+  return getComputedStyle(document.head).color;
+}
 
 export const count = new Intl.NumberFormat("en").format;
 

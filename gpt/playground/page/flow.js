@@ -64,7 +64,7 @@ export class Flow {
           "aria-current": i === this.step ? "step" : null,
           "data-part": (detail ? [...detail, ...parts.slice(1)] : parts).join(" "),
         },
-        element("h4", {}, title, isNew ? element("span", { class: "badge" }, `new in ${stage}`) : null),
+        element("h4", { class: "row" }, title, isNew ? element("span", { class: "badge" }, `new in ${stage}`) : null),
         element("code", {}, code),
         ...body,
         shape ? element("span", { class: "arrow" }, `↓ ${shape}`) : null,
@@ -82,7 +82,7 @@ export class Flow {
       this.step === steps.length - 1,
     );
     const said = element("span", { class: "note", role: "status" }, going);
-    const stepper = element("div", { class: "stepper" }, back, next, said);
+    const stepper = element("div", { class: "stepper row" }, back, next, said);
     if (!isAll) stepper.append(go("Show all", null, "all", false));
     if (!isAll) this.items[this.step].append(stepper); // within reach, however far down the step is
     const drawn = picture(this.run, steps, this.step, (step) => this.#go(step));
@@ -94,7 +94,7 @@ export class Flow {
       ),
       element(
         "div",
-        { class: "legend" },
+        { class: "note row" },
         "Each cell is a number: negative",
         element("span", { class: "ramp signed" }),
         "positive. Point at one, or use the arrow keys, to read it.",

@@ -11,7 +11,7 @@ export class Heading {
     const isScrubbed = run.trained ? !run.trained.kept : run.moments.length > 1;
     this.moments = moved && isScrubbed ? new Moments(run, moved) : null;
     this.picture = element("div", { class: "curve" });
-    this.figures = element("dl", { class: "figures" });
+    this.figures = element("dl", { class: "figures row note" });
     const facts = [
       `${count(run.parameters)} parameters`,
       `window of ${count(run.block_size)} ${run.token}s`,
@@ -25,7 +25,7 @@ export class Heading {
       { class: `card heading${this.moments ? " scrubbed" : ""}${run.trained ? " own" : ""}` },
       element(
         "h2",
-        {},
+        { class: "row" },
         element("span", { class: "badge" }, run.stage),
         run.name ? element("span", { class: "name" }, run.name) : null,
         element("span", { class: "adds" }, run.adds),

@@ -2,7 +2,7 @@
 /** @import { Engine, Run, RunInBrief } from "./engines/server.js" */
 import { compare } from "./comparison.js";
 import * as controls from "./controls.js";
-import { button, colourOf, debounced, element, isBeside, isFirst, newest } from "./dom.js";
+import { button, debounced, element, isFirst, newest } from "./dom.js";
 import { embed, listen } from "./embedded.js";
 import { TextPanel } from "./panel.js";
 import { PAYOFFS, payoff } from "./payoff.js";
@@ -53,13 +53,14 @@ async function choose(signal) {
       : new TextPanel(engine, run, SIDES[i], { select, scrub }),
   );
   offerSecond(runs[0], usable[1]?.id);
-  placeControls();
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
+  placeControls();
   document.querySelector("main > .payoff")?.remove();
-  // A single run has the colour of its stage; two have one each.
-  if (panels.length === 1) panels[0].root.style.setProperty("--run", colourOf(runs[0].stage));
   const front = fronted(panels[0]);
+  // The colour of a stage; of one beside the ladder, what tokens.css has.
+  const { style } = document.documentElement;
+  style.setProperty("--accent", `var(--${front || runs[0].stage}, var(--v5))`);
   if (front in PAYOFFS) document.querySelector("main").prepend(payoff(front, engine, panels[0], trainable.values()));
   const units = new Set(usable.map((run) => run.token));
   controls.offer(
@@ -97,7 +98,7 @@ const fronted = (panel) =>
 
 /** Put the sliders beside the bars that they change; two runs that are side by side have them in common. */
 function placeControls() {
-  const isShared = panels.length === 2 && isBeside();
+  const isShared = panels.length === 2 && getComputedStyle(panels[0].root).display !== "contents";
   controls.place(panels[0] instanceof TextPanel && !isShared && !fronted(panels[0]) ? panels[0].shaping : null);
 }
 

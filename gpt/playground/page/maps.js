@@ -1,5 +1,5 @@
 /** Attention maps, drawn on canvases. */
-import { columns as columnsOf, element, short } from "./dom.js";
+import { colour, columns as columnsOf, element, short } from "./dom.js";
 import { d3 } from "./libraries.js";
 
 /**
@@ -7,15 +7,14 @@ import { d3 } from "./libraries.js";
  * @typedef {{weights: Float32Array, T: number, S: number, isCausal: boolean, isAbsolute: boolean}} Weights
  */
 
-function colours(canvas) {
-  const style = getComputedStyle(canvas.isConnected ? canvas : document.body);
-  const read = (name) => style.getPropertyValue(name).trim();
-  const between = d3.interpolateRgb(read("--cell"), read("--look-colour"));
+function colours() {
+  const between = d3.interpolateRgb(colour("--cell"), colour("--look-colour"));
   const ramp = Array.from({ length: 256 }, (_, i) => {
     const { r, g, b } = d3.rgb(between(i / 255));
     return [r, g, b, 255];
   });
-  return { ramp, ink: read("--muted"), strong: read("--ink"), mono: read("--mono") };
+  const mono = getComputedStyle(document.body).getPropertyValue("--mono");
+  return { ramp, ink: colour("--muted"), strong: colour("--ink"), mono };
 }
 
 /** Cells of a map; masked cells are left empty. */
@@ -58,7 +57,7 @@ export function strengths(row, isAbsolute) {
 export function paint(canvas, /** @type {Weights} */ map, width) {
   const size = width / Math.max(map.T, map.S);
   const context = prepared(canvas, map.S * size, map.T * size);
-  cells(context, map, 0, 0, size, colours(canvas).ramp);
+  cells(context, map, 0, 0, size, colours().ramp);
 }
 
 export function labelWidths(rows, columns) {
@@ -72,7 +71,7 @@ export function large(canvas, /** @type {Weights} */ map, rows, columns, { room,
   const { left, top } = labels ?? { left: 0, top: 0 };
   const size = Math.min(30, (Math.min(room, 460) - left) / Math.max(T, S));
   const context = prepared(canvas, left + S * size, top + T * size);
-  const { ramp, ink, strong, mono } = colours(canvas);
+  const { ramp, ink, strong, mono } = colours();
   cells(context, map, left, top, size, ramp);
   if (labels) {
     context.font = `${Math.min(13, size)}px ${mono}`;

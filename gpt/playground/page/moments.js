@@ -28,7 +28,12 @@ export class Moments {
     this.root = element(
       "div",
       { class: "moments" },
-      element("label", { class: "slider" }, element("span", {}, "Point in training", this.said), this.input),
+      element(
+        "label",
+        { class: "slider stack" },
+        element("span", { class: "row" }, "Point in training", this.said),
+        this.input,
+      ),
       this.button,
       this.losses,
       this.failure,

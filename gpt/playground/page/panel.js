@@ -47,7 +47,7 @@ export class TextPanel {
 
     this.heading = new Heading(run, (moment) => scrub(this, moment));
     this.text = new TextView(selected, run.token);
-    this.mean = element("p", { class: "mean", role: "status" });
+    this.mean = element("p", { class: "note mean", role: "status" });
     this.attention = new AttentionView((pointed) => this.#light(pointed), run.token, true);
     this.question = element("h3");
     this.answer = element("p", { class: "note answer" });
@@ -72,12 +72,12 @@ export class TextPanel {
     this.jumps = element("div"); // of a line with an answer
     const title = run.answers_only
       ? element("h3", {}, "The line")
-      : element("div", { class: "title" }, element("h3", {}, "Text and losses"), legend());
+      : element("div", { class: "title row" }, element("h3", {}, "Text and losses"), legend());
     this.texts = card(run, { class: "card texts" }, title, this.mean, this.text.root, this.jumps);
     this.inside = new Inside(engine, run, this.tokenizer.shown, selected);
     this.predicted = card(
       run,
-      { class: "card predicted", "data-part": "softmax lm_head table trust" },
+      { class: "card predicted row", "data-part": "softmax lm_head table trust" },
       element("div", {}, this.question, this.answer, this.shaping),
       element("div", {}, this.bars),
     );

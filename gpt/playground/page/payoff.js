@@ -3,7 +3,7 @@
 /** @import { TextPanel } from "./panel.js" */
 /** @import { Racing } from "./training/race.js" */
 import { arcs, Letters } from "./arcs.js";
-import { button, colourOf, count, element, isStill, percent, table, visible } from "./dom.js";
+import { button, count, element, isStill, percent, table, visible } from "./dom.js";
 import { TRAIN_FRACTION } from "./training/corpus.js";
 import { Race } from "./training/race.js";
 import { TEXTS } from "./training/texts.js";
@@ -78,12 +78,7 @@ export function payoff(stage, engine, panel, trainable) {
   const shown = { row: byLetters, arcs: byLetters, counts: byLetters, switches, race, line: () => [panel.texts] }[
     shows
   ];
-  return element(
-    "section",
-    { class: "card payoff", style: `--run: ${colourOf(stage)}` },
-    element("h2", {}, title),
-    ...shown(),
-  );
+  return element("section", { class: "card payoff stack" }, element("h2", {}, title), ...shown());
 
   function byLetters() {
     const read = element("div");

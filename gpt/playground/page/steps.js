@@ -116,7 +116,7 @@ function chooseLayer(pass) {
     shape: null,
     body: [
       note("Each has its own weights. The next steps show one of them:"),
-      element("div", { class: "switch-row" }, ...buttons),
+      element("div", { class: "switch-row row" }, ...buttons),
     ],
   };
 }

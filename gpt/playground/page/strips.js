@@ -3,7 +3,7 @@
  * at another cell or steps to it; strips of one step that are equally long show the same one, so that a column adds up.
  */
 /** @import { Values } from "./predictions.js" */
-import { element } from "./dom.js";
+import { colour as colourOf, element } from "./dom.js";
 import { d3 } from "./libraries.js";
 
 const NUMBERED = 256; // numbers, at most, that have a cell each; a longer vector is a picture
@@ -103,9 +103,7 @@ function numbered(values, largest, show, attributes) {
 function picture(values, largest, attributes) {
   const [columns, rows] = [128, Math.ceil(values.length / 128)];
   const canvas = element("canvas", { ...attributes, class: "cells picture", width: columns, height: rows });
-  const style = getComputedStyle(document.documentElement);
-  const [none, plus, minus] = ["--cell", "--plus", "--minus"].map((name) => style.getPropertyValue(name));
-  const colours = [minus, plus].map((colour) => d3.interpolateRgb(none, colour));
+  const colours = ["--minus", "--plus"].map((name) => d3.interpolateRgb(colourOf("--cell"), colourOf(name)));
   const image = new ImageData(columns, rows);
   values.forEach((x, i) => {
     const { r, g, b } = d3.rgb(colours[x < 0 ? 0 : 1](Math.min(1, Math.abs(x) / largest)));

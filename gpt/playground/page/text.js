@@ -109,5 +109,5 @@ export const written = (token) => token.replaceAll("\n", "↵\n");
 
 export function legend() {
   const [least, most] = ["0", `${HIGHEST} nats or more`].map((words) => element("span", {}, words));
-  return element("div", { class: "legend", "aria-hidden": "true" }, least, element("span", { class: "ramp" }), most);
+  return element("div", { class: "note row", "aria-hidden": "true" }, least, element("span", { class: "ramp" }), most);
 }

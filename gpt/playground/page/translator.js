@@ -24,7 +24,7 @@ export class TranslatorPanel {
     this.heading = new Heading(run);
     this.waiting = element("p", { class: "note", role: "status" });
     this.source = element("p", { class: "words" });
-    this.beams = element("ol", { class: "beams" });
+    this.beams = element("ol", { class: "beams stack" });
     this.attention = new AttentionView((pointed) => this.#light(pointed), "word", false);
     this.maps = card(
       run,
@@ -81,7 +81,7 @@ export class TranslatorPanel {
       this.words = source;
       this.found = beams;
       this.source.replaceChildren(
-        ...source.map((word, i) => element("span", { class: i === source.length - 1 ? "ending" : null }, word)),
+        ...source.map((word, i) => element("span", { class: i === source.length - 1 ? "ending note" : null }, word)),
       );
       this.beams.replaceChildren(...beams.map((beam, i) => this.#beam(beam, i)));
       await this.#choose(0);

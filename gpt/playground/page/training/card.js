@@ -42,7 +42,7 @@ export class TrainingCard {
     this.keeping = button("Keep in this browser", "quiet keeping", () => this.#guarded(() => this.#keep()));
     this.kept = element("p", { class: "note", role: "status" });
     this.progress = element("div", { hidden: true }, this.bar, this.verdict, this.keeping, this.kept);
-    const buttons = element("div", { class: "buttons" }, this.train, this.again);
+    const buttons = element("div", { class: "buttons row" }, this.train, this.again);
     this.form = this.settings.form([buttons], this.failure, this.screen.root, this.progress);
     // Once the form is on the screen, what it begins with is loaded.
     this.seen = new IntersectionObserver(([form]) => form.isIntersecting && engine.prepare(this.base));

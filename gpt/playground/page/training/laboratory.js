@@ -9,8 +9,8 @@ export class Laboratory {
   /** @param {Engine} engine */
   constructor(engine) {
     this.engine = engine;
-    this.list = element("div", { class: "experiments" });
-    this.body = element("div", { class: "experiment" });
+    this.list = element("div", { class: "experiments row" });
+    this.body = element("div", { class: "experiment stack" });
     this.root = element("details", {}, element("summary", {}, "Experiments: guess, then see"), this.list, this.body);
     this.race = null;
   }
@@ -40,7 +40,7 @@ export class Laboratory {
     const answers = guesses.map(([label], i) => button(label, "quiet", () => this.#run(experiment, i)));
     this.body.replaceChildren(
       element("p", {}, question, " What do you guess?"),
-      element("div", { class: "guesses" }, ...answers),
+      element("div", { class: "row" }, ...answers),
     );
   }
 

@@ -18,13 +18,14 @@ export class Screen {
     this.writing = new Writing(() => this.#draw());
     this.picture = element("div", { class: "curve" });
     this.width = 320;
-    new ResizeObserver(([{ contentRect }]) => {
+    const measure = ([{ contentRect }]) => {
       this.width = contentRect.width || this.width;
-    }).observe(this.picture);
+    };
+    new ResizeObserver(measure).observe(this.picture);
     this.said = element("p", { class: "progress" });
     this.caption = note();
     const losses = element("div", {}, this.caption, this.picture);
-    this.root = element("div", { class: "screen", hidden: true }, this.writing.root, losses, this.said);
+    this.root = element("div", { class: "screen stack", hidden: true }, this.writing.root, losses, this.said);
   }
 
   /** Play back the training that docs/learning.py has stored, unless another one has begun. */
@@ -80,6 +81,6 @@ export class Screen {
     const at = iteration === texts.at(-1)?.iteration ? null : iteration;
     const height = IS_WIDE.matches ? 210 : 110;
     const draw = this.run.answers_only ? accuracy : curve;
-    this.picture.replaceChildren(draw(this.run, { colour: "var(--a)", width: this.width, height, at }));
+    this.picture.replaceChildren(draw(this.run, { colour: "var(--accent)", width: this.width, height, at }));
   }
 }

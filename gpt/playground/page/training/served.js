@@ -32,10 +32,10 @@ export class ServedTrainings {
     this.settings.makeOptional();
     this.screen = new Screen();
     this.failure = element("p", { class: "failure", role: "alert" });
-    this.list = element("ul", { class: "trainings", "aria-label": "Trainings" });
-    this.rest = element("ul", { class: "trainings", "aria-label": "Earlier trainings" });
+    this.list = element("ul", { class: "trainings stack", "aria-label": "Trainings" });
+    this.rest = element("ul", { class: "trainings stack", "aria-label": "Earlier trainings" });
     this.earlier = element("details", {}, element("summary"), this.rest);
-    const train = element("div", { class: "buttons" }, element("button", { class: "primary" }, "Train"));
+    const train = element("div", { class: "buttons row" }, element("button", { class: "primary" }, "Train"));
     const form = this.settings.form([this.stage, train], this.failure, this.screen.root);
     form.addEventListener("submit", () => this.#guarded(() => this.#begin()));
     this.title = element("h2");
@@ -97,14 +97,14 @@ export class ServedTrainings {
     const name = element("b", {}, corpus ? `${stage} on ${corpus}` : stage);
     return element(
       "li",
-      { "data-state": state },
+      { class: "stack", "data-state": state },
       element("p", {}, name, `, ${SAID[state]}${whose}${far(row)}`),
       note(folder),
       iterations && state !== "finished"
         ? element("progress", { value: iteration, max: iterations, "aria-label": `Iterations of ${folder}` })
         : null,
       failure ? element("p", { class: "failure" }, failure) : null,
-      element("div", { class: "changes" }, ...buttons),
+      element("div", { class: "row" }, ...buttons),
     );
   }
 

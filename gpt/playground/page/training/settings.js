@@ -21,7 +21,7 @@ export class SettingsForm {
     const offered = Object.entries(TEXTS).filter(([, { label }]) => label);
     this.chips = element(
       "fieldset",
-      { class: "chips", "aria-label": "Learn from" },
+      { class: "chips row", "aria-label": "Learn from" },
       ...offered.map(([value, { label }]) => chip(value, label)),
       chip("own", "your own"),
     );
@@ -36,21 +36,26 @@ export class SettingsForm {
     const clear = button("Clear", "quiet", () => this.own.clear());
     const file = element("input", { type: "file", accept: "text/*", "aria-label": "A file of text" });
     file.addEventListener("change", () => file.files.length && this.own.open(file.files[0]));
-    this.ownField = element("div", { class: "own", hidden: true }, area, file, said, clear);
+    this.ownField = element("div", { class: "own stack", hidden: true }, area, file, said, clear);
     const names = ["Learning rate", "Batch size", "Iterations", "Seed"];
     const inputs = Object.values(this.fields).map((input, i) => field(names[i], input));
-    const fields = element("div", { class: "settings" }, ...inputs);
-    const folded = element("details", {}, element("summary", {}, "Settings"), fields, ...more);
+    const fields = element("div", { class: "row" }, ...inputs);
+    const folded = element(
+      "details",
+      {},
+      element("summary", {}, "Settings"),
+      element("div", { class: "stack" }, fields, ...more),
+    );
     // A number that cannot be used is shown, though it is folded away: the browser says what is wrong with it.
     folded.addEventListener("invalid", () => folded.setAttribute("open", ""), { capture: true });
-    this.foot = element("div", { class: "foot" }, folded);
+    this.foot = element("div", { class: "foot row" }, folded);
     this.#offerTexts(false);
   }
 
   /** The form of a card: what stands beside the choice of a text, and below it. */
   form(beside, ...below) {
-    const lead = element("div", { class: "lead" }, this.chips, ...beside);
-    const form = element("form", { class: "training", autocomplete: "off" }, lead, this.ownField, ...below, this.foot);
+    const lead = element("div", { class: "lead row" }, this.chips, ...beside);
+    const form = element("form", { class: "stack", autocomplete: "off" }, lead, this.ownField, ...below, this.foot);
     form.addEventListener("submit", (event) => event.preventDefault());
     return form;
   }
@@ -119,5 +124,5 @@ function number(attributes) {
 }
 
 export function field(name, input) {
-  return element("label", { class: "field" }, element("span", {}, name), input);
+  return element("label", { class: "field stack" }, element("span", {}, name), input);
 }

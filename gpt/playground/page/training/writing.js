@@ -12,10 +12,9 @@ export class Writing {
     this.does = "writes";
     this.said = element("figcaption", { class: "note" });
     this.text = element("pre", { class: "sample", tabindex: 0, "aria-label": "What it writes" });
-    new ResizeObserver(() => {
-      this.text.style.minHeight = `${this.text.offsetHeight}px`; // a shorter text moves nothing below it
-    }).observe(this.text);
-    this.strip = element("div", { role: "group", "aria-label": "Moments of the training" });
+    const keep = () => this.text.style.setProperty("min-height", `${this.text.offsetHeight}px`);
+    new ResizeObserver(keep).observe(this.text); // a shorter text moves nothing below it
+    this.strip = element("div", { class: "row", role: "group", "aria-label": "Moments of the training" });
     this.root = element("figure", { class: "writing" }, this.said, this.text, this.strip);
     /** @type {Written[]} */
     this.texts = [];
