@@ -156,7 +156,7 @@ def test_a_stopped_text_is_explained(page: Visit) -> None:
     assert page.text(".panel section:nth-of-type(2) h3") == "After “Abc”"
 
 
-def test_every_head_is_shown_by_row_or_absolutely(page: Visit, v6: TrainedRun) -> None:
+def test_every_head_is_shown(page: Visit, v6: TrainedRun) -> None:
     layers = v6.attention(PROMPT)
     assert page.page.locator(".maps .map").count() == 1 + len(layers) * len(layers[0])
     page.page.get_by_role("button", name="layer 2, head 3").click()
@@ -173,13 +173,9 @@ def test_every_head_is_shown_by_row_or_absolutely(page: Visit, v6: TrainedRun) -
     spans = page.page.locator(".text span")
     assert "query" in spans.nth(start + 2).get_attribute("class")
     page.page.locator("#prompt").focus()
-    for is_absolute, said in ((False, "largest"), (True, "100%")):
-        page.page.get_by_label("absolute").set_checked(is_absolute)
-        look = "e => e.style.getPropertyValue('--look')"
-        lit = [float(span.evaluate(look)) for span in spans.all()[start : len(PROMPT)]]
-        shown = weights[-1] if is_absolute else weights[-1] / weights[-1].max()
-        assert lit == pytest.approx(shown.tolist(), abs=2e-3)
-        assert said in page.text(".scale")
+    look = "e => e.style.getPropertyValue('--look')"
+    lit = [float(span.evaluate(look)) for span in spans.all()[start : len(PROMPT)]]
+    assert lit == pytest.approx((weights[-1] / weights[-1].max()).tolist(), abs=2e-3)
 
 
 def test_counts_that_decide_are_shown(browser: Any, counting: Path) -> None:

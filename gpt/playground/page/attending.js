@@ -78,11 +78,7 @@ export function attending(/** @type {Pass} */ pass) {
   return root;
 }
 
-/**
- * What the chosen head reads, in the order of the text.
- * @param {Pass} pass
- * @returns {Read[]}
- */
+/** @type {(pass: Pass) => Read[]} What the chosen head reads, in the order of the text. */
 function readBy(pass) {
   const { head, row, tokens } = pass;
   const weights = pass.of("attention.weights", head).subarray(0, row + 1);
@@ -124,11 +120,8 @@ function sayings(asking, D, /** @type {Read[]} */ read, /** @type {Read[]} */ ke
   ];
 }
 
-/**
- * The key of a token, the query beside it once they have met, their score, the weight, and the value.
- * @param {Read} read
- */
-function column({ name, key, score, weight, value, term }, query, matched, fetched) {
+/** The key of a token, the query beside it once they have met, their score, the weight, and the value. */
+function column(/** @type {Read} */ { name, key, score, weight, value, term }, query, matched, fetched) {
   const isOne = score !== null;
   const fetching = bar(value, fetched);
   const root = element(

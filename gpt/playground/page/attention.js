@@ -9,8 +9,6 @@ const LARGER = 104; // of a stage with few heads
 const FEW = 4; // heads
 const LABELLED = 40; // rows or columns, at most, that have room for labels
 
-let made = 0; // views, whose scales need names of their own
-
 /**
  * The row that is pointed at.
  * @typedef {{row: number, strengths: Float32Array}} Pointed
@@ -31,7 +29,6 @@ export class AttentionView {
     this.chosen = null; // the mean of all
     /** @type {number | null} */
     this.row = null;
-    this.isAbsolute = false; // or each row relative to its largest weight
     this.small = element("div", {
       class: "maps stack",
       role: "group",
@@ -49,11 +46,11 @@ export class AttentionView {
     });
     this.title = element("p", { class: "map-title" });
     this.said = element("p", { class: "note said", role: "status" });
-    this.largest = element("span", {});
+    const ramp = element("span", { class: "ramp looks" });
     this.root = element(
       "div",
       { class: "attention row", hidden: true },
-      this.#scale(),
+      element("div", { class: "scale note row", "aria-hidden": "true" }, "0", ramp, "the row’s largest"),
       this.small,
       element("div", { class: "enlarged" }, this.title, this.canvas, this.said),
     );
@@ -80,7 +77,6 @@ export class AttentionView {
     this.small.replaceChildren(...(heads > 1 ? [this.#button(null), ...buttons] : []));
     this.root.hidden = false;
     this.root.classList.toggle("wide", this.#isLarge());
-    this.largest.textContent = this.isAbsolute ? "100%" : "the row’s largest";
     this.#draw();
   }
 
@@ -100,39 +96,13 @@ export class AttentionView {
 
   /** How strongly a row of the enlarged map lights each token. */
   strengths(row) {
-    return strengths(this.#weights(row), this.isAbsolute);
+    return strengths(this.#weights(row));
   }
 
   /** The weights of a row, of the tokens that it can attend to. */
   #weights(row) {
     const { weights, S } = this.#map(this.chosen);
     return weights.subarray(row * S, row * S + (this.isCausal ? row + 1 : S));
-  }
-
-  #scale() {
-    const name = `scale${made++}`;
-    const choice = (label, value, isAbsolute) => {
-      const onchange = () => {
-        this.isAbsolute = isAbsolute;
-        this.choose(this.chosen);
-      };
-      const checked = isAbsolute === this.isAbsolute;
-      return element(
-        "label",
-        { class: "row" },
-        element("input", { type: "radio", name, value, checked, onchange }),
-        label,
-      );
-    };
-    const ramp = element("span", { class: "ramp looks", "aria-hidden": "true" });
-    return element(
-      "fieldset",
-      { class: "scale row" },
-      element("legend", {}, "Scale"),
-      choice("each row", "row", false),
-      choice("absolute", "absolute", true),
-      element("span", { class: "note row" }, "0", ramp, this.largest),
-    );
   }
 
   /** Redraw after a change of colours or width. */
@@ -156,8 +126,7 @@ export class AttentionView {
 
   #map(which) {
     const [, T, S] = this.layers[0].shape;
-    const { isCausal, isAbsolute } = this;
-    return { weights: this.#weightsOf(which, T, S), T, S, isCausal, isAbsolute };
+    return { weights: this.#weightsOf(which, T, S), T, S, isCausal: this.isCausal };
   }
 
   #weightsOf(which, T, S) {

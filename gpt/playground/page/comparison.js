@@ -23,21 +23,18 @@ export function compare(root, /** @type {TextPanel} */ first, /** @type {TextPan
   );
   const unit = isAlike ? (first.run.token === second.run.token ? first.run.token : "token") : "character";
   const gain = lossA - lossB;
-  const better = gain >= 0 ? second : first;
   const names = nameApart(first.run, second.run);
-  const [winner, loser] = better === second ? [names[1], names[0]] : names;
-  const side = better === second ? "b" : "a";
-  const bold = (text, side = null) => element("b", { class: side }, text);
-  const by = [": by ", bold(Math.abs(gain).toFixed(2)), ` nats per ${unit} `];
+  const sides = names.map((name, i) => element("b", { class: "ab"[i] }, name));
+  const [loser, winner] = gain >= 0 ? sides : sides.toReversed();
+  const by = element("b", {}, Math.abs(gain).toFixed(2));
   const losses = `(${names[0]} ${lossA.toFixed(2)}, ${names[1]} ${lossB.toFixed(2)})`;
-  const verdict = [
-    bold(winner, side),
-    " predicts this prompt better than ",
-    bold(loser, side === "a" ? "b" : "a"),
-    ...by,
-  ];
   root.replaceChildren(
-    element("p", { class: "verdict" }, ...verdict, element("span", { class: "note" }, losses)),
+    element(
+      "p",
+      { class: "verdict" },
+      ...[winner, " predicts this prompt better than ", loser, ": by ", by, ` nats per ${unit} `],
+      element("span", { class: "note" }, losses),
+    ),
     ...(isAlike
       ? differences(a, b, names, unit)
       : [note("Their tokens differ, so only the means are compared, per character.")]),

@@ -85,10 +85,7 @@ export function setPrompt(text) {
   at("prompt").value = text.slice(0, at("prompt").maxLength);
 }
 
-/**
- * The settings.
- * @returns {import("./engines/server.js").Options}
- */
+/** @returns {import("./engines/server.js").Options} The settings. */
 export function options() {
   const value = (id) => Number(at(id).value);
   return {

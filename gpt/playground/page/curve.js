@@ -114,11 +114,8 @@ function marked(curve, y, colour, at, domain) {
 
 const OTHER = /^(data|init|model|overfit)/; // text or model, of which the figure says nothing
 
-/**
- * The documented loss of a run's stage; empty if there is none.
- * @param {Pick<Run, "documented" | "changed">} run
- */
-export function documentedInWords({ documented, changed }) {
+/** The documented loss of a run's stage; empty if there is none. */
+export function documentedInWords(/** @type {Pick<Run, "documented" | "changed">} */ { documented, changed }) {
   if (!documented?.val || changed.some((change) => OTHER.test(change))) return "";
   return `documented${changed.length ? " with other settings" : ""}: ${documented.val.toFixed(4)}`;
 }

@@ -135,19 +135,16 @@ export function debounced(f, milliseconds) {
 export function coalesced(f) {
   /** @type {Values | null} */
   let next = null;
-  /** @type {Promise<void> | null} */
-  let working = null;
-  const work = async () => {
-    while (next) {
-      const values = next;
-      next = null;
-      await f(...values);
-    }
-    working = null;
+  /** @type {Promise<unknown>} */
+  let working = Promise.resolve();
+  const work = () => {
+    const values = next;
+    next = null;
+    return values && f(...values);
   };
   return (/** @type {Values} */ ...values) => {
     next = values;
-    working ??= work();
+    working = working.then(work);
     return working;
   };
 }
@@ -176,21 +173,25 @@ export function newest() {
   };
 }
 
+/** Does some work; `failure` shows its error, if any. */
+export async function guarded(failure, /** @type {() => unknown} */ work) {
+  failure.textContent = "";
+  try {
+    await work();
+  } catch (error) {
+    failure.textContent = error.message;
+  }
+}
+
 /** Runs the newest of several tasks for an element, which is busy meanwhile; `failure` shows the error, if any. */
 export function working(root, failure) {
   const tasks = newest();
+  let pending = 0;
   return async (/** @type {(signal: AbortSignal) => Promise<void>} */ task) => {
-    failure.textContent = "";
+    pending += 1;
     root.ariaBusy = "true";
-    try {
-      const isDone = await tasks.run(async (signal) => {
-        await task(signal);
-        return true;
-      });
-      if (!isDone) return; // a newer one goes on
-    } catch (error) {
-      failure.textContent = error.message;
-    }
-    root.ariaBusy = "false";
+    await guarded(failure, () => tasks.run(task));
+    pending -= 1;
+    root.ariaBusy = String(pending > 0);
   };
 }

@@ -1,5 +1,5 @@
 /** The page in a frame of another page: the prompt and the results, other settings folded away, and as high as its content. */
-
+/** @import { Run } from "./engines/server.js" */
 import { element } from "./dom.js";
 
 export function embed() {
@@ -32,12 +32,8 @@ export function listen(show) {
   parent.postMessage({ ready: true }, "*");
 }
 
-/**
- * Tell the page around the frame what a training has reached; without a frame, nobody listens.
- * @import { Run } from "./engines/server.js"
- * @param {Run} run
- */
-export function tellTrained({ stage, loss, seed, changed }) {
+/** Tell the page around the frame what a training has reached; without a frame, nobody listens. */
+export function tellTrained(/** @type {Run} */ { stage, loss, seed, changed }) {
   parent.postMessage({ trained: { stage, loss: loss.nats, seed, changed } }, "*");
 }
 

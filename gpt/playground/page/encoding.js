@@ -1,15 +1,5 @@
-/**
- * Texts to token ids, as in gpt/data/tokenizers. Every tokenizer has:
- *
- *   shown          each token as text; bytes that are not a whole character as <0xE2>
- *   encode(text)   token ids
- *   bytes(id)      a token in UTF-8
- *   known(text)    the part of a text that it can encode
- *   unknown(text)  the characters that it cannot encode, each once
- *
- * @import { Run } from "./engines/server.js"
- * @typedef {{bytes(id: number): Uint8Array}} Encoding What makes a Tokenizer of the class below.
- */
+/** Texts to token ids, as in gpt/data/tokenizers. */
+/** @import { Run } from "./engines/server.js" */
 
 /** How GPT-2 splits a text before it merges bytes: no token goes beyond one of these pieces. */
 const PIECES = new RegExp(
@@ -32,31 +22,31 @@ export function tokenizer(/** @type {Run} */ run) {
 class Tokenizer {
   /** @param {Run} run */
   constructor(run) {
-    this.shown = run.vocabulary;
+    this.shown = run.vocabulary; // each token as text; bytes that are not a whole character as <0xE2>
   }
 
+  /** A token in UTF-8. */
+  bytes(id) {
+    return utf8(this.shown[id]);
+  }
+
+  /** The part of a text that can be encoded. */
   known(text) {
     return text;
   }
 
+  /** The characters that cannot be, each once. */
   unknown() {
     return [];
   }
 
-  /**
-   * The characters that begin in a token: for the last bytes of a character, none.
-   * @this {Encoding}
-   */
+  /** The characters that begin in a token: for the last bytes of a character, none. */
   characters(id) {
     return this.bytes(id).filter((byte) => (byte & 0xc0) !== 0x80).length;
   }
 
-  /**
-   * The text of tokens that come one by one; the first bytes of a character wait for the last ones.
-   * @this {Encoding}
-   * @param {AsyncIterable<number>} ids
-   */
-  async *decode(ids) {
+  /** The text of tokens that come one by one; the first bytes of a character wait for the last ones. */
+  async *decode(/** @type {AsyncIterable<number>} */ ids) {
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     for await (const id of ids) yield decoder.decode(this.bytes(id), { stream: true });
     yield decoder.decode();
@@ -71,10 +61,6 @@ class Characters extends Tokenizer {
 
   encode(text) {
     return Array.from(this.known(text), (character) => this.ids.get(character));
-  }
-
-  bytes(id) {
-    return utf8(this.shown[id]);
   }
 
   known(text) {

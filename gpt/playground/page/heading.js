@@ -58,11 +58,8 @@ export class Heading {
   }
 }
 
-/**
- * A loss, with what it means for a friend who has never heard of a nat.
- * @param {Loss} loss
- */
-function figure({ name, nats, unit, kind }) {
+/** A loss, with what it means for a friend who has never heard of a nat. */
+function figure(/** @type {Loss} */ { name, nats, unit, kind }) {
   const title =
     nats === null ? "" : `as uncertain as a choice among ${Math.exp(nats).toFixed(1)} equally likely ${unit}s`;
   const value = nats?.toFixed(4) ?? (name && "–"); // without a name, it continues the one before

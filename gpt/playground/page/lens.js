@@ -16,12 +16,9 @@ function spokenPath(path) {
   return layer === undefined ? name : `layer ${Number(layer) + 1}, ${name}`;
 }
 
-/**
- * The points of the stream that the output layer can read, in their order.
- * @param {Run} run
- * @param {Tensors} values
- * @returns {[path: string, logits: Float32Array][]}
- */
+/** @typedef {[path: string, logits: Float32Array]} Point Of the stream, that the output layer can read. */
+
+/** @type {(run: Run, values: Tensors) => Point[]} In their order. */
 function points(run, values) {
   const names = ["embedding", "expected", ...branchesOf(run)];
   const order = (path) => {

@@ -4,7 +4,7 @@ import { d3 } from "./libraries.js";
 
 /**
  * The weights of T rows and S columns, coloured as `strengths` says.
- * @typedef {{weights: Float32Array, T: number, S: number, isCausal: boolean, isAbsolute: boolean}} Weights
+ * @typedef {{weights: Float32Array, T: number, S: number, isCausal: boolean}} Weights
  */
 
 function colours() {
@@ -18,11 +18,11 @@ function colours() {
 }
 
 /** Cells of a map; masked cells are left empty. */
-function cells(context, { weights, T, S, isCausal, isAbsolute }, left, top, size, ramp) {
+function cells(context, { weights, T, S, isCausal }, left, top, size, ramp) {
   const image = new ImageData(S, T); // one pixel per cell, because there may be many thousands
   for (let t = 0; t < T; t++) {
     const row = weights.subarray(t * S, t * S + (isCausal ? t + 1 : S));
-    for (const [s, strength] of strengths(row, isAbsolute).entries())
+    for (const [s, strength] of strengths(row).entries())
       image.data.set(ramp[Math.round(255 * strength)], 4 * (t * S + s));
   }
   const pixels = element("canvas", { width: S, height: T });
@@ -47,9 +47,9 @@ function prepared(canvas, width, height) {
   return context;
 }
 
-/** How strongly to colour the weights of a row, from 0 to 1: relative to its largest, or as they are. */
-export function strengths(row, isAbsolute) {
-  const largest = isAbsolute ? 1 : Math.max(...row);
+/** How strongly to colour the weights of a row, from 0 to 1: relative to its largest. */
+export function strengths(row) {
+  const largest = Math.max(...row);
   return row.map((weight) => weight / largest);
 }
 

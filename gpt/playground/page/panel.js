@@ -182,9 +182,8 @@ export class TextPanel {
   /**
    * Show the prediction after `at` tokens, and next to the text what is to be opened: the maps, or what Inside has of
    * this name.
-   * @param {Record<string, string>} wanted
    */
-  async open({ at, open, ...chosen }) {
+  async open(/** @type {Record<string, string>} */ { at, open, ...chosen }) {
     if (!open) return;
     const { layer = 1, head = 1 } = chosen;
     if (open !== "off" || !this.inside.fronted) this.texts.closest("details")?.setAttribute("open", "");

@@ -3,7 +3,7 @@
 /** @import { TextPanel } from "./panel.js" */
 /** @import { Racing } from "./training/race.js" */
 import { arcs, Letters } from "./arcs.js";
-import { button, count, element, isStill, percent, table, visible } from "./dom.js";
+import { button, count, element, guarded, isStill, percent, table, visible } from "./dom.js";
 import { TRAIN_FRACTION } from "./training/corpus.js";
 import { Race } from "./training/race.js";
 import { TEXTS } from "./training/texts.js";
@@ -23,7 +23,6 @@ export const PAYOFFS = {
     title: "The same training without and with a feed-forward layer",
     shows: "race",
     racing: {
-      text: "shakespeare",
       iterations: 1000,
       arms: [
         { label: "v3, without", stage: "v3" },
@@ -35,7 +34,6 @@ export const PAYOFFS = {
     title: "More blocks, and the loss does not fall",
     shows: "race",
     racing: {
-      text: "shakespeare",
       iterations: 500,
       arms: [
         { label: "1 block", stage: "v4", variant: "1_block" },
@@ -54,7 +52,6 @@ export const PAYOFFS = {
     title: "The same high learning rate without and with LayerNorm",
     shows: "race",
     racing: {
-      text: "shakespeare",
       iterations: 500,
       arms: [
         { label: "v5, without", stage: "v5", learningRate: 0.05 },
@@ -130,15 +127,10 @@ export function payoff(stage, engine, panel, trainable) {
     async function run() {
       seen.disconnect();
       train.disabled = true;
-      failure.textContent = "";
       const going = made();
       place.replaceChildren(going.root);
-      try {
-        await going.run();
-        train.textContent = "Train them again";
-      } catch (error) {
-        failure.textContent = error.message;
-      }
+      await guarded(failure, () => going.run());
+      train.textContent = "Train them again";
       train.disabled = false;
     }
   }

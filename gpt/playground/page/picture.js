@@ -38,11 +38,7 @@ export function picture(/** @type {Run} */ run, /** @type {Step[]} */ steps, her
 
 const newIn = (stage, since) => (since === stage ? " new" : "");
 
-/**
- * @param {Part} part
- * @param {Step[]} steps
- */
-function drawn({ name, label, since }, stage, steps, here, chosen) {
+function drawn(/** @type {Part} */ { name, label, since }, stage, /** @type {Step[]} */ steps, here, chosen) {
   if (since === null) return element("span", { class: "data" }, label);
   const step = steps.findIndex(({ parts }) => parts.includes(name));
   const isHere = steps[here]?.parts.includes(name);

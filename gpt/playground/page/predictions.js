@@ -155,11 +155,7 @@ export async function* until(stop, pieces) {
   yield waiting;
 }
 
-/**
- * Score N tokens by the logits [N, V] after each.
- * @param {Tensor} logits
- * @returns {Score[]}
- */
+/** @type {(logits: Tensor, ids: number[]) => Score[]} Score N tokens by the logits [N, V] after each. */
 export function scored({ shape: [, V], data }, ids) {
   return ids.map((id, i) => {
     if (i === 0) return null;

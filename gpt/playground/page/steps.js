@@ -17,11 +17,7 @@ import { shownNumber, sizeOf, strip } from "./strips.js";
 
 const LISTED = 5; // tokens
 
-/**
- * All steps of a pass, in their order.
- * @param {Pass} pass
- * @returns {Step[]}
- */
+/** @type {(pass: Pass) => Step[]} All steps of a pass, in their order. */
 export function stepsOf(pass) {
   if (!pass.layers.length) return ofTable(pass);
   return [
@@ -121,10 +117,7 @@ function chooseLayer(pass) {
   };
 }
 
-/**
- * What a branch does with the stream before it reads it.
- * @type {(pass: Pass, branch: string) => Step | null}
- */
+/** @type {(pass: Pass, branch: string) => Step | null} What a branch does with the stream before it reads it. */
 function normalised(pass, branch) {
   const [norm, shift] = [`${branch}_norm`, `${branch}_shift`].map((name) => pass.parts.get(name));
   if (!norm) return null;

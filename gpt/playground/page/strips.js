@@ -46,11 +46,8 @@ export function strip(name, values, { after = "", largest = sizeOf(values), path
   );
 }
 
-/**
- * What strips of these vectors give the full colour to.
- * @param {Values[]} vectors
- */
-export function sizeOf(...vectors) {
+/** What strips of these vectors give the full colour to. */
+export function sizeOf(/** @type {Values[]} */ ...vectors) {
   let size = 1e-9;
   for (const values of vectors) for (const x of values) size = Math.max(size, Math.abs(x));
   return size;

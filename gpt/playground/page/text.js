@@ -108,6 +108,6 @@ export class TextView {
 export const written = (token) => token.replaceAll("\n", "↵\n");
 
 export function legend() {
-  const [least, most] = ["0", `${HIGHEST} nats or more`].map((words) => element("span", {}, words));
-  return element("div", { class: "note row", "aria-hidden": "true" }, least, element("span", { class: "ramp" }), most);
+  const ramp = element("span", { class: "ramp" });
+  return element("div", { class: "note row", "aria-hidden": "true" }, "0", ramp, `${HIGHEST} nats or more`);
 }

@@ -45,10 +45,7 @@ export async function describe(id) {
 
 const held = new Map(); // the weights of trainings that were kept, until they are needed
 
-/**
- * As gpt/playground/looking.py: windows that advance by an eighth of their length.
- * @type {Engine["logits"]}
- */
+/** @type {Engine["logits"]} As gpt/playground/looking.py: windows that advance by an eighth of their length. */
 export async function logits(model, ids, signal, off = []) {
   const known = off.length ? {} : await first(model, ids);
   if (`logits_${ids.length}` in known) return known[`logits_${ids.length}`];
@@ -101,10 +98,7 @@ async function stored(file) {
   return parseSafetensors(await (await fetch(file)).arrayBuffer());
 }
 
-/**
- * The outputs of a graph for a single row of token ids.
- * @returns {Tensors}
- */
+/** @returns {Tensors} The outputs of a graph for a single row of token ids. */
 function tensorsOf(outputs) {
   const entries = Object.entries(outputs);
   return Object.fromEntries(entries.map(([name, { dims, data }]) => [name, { shape: dims.slice(1), data }]));

@@ -2,7 +2,7 @@
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Progress } from "./work.js" */
 import { documentedInWords } from "../curve.js";
-import { button, count, element, isFirst, note } from "../dom.js";
+import { button, count, element, guarded, isFirst, note } from "../dom.js";
 import { tellTrained } from "../embedded.js";
 import { forget, keep } from "./keeping.js";
 import { Laboratory } from "./laboratory.js";
@@ -130,6 +130,7 @@ export class TrainingCard {
     } finally {
       this.isBeginning = false;
       this.progress.hidden = !training || this.base !== base;
+      if (!training) this.screen.said.textContent = "";
     }
     if (this.base !== base) {
       training.forget(); // another stage was chosen meanwhile
@@ -188,15 +189,7 @@ export class TrainingCard {
     location.reload();
   }
 
-  async #guarded(work) {
-    this.failure.textContent = "";
-    try {
-      await work();
-    } catch (error) {
-      this.failure.textContent = error.message;
-      if (!this.training) this.screen.said.textContent = "";
-    }
-  }
+  #guarded = (work) => guarded(this.failure, work);
 }
 
 /** The documented loss and the reader's. */

@@ -7,10 +7,7 @@ import { random } from "../engines/random.js";
  * @typedef {{name: string, shape: (number | null)[], drawn: "normal" | "uniform" | "constant", scale: number}} Weight
  */
 
-/**
- * @param {Weight[]} description
- * @returns {Tensors}
- */
+/** @type {(description: Weight[], vocabularySize: number, seed: number) => Tensors} */
 export function drawn(description, vocabularySize, seed) {
   const uniform = random(seed);
   const draws = {

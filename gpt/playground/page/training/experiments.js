@@ -51,7 +51,6 @@ export const EXPERIMENTS = [
     pages: ["v1", "v6", "gru", "v8"],
     question:
       "The same stage at a learning rate of 0.1 instead of 0.001. Is the loss after 500 iterations lower or higher?",
-    text: "shakespeare",
     iterations: 500,
     arms: [
       { label: "0.001", stage: "", learningRate: 0.001 },
@@ -65,7 +64,6 @@ export const EXPERIMENTS = [
     pages: ["v2"],
     question:
       "v2 divides its scores by √D before the softmax. Without it, is the loss after 1,000 iterations lower or higher?",
-    text: "shakespeare",
     iterations: 1000,
     arms: [
       { label: "v2", stage: "v2" },
@@ -80,7 +78,6 @@ export const EXPERIMENTS = [
     question:
       "v2 has one head of 16 numbers, v3 four of 8. One head can also have 32, and a direct path: what it reads is added " +
       "to its input, as in v5. Which of these ends lowest after 1,000 iterations?",
-    text: "shakespeare",
     iterations: 1000,
     arms: [
       { label: "one head of 16", stage: "v2" },
@@ -98,7 +95,6 @@ export const EXPERIMENTS = [
     question:
       "v4 with three blocks or six: as it is, with first weights that keep the size of the numbers from layer to layer, " +
       "or, with six, with the plus signs that v5 adds. Which ends lowest after 1,000 iterations?",
-    text: "shakespeare",
     iterations: 1000,
     arms: [
       { label: "3 blocks", stage: "v4" },
@@ -117,7 +113,6 @@ export const EXPERIMENTS = [
     question:
       "v5 with 6 blocks, and the same without the plus signs of its residual connections. After 300 iterations, is the " +
       "loss without them lower or higher?",
-    text: "shakespeare",
     iterations: 300,
     arms: [
       { label: "6 blocks of v5", stage: "v5", variant: "6_blocks" },
@@ -131,7 +126,6 @@ export const EXPERIMENTS = [
     pages: ["v1", "v2", "v3", "v3_ffn", "v4", "v5", "v6"],
     question:
       "The same stage three times: with the same seed twice, then with another. How far apart are the two seeds?",
-    text: "shakespeare",
     iterations: 500,
     arms: [
       { label: "seed 1", stage: "", seed: 1 },

@@ -1,7 +1,7 @@
 /** The experiments of a page: a guess, the trainings side by side, and what came out. */
 /** @import { Engine, Run } from "../engines/server.js" */
 /** @import { Experiment } from "./experiments.js" */
-import { button, element, note } from "../dom.js";
+import { button, element, guarded, note } from "../dom.js";
 import { EXPERIMENTS } from "./experiments.js";
 import { Race } from "./race.js";
 
@@ -51,20 +51,16 @@ export class Laboratory {
     const race = new Race(this.engine, experiment, this.#base);
     this.race = race;
     const said = element("p", { role: "status" });
+    const failure = element("p", { class: "failure", role: "alert" });
     const stop = button("Stop", "quiet", () => this.#stop());
     const guessed = note(`You guess: ${guesses[guess][0]}.`);
-    this.body.replaceChildren(element("p", {}, experiment.question), guessed, race.root, said, stop);
-    try {
+    this.body.replaceChildren(element("p", {}, experiment.question), guessed, race.root, said, failure, stop);
+    await guarded(failure, async () => {
       if (!(await race.run())) return;
-    } catch (error) {
-      if (race.isStopped) return;
-      this.#stop();
-      said.replaceChildren(element("span", { class: "failure" }, error.message));
-      return;
-    }
+      const right = guesses.findIndex(([, test]) => test(race.results));
+      said.textContent = `${guess === right ? "You guessed right" : "Measured"}: ${guesses[right][0]}. ${why}`;
+    });
     stop.remove();
-    const right = guesses.findIndex(([, test]) => test(race.results));
-    said.textContent = `${guess === right ? "You guessed right" : "Measured"}: ${guesses[right][0]}. ${why}`;
   }
 
   #base = ({ stage }) => this.stages.get(stage || this.run.stage);

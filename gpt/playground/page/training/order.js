@@ -101,12 +101,8 @@ function ofAlphabet(/** @type {Row} */ row, token, size) {
   return { ...row, shape: row.shape.replace(/V=\d+/, `V=${size}`), parts: row.parts.map(renamed) };
 }
 
-/**
- * Let a run's description follow its training.
- * @param {Run} run
- * @param {Progress} progress
- */
-export function advance(run, { iteration, loss, moments, text, estimate }) {
+/** Let a run's description follow its training. */
+export function advance(/** @type {Run} */ run, /** @type {Progress} */ { iteration, loss, moments, text, estimate }) {
   run.trained.iteration = iteration;
   run.moments = moments.at(-1) === iteration ? moments : [...moments, iteration];
   if (loss !== null) run.trained.batches.push({ iteration, loss });

@@ -10,7 +10,7 @@ import { TEXTS } from "./texts.js";
  * A training; what is not given is as the page offers it. `variant` is one of gpt/playground/static.py.
  * @typedef {Partial<Chosen> & {label: string, stage: string, variant?: string}} Arm
  * @typedef {{label: string, val: number, iteration: number, curve: Estimate[]}} Result `val` is Infinity if the loss became NaN.
- * @typedef {{text: keyof typeof Texts, iterations: number, arms: Arm[]}} Racing
+ * @typedef {{text?: keyof typeof Texts, iterations: number, arms: Arm[]}} Racing
  */
 
 const [LOW, HIGH] = [2, 4.3]; // nats: lower losses have room, higher ones are cut off
@@ -37,10 +37,15 @@ export class Race {
 
   /** Train all arms; whether they ended, rather than being stopped. */
   async run() {
-    const { arms, text } = this.racing;
+    const { arms, text = "shakespeare" } = this.racing;
     this.bar.hidden = false;
     const content = await TEXTS[text].load();
-    await Promise.all(arms.map((arm, i) => this.#trained(arm, content, this.results[i])));
+    try {
+      await Promise.all(arms.map((arm, i) => this.#trained(arm, content, this.results[i])));
+    } catch (error) {
+      this.stop(); // the other arms
+      throw error;
+    }
     if (!this.isStopped) this.root.append(summary(this.results));
     return !this.isStopped;
   }

@@ -18,7 +18,7 @@ export class Screen {
     this.writing = new Writing(() => this.#draw());
     this.picture = element("div", { class: "curve" });
     this.width = 320;
-    const measure = ([{ contentRect }]) => {
+    const measure = (/** @type {ResizeObserverEntry[]} */ [{ contentRect }]) => {
       this.width = contentRect.width || this.width;
     };
     new ResizeObserver(measure).observe(this.picture);

@@ -1,6 +1,6 @@
 /** Trainings with play.py's server: train.py's own, as ordinary runs, whoever has started them. */
 /** @import { Engine, Run, Served } from "../engines/server.js" */
-import { button, count, element, isFirst, note } from "../dom.js";
+import { button, count, element, guarded, isFirst, note } from "../dom.js";
 import { FIRST, Screen } from "./screen.js";
 import { field, SettingsForm } from "./settings.js";
 
@@ -108,14 +108,7 @@ export class ServedTrainings {
     );
   }
 
-  async #guarded(work) {
-    this.failure.textContent = "";
-    try {
-      await work();
-    } catch (error) {
-      this.failure.textContent = error.message;
-    }
-  }
+  #guarded = (work) => guarded(this.failure, work);
 }
 
 const isOn = ({ state }) => state === "training" || state === "queued";

@@ -7,11 +7,12 @@ import { OwnText, TEXTS } from "./texts.js";
 export class SettingsForm {
   /** @param {Node[]} more What else is folded away. */
   constructor(...more) {
+    const number = (min, max, step) => element("input", { type: "number", required: true, min, max, step });
     this.fields = {
-      learningRate: number({ min: 1e-6, max: 10, step: "any" }),
-      batchSize: number({ min: 1, max: 512, step: 1 }),
-      iterations: number({ min: 1, max: 100_000, step: 1 }),
-      seed: number({ min: 0, max: 2 ** 32, step: 1 }),
+      learningRate: number(1e-6, 10, "any"),
+      batchSize: number(1, 512, 1),
+      iterations: number(1, 100_000, 1),
+      seed: number(0, 2 ** 32, 1),
     };
     const chip = (value, label) => {
       const input = element("input", { type: "radio", name: "text", value, autocomplete: "off" });
@@ -93,18 +94,10 @@ export class SettingsForm {
     }
   }
 
-  /**
-   * What is filled in; null for what is not.
-   * @returns {Chosen}
-   */
+  /** @returns {Chosen} What is filled in; null for what is not. */
   chosen() {
-    const value = (name) => (this.fields[name].value === "" ? null : Number(this.fields[name].value));
-    return {
-      learningRate: value("learningRate"),
-      batchSize: value("batchSize"),
-      iterations: value("iterations"),
-      seed: value("seed"),
-    };
+    const value = ([name, input]) => [name, input.value === "" ? null : Number(input.value)];
+    return Object.fromEntries(Object.entries(this.fields).map(value));
   }
 
   /** @returns {Promise<Text>} */
@@ -117,10 +110,6 @@ export class SettingsForm {
 export function duration(seconds) {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   return `${Math.round(seconds / 60)} min`;
-}
-
-function number(attributes) {
-  return element("input", { type: "number", required: true, ...attributes });
 }
 
 export function field(name, input) {

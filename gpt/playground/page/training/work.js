@@ -86,10 +86,7 @@ export class Work {
     return this.going;
   }
 
-  /**
-   * The weights at one of the moments that were kept, or those of now.
-   * @returns {Tensors}
-   */
+  /** @returns {Tensors} The weights at one of the moments that were kept, or those of now. */
   weights(moment) {
     return moment === null ? this.training.weights : this.moments.get(moment);
   }
