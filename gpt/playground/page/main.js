@@ -53,6 +53,7 @@ async function choose(signal) {
       : new TextPanel(engine, run, SIDES[i], { select, scrub }),
   );
   offerSecond(runs[0], usable[1]?.id);
+  controls.place(null); // not among the panels that go
   document.getElementById("panels").replaceChildren(...panels.map((panel) => panel.root));
   document.body.classList.toggle("beside", panels.length === 2);
   placeControls();
