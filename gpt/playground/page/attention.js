@@ -119,7 +119,7 @@ export class AttentionView {
       /** @type {HTMLElement} */ (this.small.querySelector("[aria-pressed=true]")).focus();
     };
     const isChosen = String(`${which}` === `${this.chosen}`);
-    const made = button("", "map row", choose, { title: name, "aria-label": name, "aria-pressed": isChosen });
+    const made = button("", "map", choose, { title: name, "aria-label": name, "aria-pressed": isChosen });
     made.append(canvas, ...(which === null ? [element("span", {}, "mean")] : []));
     return made;
   }
