@@ -9,7 +9,7 @@ import { TEXTS } from "./texts.js";
 /**
  * A training; what is not given is as the page offers it. `variant` is one of gpt/playground/static.py.
  * @typedef {Partial<Chosen> & {label: string, stage: string, variant?: string}} Arm
- * @typedef {{label: string, val: number, iteration: number, curve: Estimate[]}} Result `val` is Infinity if the loss became NaN.
+ * @typedef {{label: string, val: number, iteration: number, curve: Estimate[], batches: object[]}} Result `val` is Infinity if the loss became NaN.
  * @typedef {{text?: keyof typeof Texts, iterations: number, arms: Arm[]}} Racing
  */
 
@@ -28,7 +28,7 @@ export class Race {
     this.base = base;
     this.isStopped = false;
     /** @type {Result[]} */
-    this.results = racing.arms.map(({ label }) => ({ label, val: Infinity, iteration: 0, curve: [] }));
+    this.results = racing.arms.map(({ label }) => ({ label, val: Infinity, iteration: 0, curve: [], batches: [] }));
     this.picture = element("div");
     this.bar = element("progress", { max: racing.iterations, value: 0, "aria-label": "Iterations", hidden: true });
     this.root = element("div", { class: "race" }, this.picture, this.bar);
@@ -61,14 +61,13 @@ export class Race {
     const { learningRate = rate, seed = base.seed, variant = null } = arm;
     const chosen = { learningRate, batchSize, iterations: this.racing.iterations, seed, variant };
     const { promise: ended, resolve: finish } = /** @type {PromiseWithResolvers<void>} */ (Promise.withResolvers());
-    const training = await this.engine.train(base, text, chosen, ({ iteration, estimate, ended: how }) => {
+    const training = await this.engine.train(base, text, chosen, ({ iteration, loss, estimate, ended: how }) => {
       if (this.isStopped) return training.pause().then(finish);
       result.iteration = iteration;
       this.bar.value = Math.min(...this.results.map((one) => one.iteration));
-      if (estimate) {
-        result.curve.push(estimate);
-        this.#draw();
-      }
+      if (loss !== null) result.batches.push({ iteration, loss });
+      if (estimate) result.curve.push(estimate);
+      this.#draw();
       if (how) finish();
       if (how === "finished") result.val = result.curve.at(-1).val;
     });
@@ -85,14 +84,17 @@ export class Race {
 /** @param {Result[]} results */
 function losses(results, iterations) {
   const low = Math.min(LOW, ...results.flatMap(({ curve }) => curve.map(({ val }) => val)));
-  const lines = results.map(({ curve }, i) => line(curve, "val", `stroke: ${COLOURS[i]}; stroke-width: 2`));
+  const lines = results.flatMap(({ curve, batches }, i) => [
+    line(batches, "loss", `stroke: ${COLOURS[i]}; stroke-opacity: 0.35`),
+    line(curve, "val", `stroke: ${COLOURS[i]}; stroke-width: 2`),
+  ]);
   const picture = chart(iterations, { width: 420, height: 180, domain: [low - 0.05, HIGH] }, lines);
   const last = results.map(({ label, curve }) => `${label} ${curve.at(-1)?.val.toFixed(4) ?? "not yet"}`);
   described(picture, `Validation losses over ${iterations} iterations: ${last.join(", ")}`);
   const keys = results.map(({ label }, i) =>
     element("b", { class: "key solid", style: `--run: ${COLOURS[i]}` }, `${label} `),
   );
-  const caption = element("figcaption", { class: "note" }, "Loss on new text over iterations: ", ...keys);
+  const caption = element("figcaption", { class: "note" }, "Loss on new text and, faint, of mini-batches: ", ...keys);
   return element("figure", {}, picture, caption);
 }
 
