@@ -33,7 +33,7 @@ COMMANDS = {
                      "train a stage of the ladder, or sweep over several: model=v5"),
     "generate": Command("gpt.session.generate", "GenerateConfig", {"run": "[run]", "prompt": "[prompt]"},
                         'print text from a trained run: prompt="ROMEO:"'),
-    "evaluate": Command("gpt.session.evaluate", "EvaluateConfig", {"run": "[run]", "text": "[text file]"},
+    "evaluate": Command("gpt.session.evaluate", "EvaluateConfig", {"run": "[run]", "text": "[text or file]"},
                         "measure a run on held-out data or on a text"),
     "compare": Command("gpt.session.compare", "CompareConfig", _RUNS,
                        "compare runs with the documented losses and with each other"),

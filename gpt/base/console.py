@@ -65,10 +65,16 @@ def usage(name: str) -> str:
 
 
 def open_streams() -> None:
-    """Write UTF-8 to the standard streams: a corpus may contain characters that the terminal's encoding lacks."""
-    for stream in (sys.stdout, sys.stderr):
+    """Use UTF-8 in the standard streams: a corpus may contain characters that the terminal's encoding lacks."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape" if stream is sys.stdin else "strict")
+
+
+def read_standard_input(what: str) -> str:
+    """All of standard input; bytes that are not UTF-8 become surrogates."""
+    print(f"reading {what} from standard input", file=sys.stderr, flush=True)  # It may not have ended.
+    return sys.stdin.buffer.read().decode(errors="surrogateescape")
 
 
 def show_log(prefix: str = "") -> None:

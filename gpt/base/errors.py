@@ -1,5 +1,6 @@
 """Errors that the user can fix: the scripts print them as one line, without a traceback."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,6 +146,11 @@ def printable(text: str, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_json(text: str) -> str:
+    """Untrusted text on one line, in quotes and with the escapes of JSON."""
+    return printable(json.dumps(text, ensure_ascii=False))
 
 
 def _shorten(value: object) -> str:

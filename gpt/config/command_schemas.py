@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gpt.base.record import MetricName
-from gpt.config.choices import Count, NonNegative, PathName, Share
+from gpt.config.choices import Count, CountOrZero, NonNegative, PathName, Share
 from gpt.config.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
 
 _TEXT = replace(LITERAL, escapes=True)
@@ -87,7 +87,10 @@ class GenerateConfig(RunConfig, BeamConfig, SamplingConfig):
 
     prompt: Annotated[str | None, _TEXT]
     prompt_file: Annotated[PathName | None, LITERAL]
+    interactive: bool
     num_samples: Count
+    logprobs: CountOrZero
+    as_json: Annotated[bool, Field(alias="json")]
     out: Annotated[PathName | None, LITERAL]
     device: DeviceName
     dtype: Literal["float32", "bfloat16", "int8"]
@@ -97,7 +100,7 @@ class EvaluateConfig(RunConfig, BeamConfig):
     """conf/evaluate.yaml: measuring a run on held-out data."""
 
     split: Literal["train", "val", "test"] | None
-    text: Annotated[PathName | None, LITERAL]
+    text: Annotated[str | None, _TEXT]
     losses: bool
     exact_tokens: Count | None
     as_json: Annotated[bool, Field(alias="json")]

@@ -1,7 +1,8 @@
 """The words of a command, as in `train.py v5 novel.txt lr=3e-4`: settings, files of settings, positional arguments."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from gpt.config.keys import LENGTHS
 from gpt.config.override import Override
 from gpt.config.short_keys import in_full
 
-_STAGES = re.compile(r"[\w,-]+")
+_STAGES, _RUN = re.compile(r"[\w,-]+"), re.compile(r"[\w.+/~-]+")
 
 
 def overrides_of(
@@ -54,7 +55,8 @@ def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Ove
     keys = COMMANDS[config_name].words
     left, found = [key for key in keys if key not in given], dict[str, list[str]]()
     for word in words:
-        key = _key_in_training(word) if "data.path" in keys else next(iter(left), "")
+        places = [key for key in left if key != "run" or not _is_text(word, keys)]
+        key = _key_in_training(word) if "data.path" in keys else next(iter(places), "")
         if key in given:
             raise RequestError(f"give {key}= or {word!r}, not both")
         if key not in left:
@@ -69,6 +71,13 @@ def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Ove
     if "runs" in found:
         found["runs"] = [quoted(run) if is_path(run) else run for run in found["runs"]]
     return [Override(key, ",".join(values)) for key, values in found.items()]
+
+
+def _is_text(word: str, keys: Collection[str]) -> bool:
+    """Whether a word is a text for a command with these keys: its file or, with a space or a sign, the text itself."""
+    if is_file(word):
+        return "text" in keys
+    return not {"prompt", "text"}.isdisjoint(keys) and not os.path.lexists(expanded(word)) and not _RUN.fullmatch(word)
 
 
 def _key_in_training(word: str) -> str:

@@ -1,7 +1,9 @@
 """Measure a trained run on held-out data: python evaluate.py. See python evaluate.py --help."""
 
+import shlex
 import sys
 
+from gpt.base.typed import is_path
 from gpt.config.command_schemas import EvaluateConfig
 from gpt.config.request import Request
 
@@ -9,12 +11,19 @@ from gpt.config.request import Request
 def main(config: EvaluateConfig, request: Request) -> None:
     """Print the exact loss and, for a run that translates, the scores of its translations."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import printable
+    from gpt.base.errors import RequestError, printable
     from gpt.base.runtime import keep_freed_memory
     from gpt.session.measuring import measured
     from gpt.session.trained import load_run
 
-    trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
+    try:
+        trained = load_run(
+            config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device
+        )
+    except RequestError as error:
+        if config.run is None or config.text is not None or is_path(config.run):
+            raise
+        raise RequestError(f"{error}; text={shlex.quote(config.run)} measures that text") from None
     keep_freed_memory(trained.device)
     with trained.runtime.settings():
         found = measured(trained, config, request.given)

@@ -2,79 +2,120 @@
 
 import contextlib
 import json
+import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gpt.base.console import read_standard_input
+from gpt.base.typed import unescaped
 from gpt.config.command_schemas import GenerateConfig
 from gpt.config.request import Request
 
+if TYPE_CHECKING:
+    from gpt.session.trained import TrainedRun
+
 _FORMATS = (".txt", ".jsonl")
+
+log = logging.getLogger(__name__)
 
 
 def main(config: GenerateConfig, request: Request) -> None:
     """Print text or translations to standard output or a file, and everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import RequestError
-    from gpt.base.files import check_output
-    from gpt.base.losses import in_words
+    from gpt.base.errors import RequestError, printable
+    from gpt.base.files import check_output, write_atomically
     from gpt.base.runtime import keep_freed_memory
     from gpt.data.records import read_text
     from gpt.session.trained import load_run
     from gpt.tasks import Continuation
 
-    if config.prompt is not None and config.prompt_file is not None:
-        raise RequestError("give prompt or prompt_file, not both")
+    sources = {"prompt": config.prompt, "prompt_file": config.prompt_file, "interactive": config.interactive or None}
+    if len(given := [name for name, value in sources.items() if value is not None]) > 1:
+        raise RequestError(f"give {' or '.join(given)}, not both")
     if config.out is not None:  # before the model is loaded
         check_output(Path(config.out), _FORMATS)
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     keep_freed_memory(trained.device)
     trained.task.refuse_others(request.given)
-    prompt = config.prompt
+    prompts: Iterable[str | None] = [config.prompt]
     if config.prompt_file is not None:
-        prompt = read_text(Path(config.prompt_file), errors=trained.task.undecodable)
-    elif prompt is None and isinstance(trained.task, Continuation):
-        prompt = _piped()
-    pieces = trained.task.respond(trained.model, prompt, config)
-    title = f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
+        prompts = [read_text(Path(config.prompt_file), errors=trained.task.undecodable)]
+    elif isinstance(trained.task, Continuation) and config.prompt is None:  # A translation reads lines itself.
+        prompts = _typed() if config.interactive else [_piped()]
     with trained.runtime.settings():
-        written = list(_shown(pieces, title, is_printed=config.out is None))
-    samples = [text.removesuffix("\n\n") for text in written] if config.num_samples > 1 else ["".join(written)[:-1]]
+        texts = list(_texts(trained, prompts, config))
     if config.out is not None:
-        _write(samples, prompt, config)
+        Path(config.out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(config.out), "".join(texts))
+        print(printable(f"written: {config.out}"), file=sys.stderr)
 
 
-def _shown(pieces: Iterator[str], title: str, *, is_printed: bool) -> Iterator[str]:
-    """The pieces, printed one by one below the title."""
+def _texts(trained: "TrainedRun", prompts: Iterable[str | None], config: GenerateConfig) -> Iterator[str]:
+    """What is printed or written for each text: its lines, or JSON. A text is printed as it is generated.
+
+    In an interactive session, Ctrl-C or an error ends the texts for one prompt alone.
+    """
+    from gpt.base.errors import RequestError, printable
+    from gpt.base.losses import in_words
+    from gpt.tasks import Continuation
+    from gpt.tasks.decoding.log_probabilities import LogProbabilities, lines
+
+    task, title = trained.task, f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
+    is_json = config.as_json or str(config.out).lower().endswith(".jsonl")
+    is_printed, several = config.out is None, config.num_samples > 1
+    for prompt in prompts:
+        likeliest = LogProbabilities(config.logprobs) if config.logprobs else None
+        respond = partial(task.respond, watch=likeliest) if isinstance(task, Continuation) else task.respond
+        try:
+            for sample, pieces in enumerate(respond(trained.model, prompt, config)):
+                if title:
+                    print(printable(title), file=sys.stderr)
+                    title = ""
+                if several:
+                    print(f"sample {sample + 1} of {config.num_samples}", file=sys.stderr, flush=True)
+                text = "".join(_shown(pieces) if is_printed and not is_json else pieces)
+                tokens = likeliest.of(sample, text[len(prompt or "") :], trained.tokenizer) if likeliest else []
+                if is_json:
+                    written = (
+                        json.dumps({"prompt": prompt, "text": text} | ({"logprobs": tokens} if likeliest else {}))
+                        + "\n"
+                    )
+                else:
+                    written = "\n".join([text, *lines(tokens), *([""] if several else []), ""])
+                if is_printed:
+                    print(written if is_json else written.removeprefix(text), end="", flush=True)
+                yield written
+        except (KeyboardInterrupt, RequestError) as error:
+            if not config.interactive:
+                raise
+            log.warning(str(error)) if isinstance(error, RequestError) else print(flush=True)
+
+
+def _shown(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces, printed one by one."""
     from gpt.base.errors import printable
 
-    for number, piece in enumerate(pieces):
-        if number == 0:
-            print(printable(title), file=sys.stderr)
-        if is_printed:
-            # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
-            print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
+    for piece in pieces:
+        # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
+        print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)
         yield piece
 
 
-def _write(samples: list[str], prompt: str | None, config: GenerateConfig) -> None:
-    """Write the samples, which begin with the prompt: as lines of JSON, or as text."""
-    from gpt.base.errors import printable
-    from gpt.base.files import write_atomically
-
-    path = Path(str(config.out))
-    if path.suffix.lower() == ".jsonl":
-        content = "".join(json.dumps({"prompt": prompt, "text": sample}) + "\n" for sample in samples)
-    else:
-        dashes = "---"
-        while any(dashes in sample for sample in samples):
-            dashes += "-"
-        content = f"\n{dashes}\n".join(samples) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
-    print(printable(f"written: {path}"), file=sys.stderr)
+def _typed() -> Iterator[str | None]:
+    """The lines of standard input, each a prompt as `prompt=` takes it; an empty one is none."""
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if is_terminal:
+        with contextlib.suppress(ImportError):  # Windows lacks it
+            import readline  # noqa: F401  # gives the line an editor and a history
+        print("type how a text begins; Ctrl-C ends a text, Ctrl-D the session", file=sys.stderr)
+    with contextlib.suppress(EOFError):
+        while True:
+            yield unescaped(input("> " if is_terminal else "")) or None
 
 
 def _piped() -> str | None:
@@ -82,6 +123,5 @@ def _piped() -> str | None:
     with contextlib.suppress(OSError, ValueError):  # There is no standard input.
         mode = os.fstat(sys.stdin.fileno()).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISREG(mode):
-            print("reading the prompt from standard input", file=sys.stderr, flush=True)  # It may not have ended.
-            return sys.stdin.buffer.read().decode(errors="surrogateescape").removesuffix("\n") or None
+            return read_standard_input("the prompt").removesuffix("\n") or None  # It may not have ended.
     return None

@@ -1,21 +1,32 @@
 """Evaluation of a trained run: its exact loss, the loss in sliding windows, and the scores of its task."""
 
+import heapq
 import json
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt.base.errors import RequestError
+from torch import Tensor, nn
+
+from gpt.base.console import read_standard_input
+from gpt.base.errors import RequestError, in_json
 from gpt.base.losses import Loss, Over, in_words
+from gpt.base.typed import expanded
 from gpt.config.command_schemas import EvaluateConfig
-from gpt.data.batch import Targets
-from gpt.data.corpus import TextCorpus
+from gpt.data.batch import Batch, Targets
 from gpt.data.records import read_text
+from gpt.data.tokenizer import TextTokenizer
 from gpt.session.trained import TrainedRun
+from gpt.tasks import Continuation
 from gpt.tasks.task import Measure
 from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass
+from gpt.training.objectives import BatchLoss, batch_loss, target_losses
+
+_MOST = 10  # surprising tokens
+_LONGEST = 40  # characters of a context, and of a text as a name
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,7 @@ class Measured:
     exact: Loss
     sliding: Loss | None  # in windows that overlap by half; None for a task without windows
     others: list[Measure] = field(default_factory=list)
+    surprising: list[tuple[str, float, str]] = field(default_factory=list)  # of a text: token, loss, context
     losses: list[tuple[str, float]] | None = None  # of each token of a text, if requested
 
     @property
@@ -41,12 +53,18 @@ class Measured:
 
         over, rows = self.exact.over, self.exact.rows("exact loss")
         left_out = f"; {over.left_out:,} left out because the vocabulary lacks them" if over.left_out else ""
+        if self.surprising:
+            rows += [("in all", f"{self.exact.nats * (over.count or 0):.2f}", "nats")]
         rows += [("scored", over.counted, f"targets{left_out}")]
         if self.sliding is not None:
             rows += self.sliding.rows("in sliding windows")[:1]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
-        return "\n".join([table, *(f"{loss:.4f} {token!r}" for token, loss in self.losses or [])])
+        each = [f"{loss:.4f} {in_json(token)}" for token, loss in self.losses or []]
+        most = [f"{loss:.4f} {in_json(token)} after {in_json(context)}" for token, loss, context in self.surprising]
+        return "\n".join(
+            [table, *each, *([f"\nmost surprising {over.token}s, in sliding windows:"] if most else []), *most]
+        )
 
     def as_json(self, *, indent: int | None = 2) -> str:
         """The measures as JSON."""
@@ -60,13 +78,15 @@ class Measured:
             found["in_sliding_windows"] = {"value": self.sliding.nats, "signature": unit}
         for measure in self.others:
             found["_".join(re.findall(r"\w+", measure.name))] = {"value": measure.value, "signature": measure.unit}
+        if self.surprising:
+            found |= {"nats_in_all": self.exact.nats * (over.count or 0), "most_surprising": self.surprising}
         if self.losses is not None:
             found["losses"] = self.losses
         return json.dumps(found, indent=indent)
 
 
 def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str] = ()) -> Measured:
-    """Measure a run on a split of its corpus or on the text file `config.text`.
+    """Measure a run on a split of its corpus or on the text `config.text`.
 
     `given` are the keys on the command line. Raises RequestError for a key of another task or a split that the corpus
     lacks, UserError if the corpus is missing or has changed.
@@ -75,13 +95,11 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     task.refuse_others(given)
     data_keys = [key for key in given if key.startswith("data.")]
     if config.text is not None:
-        if config.split is not None:
-            raise RequestError("text= is measured as a whole: omit split=")
-        if data_keys:
-            raise RequestError(f"text= is measured alone: omit {data_keys[0]}=")
+        if more := [key for key in given if key in ("split", *data_keys)]:
+            raise RequestError(f"text= is measured alone: omit {more[0]}=")
         return _of_text(trained, config.text, most, each=config.losses)
     if config.losses:
-        raise RequestError("losses=true shows the loss of each token of a text: add text=FILE")
+        raise RequestError("losses=true shows the loss of each token of a text: add text=")
     corpus = trained.corpus(config.data, data_keys)
     split = task.split(config.split, corpus)
     data = task.data(corpus, trained.model, trained.device)
@@ -93,23 +111,50 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     return Measured(trained, f"{split} split{_notice(trained)}", exact, sliding, others)
 
 
-def _of_text(trained: TrainedRun, path: str, most: int | None, *, each: bool) -> Measured:
-    """The text in a file, as a whole and, if `each`, by token."""
-    task, size = trained.task, tokens_per_pass(trained.runtime, trained.model)
-    text = read_text(Path(path), errors=task.undecodable)
-    trained.warn_of_lines()
+def _read(typed: str, errors: str) -> tuple[str, str]:
+    """A text and its name, from what was typed: a file, - for standard input, or the text itself.
+
+    Raises RequestError for a word with an ending or a slash that is no file.
+    """
+    if typed == "-":
+        return read_standard_input("the text"), "text of standard input"
+    if os.path.lexists(expanded(typed)) or re.fullmatch(r"\S*(/\S*|\.\w+)", typed):
+        return read_text(Path(expanded(typed)), errors=errors), f"text {typed}"
+    return typed, f"text {in_json(typed if len(typed) < _LONGEST else f'{typed[:_LONGEST]}...')}"
+
+
+def _of_text(trained: TrainedRun, typed: str, most: int | None, *, each: bool) -> Measured:
+    """A text, as a whole, its most surprising tokens and, if `each`, all of them."""
+    task, size = Continuation.required(trained.task, "text="), tokens_per_pass(trained.runtime, trained.model)
+    text, name = _read(typed, task.undecodable)
     known = task.known(text)
-    corpus = TextCorpus("", known)
-    of_text = {"split": f"text {path}", "left_out": len(text) - len(known)}
-    over = task.over("val", corpus, trained.model).model_copy(update=of_text)
-    targets = task.batches(trained.model, known, None, tokens_per_pass=size, most=most)
-    sizes = trained.tokenizer.sizes_in(text)
-    exact = loss_over(trained.model, targets, "loss of the text", trained.runtime, over, sizes=sizes)
+    exact = trained.loss_of(known, name=name, most=most, sizes=task.tokenizer.sizes_in(known))
+    over = exact.over.model_copy(update={"left_out": len(text) - len(known)})
+    exact = exact.model_copy(update={"over": over})
     in_context = task.batches_in_context(trained.model, known, tokens_per_pass=size, most=most)
-    losses = trained.losses(text) if each else None
+    surprising = _Surprising(task.tokenizer)
+    sliding = _in_context(trained, in_context, over, surprising)
+    losses = trained.losses(known) if each else None
     return Measured(
-        trained, f"the text {path}{_notice(trained)}", exact, _in_context(trained, in_context, over), losses=losses
+        trained, f"the {name}{_notice(trained)}", exact, sliding, surprising=surprising.found, losses=losses
     )
+
+
+class _Surprising:
+    """The loss of a batch; it keeps the targets with the highest losses, and what was read before each."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._tokenizer, self.found = tokenizer, list[tuple[str, float, str]]()
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        losses, T = target_losses(model, batch), batch.targets.shape[1]
+        for loss, place in zip(*(x.tolist() for x in losses.topk(min(_MOST, batch.tokens))), strict=True):
+            row, t = divmod(place, T)
+            context = self._tokenizer.decode(batch.inputs[0][row, : t + 1].tolist())
+            token = self._tokenizer.shown[int(batch.targets[row, t])]
+            self.found.append((token, loss, context[-_LONGEST:]))
+        self.found = heapq.nlargest(_MOST, self.found, key=lambda each: each[1])
+        return losses.sum() / batch.tokens
 
 
 def _notice(trained: TrainedRun) -> str:
@@ -119,9 +164,9 @@ def _notice(trained: TrainedRun) -> str:
     return f", {parent.notice}" if parent is not None and is_of_other else ""
 
 
-def _in_context(trained: TrainedRun, targets: Targets | None, over: Over) -> Loss | None:
+def _in_context(trained: TrainedRun, targets: Targets | None, over: Over, loss: BatchLoss = batch_loss) -> Loss | None:
     """The loss in sliding windows; None for a task without windows."""
     if targets is None:
         return None
     sliding = over.model_copy(update={"sliding": True})
-    return loss_over(trained.model, targets, "loss in sliding windows", trained.runtime, sliding)
+    return loss_over(trained.model, targets, "loss in sliding windows", trained.runtime, sliding, loss=loss)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt import tasks
 from gpt.base.errors import RequestError, UserError
@@ -16,6 +16,7 @@ from gpt.base.losses import Loss, Over, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
 from gpt.config.choices import Choice
 from gpt.config.schema import Documented, Saved, TrainConfig, Weights
+from gpt.data.batch import Batch
 from gpt.data.corpora import LOADER, type_of
 from gpt.data.corpus import Corpus
 from gpt.data.lines import Lines
@@ -96,46 +97,45 @@ class Trained(ABC):
         A text is read in adjacent windows of `block_size` tokens; its first token is not predicted. Characters outside
         the vocabulary are left out, with a warning.
         """
-        return self._loss(_text(text), target and _text(target)).nats
+        return self.loss_of(_text(text), target and _text(target)).nats
 
     def loss_per_character(self, text: str) -> float:
         """The loss over a text in nats per character, which compares runs with different tokenizers.
 
         Raises RequestError for a run that does not continue a text, or a text with no known characters.
         """
-        per_character = self._loss(_text(text), sizes=self.tokenizer.sizes_in(text)).per("character")
+        per_character = self.loss_of(_text(text), sizes=self.tokenizer.sizes_in(text)).per("character")
         if per_character is None:
             raise RequestError("the text has no known characters after its first token: `loss` gives nats per token")
         return per_character
 
-    def warn_of_lines(self) -> None:
-        """Warn that a running text is not what the model was trained on, if that was lines."""
+    def loss_of(
+        self, text: str, target: str | None = None, *, name: str = "text", most: int | None = None, **options: Any
+    ) -> Loss:
+        """The loss over a text, with what it is of; `options` are those of `loss_over`."""
         kind = type_of(LOADER.find(self.config.data))
         if kind is not None and issubclass(kind, Lines):
             log.warning("this model was trained on lines, each a window of its own: a text gives another loss")
-
-    def _loss(self, text: str, target: str | None = None, sizes: Tensor | None = None) -> Loss:
-        self.warn_of_lines()
-        size, over = tokens_per_pass(self.runtime, self.model), Over(split="text", token=self.task.token)
-        targets = self.task.batches(self.model, text, target, tokens_per_pass=size)
+        size, over = tokens_per_pass(self.runtime, self.model), Over(split=name, token=self.task.token)
+        targets = self.task.batches(self.model, text, target, tokens_per_pass=size, most=most)
         with self.runtime.settings():
-            return loss_over(self.model, targets, "loss of the text", self.runtime, over, sizes=sizes)
+            return loss_over(self.model, targets, "loss of the text", self.runtime, over, **options)
 
-    @torch.no_grad()
     def losses(self, text: str) -> list[tuple[str, float]]:
         """Each token of a text with its own loss, in nats, in the order of the text; their mean is `loss(text)`.
 
         The first token, which nothing predicts, and characters outside the vocabulary are missing. Bytes that are not a
         whole character are shown as <0xE2>. Raises RequestError for a run that does not continue a text.
         """
-        shown, runtime, size = self.tokenizer.shown, self.runtime, tokens_per_pass(self.runtime, self.model)
-        found: list[tuple[str, float]] = []
-        with runtime.settings(), runtime.all_threads():
-            for batch in self.task.batches(self.model, _text(text), None, tokens_per_pass=size):
-                with runtime.autocast():
-                    losses = target_losses(self.model, batch)
-                tokens = (shown[i] for i in batch.targets.flatten().tolist())
-                found += zip(tokens, losses.tolist(), strict=True)
+        shown, found = self.tokenizer.shown, list[tuple[str, float]]()
+
+        def kept(model: nn.Module, batch: Batch) -> Tensor:
+            losses = target_losses(model, batch)
+            tokens = (shown[i] for i in batch.targets.flatten().tolist())
+            found.extend(zip(tokens, losses.tolist(), strict=True))
+            return losses.mean()
+
+        self.loss_of(_text(text), loss=kept)
         return found
 
     @torch.no_grad()

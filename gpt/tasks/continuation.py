@@ -1,8 +1,8 @@
 """Continuing a text, token by token."""
 
+import itertools
 import logging
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import Stage
 from gpt.models.ngrams import Remembering
 from gpt.tasks.decoding.packing import packed
-from gpt.tasks.decoding.sampling import default_prompt, generate, sample_text, until, written
+from gpt.tasks.decoding.sampling import Watch, default_prompt, generate, sample_text, until, written
 from gpt.tasks.task import Task, checked_options
 
 _MOST_TOKENS = 100_000_000  # per command: about a gigabyte
@@ -34,7 +34,7 @@ class Continuation(Task):
     corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # only some benchmarks have a test split
-    _own = ("dtype", "num_samples", "out", "text")
+    _own = ("dtype", "logprobs", "num_samples", "out", "text")
     _of_training = tuple(f"training.{key}" for key in ("windows", "short_window", "short_iters", "eval_iters"))
     options = frozenset({*SamplingConfig.model_fields, *_own, *_of_training})
     example = "tokens=200"
@@ -133,29 +133,19 @@ class Continuation(Task):
         """500 tokens."""
         return sample_text(model, self.tokenizer, seed=seed)
 
-    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """Yield the prompt and its continuation token by token, one sample after another."""
-        _check_amount(config.tokens, config.num_samples)
-        ids = self._prompt(prompt)
-        begun = "" if prompt is None else self.tokenizer.decode(ids)  # the bytes of a file need not be text
+    def respond(
+        self, model: Stage, prompt: str | None, config: GenerateConfig, watch: Watch | None = None
+    ) -> Iterator[Iterable[str]]:
+        """Yield each sample: the prompt and its continuation, token by token."""
         model = packed(model, getattr(torch, config.dtype))
-        if config.num_samples == 1:
-            yield begun
-            yield from written(model, self.tokenizer, ids, config)
-            yield "\n"
-            return
-        for number, sample in enumerate(self._samples(model, ids, config.num_samples, config), start=1):
-            print(f"sample {number} of {config.num_samples}", file=sys.stderr, flush=True)
-            yield f"{begun}{sample}\n\n"
+        for pieces in self._continued(model, prompt, config.num_samples, config, watch):
+            # The bytes of a file need not be text.
+            yield pieces if prompt is None else itertools.chain([self.tokenizer.decode(self._prompt(prompt))], pieces)
 
     def outputs(self, model: Stage, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
         """Continuations; `options` are fields of SamplingConfig."""
         config = checked_options(SamplingConfig, prompt, num_samples, options)
-        _check_amount(config.tokens, num_samples)
-        ids = self._prompt(prompt)
-        if num_samples == 1:  # It can end early, at `stop`.
-            return ["".join(written(model, self.tokenizer, ids, config))]
-        return list(self._samples(model, ids, num_samples, config))
+        return ["".join(pieces) for pieces in self._continued(model, prompt, num_samples, config)]
 
     def batches(
         self, model: Stage, text: str, target: str | None, *, tokens_per_pass: int, most: int | None = None
@@ -179,11 +169,19 @@ class Continuation(Task):
             raise RequestError(f"a text needs at least two {self.token}s that the run knows")
         return Windows(ids, model.block_size, tokens_per_pass, most)
 
-    def _samples(self, model: Stage, ids: Tensor, num_samples: int, config: SamplingConfig) -> Iterator[str]:
-        """Continuations of a prompt, (T,), in one batch, so that all of them finish together."""
-        steps = generate(model, ids, num_samples=num_samples, **config.sampling())
+    def _continued(
+        self, model: Stage, prompt: str | None, num_samples: int, config: SamplingConfig, watch: Watch | None = None
+    ) -> Iterator[Iterable[str]]:
+        """Continuations of a prompt. Several are computed in one batch, so that all of them finish together."""
+        if config.tokens * num_samples > _MOST_TOKENS:
+            raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: generate it in several parts")
+        ids = self._prompt(prompt)
+        if num_samples == 1:  # It can end early, at `stop`.
+            yield written(model, self.tokenizer, ids, config, watch)
+            return
+        steps = generate(model, ids, num_samples=num_samples, watch=watch, **config.sampling())
         for sample in zip(*(step.tolist() for step in steps), strict=True):
-            yield "".join(until(config.stop, self.tokenizer.pieces(sample)))
+            yield until(config.stop, self.tokenizer.pieces(sample))
 
     def _prompt(self, prompt: str | None) -> Tensor:
         if prompt == "":
@@ -192,8 +190,3 @@ class Continuation(Task):
 
     def _warn(self, count: int, unknown: str) -> None:
         log.warning(f"left out {count:,} characters that the vocabulary lacks: {unknown[:40]!r}")
-
-
-def _check_amount(tokens: int, num_samples: int = 1) -> None:
-    if tokens * num_samples > _MOST_TOKENS:
-        raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: generate it in several parts")

@@ -85,10 +85,6 @@ class Task(ABC):
         """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it cannot be converted."""
         raise RequestError(f"the tokenizer of a run that {self.does} cannot be exported for other programs")
 
-    def known(self, text: str) -> str:
-        """The part of a text that the tokenizer can read; by default, all of it."""
-        return text
-
     def left_out(self, corpus: Any) -> LeftOut | None:  # noqa: B027
         """The characters of the corpus that the tokenizer lacks and no loss counts; None if there are none."""
 
@@ -116,8 +112,8 @@ class Task(ABC):
         """The content of a run's sample.txt."""
 
     @abstractmethod
-    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
-        """Yield the output for a prompt piece by piece."""
+    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[Iterable[str]]:
+        """Yield the outputs for a prompt, each piece by piece."""
 
     @abstractmethod
     def outputs(self, model: Stage, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
@@ -131,11 +127,6 @@ class Task(ABC):
 
         A text with more than `most` targets gives a fixed sample of about that many.
         """
-
-    def batches_in_context(  # noqa: B027
-        self, model: Stage, text: str, *, tokens_per_pass: int, most: int | None = None
-    ) -> Targets | None:
-        """The same, each with at least half a window before it; None if a text has no windows."""
 
     def scores(self, model: Stage, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:  # noqa: ARG002
         """Measures other than the loss; by default none."""

@@ -103,19 +103,19 @@ class Translation(Task):
         """The lines of `examples`."""
         return "\n".join(self.examples(model, corpus)) + "\n"
 
-    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[str]:
+    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[list[str]]:
         """Yield a translation for each line of the prompt, or of standard input if there is no prompt."""
         if prompt is not None:
             lines = [line.encode(errors="surrogateescape") for line in lines_of(prompt)]
             sentences = list(readable(lines, self.tokenizer, model.block_size))
             if not any(sentences):
                 raise RequestError("the prompt is empty: give at least one word that the model can read")
-            yield "".join(f"{line}\n" for line in self.translate(model, sentences, config))
+            yield from ([line] for line in self.translate(model, sentences, config))
             return
         if sys.stdin.isatty():
             print("enter one sentence per line; press Ctrl-D to end", file=sys.stderr)
         for sentence in readable(sys.stdin.buffer, self.tokenizer, model.block_size):
-            yield self.translate(model, [sentence], config)[0] + "\n"
+            yield self.translate(model, [sentence], config)
 
     def outputs(self, model: Stage, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
         """The translation of a sentence, `num_samples` times; `options` are fields of BeamConfig."""

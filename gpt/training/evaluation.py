@@ -117,6 +117,7 @@ def loss_over(
     runtime: Runtime,
     over: Over,
     *,
+    loss: BatchLoss = batch_loss,
     sizes: Tensor | None = None,
     world: World = ALONE,
 ) -> Loss:
@@ -132,7 +133,7 @@ def loss_over(
                 text.add_(sizes[batch.targets[batch.targets != IGNORED].cpu()].sum(dim=0))
             yield batch
 
-    mean = mean_loss(model, replace(targets, batches=counted()), name, runtime, world=world).item()
+    mean = mean_loss(model, replace(targets, batches=counted()), name, runtime, loss, world).item()
     if not math.isfinite(mean):
         raise DivergedError(f"the {name} is NaN or Inf: the weights are damaged, or far too large")
     counts = dict(zip(("bytes", "characters"), reversed(text.tolist()), strict=False))

@@ -1,8 +1,11 @@
 """The commands as a user runs them: processes, with their output, their files and their exit codes."""
 
 import importlib
+import itertools
 import json
 import math
+import os
+import pty
 import re
 import shlex
 import shutil
@@ -16,6 +19,7 @@ import torch
 import yaml
 from hydra.core.plugins import Plugins
 
+import gpt
 from gpt.config.keys import flat
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 
@@ -67,7 +71,7 @@ def test_generate_takes_its_options_and_skips_a_damaged_run(called: Script, trai
     assert "warning: skipped: runs/damaged" in done.stderr
 
 
-def test_generate_writes_samples_that_can_be_told_apart(called: Script, trained: Path, tmp_path: Path) -> None:
+def test_generate_writes_a_file_as_it_would_print(called: Script, trained: Path, tmp_path: Path) -> None:
     asked = [f"runs={trained / 'runs'}", "prompt=abc", "tokens=30", "num_samples=3"]
 
     def written(*more: str) -> str:
@@ -80,9 +84,61 @@ def test_generate_writes_samples_that_can_be_told_apart(called: Script, trained:
     samples = [line["text"] for line in lines]
     assert all(line["prompt"] == "abc" and line["text"].startswith("abc") for line in lines)
     assert {len(sample) for sample in samples} == {33}
-    assert written("out=a.txt").removesuffix("\n").split("\n---\n") == samples
+    assert written("out=a.txt") == "".join(f"{sample}\n\n" for sample in samples)
+    assert [
+        json.loads(line) for line in called("generate.py", *asked, "json=true", cwd=tmp_path).stdout.splitlines()
+    ] == lines
     refused(called("generate.py", *asked, "out=a.gif", cwd=tmp_path), "a.gif ends in none of the known formats")
     refused(called("generate.py", *asked, "out=new", cwd=tmp_path), "new ends in none of the known formats")
+
+
+def test_each_token_has_the_likeliest_beside_it(called: Script, trained: Path) -> None:
+    asked = ["prompt=Abc", "tokens=4", "logprobs=2"]
+    found = json.loads(succeeded(called("generate.py", *asked, "json=true", cwd=trained)).stdout)
+    (first, *_) = tokens = found["logprobs"]
+    assert "Abc" + "".join(each["token"] for each in tokens) == found["text"]
+    shown = succeeded(called("generate.py", *asked, cwd=trained)).stdout.removeprefix(found["text"] + "\n").splitlines()
+    (likeliest, p), (_, _) = first["likeliest"]
+    assert len(shown) == 4
+    assert shown[0].startswith(
+        f"{first['logprob']:.4f} {json.dumps(first['token'])}: {p:.4f} {json.dumps(likeliest)}, "
+    )
+
+
+def test_an_interactive_session_continues_each_line(trained: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "generate.py"), "interactive=true", "json=true", "tokens=2"]
+    lines = "Abc\nA\\n\né\n\nb"  # the third cannot be read
+    done = subprocess.run(command, input=lines, cwd=trained, capture_output=True, text=True, encoding="utf-8")
+    found = [json.loads(line) for line in succeeded(done).stdout.splitlines()]
+    assert [each["prompt"] for each in found] == ["Abc", "A\n", None, "b"]
+    assert all(each["text"].startswith(each["prompt"] or "") for each in found)
+    assert "warning: the character 'é' (U+00E9) is not in the vocabulary" in done.stderr
+
+
+def test_ctrl_c_ends_a_text_and_ctrl_d_the_session(trained: Path) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(trained)
+        os.execv(
+            sys.executable, [sys.executable, str(REPOSITORY / "generate.py"), "interactive=true", "tokens=1000000"]
+        )
+    shown = b""
+
+    def wait_for(text: bytes) -> None:
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(terminal, 4096)
+        shown = shown.partition(text)[2]
+
+    wait_for(b"\n> ")
+    for typed in (b"Abc\n", b"Bcd\n"):
+        os.write(terminal, typed)
+        wait_for(b"\n" + typed[:3])
+        os.write(terminal, b"\x03")
+        wait_for(b"\n> ")
+    os.write(terminal, b"\x04")
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
 
 
 def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:
@@ -310,18 +366,33 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     each = json.loads(called("evaluate.py", f"text={text}", "losses=true", "json=true", cwd=trained).stdout)
     assert "".join(character for character, _ in each["losses"]) == text.read_text().replace("é", "")[1:]
     rows = called("evaluate.py", f"text={text}", "losses=true", cwd=trained).stdout.splitlines()
-    assert rows[-1] == f"{each['losses'][-1][1]:.4f} '\\n'"
-    shown = ("399", "20 left out", f"{found['nats_per_character']:.4f}", f"{found['bits_per_character']:.4f}")
+    (token, loss, context), *_ = found["most_surprising"]
+    last = f'{each["losses"][-1][1]:.4f} "\\n"'
+    first = f"{loss:.4f} {json.dumps(token)} after {json.dumps(context)}"
+    shown = (last, first, "399", "20 left out", f"{found['nats_per_character']:.4f}", f"{found['nats_in_all']:.2f}")
     assert all(figure in "\n".join(rows) for figure in shown)
     done = succeeded(called("evaluate.py", "-m", "split=train,val", "json=true", cwd=trained))
     assert [json.loads(line)["measured"] for line in done.stdout.splitlines()] == ["train split", "val split"]
     for arguments, message in (
-        (["losses=true"], "losses=true shows the loss of each token of a text: add text=FILE"),
+        (["losses=true"], "losses=true shows the loss of each token of a text: add text="),
         ([f"text={text}", f"data.path={text}"], "text= is measured alone: omit data.path="),
         ([f"data.source={text}"], "data.source is not a key of this run's corpus, gpt.data.corpora.text"),
-        ([f"text={text}", "split=val"], "text= is measured as a whole: omit split="),
+        ([f"text={text}", "split=val"], "text= is measured alone: omit split="),
     ):
         assert called("evaluate.py", *arguments, cwd=trained).stderr == f"error: {message}\n"
+
+
+def test_a_text_is_typed_or_read_from_standard_input(called: Script, trained: Path) -> None:
+    text = "Abc def gha"
+    found = json.loads(succeeded(called("evaluate.py", text, "json=true", cwd=trained)).stdout)
+    assert (found["measured"], found["scored"]) == ('the text "Abc def gha"', 10)
+    assert found["nats_in_all"] == pytest.approx(10 * gpt.load(runs=trained / "runs").loss(text), abs=1e-4)
+    for surprising, following in itertools.pairwise(found["most_surprising"]):
+        assert surprising[1] >= following[1]
+        assert surprising[2] + surprising[0] in text
+    command = [sys.executable, str(REPOSITORY / "evaluate.py"), "text=-", "json=true"]
+    piped = subprocess.run(command, input=text, cwd=trained, capture_output=True, text=True)
+    assert json.loads(piped.stdout) == found | {"measured": "the text of standard input"}
 
 
 @pytest.mark.parametrize(("stage", "tolerance"), [("v7", 0.1), ("v9", 0.05)])

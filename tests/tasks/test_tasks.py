@@ -1,5 +1,6 @@
 """Tasks: the type of a corpus decides what a run is for, and a text is continued."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import STAGE
+from gpt.tasks.decoding.log_probabilities import LogProbabilities
 from gpt.tasks.decoding.sampling import generate, sample_text
 from gpt.tasks.task import every_task
 from tests.conftest import stage_config
@@ -124,22 +126,44 @@ def test_python_has_the_defaults_of_generate_py() -> None:
     assert all(values[name] == value for name, value in BeamConfig().model_dump().items())
 
 
-def test_a_prompt_is_continued_character_by_character(
-    continuation: tuple, tokenizer: CharTokenizer, capsys: pytest.CaptureFixture
-) -> None:
+def text(samples: Iterator[Iterable[str]]) -> str:
+    """The only sample."""
+    (pieces,) = samples
+    return "".join(pieces)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_log_probabilities_are_those_of_the_model(n: int, continuation: tuple, tokenizer: CharTokenizer) -> None:
+    """Whatever the temperature, and up to a stop string."""
     task, _, model = continuation
-    first, *characters, end = task.respond(model, "Abc", asked())
-    assert (first, end) == ("Abc", "\n")
+    watch, options = LogProbabilities(2), asked(tokens=5, num_samples=n, temperature=0.5, repetition_penalty=1.5)
+    for sample, pieces in enumerate(task.respond(model, "Abc", options, watch)):
+        written = "".join(pieces)
+        read = tokenizer.encode(written)
+        with torch.no_grad():
+            expected = model(read[None])[0].log_softmax(-1)
+        found = watch.of(sample, written[3:], tokenizer)
+        assert [each["token"] for each in found] == list(written[3:])
+        for each, log_p, chosen in zip(found, expected[2:], read[3:], strict=False):
+            assert each["logprob"] == pytest.approx(log_p[chosen].item(), abs=1e-5)
+            assert [value for _, value in each["likeliest"]] == pytest.approx(log_p.topk(2).values.tolist(), abs=1e-5)
+        assert watch.of(sample, written[3:5], tokenizer) == found[:2]
+
+
+def test_a_prompt_is_continued_character_by_character(continuation: tuple, tokenizer: CharTokenizer) -> None:
+    task, _, model = continuation
+    ((first, *characters),) = task.respond(model, "Abc", asked())
+    assert first == "Abc"
     expected = tokenizer.decode(torch.cat(list(generate(model, tokenizer.encode("Abc"), tokens=20, seed=1))))
     assert characters == list(expected)
-    assert "\n" + "".join(task.respond(model, None, asked())) == "".join(task.respond(model, "\n", asked()))
+    assert "\n" + text(task.respond(model, None, asked())) == text(task.respond(model, "\n", asked()))
     with pytest.raises(RequestError, match="the prompt is empty"):
         list(task.respond(model, "", asked()))
 
     stop = expected[9:11]
     (before,) = task.outputs(model, "Abc", 1, tokens=20, seed=1, stop=stop)
     assert before == expected.partition(stop)[0]
-    assert "".join(task.respond(model, "Abc", asked(stop=stop))) == f"Abc{before}\n"
+    assert text(task.respond(model, "Abc", asked(stop=stop))) == f"Abc{before}"
     several = ("not in it", expected[12:14], stop)
     assert task.outputs(model, "Abc", 1, tokens=20, seed=1, stop=several) == [before]
     assert task.outputs(model, "Abc", 3, tokens=20, seed=1, stop=[*several])[0] == before
@@ -148,15 +172,13 @@ def test_a_prompt_is_continued_character_by_character(
             task.outputs(model, "Abc", 1, stop=wrong)
         assert "\n" not in str(error.value)
 
-    pieces = list(task.respond(model, "Abc", asked(num_samples=3)))
-    assert len(set(pieces)) == 3
-    assert pieces[0] == f"Abc{expected}\n\n"
-    assert all(piece.startswith("Abc") and len(piece) == len(pieces[0]) for piece in pieces)
-    assert [f"Abc{text}\n\n" for text in task.outputs(model, "Abc", 3, tokens=20, seed=1)] == pieces
-    assert capsys.readouterr().err.splitlines() == [f"sample {number} of 3" for number in (1, 2, 3)]
+    samples = ["".join(pieces) for pieces in task.respond(model, "Abc", asked(num_samples=3))]
+    assert len(set(samples)) == 3
+    assert samples[0] == f"Abc{expected}"
+    assert [f"Abc{sample}" for sample in task.outputs(model, "Abc", 3, tokens=20, seed=1)] == samples
 
 
 def test_a_prompt_that_is_not_text_is_printed_as_text() -> None:
     task = tasks.Continuation(ByteTokenizer())
     prompt = b"a\xff\xe2b".decode(errors=task.undecodable)
-    assert "".join(task.respond(built(V2, task), prompt, asked())).startswith("a\ufffd\ufffdb")
+    assert text(task.respond(built(V2, task), prompt, asked())).startswith("a\ufffd\ufffdb")

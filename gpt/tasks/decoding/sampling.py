@@ -16,11 +16,14 @@ from gpt.models import Stage, is_own
 from gpt.models.kv_cache import Cached, KVCache
 from gpt.tasks.decoding.recorded_step import captured, traced
 
+Watch = Callable[[Tensor, Tensor], None]  # gets each step's logits, (N, V), and the ids that were chosen, (N,)
 _MANY = {"cpu": 50, "cuda": 16}  # tokens for which recording a step pays off
 
 
 @torch.inference_mode()
-def generate(model: Stage, prompt: Tensor, *, num_samples: int = 1, **options: Any) -> Iterator[Tensor]:
+def generate(
+    model: Stage, prompt: Tensor, *, num_samples: int = 1, watch: Watch | None = None, **options: Any
+) -> Iterator[Tensor]:
     """Continue `prompt`, (T,) token ids with T >= 1, `num_samples` times; yield each step's ids, (num_samples,).
 
     `options` are fields of SamplingConfig; `stop` has no effect on ids. Sample i is a function of (seed, i),
@@ -43,16 +46,20 @@ def generate(model: Stage, prompt: Tensor, *, num_samples: int = 1, **options: A
     for step in range(tokens):
         read = context[:, : T + step]
         logits = decoder(read) if decoder else model(read[:, -block_size:])[:, -1]  # (N, V)
-        if config.repetition_penalty is not None:
-            logits = penalised(logits, read, config.repetition_penalty)  # (N, V)
-        chosen = choose(logits, uniforms[step], config)  # (N,)
+        penalty = config.repetition_penalty
+        weighed = logits if penalty is None else penalised(logits, read, penalty)  # (N, V)
+        chosen = choose(weighed, uniforms[step], config)  # (N,)
+        if watch is not None:
+            watch(logits, chosen)
         context[:, T + step] = chosen
         yield chosen
 
 
-def written(model: Stage, tokenizer: TextTokenizer, prompt: Tensor, config: SamplingConfig) -> Iterator[str]:
+def written(
+    model: Stage, tokenizer: TextTokenizer, prompt: Tensor, config: SamplingConfig, watch: Watch | None = None
+) -> Iterator[str]:
     """The text that continues `prompt`, (T,) token ids, piece by piece."""
-    steps = generate(model, prompt, **config.sampling())
+    steps = generate(model, prompt, watch=watch, **config.sampling())
     return until(config.stop, tokenizer.pieces(int(step) for step in steps))
 
 
