@@ -26,7 +26,7 @@ _TRAINING = threading.Lock()  # PyTorch's random state and threads belong to the
 
 
 def train(
-    *overrides: str, module: "Module | None" = None, folder: "str | Path | None" = None, **values: Any
+    *overrides: str, module: "Module | str | None" = None, folder: "str | Path | None" = None, **values: Any
 ) -> "Trained":
     """Train a stage, and return the trained model.
 
@@ -39,13 +39,14 @@ def train(
     Ctrl-C stops the run between two steps. An interactive session then gets the model so far, whose `interrupted` is
     true; a program gets KeyboardInterrupt. Raises UserError where the command line prints one line and exits.
     """
+    from gpt.session.modules import given
     from gpt.session.running import run
     from gpt.session.trained import NewlyTrained
 
-    with _TRAINING, _undisturbed() as stop:
-        config, request = _requested(overrides, folder, values)
+    with _TRAINING, _undisturbed() as stop, given(module) as words:
+        config, request = _requested([*overrides, *words], folder, values)
         is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
-        outcome = run(config, request, stop, module=module, keeps=is_interactive)
+        outcome = run(config, request, stop, keeps=is_interactive)
         if outcome.job is None or (folder is not None and outcome.summary is not None):  # None: it had finished
             return load(folder or config.resume, runs=config.runs, module=module, device=config.device)
         return NewlyTrained(outcome.job, outcome.summary, list(outcome.evaluations))
@@ -58,7 +59,7 @@ def load(
     stage: str | None = None,
     weights: "Weights" = "auto",
     device: str = "auto",
-    module: "Module | None" = None,
+    module: "Module | str | None" = None,
 ) -> "TrainedRun":
     """Open the run in the folder `path`, or the newest finished run below `runs`, of any stage or of one.
 

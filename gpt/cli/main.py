@@ -25,6 +25,7 @@ from gpt.cli import help, sweeps  # noqa: A004
 from gpt.cli.command_line import CommandLine
 from gpt.cli.failing import JobError, explained, one_line_errors
 from gpt.cli.job import is_sweep, job_overrides, job_title, request_of_job
+from gpt.config import given_code
 from gpt.config.composing import VERSION
 from gpt.config.grammar import quoted
 from gpt.config.keys import escaping
@@ -66,6 +67,7 @@ def main(
             console.show_log(f"[{HydraConfig.get().job.num + 1}] " if launcher == "joblib" else "")
             if is_sweep() and config.get("json") is not True:
                 log.info(job_title())
+            given_code.taken(job_overrides())  # a worker, of joblib for example, was given nothing yet
             escaped = {each.key for each in job_overrides()}.intersection(escaping(schema)) if is_sweep() else ()
             values = resolved(config, texts, escaped)
             if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line

@@ -22,6 +22,7 @@ from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import parsing, read_text_file
 from gpt.base.typed import expanded, in_quotes, is_path, listed
 from gpt.cli.command_line import CommandLine
+from gpt.config import given_code
 from gpt.config.composing import parsed, sweeper_params
 from gpt.config.explanations import explain_composition
 from gpt.config.keys import FIXED, declared
@@ -139,7 +140,10 @@ def continued(line: CommandLine) -> list[str] | None:
         recorded = [Override.parse(str(word)) for word in overrides["task"]]
         hydras = [word for word in map(str, overrides["hydra"]) if _OF_LAUNCHERS.fullmatch(word)]
     task = [each for each in recorded if each.key != "resume" and not each.key.startswith("hydra")]
-    others = [each for each in line.overrides if each.key != "resume"]
+    for each in filter(given_code.is_code, task):
+        if each not in line.overrides:
+            raise RequestError(f"resume={folder}: its jobs have code of your own, which a folder lacks: add {each}")
+    others = [each for each in line.overrides if each.key != "resume" and each not in task]
     _check_kept(folder, others, task)
     own = [Override("resume", "auto"), Override("hydra.sweep.dir", str(folder))]
     options = [option for option in line.options if option != "-m"]

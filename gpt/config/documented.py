@@ -18,8 +18,10 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     """The settings of a configuration that differ from the documented run of its stage, as key=value.
 
     A stage that the project's own conf/ lacks is looked up where the command line says. Raises RequestError for an
-    unknown stage.
+    unknown stage. No run of the user's own code is documented.
     """
+    if config.model.is_own:
+        return [f"model={config.adds}"]
     groups = {key.partition(".")[0] for key in request.given if key != "model"}
     if not request.foreign and "resume" not in groups and not any(map(is_compared, groups)):
         return []  # composing takes 50 ms

@@ -68,12 +68,13 @@ def completed(content: Mapping[str, Any], like: Mapping[str, Any] | None = None)
 
 @cache
 def defaults(group: str, target: str) -> dict[str, Any]:
-    """The defaults of a choice of this package; {} for anything else, such as a module of the calling program."""
-    package = _declared(TrainConfig)[group].package
-    registry = Registry(group, "a choice", package, "defined there", callable)
+    """The defaults of a choice; {} for code that this process was not given."""
+    package, also = _declared(TrainConfig)[group].package, "torch.optim" if group == "optimizer" else ""
+    registry = Registry(group, "a choice", package, "defined there", callable, also=also)
     with contextlib.suppress(RequestError):
         parameters = registry.hyperparameters(registry.find(Choice(_target_=target)))
-        return {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+        found = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+        return {name: [*value] if isinstance(value, tuple) else value for name, value in found.items()}
     return {}
 
 

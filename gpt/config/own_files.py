@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.typed import as_typed, expanded, in_quotes, is_file
+from gpt.config import given_code
 from gpt.config.composing import choices_of, composed, is_for_users
 from gpt.config.explanations import one_line
 from gpt.config.grammar import is_readable
@@ -92,11 +93,11 @@ def _override(key: str, value: Any, *, has_escapes: bool, is_sweep: bool) -> Ove
 def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> list[Override]:
     """The settings of a run: its choices by their names in conf/, and what differs from the values of these."""
     chosen: dict[str, Any] = {group: _named(group, content[group]) for group in choice_groups() if group != "model"}
-    chosen = {"model": content["stage"]} | chosen
+    chosen = {"model": given_code.name_of("model", content["model"]["_target_"]) or content["stage"]} | chosen
     chosen |= {group: [*content[group]] for group in choice_groups(several=True) if content.get(group)}
     typed = [Override(key, as_typed(value)) for key, value in chosen.items()]
     defaults, settings = composed("train", [*map(str, typed)])
-    if settings["runtime"]["choices"]["model"] != content["stage"]:
+    if settings["runtime"]["choices"]["model"] != chosen["model"]:
         raise RequestError(f"the run's stage, {content['stage']}, is not in conf/: resume= and init= do without")
     before, after = flat(defaults), flat(content)
     is_decided = any(after.get(key) is not None for key in LENGTHS[1:])
@@ -111,6 +112,8 @@ def _of_run(content: dict[str, Any], *, has_escapes: bool, is_sweep: bool) -> li
 
 def _named(group: str, choice: dict[str, Any]) -> str:
     """The first choice of a group that makes what this one makes; its values are given by name."""
+    if typed := given_code.name_of(group, str(choice.get("_target_"))):
+        return typed
     for name in choices_of(group):
         content: Any = OmegaConf.load(CONF / group / f"{name}.yaml")
         if content.get("_target_") == choice.get("_target_"):

@@ -21,6 +21,7 @@ from gpt.base.installation import CONF
 from gpt.base.typed import as_typed, expanded, in_quotes, unescaped
 from gpt.config.composing import composed_tree, own_configuration
 from gpt.config.explanations import explain_composition, one_line
+from gpt.config.given_code import of_program
 from gpt.config.grammar import Texts, quoted
 from gpt.config.keys import check_one_length, flat
 from gpt.config.override import Override
@@ -71,7 +72,8 @@ def command_line(script: str, typed: Sequence[str]) -> str:
 def of_python(words: Sequence[str], values: Mapping[str, object] | None = None) -> tuple[TrainConfig, Request]:
     """The same from Python, even if something else uses Hydra in this process; `values` by the last part of a key."""
     values = values or {}
-    typed = [*words, *(f"{name}={as_typed(value)}" for name, value in values.items())]
+    given = {name: of_program(name, value) if callable(value) else as_typed(value) for name, value in values.items()}
+    typed = [*words, *(f"{name}={value}" for name, value in given.items())]
     overrides = overrides_of(typed, "train", TrainConfig, has_escapes=False)
     with own_configuration():
         config, request = of_overrides(overrides, has_escapes=False)

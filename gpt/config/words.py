@@ -12,7 +12,7 @@ from gpt.base.console import usage
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.typed import expanded, in_quotes, is_file, is_path
-from gpt.config import own_files
+from gpt.config import given_code, own_files
 from gpt.config.keys import LENGTHS
 from gpt.config.override import Override
 from gpt.config.short_keys import in_full
@@ -29,11 +29,18 @@ def overrides_of(
     Raises RequestError for a word that has no place.
     """
     words = [*map(_without_key, words)]
-    typed = in_full([Override.parse(word) for word in words if Override.begins(word)], config_name, schema)
+    is_of_training = "data.path" in COMMANDS[config_name].words
+    given = given_code.taken(
+        [Override.parse(word) for word in words if Override.begins(word)], is_of_training=is_of_training
+    )
+    typed = in_full(given, config_name, schema)
     bare = [word for word in words if not Override.begins(word)]
-    files = [word for word in bare if "data.path" in COMMANDS[config_name].words and own_files.is_own(word)]
+    files = [word for word in bare if is_of_training and own_files.is_own(word)]
     placed = _placed([word for word in bare if word not in files], config_name, {each.key for each in typed})
     own = [own_files.overrides(file, has_escapes=has_escapes, is_sweep=is_sweep) for file in files]
+    for each in (each for overrides in own for each in overrides):
+        if given_code.is_code(each) and each.key not in {setting.key for setting in typed}:
+            raise RequestError(f"{each} is code, which is run only if it is typed: add {each} to the command")
     settings: list[Override] = []
     for new in [*(in_full(overrides, config_name, schema) for overrides in own), [*typed, *placed]]:
         replaced = _replaced(new)

@@ -16,13 +16,17 @@ _MODULES = {"transformers": "as_gpt2", "transformers_code": "own_code", "onnx": 
 def main(config: ExportConfig, _: Request) -> None:
     """Export the run to a new folder, after checking that the two agree."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import printable
+    from gpt.base.errors import RequestError, printable
     from gpt.base.losses import in_words
     from gpt.base.stopping import Stop
     from gpt.exporting.staging import staged
     from gpt.session.trained import load_run
 
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device="cpu")
+    if trained.config.model.is_own and config.format != "onnx":
+        raise RequestError(
+            f"format={config.format} needs the code of this package, and this is a stage of your own file"
+        )
     out = Path(config.out) if config.out else trained.run.path / config.format
     with Stop().listening(), staged(out) as folder:
         checked = export(trained, config.format, folder, license=config.license)

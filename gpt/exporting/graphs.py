@@ -186,7 +186,7 @@ def sizes_of(choice: Choice) -> Sizes:
 
     Raises RequestError if a size is neither the vocabulary's nor independent of it.
     """
-    with shapes_only():
+    with shapes_only(choice):
         few, more = ({name: w.shape for name, w in models.build(choice, V).named_parameters()} for V in (2, 3))
     found: Sizes = {}
     for name, shape in few.items():

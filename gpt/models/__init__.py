@@ -52,11 +52,14 @@ class Stage(nn.Module):
 
 def build(choice: Choice, vocab_size: int) -> Stage:
     """The stage that `choice` names, newly initialised. Raises RequestError if it names anything else."""
-    return checked(STAGE.build(choice, vocab_size=vocab_size), choice.target)
+    return _checked(STAGE.build(choice, vocab_size=vocab_size))
 
 
-def checked(model: nn.Module, name: str) -> Stage:
-    """The model, as a stage. Raises RequestError unless it has parameters and sets its `block_size`."""
+def _checked(model: Any) -> Stage:
+    """The model, as a stage. Raises RequestError unless it is a module with parameters that sets its `block_size`."""
+    name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise RequestError(f"a model is made of {name}, which is not a torch.nn.Module")
     size = getattr(model, "block_size", None)
     if not isinstance(size, int) or size < 1:
         raise RequestError(f"{name} must set self.block_size, the longest window that it takes, to 1 or more")

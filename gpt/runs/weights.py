@@ -17,6 +17,7 @@ from gpt import models
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import is_temporary
 from gpt.base.losses import in_words
+from gpt.config.choices import Choice
 from gpt.config.schema import Saved, Weights
 from gpt.models import Stage
 from gpt.runs import tensors as saved
@@ -67,7 +68,7 @@ def load_model(run: RunFolder, which: Saved | int) -> Stage:
 def planned_model(run: RunFolder) -> Stage:
     """The run's model as trained: shapes without memory."""
     config = run.config()
-    with shapes_only():
+    with shapes_only(config.model):
         model = models.build(config.model, len(run.vocabulary().vocabulary))
         Objective.of(config.training).prepare(model)
     return model
@@ -145,8 +146,11 @@ def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Ten
 
 
 @contextlib.contextmanager
-def shapes_only() -> Iterator[None]:
-    """Build tensors inside on the meta device, without memory."""
+def shapes_only(choice: Choice) -> Iterator[None]:
+    """Build the tensors of a stage inside on the meta device, without memory; code of one's own may need numbers."""
+    if choice.is_own:
+        yield
+        return
     with torch.device("meta"), _Uninitialised():
         yield
 

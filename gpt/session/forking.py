@@ -20,7 +20,6 @@ from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.naming import the_one
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, shapes_only
-from gpt.session.modules import Module
 from gpt.session.plan import Plan
 from gpt.session.trained_on import same_corpus
 
@@ -47,7 +46,7 @@ def parent_of(path: Path) -> Parent:
     )
 
 
-def forked(wanted: TrainConfig, request: Request, module: Module | None = None) -> Plan:
+def forked(wanted: TrainConfig, request: Request) -> Plan:
     """The plan of a new run from the weights of the run that init= names, with its settings except for given keys.
 
     Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
@@ -69,7 +68,7 @@ def forked(wanted: TrainConfig, request: Request, module: Module | None = None) 
     _check_model(config.model, Choice.model_validate(content["model"]), len(vocabulary.vocabulary), parent)
     corpus = None
     if "data" not in given:
-        found, own = same_corpus(run, module or STAGE.find(config.model), config.data)
+        found, own = same_corpus(run, STAGE.find(config.model), config.data)
         content["data"] |= found.model_dump(by_alias=True) | _own(content, "data", given)
         corpus = own if found == Choice.model_validate(content["data"]) else None
     final = TrainConfig.model_validate(content | {"init": parent.run, "resume": wanted.resume})
@@ -118,7 +117,7 @@ def is_same_function(old: Choice, new: Choice, vocab_size: int) -> bool:
     The outputs are compared for random weights and a window that both accept; dropout, for example, does not matter.
     Raises RequestError for hyperparameters that the stage does not have.
     """
-    with shapes_only():  # The models may be too large for the memory.
+    with shapes_only(old):  # The models may be too large for the memory.
         shapes = [
             {name: t.shape for name, t in build(choice, vocab_size).state_dict().items()} for choice in (old, new)
         ]

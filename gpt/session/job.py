@@ -21,7 +21,7 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE, Stage
 from gpt.runs.weights import shapes_only
 from gpt.session.length import with_length
-from gpt.session.modules import Module, check_logits, identity, made
+from gpt.session.modules import OfProgram, check_logits, check_trainable
 from gpt.session.plan import Plan
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
@@ -62,8 +62,8 @@ class Job:
     changed: Sequence[str] = ()  # differences from the documented run of the stage, as key=value; on rank 0
 
     @classmethod
-    def of(cls, plan: Plan, world: World, module: Module | None = None) -> "Job":
-        """The job of a planned run; `module` replaces the stage.
+    def of(cls, plan: Plan, world: World) -> "Job":
+        """The job of a planned run.
 
         Raises RequestError for inconsistent values, if possible before the corpus is read, and UserError if the corpus
         is unavailable.
@@ -76,17 +76,17 @@ class Job:
             check_warmup(config.schedule, settings.max_iters)
         OPTIMIZER.partial(config.optimizer)
         tasks.of(config.data).refuse_others(key for key in plan.request.given if key.startswith("training."))
-        if module is None:
-            with shapes_only():
+        stage, is_own = STAGE.find(config.model), config.model.is_own
+        if not is_own:
+            with shapes_only(config.model):
                 objective.prepare(models.build(config.model, _SOME_VOCABULARY))
-
-        stage = module or STAGE.find(config.model)
         task, corpus = tasks.load(config.data, stage, plan.vocabulary, plan.corpus)
         if config.init is not None:
             _check_left_out(task, corpus, config.init)
 
         torch.manual_seed(config.seed)
-        model = made(module, task.vocab_size) if module is not None else _built(config.model, task.vocab_size, device)
+        model = _built(config.model, task.vocab_size, device)
+        check_trainable(model)
         if config.overfit is None:  # overfit= trains on a few examples, whatever the batch size.
             tokens = task.tokens_in_batch(settings.batch_size, model.block_size)
             check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
@@ -99,11 +99,11 @@ class Job:
         optimizer = OPTIMIZER.build(config.optimizer, model=model, learning_rate=settings.learning_rate)
 
         started = time.perf_counter()
-        data = _as_configured(task.data(corpus, model, device), config)
+        data = as_configured(task.data(corpus, model, device), config)
         examples = [
             data.training_batch(config.seed, i, settings.batch_size) for i in sorted({0, settings.short_iters})
         ]  # one of every shape
-        check_logits(model, examples[0], task.vocab_size, longest=None if module is not None else _TRIED)
+        check_logits(model, examples[0], task.vocab_size, longest=None if is_own else _TRIED)
         with runtime.settings():  # A compiled step depends on them.
             loss, reported_loss = training_losses(
                 model,
@@ -132,8 +132,8 @@ class Job:
         if world.is_first or settings.budget is None:
             check_warmup(config.schedule, recipe.settings.max_iters, is_estimate=settings.budget is not None)
         final: dict[str, Any] = {"training": recipe.settings}
-        if module is not None:
-            told_by = identity(module, model, has_own_weights=plan.parent is None)
+        if isinstance(stage, OfProgram):
+            told_by = stage.identity(model, has_own_weights=plan.parent is None)
             final["model"] = Choice(_target_=config.model.target, **told_by)
         preparing_seconds = time.perf_counter() - started
         config = config.model_copy(update=final)
@@ -202,7 +202,7 @@ def _check_members(model: Stage, config: TrainConfig, world: World) -> None:
         )
 
 
-def _as_configured(data: Data, config: TrainConfig) -> Data:
+def as_configured(data: Data, config: TrainConfig) -> Data:
     """The windows in random order, shorter at first, or the same batch over and over."""
     settings = config.training
     if settings.windows == "shuffled":
@@ -213,9 +213,10 @@ def _as_configured(data: Data, config: TrainConfig) -> Data:
 
 
 def _built(stage: Choice, vocab_size: int, device: torch.device) -> Stage:
-    """The stage. Raises RequestError, before memory is allocated, if it does not fit."""
-    with shapes_only():
-        planned = models.build(stage, vocab_size)
-    check_weights(planned, torch.device("cpu"))
-    check_weights(planned, device, copies=_COPIES)
+    """The stage. Raises RequestError, before memory is allocated, if it does not fit; one's own is built only once."""
+    if not stage.is_own:
+        with shapes_only(stage):
+            planned = models.build(stage, vocab_size)
+        check_weights(planned, torch.device("cpu"))
+        check_weights(planned, device, copies=_COPIES)
     return models.build(stage, vocab_size)

@@ -1,21 +1,21 @@
-"""A module of the calling program, trained instead of a stage."""
+"""Modules of one's own: what is checked before they are trained, and those of the calling program as stages."""
 
 import contextlib
 import copy
 import hashlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gpt import models
 from gpt.base.errors import RequestError
 from gpt.base.runtime import random_numbers_kept
-from gpt.config.choices import Choice
+from gpt.config import given_code
+from gpt.config.choices import GIVEN
 from gpt.data.batch import Batch
 from gpt.models import Stage
 
@@ -26,60 +26,68 @@ _FAULTS = {
 Module = nn.Module | Callable[[int], nn.Module]  # a model, or a function that makes one for a vocabulary of this size
 
 
-def check_module(module: object) -> None:
-    """Raise RequestError unless it is a module or a function that could make one."""
-    if not callable(module):
-        raise RequestError(f"module is {type(module).__name__}, but must be a torch.nn.Module or a function of V")
+class OfProgram:
+    """A module of the calling program, as a stage: itself, or what makes it."""
 
+    def __init__(self, module: Module) -> None:
+        if not callable(module):
+            raise RequestError(f"module is {type(module).__name__}, but must be a torch.nn.Module or a function of V")
+        self.module = module
+        self.forward = getattr(module, "forward", module)  # tells which task it is for
 
-def made(module: Module, vocab_size: int) -> Stage:
-    """The module itself, or the module that the function makes for a vocabulary of this size.
-
-    Raises RequestError if it is no module, lacks a block_size or parameters, or cannot be trained or saved.
-    """
-    check_module(module)
-    if not isinstance(module, nn.Module):
+    def __call__(self, vocab_size: int, block_size: Any = ..., structure: Any = ..., weights: Any = ...) -> nn.Module:
+        """The module for a vocabulary of this size; the rest is its identity. Raises RequestError if it takes more."""
+        del block_size, structure, weights
+        if isinstance(self.module, nn.Module):
+            return self.module
         try:
-            inspect.signature(module).bind(vocab_size)
+            inspect.signature(self.module).bind(vocab_size)
         except TypeError as error:
             example = "as in lambda V: Model(vocab_size=V)"
             raise RequestError(f"module is called with the size of the vocabulary alone, {example}: {error}") from None
         except ValueError:  # no signature
             pass
-    model = module if isinstance(module, nn.Module) else module(vocab_size)
-    if not isinstance(model, nn.Module):
-        raise RequestError(f"module made {type(model).__name__}, which is not a torch.nn.Module")
-    if any(kind.__module__.startswith("torch.jit.") for kind in type(model).__mro__):
-        raise RequestError("a module of TorchScript cannot be trained: pass the module from before torch.jit.script")
-    stage = models.checked(model, type(model).__name__)
-    _check_state(stage)
-    return stage
+        return self.module(vocab_size)
+
+    def identity(self, model: Stage, *, has_own_weights: bool) -> dict[str, Any]:
+        """What tells it apart from other modules; equal for repetitions.
+
+        It has the window, a digest of the shapes and the printed model, and a digest of weights that were not drawn
+        from the seed. Other differences in the code are not seen.
+        """
+        tensors = model.state_dict()
+        structure = hashlib.sha256(repr([(name, tensor.shape) for name, tensor in tensors.items()]).encode())
+        with contextlib.suppress(Exception):  # The caller's __repr__ can raise any error.
+            structure.update(re.sub(r"0x[0-9a-f]+", "", repr(model)).encode(errors="surrogatepass"))  # no addresses
+        known = {"block_size": model.block_size, "structure": structure.hexdigest()[:12]}
+        if has_own_weights and isinstance(self.module, nn.Module):
+            weights = hashlib.sha256()
+            for tensor in tensors.values():
+                weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            known["weights"] = weights.hexdigest()[:12]
+        return known
 
 
-def identity(module: Module, model: Stage, *, has_own_weights: bool) -> dict[str, Any]:
-    """An identity of a module of the calling program: equal for repetitions.
+@contextlib.contextmanager
+def given(module: Module | str | None, target: str | None = None) -> Iterator[list[str]]:
+    """The words that choose a module of the calling program, or of a file, while the context lasts.
 
-    It has the window, a digest of the shapes and the printed model, and a digest of weights that were not drawn from
-    the seed. Other differences in the code are not seen.
+    `target`: of the run that is opened with it. Raises RequestError if it is no module.
     """
-    tensors = model.state_dict()
-    structure = hashlib.sha256(repr([(name, tensor.shape) for name, tensor in tensors.items()]).encode())
-    with contextlib.suppress(Exception):  # The caller's __repr__ can raise any error.
-        structure.update(re.sub(r"0x[0-9a-f]+", "", repr(model)).encode(errors="surrogatepass"))  # without addresses
-    known = {"block_size": model.block_size, "structure": structure.hexdigest()[:12]}
-    if has_own_weights and isinstance(module, nn.Module):
-        weights = hashlib.sha256()
-        for tensor in tensors.values():
-            weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        known["weights"] = weights.hexdigest()[:12]
-    return known
-
-
-def refuse_module(model: Choice) -> None:
-    """Raise RequestError for a run of a module: only the program that trained it has the module."""
-    if "structure" in model.hyperparameters:  # from `identity`
-        name = model.target.rpartition(".")[2]
-        raise RequestError(f"this is a run of a module, {model.target}: give it, as in gpt.load(..., module={name})")
+    if module is None or isinstance(module, str):
+        if module is not None and target is not None:
+            given_code.load("model", module)
+        yield [] if module is None else [f"model={module}"]
+        return
+    kind = type(module) if isinstance(module, nn.Module) else module
+    name = getattr(kind, "__qualname__", type(kind).__name__)
+    stage = re.sub(r"[^\w-]", "_", name)[-100:]
+    target = target or f"{stage}@python.{name}"
+    try:
+        given_code.add("model", f"{stage}@python", target, OfProgram(module), f"{name} of the calling program")
+        yield [f"model={stage}@python"]
+    finally:
+        GIVEN.pop(target, None)  # lets go of a large module
 
 
 @torch.no_grad()
@@ -117,8 +125,10 @@ def _called(model: Stage, buffers: dict[str, Tensor], inputs: list[Tensor]) -> A
     return found
 
 
-def _check_state(model: Stage) -> None:
+def check_trainable(model: Stage) -> None:
     """Raise RequestError for parameters and state that cannot be trained or saved."""
+    if any(kind.__module__.startswith("torch.jit.") for kind in type(model).__mro__):
+        raise RequestError("a module of TorchScript cannot be trained: pass the module from before torch.jit.script")
     for name, parameter in model.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise RequestError(f"{name} has no shape yet: call the module once before it is trained")

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError
 from gpt.config import keys
+from gpt.config.choices import require
 from gpt.config.request import Request
 from gpt.config.schema import SETTING_FILES, TrainConfig
 from gpt.models import STAGE
@@ -73,6 +74,7 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
         iteration_of(run, summary.exact.weights)  # raises UserError if the weights are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return summary
+    require(model=before.model, optimizer=before.optimizer, schedule=before.schedule)
     model, parent = planned_model(run), run.record().parent
     checkpoint = Checkpoints(run, before.checkpoint.keep).newest()
     if checkpoint is not None:

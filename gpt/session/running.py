@@ -16,6 +16,7 @@ from gpt.base.installation import CONF
 from gpt.base.losses import Saved
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
+from gpt.config import given_code
 from gpt.config.composing import choices_of, settings_of
 from gpt.config.documented import changed
 from gpt.config.request import Request
@@ -26,7 +27,6 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_weights
 from gpt.session.job import Job
-from gpt.session.modules import Module
 from gpt.session.plan import Plan
 from gpt.session.start import planned
 from gpt.session.summary import summarise
@@ -63,25 +63,24 @@ def run(
     stop: Stop,
     world: World = ALONE,
     *,
-    module: Module | None = None,
     more: Sequence[Watcher] = (),
     is_quiet: bool = False,
     keeps: bool = False,
 ) -> Outcome:
     """Train a run, and write the results to the run folder, if there is to be one.
 
-    `module` is trained instead of a stage; `more` are watchers of the calling program. `is_quiet` hides the progress
-    bar. With `keeps`, a signal ends the run with the model so far and no summary, instead of Stopped.
+    `more` are watchers of the calling program. `is_quiet` hides the progress bar. With `keeps`, a signal ends the run
+    with the model so far and no summary, instead of Stopped.
 
     Raises RequestError for a request that cannot be trained, UserError for a damaged run or if debug=overfit did not
     over-fit, and Stopped after a signal.
     """
     with contextlib.ExitStack() as stack:
-        plan = stack.enter_context(planned(config, request, world, module))
+        plan = stack.enter_context(planned(config, request, world))
         if isinstance(plan, Summary):
             return Outcome(plan)
         stop.check()
-        job = _job(plan, world, module, stack, stop)
+        job = _job(plan, world, stack, stop)
         folder, started = None, time.perf_counter()
         state = job.state()
         settings = job.recipe.settings
@@ -118,17 +117,14 @@ def run(
     return Outcome(summary, job, state.progress.evaluations, folder)
 
 
-def _job(plan: Plan, world: World, module: Module | None, stack: contextlib.ExitStack, stop: Stop) -> Job:
+def _job(plan: Plan, world: World, stack: contextlib.ExitStack, stop: Stop) -> Job:
     """The job of a plan, with PyTorch's settings for it until the stack is closed."""
     stack.enter_context(deterministic_algorithms(wanted=plan.config.deterministic))
     device = select_device(plan.config.device)
     if plan.config.compile:
         stack.enter_context(compiler_options(device))
-    job = Job.of(plan, world, module)
+    job = Job.of(plan, world)
     stack.enter_context(job.recipe.runtime.settings())
-    if module is not None:
-        name = job.config.model.target.rpartition(".")[2]
-        return replace(job, changed=[f"model={name} of the calling program"])
     if world.is_first:
         with stop.deferred():  # Hydra would wrap an exception in its own.
             job = replace(job, changed=changed(job.config, plan.request))
@@ -243,10 +239,11 @@ def explaining_how_to_resume(
     except Stopped as stopped:
         if run.is_finished():
             raise
+        config = run.config()
+        code = given_code.words(config.model, config.optimizer, config.schedule)
         unsaved = "" if is_saved() else "; the last iterations were not saved"
-        raise Stopped(
-            stopped.number, f"{stopped}{unsaved}; resume with: {command('train')} resume={shlex.quote(str(run.path))}"
-        ) from None
+        again = f"{command('train')} resume={shlex.quote(str(run.path))}{code}"
+        raise Stopped(stopped.number, f"{stopped}{unsaved}; resume with: {again}") from None
     except DivergedError as error:
         has_best = run.weights("best").exists()
         again = f"start a new run with init={shlex.quote(str(run.path))}," if has_best else "try again"

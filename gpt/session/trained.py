@@ -1,9 +1,11 @@
 """A trained model: its loss on a text, its predictions and continuations, its attention."""
 
+import itertools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, overload
 
 import torch
@@ -23,13 +25,14 @@ from gpt.data.lines import Lines
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import Stage
+from gpt.reports.attention import AttentionMaps
 from gpt.reports.run import Picture, Table, card, curve_of_run, history, loss_curve
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import chosen_run
 from gpt.runs.records import Summary
-from gpt.runs.weights import load_model, load_weights, selected
-from gpt.session.job import Job
-from gpt.session.modules import Module, made, refuse_module
+from gpt.runs.weights import load_model, selected
+from gpt.session.job import Job, as_configured
+from gpt.session.modules import Module, given
 from gpt.session.trained_on import same_corpus
 from gpt.tasks import Task
 from gpt.tasks.decoding.sampling import checked_logits
@@ -47,20 +50,16 @@ def load_run(
     stage: str | None = None,
     weights: Weights = "auto",
     device: str = "auto",
-    module: Module | None = None,
+    module: Module | str | None = None,
 ) -> "TrainedRun":
     """Open a run; `gpt.load` calls this."""
     run = chosen_run(None if path is None else str(path), str(runs), stage)
     which = selected(run, weights)
-    with random_numbers_kept():  # Building the model draws weights that are then replaced.
-        if module is None:
-            refuse_module(run.config().model)
-            model = load_model(run, which)
-        else:
-            model, trained = made(module, len(run.vocabulary().vocabulary)), run.config().model.target
-            if type(model).__name__ != trained.rpartition(".")[2]:
-                log.warning(f"{run.path} is a run of {trained}, and its weights are loaded into {type(model).__name__}")
-            load_weights(run, model, which)
+    target = run.config().model.target
+    with random_numbers_kept(), given(module, target):  # Building the model draws weights that are then replaced.
+        model = load_model(run, which)
+    if module is not None and type(model).__name__ != target.rpartition(".")[2]:
+        log.warning(f"{run.path} is a run of {target}, and its weights are loaded into {type(model).__name__}")
     return TrainedRun(run, which, model.to(select_device(device)))
 
 
@@ -163,14 +162,35 @@ class Trained(ABC):
         return outputs[0] if num_samples is None else outputs
 
     @torch.no_grad()
-    def attention(self, prompt: str) -> list[Tensor]:
+    def attention(self, prompt: str) -> AttentionMaps:
         """The attention weights over the prompt, one tensor per layer: (H, T, T), row t for position t.
 
         Only the last `block_size` tokens of the prompt are read. Empty for a stage without attention.
         """
+        idx = self._window(prompt)
         with self.runtime.settings(), AttentionWeights() as observed:
-            self.model(self._window(prompt))
-        return [weights[0].float().cpu() for weights in observed.weights]
+            self.model(idx)
+        tokens = [self.tokenizer.shown[i] for i in idx[0].tolist()]
+        return AttentionMaps([weights[0].float().cpu() for weights in observed.weights], tokens)
+
+    @abstractmethod
+    def corpus(self) -> Corpus:
+        """The corpus that it was trained on."""
+
+    def batches(self, split: str = "train") -> Iterator[tuple[Tensor, ...]]:
+        """The inputs of batches and their targets, (idx, targets), both (B, T), on the model's device.
+
+        Those of `train` are the run's own, in their order and without end; another split has each target once.
+        """
+        corpus, settings = self.corpus(), self.config.training
+        data = as_configured(self.task.data(corpus, self.model, self.device), self.config)
+        batches: Iterable[Batch] = data.every_target_once(
+            self.task.split(split, corpus), tokens_per_pass(self.runtime, self.model)
+        )
+        if split == "train":
+            numbers = itertools.count()
+            batches = (data.training_batch(self.config.seed, i, settings.batch_size) for i in numbers)
+        return ((*batch.inputs, batch.targets) for batch in batches)
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -211,6 +231,10 @@ class NewlyTrained(Trained):
     def interrupted(self) -> bool:
         """Whether the training was stopped before its end."""
         return self._summary is None
+
+    def corpus(self) -> Corpus:
+        """The corpus that it was trained on."""
+        return self._corpus
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -274,7 +298,7 @@ class TrainedRun(Trained):
         """The estimated losses in the order of their iterations."""
         return self.run.evaluations()
 
-    def corpus(self, own: Mapping[str, Any], given: Collection[str] = ()) -> Corpus:
+    def corpus(self, own: Mapping[str, Any] = MappingProxyType({}), given: Collection[str] = ()) -> Corpus:
         """The corpus that the run was trained on, with the paths in `own` for the keys in `given`, as in {"data.path"}.
 
         Raises RequestError for a key that the run's corpus does not have, and if the corpus is missing or has since

@@ -1,14 +1,15 @@
-"""Optimizers: AdamW, Muon and SGD, named by conf/optimizer/*.yaml.
+"""Optimizers: AdamW, Muon and SGD, named by conf/optimizer/*.yaml, and those of torch.optim.
 
-Implemented here because the first step of a PyTorch optimizer imports the compiler (one second, 80 MB), and because
-its bookkeeping matters in a small stage's short step. tests/training/test_optimizers.py compares each with PyTorch's.
-Two of PyTorch's private kernels have public equivalents; benchmarks/private_kernels.py measures the gain.
+The three are implemented here because the first step of a PyTorch optimizer imports the compiler (one second, 80 MB),
+and because its bookkeeping matters in a small stage's short step. tests/training/test_optimizers.py compares each with
+PyTorch's. Two of PyTorch's private kernels have public equivalents; benchmarks/private_kernels.py measures the gain.
 """
 
 import inspect
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,9 @@ class Optimizer(ABC):
         for parameter in self.parameters.values():
             parameter.grad = None
 
+    def allocate(self) -> None:  # noqa: B027  # most have their whole state from the start
+        """Create the whole state before it is restored; the parameters may change, and are restored with it."""
+
     def gradient(self, name: str) -> Tensor:
         """The gradient of the parameter `name`. Raises RequestError if there is none."""
         gradient = self.parameters[name].grad
@@ -58,8 +62,10 @@ OPTIMIZER = Registry(
     "an optimizer",
     "gpt.training",
     "a subclass of gpt.training.optimizers.Optimizer",
-    lambda target: inspect.isclass(target) and issubclass(target, Optimizer),
-    given=("model", "learning_rate"),
+    lambda target: inspect.isclass(target) and issubclass(target, Optimizer | torch.optim.Optimizer),
+    given=("model", "learning_rate", "params", "lr"),
+    also="torch.optim",
+    adapt=lambda kind: kind if issubclass(kind, Optimizer) else _of_torch(kind),
 )
 
 
@@ -156,6 +162,58 @@ class SGD(Optimizer):
             gradient = self.gradient(name).add(parameter, alpha=self._weight_decay)
             momentum.copy_(torch.where(keep, momentum * self._momentum + gradient, momentum))
             parameter.copy_(torch.where(keep, parameter.add(momentum, alpha=-rates["all"]), parameter))
+
+
+class _OfTorch(Optimizer):
+    """An optimizer of torch.optim, or another subclass of torch.optim.Optimizer."""
+
+    kind: Any
+
+    def __init__(self, model: nn.Module, learning_rate: float, **keywords: Any) -> None:
+        super().__init__(model)
+        self.peaks = {"all": learning_rate}
+        tried = nn.Parameter(torch.zeros(2, 2))
+        tried.grad = torch.zeros(2, 2)
+        try:
+            self._torch, trial = (
+                self.kind(parameters, lr=learning_rate, **keywords)
+                for parameters in ([*self.parameters.values()], [tried])
+            )
+            trial.step()
+        except Exception as error:  # a wrong keyword, or another way to be called, such as LBFGS's
+            raise RequestError(f"optimizer={self.kind.__name__}: {' '.join(str(error).split())}") from error
+        for name, value in trial.state[tried].items():
+            if not isinstance(value, Tensor | None):
+                raise RequestError(f"optimizer={self.kind.__name__} keeps {name}: it is no tensor, so it is not saved")
+
+    def step(self, rates: dict[str, float], skip: Tensor) -> None:
+        """One step for all parameters; reading `skip` waits for the device."""
+        if skip:
+            return
+        for group in self._torch.param_groups:
+            group["lr"] = rates["all"]
+        for name in self.parameters:
+            self.gradient(name)
+        self._torch.step()
+        self._name_state()
+
+    def allocate(self) -> None:
+        """Take a step, because PyTorch creates the state in the first one."""
+        for parameter in self.parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+        self._torch.step()
+        self.zero_grad()
+        self._name_state()
+
+    def _name_state(self) -> None:
+        kept = {name: self._torch.state[parameter] for name, parameter in self.parameters.items()}
+        tensors = ((f"{key}.{name}", value) for name, values in kept.items() for key, value in values.items())
+        self.state = {key: value for key, value in tensors if value is not None}
+
+
+def _of_torch(kind: type[torch.optim.Optimizer]) -> type[Optimizer]:
+    untyped = [each.replace(annotation=Any) for each in inspect.signature(kind).parameters.values()]  # it takes tensors
+    return type(kind.__name__, (_OfTorch,), {"kind": kind, "__signature__": inspect.Signature(untyped)})
 
 
 # Parameters that decay alike: their names, themselves, their first and second moments, and the decay.

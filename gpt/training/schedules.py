@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable
+from typing import Any
 
 from gpt.base.errors import RequestError
 from gpt.config.choices import Choice, CountOrZero, Fraction, Registry
@@ -25,7 +26,27 @@ SCHEDULE = Registry(
     _CONTRACT,
     lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN,
     _GIVEN,
+    adapt=lambda target: target if "iteration" in inspect.signature(target).parameters else _of_step(target),
 )
+
+
+def _of_step(function: Callable[..., float]) -> Callable[..., float]:
+    """A schedule from a function step -> factor of the learning rate; its other parameters are hyperparameters."""
+
+    def schedule(iteration: int, _: int, peak: float, **values: Any) -> float:
+        try:
+            factor = float(function(iteration, **values))
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"schedule={function.__name__} fails at step {iteration}: {error}") from error
+        if not 0 <= factor < math.inf:
+            raise RequestError(f"schedule={function.__name__} is {factor} at step {iteration}: it must be 0 or more")
+        return peak * factor
+
+    adapted: Any = schedule
+    given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _GIVEN]
+    _, *others = inspect.signature(function).parameters.values()
+    adapted.__signature__ = inspect.Signature([*given, *others])
+    return schedule
 
 
 def check_warmup(choice: Choice, max_iters: int, *, is_estimate: bool = False) -> None:

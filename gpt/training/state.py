@@ -44,6 +44,8 @@ class TrainingState:
         """Load a saved state. Raises UserError if it belongs to another model or optimizer."""
         self.progress = progress.model_copy(deep=True)
         self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items() if progress.averaged}
+        if any(name.startswith("optimizer.") for name in saved):
+            self.optimizer.allocate()
         tensors = self._tensors()
         kinds = {name: (t.shape, t.dtype) for name, t in saved.items() if not name.startswith("random.")}
         if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != kinds:
@@ -65,6 +67,8 @@ class TrainingState:
         self.progress = world.broadcast(self.progress)
         if self.progress.averaged and not self.average:
             self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items()}
+        if world.broadcast(bool(self.optimizer.state)) and not world.is_first:
+            self.optimizer.allocate()
         for tensor in self._tensors().values():
             content = tensor.detach().view(-1).view(torch.uint8)  # as bytes, since gloo and NCCL know no int16
             torch.distributed.broadcast(content, src=0)

@@ -30,7 +30,7 @@ from gpt import models
 from gpt.base import runtime
 from gpt.base.errors import RequestError
 from gpt.models import v1_bigram
-from gpt.session.modules import Module, identity, made
+from gpt.session.modules import Module, OfProgram
 from gpt.training import memory
 from gpt.training.compilation import compiler_options
 from gpt.training.state import TrainingState
@@ -132,15 +132,14 @@ def test_the_program_around_it_stays_as_it_was(
 def test_a_module_of_ones_own_is_trained_and_reopened(
     corpus: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run = gpt.train("v2", *corpus, "optimizer=sgd", "schedule=cosine", module=Bigram)
-    assert "module= replaces v2; only its training settings are used" in capsys.readouterr().err
+    run = gpt.train(*corpus, "optimizer=sgd", "schedule=cosine", module=Bigram)
     assert (run.summary.stage, run.summary.documented.val) == ("Bigram", None)
     weights = run.model.state_dict()["table.weight"].clone()
     again = gpt.train(*corpus, "training.learning_rate=0.1", module=run.model, folder=tmp_path / "run")
     assert not torch.equal(again.model.state_dict()["table.weight"], weights)
     opened = gpt.load(tmp_path / "run", module=Bigram, device="cpu")
     assert opened.loss("abc abc") == again.loss("abc abc")
-    with pytest.raises(gpt.UserError, match=r"a module, .*Bigram: give it, as in gpt.load\(..., module=Bigram\)"):
+    with pytest.raises(gpt.UserError, match=r"another program: give it, as in gpt.load\(..., module=.*Bigram\)"):
         gpt.load(tmp_path / "run")
 
 
@@ -148,7 +147,8 @@ def test_only_equal_modules_are_repetitions() -> None:
     """Unless each seed makes its own, the weights at the start count, too."""
 
     def told(module: Module) -> str:
-        return repr(identity(module, made(module, 10), has_own_weights=True))
+        made: Any = OfProgram(module)
+        return repr(made.identity(made(10), has_own_weights=True))
 
     assert told(Bigram) == told(Bigram)
     modules = [Bigram, bigram(block_size=4), bigram(part=nn.Linear(2, 3)), bigram(part=nn.Dropout()), Bigram(10)]
@@ -317,7 +317,7 @@ def masked(logits: Tensor) -> Tensor:
         (bigram(block_size=0), r"must set self\.block_size, .* to 1 or more"),
         (without_parameters, "Identity has no parameters"),
         (lambda V: Bigram(V).requires_grad_(requires_grad=False), "Bigram has no parameters to train"),
-        (lambda _: None, "module made NoneType, which is not a torch.nn.Module"),
+        (lambda _: None, "a model is made of NoneType, which is not a torch.nn.Module"),
         pytest.param(
             lambda V: torch.jit.script(Bigram(V)),
             "a module of TorchScript cannot be trained",
