@@ -142,6 +142,19 @@ def check_trainable(model: Stage) -> None:
             raise RequestError(f"{name} is {type(value).__name__}: only tensors can be saved")
 
 
+def _logits(model: Stage, inputs: list[Tensor], tokens: Tensor) -> Tensor:
+    """The logits for these tokens, with the same dropout at each call, while the buffers of the model stay."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with random_numbers_kept():
+        torch.manual_seed(0)
+        return _called(model, buffers, [*(x.expand(len(tokens), -1) for x in inputs[:-1]), tokens]).float()
+
+
+def _differ(logits: Tensor, others: Tensor) -> bool:
+    tolerance = 1e-4 * logits.nan_to_num(0, 0, 0).abs().max().item()
+    return not torch.allclose(logits, others, rtol=0, atol=tolerance, equal_nan=True)
+
+
 def _check_causal(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
     """Raise RequestError if the logits before the last token depend on it or on the call, or have no gradient."""
     if inputs[-1].shape[1] == 1:
@@ -153,37 +166,23 @@ def _check_causal(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
         tried = copy.deepcopy(model)  # A pass may change the module.
     for training in (False, True):
         tried.train(training)
-        logits = []
-        for tokens in (inputs[-1], inputs[-1], changed):
-            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-            with random_numbers_kept(), torch.set_grad_enabled(training):
-                torch.manual_seed(0)  # for the same dropout
-                logits.append(_called(tried, buffers, [*inputs[:-1], tokens])[:, :-1].float())
+        with torch.set_grad_enabled(training):
+            first, *others = (_logits(tried, inputs, x)[:, :-1] for x in (inputs[-1], inputs[-1], changed))
         model.train(was_training)
-        first, *others = logits
         if training and not first.requires_grad:
             raise RequestError(f"{type(model).__name__} detaches its logits from its parameters, so nothing is learned")
-        tolerance = 1e-4 * first.nan_to_num(0, 0, 0).abs().max().item()
         for other, (fault, why) in zip(others, _FAULTS.items(), strict=True):
-            if not torch.allclose(first, other, rtol=0, atol=tolerance, equal_nan=True):
+            if _differ(first, other):
                 mode = "training" if training else "evaluation"
                 raise RequestError(f"{type(model).__name__} {fault}: in {mode} mode, {why}")
 
 
 def _check_rows(model: Stage, inputs: list[Tensor], vocab_size: int) -> None:
     """Raise RequestError if the logits of a row depend on the other one, in evaluation mode."""
-    was_training, found = model.training, []
+    was_training, other = model.training, (inputs[-1] + 1) % vocab_size
     model.eval()
-    other = (inputs[-1] + 1) % vocab_size
-    for second, first in ((0, 0), (0, 1), (1, 0)):  # the rows that are changed
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        tokens = torch.cat([other if changed else inputs[-1] for changed in (first, second)])
-        with random_numbers_kept():
-            torch.manual_seed(0)
-            found.append(_called(model, buffers, [*(x.repeat(2, 1) for x in inputs[:-1]), tokens]).float())
+    rows = ((inputs[-1], inputs[-1]), (inputs[-1], other), (other, inputs[-1]))
+    logits, with_second, with_first = (_logits(model, inputs, torch.cat(pair)) for pair in rows)
     model.train(was_training)
-    logits, with_first, with_second = found
-    tolerance = 1e-4 * logits.nan_to_num(0, 0, 0).abs().max().item()
-    for row, changed in ((0, with_second), (1, with_first)):
-        if not torch.allclose(logits[row], changed[row], rtol=0, atol=tolerance, equal_nan=True):
-            raise RequestError(f"{type(model).__name__} mixes the rows of a batch: they must not affect each other")
+    if _differ(logits[0], with_second[0]) or _differ(logits[1], with_first[1]):
+        raise RequestError(f"{type(model).__name__} mixes the rows of a batch: they must not affect each other")

@@ -1,6 +1,6 @@
-"""Optimizers: AdamW, Muon and SGD, named by conf/optimizer/*.yaml, and those of torch.optim.
+"""Optimizers: AdamW and Muon, and those of torch.optim; conf/optimizer/*.yaml names some.
 
-The three are implemented here because the first step of a PyTorch optimizer imports the compiler (one second, 80 MB),
+The two are implemented here because the first step of a PyTorch optimizer imports the compiler (one second, 80 MB),
 and because its bookkeeping matters in a small stage's short step. tests/training/test_optimizers.py compares each with
 PyTorch's. Two of PyTorch's private kernels have public equivalents; benchmarks/private_kernels.py measures the gain.
 """
@@ -140,30 +140,6 @@ class Muon(Optimizer):
         self._adamw.step(rates["others"], skip)
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent with momentum and weight decay.
-
-    Source: "On the importance of initialization and momentum in deep learning" (Sutskever et al., 2013), section 2, as
-    in `torch.optim.SGD`.
-    """
-
-    def __init__(self, model: nn.Module, learning_rate: float, momentum: Fraction, weight_decay: NonNegative) -> None:
-        super().__init__(model)
-        self._momentum, self._weight_decay = momentum, weight_decay
-        self.peaks = {"all": learning_rate}
-        self.state |= {f"momentum.{name}": torch.zeros_like(p) for name, p in self.parameters.items()}
-
-    @torch.no_grad()
-    def step(self, rates: dict[str, float], skip: Tensor) -> None:
-        """One step for all parameters."""
-        keep = skip == 0
-        for name, parameter in self.parameters.items():
-            momentum = self.state[f"momentum.{name}"]
-            gradient = self.gradient(name).add(parameter, alpha=self._weight_decay)
-            momentum.copy_(torch.where(keep, momentum * self._momentum + gradient, momentum))
-            parameter.copy_(torch.where(keep, parameter.add(momentum, alpha=-rates["all"]), parameter))
-
-
 class _OfTorch(Optimizer):
     """An optimizer of torch.optim, or another subclass of torch.optim.Optimizer."""
 
@@ -213,7 +189,11 @@ class _OfTorch(Optimizer):
 
 def _of_torch(kind: type[torch.optim.Optimizer]) -> type[Optimizer]:
     untyped = [each.replace(annotation=Any) for each in inspect.signature(kind).parameters.values()]  # it takes tensors
-    return type(kind.__name__, (_OfTorch,), {"kind": kind, "__signature__": inspect.Signature(untyped)})
+    return type(
+        kind.__name__,
+        (_OfTorch,),
+        {"kind": kind, "__module__": "torch.optim", "__signature__": inspect.Signature(untyped)},
+    )
 
 
 # Parameters that decay alike: their names, themselves, their first and second moments, and the decay.

@@ -57,15 +57,6 @@ def test_adamw_is_that_of_pytorch_bit_for_bit() -> None:
     assert counted(optimizer) == [20]
 
 
-def test_sgd_is_that_of_pytorch() -> None:
-    ours, theirs = build_small("v6"), build_small("v6")
-    optimizer = small_optimizer(ours, "sgd", 0.1, momentum=0.9, weight_decay=0.1)
-    expected = torch.optim.SGD(theirs.parameters(), momentum=0.9, weight_decay=0.1)
-    steps(optimizer, 20, ours, theirs, all=expected)
-    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-
-
 def test_muon_is_that_of_pytorch_with_adamw_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Nesterov momentum, its weight decay, and its learning rate, which depends on a matrix's shape."""
     monkeypatch.setattr("gpt.training.optimizers.has_bfloat16", lambda _: True)  # PyTorch's is always in bfloat16

@@ -1,0 +1,168 @@
+"""Modules, optimizers and schedules of one's own: from a file, from torch.optim, from a program."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import gpt
+from gpt.config.choices import GIVEN, Choice
+from gpt.runs.folder import RunFolder
+from gpt.runs.tensors import read
+from gpt.training.optimizers import OPTIMIZER
+from gpt.training.state import TrainingState
+from tests.conftest import CPU, REPOSITORY, build
+
+NET = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, vocab_size: int, n_embd: int = 8, p: float = 0.2):
+        super().__init__()
+        self.block_size = 8
+        self.table = nn.Sequential(nn.Embedding(vocab_size, n_embd), nn.Dropout(p), nn.Linear(n_embd, vocab_size))
+
+    def forward(self, idx):
+        return self.table(idx)
+"""
+FALL = "def fall(step, half=100):\n    return 0.5 ** (step / half)\n"
+SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "device=cpu"]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus_file: Path) -> list[str]:
+    """The settings of a short training; its files are in the current folder, and this process was given none."""
+    monkeypatch.chdir(tmp_path)
+    GIVEN.clear()
+    Path("net.py").write_text(NET)
+    Path("fall.py").write_text(FALL)
+    return [*SHORT, "data=text", f"data.path={corpus_file}"]
+
+
+def test_a_run_of_a_file_is_opened_only_with_it(files: list[str]) -> None:
+    run = gpt.train("model=net.py", "n_embd=4", "schedule=fall.py", *files, folder="run")
+    assert (run.config.stage, run.config.model.hyperparameters) == ("net", {"n_embd": 4, "p": 0.2})
+    assert run.summary.changed == ["model=Net of net.py"]
+    assert gpt.load("run", module="net.py").loss("abc") == run.loss("abc")
+    GIVEN.clear()
+    with pytest.raises(gpt.UserError, match=r"a run folder has none: add model=net\.py:Net$"):
+        gpt.load("run")
+    with pytest.raises(gpt.UserError, match=r"add model=net\.py:Net schedule=fall\.py:fall$"):
+        gpt.train("resume=run", "training.max_iters=6")
+    Path("net.py").write_text(f"{NET}\n# changed")
+    with pytest.raises(
+        gpt.UserError, match=r"needs the net\.py with the SHA-256 \w{12}\.\.\.: the one given is another"
+    ):
+        gpt.load("run", module="net.py")
+
+
+def test_a_killed_run_of_a_file_resumes_bit_for_bit(files: list[str]) -> None:
+    own = ["model=net.py", "schedule=fall.py", "optimizer=nadam", "optimizer.momentum_decay=0.01", *files]
+    own += ["training.max_iters=600", "checkpoint.interval=10", "checkpoint.min_seconds=0"]
+    command = [sys.executable, REPOSITORY / "train.py"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    gpt.train(*own, folder="whole")
+    with subprocess.Popen([*command, *own, "hydra.run.dir=cut"], env=environment) as killed:
+        while not RunFolder(Path("cut")).checkpoints() and killed.poll() is None:
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+    again = ["resume=cut", "model=net.py", "schedule=fall.py"]
+    subprocess.run([*command, *again], env=environment, check=True, capture_output=True)
+    assert len(RunFolder(Path("cut")).summary().commands) == 2
+    whole, cut = (read(Path(name, "last.safetensors")) for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model=absent.py", "there is no file absent.py"),
+        ("model=fall.py", "fall.py has no class with forward"),
+        ("model=net.py:Nat", "net.py:Nat is no class with forward"),
+        ("model=two.py", r"two.py has Net, Other: name one, as in model=two.py:Other"),
+        ("model=broken.py", "broken.py: line 2: ZeroDivisionError: division by zero"),
+        ("model=future.py", "Net sees the future"),
+        ("model=net.py model.n_embd=many", "model.n_embd=many: "),
+        ("own.yaml", "model=net.py is code, which is run only if it is typed"),
+        ("optimizer=LBFGS", "optimizer=LBFGS: .*closure"),
+        ("optimizer=Muon", "optimizer=Muon: Muon only supports 2D"),
+        ("optimizer=Adam optimizer.betas=few", "optimizer=Adam: "),
+        ("schedule=net.py", "net.py has no function of the step"),
+        ("schedule=wrong.py:text", "schedule=text fails at step 0"),
+        ("schedule=wrong.py:minus", "schedule=minus is -1.0 at step 0: it must be 0 or more"),
+    ],
+)
+def test_code_that_does_not_fit_is_one_line(files: list[str], words: str, message: str) -> None:
+    Path("two.py").write_text(f"{NET}\nclass Other(Net):\n    pass\n")
+    Path("broken.py").write_text("x = 0\n1 / x\n")
+    Path("future.py").write_text(NET.replace("self.table(idx)", "self.table(idx.flip(1))"))
+    Path("wrong.py").write_text("def text(step):\n    return 'a'\n\n\ndef minus(step):\n    return -1\n")
+    Path("own.yaml").write_text("model: net.py\n")
+    with pytest.raises(gpt.UserError, match=message) as error:
+        gpt.train(*words.split(), *files, folder="run")
+    assert "\n" not in str(error.value)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["Adadelta", "Adafactor", "Adagrad", "AdamW", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
+)
+def test_an_optimizer_of_torch_is_restored_exactly(name: str) -> None:
+    def made() -> TrainingState:
+        choice = Choice.model_validate(
+            {"_target_": f"torch.optim.{name}"} | ({"momentum": 0.9} if name == "SGD" else {})
+        )
+        model = build("v2")
+        return TrainingState(model, OPTIMIZER.build(choice, model=model, learning_rate=0.01), CPU)
+
+    def step(state: TrainingState, seed: int) -> None:
+        torch.manual_seed(seed)
+        for parameter in state.model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        state.optimizer.step({"all": 0.01}, torch.zeros(()))
+
+    whole, resumed = made(), made()
+    step(whole, 1)
+    saved = {key: tensor.clone() for key, tensor in whole.tensors().items()}
+    resumed.restore(whole.progress, saved)
+    for state in (whole, resumed):
+        step(state, 2)
+    kept = [{k: v for k, v in state.tensors().items() if not k.startswith("random")} for state in (whole, resumed)]
+    assert kept[0].keys() == kept[1].keys()
+    assert all(torch.equal(kept[0][key], kept[1][key]) or key == "last_batch" for key in kept[0])
+
+
+def test_the_code_of_a_sweeps_folder_is_not_run(files: list[str]) -> None:
+    command = [sys.executable, REPOSITORY / "train.py"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    sweep = ["-m", "model=net.py", "seed=1,2", "hydra.sweep.dir=sweep", *files]
+    subprocess.run([*command, *sweep], env=environment, check=True, capture_output=True)
+    Path("net.py").write_text("open('executed', 'w')\n")
+    done = subprocess.run([*command, "resume=sweep"], env=environment, capture_output=True, text=True)
+    assert done.stderr.endswith("which a folder lacks: add model=net.py\n")
+    assert not Path("executed").exists()
+
+
+def test_a_program_has_schedules_batches_and_pictures(files: list[str], tmp_path: Path) -> None:
+    run = gpt.train("v2", *files, schedule=lambda step: 0.5**step, folder="run")
+    assert [row["learning_rate"] for row in run.history[1:]] == [0.5e-3, 0.125e-3]
+    drawn = list(itertools.islice(run.batches("train"), 2))
+    assert [tuple(x.shape) for x in drawn[0]] == [(32, 8), (32, 8)]
+    assert torch.equal(drawn[0][0][:, 1:], drawn[0][1][:, :-1])
+    assert not torch.equal(drawn[0][0], drawn[1][0])
+    again = gpt.train("v2", *files)
+    assert torch.equal(next(again.batches("train"))[0], drawn[0][0])
+    assert sum(targets.numel() for _, targets in run.batches("val")) >= len(run.corpus().val) - 1
+    ids = run.tokenizer.encode(run.corpus().train)
+    assert next(iter(DataLoader(ids.unfold(0, 9, 1), batch_size=4))).shape == (4, 9)
+    assert run.attention("abc").plot().content.startswith(b"\x89PNG")
+    with pytest.raises(gpt.UserError, match="no attention weights"):
+        gpt.train("v1", *files).attention("abc").plot()
