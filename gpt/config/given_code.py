@@ -68,7 +68,8 @@ def load(group: str, typed: str) -> str:
     if not is_file(path):
         raise RequestError(f"there is no file {path}")
     module = _executed(Path(path))
-    fitting = {key: x for key, x in vars(module).items() if _is_of(x, module.__name__) and _fits(group, x)}
+    own = {key: x for key, x in vars(module).items() if getattr(x, "__module__", None) == module.__name__}
+    fitting = {key: x for key, x in own.items() if _fits(group, x)}
     if not fitting or (name and name not in fitting):
         raise RequestError(f"{typed} is no {_SEARCHED[group]}" if name else f"{path} has no {_SEARCHED[group]}")
     if not name and len(fitting) > 1:
@@ -96,10 +97,6 @@ def _executed(path: Path) -> ModuleType:
     finally:
         sys.path[:] = before
     return module
-
-
-def _is_of(value: Any, module: str) -> bool:
-    return getattr(value, "__module__", None) == module
 
 
 def _fits(group: str, value: Any) -> bool:

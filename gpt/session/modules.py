@@ -45,8 +45,6 @@ class OfProgram:
         except TypeError as error:
             example = "as in lambda V: Model(vocab_size=V)"
             raise RequestError(f"module is called with the size of the vocabulary alone, {example}: {error}") from None
-        except ValueError:  # no signature
-            pass
         return self.module(vocab_size)
 
     def identity(self, model: Stage, *, has_own_weights: bool) -> dict[str, Any]:
