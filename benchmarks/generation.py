@@ -77,7 +77,7 @@ def v7_generation(batch: int, tokens: int, dtype: torch.dtype) -> float:
     """Characters per second, all samples together, with random weights, which do not affect the time."""
     keep_freed_memory(device := select_device("auto"))  # as generate.py does
     torch.manual_seed(0)
-    model = packed(checked(GPT(65, 256, 384, 6, 6, 0.2).to(device), "v7"), dtype)
+    model = packed(checked(GPT(65, 256, 384, 6, 6, 0.2).to(device)), dtype)
 
     def run(tokens: int) -> None:
         for ids in generate(model, torch.tensor([0]), tokens=tokens, num_samples=batch, seed=1):

@@ -52,7 +52,7 @@ def _of_generation(texts: int, count: int) -> str:
 
     From 25 on, a recorded pass is repeated.
     """
-    model = packed(checked(GPT(65, 256, 384, 6, 6, 0.2), "v7"), torch.float32)
+    model = packed(checked(GPT(65, 256, 384, 6, 6, 0.2)), torch.float32)
     characters = generate(model, torch.tensor([0]), tokens=2 * count, num_samples=texts, seed=1)
     for _ in range(count):
         next(characters).tolist()

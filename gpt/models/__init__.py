@@ -52,10 +52,10 @@ class Stage(nn.Module):
 
 def build(choice: Choice, vocab_size: int) -> Stage:
     """The stage that `choice` names, newly initialised. Raises RequestError if it names anything else."""
-    return _checked(STAGE.build(choice, vocab_size=vocab_size))
+    return checked(STAGE.build(choice, vocab_size=vocab_size))
 
 
-def _checked(model: Any) -> Stage:
+def checked(model: Any) -> Stage:
     """The model, as a stage. Raises RequestError unless it is a module with parameters that sets its `block_size`."""
     name = type(model).__name__
     if not isinstance(model, nn.Module):
