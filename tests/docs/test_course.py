@@ -192,7 +192,7 @@ def test_every_link_of_the_site_leads_somewhere_on_it(site: Path) -> None:
     text = (site / "course" / "v6.html").read_text()
     frame = '<iframe class="live" src="../_static/live/index.html?embed&amp;payoff=#v6"'
     assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
-    assert '<b data-show="prompt=the+king&amp;' in (site / "course" / "v2.html").read_text()
+    assert '<b data-show="prompt=the+kings&amp;' in (site / "course" / "v2.html").read_text()
     assert "attention_norm" in text[text.index("+++ plain/v6.py") :]
     assert all(shown in text for shown in ("2.0607", "layer-norm-light.svg", "layer-norm-dark.svg"))
 

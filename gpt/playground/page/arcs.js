@@ -62,7 +62,7 @@ function strip(/** @type {Values} */ row, T, name, height) {
   const drawn = Array.from(row, (weight, to) => {
     const style = { "stroke-width": (1 + 9 * weight).toFixed(1), opacity: (0.15 + 0.85 * weight).toFixed(2) };
     const top = height * (1 - 1.8 * ((from - to) / T)) - 10;
-    if (to === from) return svg("circle", { cx: at(to), cy: height - 11, r: 9, ...style });
+    if (to === from) return svg("circle", { cx: at(to), cy: height - 16, r: 9, ...style });
     const d = `M${at(from)} ${height} Q${(at(from) + at(to)) / 2} ${top.toFixed(0)} ${at(to)} ${height}`;
     return svg("path", { d, ...style });
   });

@@ -95,11 +95,11 @@ export function payoff(stage, engine, panel, trainable) {
       }
       if (shows === "counts" && !layers.length) read.replaceChildren(followers(await text, tokens.slice(0, position)));
     };
-    // Each letter asks once, as far as one that leaves some unread.
+    // Each letter asks once, as far as one that leaves the last unread.
     let next = 1;
     const playing = setInterval(() => {
       if (!panel.tokens.length) return; // it is still being loaded
-      if (isStill() || next > 0.75 * panel.tokens.length) clearInterval(playing);
+      if (isStill() || next >= panel.tokens.length) clearInterval(playing);
       else panel.select(next++);
     }, PLAYED);
     if (shows === "counts") return [line.root, read];
