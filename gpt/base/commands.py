@@ -44,6 +44,8 @@ COMMANDS = {
                     "open a page about the runs in the browser"),
     "show": Command("gpt.exporting.command", "RunConfig", {"run": "[run]"}, "say what a run is, on one screen: RUN",
                     "show", is_script=False),
+    "data": Command("gpt.session.corpus", "DataConfig", {"data": "[corpus]", "data.path": "[file]..."},
+                    "show what a training would see of a file or a dataset", is_script=False),
     "runs": _managing("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
     "tag": _managing("tag", "TagConfig", {"runs": "RUN", "tags": "TAG..."},
                      "give tags to a run, and take them: RUN golden -wide"),

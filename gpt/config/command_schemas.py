@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gpt.base.record import MetricName
-from gpt.config.choices import Count, CountOrZero, NonNegative, PathName, Share
+from gpt.config.choices import Choice, Count, CountOrZero, NonNegative, PathName, Share
 from gpt.config.schema import DATA, LIST, LITERAL, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
 
 _TEXT = replace(LITERAL, escapes=True)
@@ -140,6 +140,12 @@ class PlayConfig(RunConfig):
     open: bool
     out: Annotated[PathName | None, LITERAL]
     data: Annotated[dict[Literal["dir"], PathName], DATA]
+
+
+class DataConfig(Schema):
+    """conf/data.yaml: what a training would see of a corpus."""
+
+    data: Annotated[Choice, DATA]
 
 
 class SelectionConfig(Schema):

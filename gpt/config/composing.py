@@ -68,7 +68,7 @@ def search_path(folders: Sequence[str | Path]) -> list[str]:
 
 def groups(config_name: str) -> list[str]:
     """The groups of a configuration, model first, because users choose it first; conf/hydra/ holds Hydra's own."""
-    folders = {path.name for path in CONF.iterdir() if path.is_dir() and config_name == "train"}
+    folders = {path.name for path in CONF.iterdir() if path.is_dir() and config_name in ("train", path.name)}
     return sorted(folders - {"hydra"}, key=lambda group: (group != "model", group))
 
 

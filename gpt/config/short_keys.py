@@ -1,31 +1,43 @@
 """Settings under their full keys: training.learning_rate=3e-4 for lr=3e-4, data=text data.path=novel.txt for a file."""
 
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from glob import glob
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
-from gpt.base.typed import expanded, is_file, listed
+from gpt.base.typed import expanded, listed
 from gpt.config.composing import choices_of
 from gpt.config.explanations import keys_for_users
 from gpt.config.override import Override
 from gpt.config.schema import SETTING_FILES, TrainConfig
 from gpt.config.synonyms import by_name, translated
 
+_ON_HUB = re.compile(r"\w[\w.-]*/\w[\w-]*(\.[\d.]+[\w-]*)*")  # USER/NAME, without the ending of a file, as in a/b.txt
 _UNITS = {"minutes": "min", "hours": "h"}
 
 
-def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]) -> list[Override]:
-    """These settings under the keys by which they are printed and stored.
+def in_full(
+    typed: Sequence[Override], config_name: str, schema: type[BaseModel], loader: str = "text"
+) -> list[Override]:
+    """These settings under the keys by which they are printed and stored; data.path= alone is for this loader.
 
     Raises RequestError for a key that is given twice, in other words.
     """
     is_train, is_of_training = config_name == "train", config_name in ("train", "search")  # search.py has own minutes
+    has_corpus = "data.path" in COMMANDS[config_name].words
 
     def settings_of(overrides: Sequence[Override]) -> list[Override]:
-        return [setting for each in overrides for setting in (_of_corpus(each) if is_of_training else [each])]
+        found = [setting for each in overrides for setting in (_of_corpus(each) if has_corpus else [each])]
+        is_alone = (
+            has_corpus and loader and "data.path" in (keys := {each.key for each in found}) and "data" not in keys
+        )
+        return [Override("data", loader), *found] if is_alone else found
 
     timed = [_in_seconds(each) if is_train or each.key.startswith("training.") else each for each in typed]
     known = {*schema.model_fields, *SETTING_FILES, "json"} | ({*TrainConfig.model_fields} if is_of_training else set())
@@ -53,9 +65,17 @@ def _in_seconds(typed: Override) -> Override:
 
 
 def _of_corpus(setting: Override) -> list[Override]:
-    """The setting, or data=text data.path=PATH instead of data=PATH."""
-    paths = [setting.text] if is_file(setting.text) else listed(setting.value or "")
-    is_text = all(is_file(path) or ("/" in path and Path(expanded(path)).is_dir()) for path in paths)
-    if setting.key != "data" or not (paths and is_text) or not {*choices_of("data")}.isdisjoint(paths):
+    """The setting, or data=text data.path=PATH instead of data=PATH, and data.name=USER/NAME of data=huggingface."""
+    paths = [setting.text] if _is_path(setting.text) else listed(setting.value or "")
+    if setting.key != "data" or not {*choices_of("data")}.isdisjoint(paths):
         return [setting]
-    return [Override("data", "text"), Override("data.path", setting.value)]
+    if paths and all(map(_is_path, paths)):
+        return [Override("data", "text"), Override("data.path", setting.value)]
+    if paths and all(map(_ON_HUB.fullmatch, paths)):
+        return [Override("data", "huggingface"), Override("data.name", setting.value)]
+    return [setting]
+
+
+def _is_path(path: str) -> bool:
+    """Whether a path or a pattern that was typed leads to something."""
+    return os.path.lexists(expanded(path)) or bool(glob(expanded(path), recursive=True))  # noqa: PTH207

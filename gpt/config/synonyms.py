@@ -37,6 +37,7 @@ _ALSO = {
     "seed": "random_seed manual_seed",
     "dtype": "precision",
     "data": "dataset corpus",
+    "field": "column text_column text_field",
     "beam": "beams num_beams",
     "prompt": "start text input",
     "prompt_file": "file",
@@ -63,7 +64,7 @@ _MEANING = {
     "resume=auto": "init_from=resume resume=true resume=True",
     "hydra/launcher=joblib hydra.launcher.n_jobs=VALUE": "n_jobs jobs workers num_workers",
     "logger=wandb logger.wandb.project=VALUE": "project wandb_project",
-    "data=text data.path=VALUE": "file text path filename data_path train_file input_file data.file data.text",
+    "data=VALUE": "file text path filename data_path train_file input_file data.file data.text",
     "training.eval_interval=epoch": "eval_every_epoch",
     "schedule=cosine schedule.final=FRACTION": "min_lr lr_min eta_min min_learning_rate",
 }

@@ -29,20 +29,23 @@ def overrides_of(
     Raises RequestError for a word that has no place.
     """
     words = [*map(_without_key, words)]
-    is_of_training = "data.path" in COMMANDS[config_name].words
+    is_of_training = "model" in COMMANDS[config_name].words
     given = given_code.taken(
         [Override.parse(word) for word in words if Override.begins(word)], is_of_training=is_of_training
     )
-    typed = in_full(given, config_name, schema)
     bare = [word for word in words if not Override.begins(word)]
     files = [word for word in bare if is_of_training and own_files.is_own(word)]
+    loader = "" if files else "text"
+    typed = in_full(given, config_name, schema, loader)
     placed = _placed([word for word in bare if word not in files], config_name, {each.key for each in typed})
+    if placed:  # A key such as field= may be one of the corpus that a word names.
+        typed = in_full([*given, *placed], config_name, schema, loader)
     own = [own_files.overrides(file, has_escapes=has_escapes, is_sweep=is_sweep) for file in files]
     for each in (each for overrides in own for each in overrides):
         if given_code.is_code(each) and each.key not in {setting.key for setting in typed}:
             raise RequestError(f"{each} is code, which is run only if it is typed: add {each} to the command")
     settings: list[Override] = []
-    for new in [*(in_full(overrides, config_name, schema) for overrides in own), [*typed, *placed]]:
+    for new in [*(in_full(overrides, config_name, schema) for overrides in own), typed]:
         replaced = _replaced(new)
         settings = [*(setting for setting in settings if setting.key not in replaced), *new]
     return settings
@@ -63,7 +66,7 @@ def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Ove
     left, found = [key for key in keys if key not in given], dict[str, list[str]]()
     for word in words:
         places = [key for key in left if key != "run" or not _is_text(word, keys)]
-        key = _key_in_training(word) if "data.path" in keys else next(iter(places), "")
+        key = _key_in_training(word, [*keys]) if "data.path" in keys else next(iter(places), "")
         if key in given:
             raise RequestError(f"give {key}= or {word!r}, not both")
         if key not in left:
@@ -87,13 +90,14 @@ def _is_text(word: str, keys: Collection[str]) -> bool:
     return not {"prompt", "text"}.isdisjoint(keys) and not os.path.lexists(expanded(word)) and not _RUN.fullmatch(word)
 
 
-def _key_in_training(word: str) -> str:
-    if not is_file(word) and not _STAGES.fullmatch(word):
+def _key_in_training(word: str, keys: Sequence[str]) -> str:
+    """The key of a word that is a file, or else of a stage or a corpus, which the command takes first."""
+    if keys[0] == "model" and not is_file(word) and not _STAGES.fullmatch(word):
         hint = f"; data={word} trains on that folder" if Path(word).is_dir() else ""
         raise RequestError(f"there is no file {word!r}{hint}")
-    if Path(word).suffix == ".py":
-        raise RequestError(f"{word} is Python: settings are key=value or a YAML file; data={word} trains on its text")
-    return "data.path" if is_file(word) else "model"
+    if keys[0] == "model" and Path(word).suffix == ".py":
+        raise RequestError(f"{word} is Python: model={word} trains a module of it, data={word} trains on its text")
+    return "data.path" if is_file(word) else keys[0]
 
 
 def _replaced(settings: Sequence[Override]) -> set[str]:

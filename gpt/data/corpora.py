@@ -3,6 +3,7 @@
 import gzip
 import inspect
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,19 +16,20 @@ from gpt.base.typed import expanded
 from gpt.config.choices import PathName, PathNames, Registry
 from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
+from gpt.data.lines import of_texts
 from gpt.data.long_text import LongText
 from gpt.data.paths import files_of
 from gpt.data.records import IN_MEMORY, Encoding, lines_of, read_lines, read_text, read_texts, size_of
 from gpt.data.sources import Source
 from gpt.data.splits import SplitBy, TrainFraction, split_at, split_by
-from gpt.data.tables import tell_of_columns
+from gpt.data.tables import sorted_out, texts_in
 from gpt.data.tokenizers import TokenKind
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
 _MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
-_Name = Annotated[str, Field(min_length=1, max_length=200)]
+FieldName = _Name = Annotated[str, Field(min_length=1, max_length=200)]
 VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 SequenceLength = Annotated[int, Field(ge=2, le=1000)]
 SequenceCount = Annotated[int, Field(ge=100, le=200_000)]
@@ -53,7 +55,7 @@ def shakespeare(
     return TextCorpus(*split_at(tiny_shakespeare(), train_fraction), tokens=Tokens(tokenizer, vocab_size))
 
 
-def text(
+def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     path: PathNames,
     train_fraction: TrainFraction,
     separator: str = "\n",
@@ -62,40 +64,50 @@ def text(
     split: SplitBy = "place",
     encoding: Encoding = "utf-8",
     newlines: Literal["kept", "unix"] = "kept",
+    field: FieldName | None = None,
 ) -> Text:
-    """A text: a file, or several with a separator between them, in the order of `files_of`.
+    """A text: a file, or several with a separator between them, in the order of `files_of`; or the texts of tables.
 
     The token ids of more than 16 MB are kept in GPT_DATA_DIR/prepared, not in memory. The validation split is the end
     of the text or, with split="lines" or "files", a random part. newlines="unix" shortens the line ends of Windows.
-    Raises RequestError if a file is not in this encoding, or too large for another `split`, `encoding` or `newlines`,
-    and UserError if GPT_DATA_DIR/prepared cannot be written.
+    If a file is a table, `texts_in` and `of_texts` say what the documents are. Raises RequestError if a file is not in
+    this encoding, or too large for another `split`, `encoding` or `newlines`, and UserError if GPT_DATA_DIR/prepared
+    cannot be written.
     """
-    files = files_of(path)
-    tell_of_columns(files)
-    tokens = Tokens(tokenizer, vocab_size)
-    if sum(map(size_of, files)) > IN_MEMORY:
-        if (split, encoding, newlines) != ("place", "utf-8", "kept"):
-            raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
-        return LongText(Source(files, separator.encode()), train_fraction, _prepared(), tokens)
+    kinds, tokens = sorted_out(files_of(path), encoding), Tokens(tokenizer, vocab_size)
+    is_table = any(kinds.values())
     # With a tokenizer of bytes, what is not UTF-8 is kept.
     errors = "surrogateescape" if tokenizers.named(tokenizer).reads_bytes else "strict"
-    texts = read_texts(files, encoding, errors)
-    texts = [content.replace("\r\n", "\n") for content in texts] if newlines == "unix" else texts
-    return TextCorpus(
-        *split_by(split, texts, train_fraction, separator), tokens=tokens, has_newlines_key=newlines == "kept"
-    )
+    texts: Iterable[str]
+    if is_table:
+        if split != "place":
+            raise RequestError(f"data.split={split} is for plain text: the rows of a table are in random order")
+        texts = texts_in(kinds, field, encoding, errors)
+    elif field is not None:
+        raise RequestError(f"data.field={field} is a column of a table, and {next(iter(kinds))} is plain text")
+    elif sum(map(size_of, kinds)) <= IN_MEMORY:
+        texts = read_texts([*kinds], encoding, errors)
+    elif (split, encoding, newlines) == ("place", "utf-8", "kept"):
+        return LongText(Source([*kinds], separator.encode()), train_fraction, _prepared(), tokens)
+    else:
+        raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
+    texts = [content.replace("\r\n", "\n") if newlines == "unix" else content for content in texts]
+    kept = newlines == "kept"
+    if is_table:
+        return of_texts(texts, separator, train_fraction, tokens, has_newlines_key=kept)
+    return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=tokens, has_newlines_key=kept)
 
 
 def huggingface(
     name: DatasetName,
     subset: _Name | None,
     split: _Name | Annotated[list[_Name], Field(min_length=2, max_length=2)],
-    field: _Name,
+    field: FieldName | None,
     separator: str,
     tokenizer: TokenKind,
     vocab_size: SubwordCount,
 ) -> Text:
-    """The column `field` of a dataset of the Hugging Face hub, with a separator between two rows.
+    """A column of a dataset of the Hugging Face hub, as `chosen` says, with a separator between two rows.
 
     `split` names what to train on and what to validate on; the last tenth of a single split is for validation. Raises
     RequestError for an unknown dataset, split or column, and UserError if its rows cannot be written.
@@ -174,7 +186,7 @@ def tiny_shakespeare() -> str:
     if not TINY_SHAKESPEARE.is_file() or sha256(TINY_SHAKESPEARE) != _SHA256:
         raise UserError(
             f"{TINY_SHAKESPEARE} is missing or has been changed (its sha256 differs): restore it with git, or install "
-            f"gpt-ladder again; to train on the changed file: data=text data.path={TINY_SHAKESPEARE}"
+            f"gpt-ladder again; to train on the changed file: data={TINY_SHAKESPEARE}"
         )
     return read_text(TINY_SHAKESPEARE)
 

@@ -71,8 +71,8 @@ class Text(Corpus):
         """The token ids of each split, without characters that the vocabulary lacks."""
 
     @abstractmethod
-    def training_texts(self) -> Iterable[str]:
-        """The training split, in pieces that end where a word does."""
+    def texts(self, split: str) -> Iterable[str]:
+        """A split, in pieces that end where a word does."""
 
     @abstractmethod
     def learned(self, tokenizer: type[Learned]) -> Learned:
@@ -111,14 +111,14 @@ class TextCorpus(Text):
         """Its token ids, in memory."""
         return {name: tokenizer.encode(tokenizer.without_unknown(text)[0]) for name, text in self._splits().items()}
 
-    def training_texts(self) -> Iterable[str]:
-        """The training split."""
-        return [self.train]
+    def texts(self, split: str) -> Iterable[str]:
+        """A split as a whole."""
+        return [self._splits()[split]]
 
     def learned(self, tokenizer: type[Learned]) -> Learned:
         """A tokenizer that is learned from the training split."""
         is_long = len(self.train) > LONG
-        return tokenizer.trained_on(self.training_texts(), self.tokens.vocab_size, show_progress=is_long)
+        return tokenizer.trained_on(self.texts("train"), self.tokens.vocab_size, show_progress=is_long)
 
     def _splits(self) -> dict[str, str]:
         return {name: text for name in SPLITS if (text := getattr(self, name)) or name != "test"}

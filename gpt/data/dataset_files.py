@@ -5,6 +5,7 @@ The rows of a dataset are written once, and then read like any other text.
 
 import hashlib
 import json
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,29 +14,38 @@ from tqdm import tqdm
 
 from gpt.base.errors import RequestError, UserError, requiring
 from gpt.base.files import replacing
+from gpt.data.tables import chosen
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 def written(
-    folder: Path, name: str, subset: str | None, split: str | list[str], field: str, separator: str
+    folder: Path, name: str, subset: str | None, split: str | list[str], field: str | None, separator: str
 ) -> list[Path]:
     """The files below `folder` with the rows to train on and to validate on, written if they are not there yet.
 
     Raises RequestError if there is no such dataset, split or column, or if the library is not installed; UserError if
     nothing can be written.
     """
-    with requiring("datasets"):
-        import datasets
+    try:
+        with requiring("datasets"):
+            import datasets
+    except RequestError as error:
+        raise RequestError(
+            f"{name} is no file or folder here, and to read it from the Hugging Face hub, {error}"
+        ) from None
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It reports each try to connect.
     # The name may come from a stranger's run folder: it must not make the library read local files.
     if Path(name).exists() or (name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}")):
-        raise RequestError(f"data.name={name} is not a dataset of the hub: for files, use data=text or data=table")
+        raise RequestError(f"data.name={name} is not a dataset of the hub: for files, use data={name}")
     splits = [f"{split}[:90%]", f"{split}[90%:]"] if isinstance(split, str) else split
     if splits[0] == splits[1]:
         raise RequestError(f"data.split={','.join(splits)}: validation needs rows that are not trained on")
-    parts = [_loaded(name, subset, each, field) for each in splits]
+    parts = [_loaded(name, subset, each) for each in splits]
+    texts = [key for key, kind in parts[0].features.items() if getattr(kind, "dtype", "").endswith("string")]
+    field = chosen(field, texts, texts, f"data.name={name}")
     described = [[str(file["filename"]) for part in parts for file in part.cache_files], splits, field, separator]
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
     paths = [folder / f"{name.replace('/', '-')}-{digest}" / file for file in ("train.txt", "val.txt")]
@@ -45,7 +55,7 @@ def written(
     return paths
 
 
-def _loaded(name: str, subset: str | None, split: str, field: str) -> "Dataset":
+def _loaded(name: str, subset: str | None, split: str) -> "Dataset":
     import datasets
 
     try:
@@ -53,11 +63,8 @@ def _loaded(name: str, subset: str | None, split: str, field: str) -> "Dataset":
     except MemoryError:
         raise
     except Exception as error:  # Each of the library's readers raises its own errors.
-        reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
-        raise RequestError(f"cannot load split {split} of data.name={name}: {reason}") from None
-    texts = [name for name, feature in part.features.items() if getattr(feature, "dtype", "").endswith("string")]
-    if field not in texts:
-        raise RequestError(f"data.field={field} is not a column of texts; there are {', '.join(texts) or 'none'}")
+        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+        raise RequestError(f"there is no file {name}, and no split {split} of it on the hub: {reason:.300}") from None
     if not len(part):
         raise RequestError("a split of this dataset has no rows")
     return part

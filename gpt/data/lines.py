@@ -6,12 +6,11 @@ memorising the training split does not help: the model must keep what it has rea
 
 import random
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from string import ascii_lowercase, digits
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -23,9 +22,9 @@ from gpt.config.choices import PathNames
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import SubwordCount, TextCorpus, Tokens
 from gpt.data.paths import files_of
-from gpt.data.records import IN_MEMORY, Encoding, read_lines, read_texts, size_of
+from gpt.data.records import Encoding, read_lines, read_texts
 from gpt.data.splits import TrainFraction, divided, with_copies
-from gpt.data.tables import tell_of_columns, texts_of
+from gpt.data.tables import check_size, sorted_out
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers import TokenKind
 
@@ -129,48 +128,30 @@ def documents(
 ) -> Documents:
     """The documents of files, with a separator between two of them; a random part of them is for validation.
 
-    Raises RequestError for more than 16 MB, or if a split would be empty.
+    Raises RequestError for more than 256 MB, or if a split would be empty.
     """
-    files = _small(path)
-    tell_of_columns(files)
+    files = [*sorted_out(files_of(path), encoding)]
+    check_size(files)
     texts = (text.replace("\r\n", "\n") for text in read_texts(files, encoding))
     found = [document for text in texts for document in text.split(separator)]
     return _documents(found, separator, train_fraction, Tokens(tokenizer, vocab_size))
 
 
-def table(
-    path: PathNames,
-    field: Annotated[str, Field(min_length=1, max_length=200)],
-    train_fraction: TrainFraction,
-    separator: Annotated[str, Field(min_length=1)] | None = None,
-    encoding: Encoding = "utf-8",
-    tokenizer: TokenKind = "characters",
-    vocab_size: SubwordCount = Tokens.vocab_size,
-) -> Documents:
-    r"""The texts in one column of tables, each a document; see `texts_of`.
+def of_texts(texts: list[str], separator: str, train_fraction: float, tokens: Tokens, **more: Any) -> Documents:
+    r"""Texts as documents, with the separator between two of them or, if a text contains a newline, \n\n, \f or \0.
 
-    `separator` stands between two texts; if None, the first of \n, \n\n, \f and \0 that no text contains. Raises
-    RequestError for a file that is no table or lacks the column, more than 16 MB, or too few texts to divide.
+    Raises RequestError for texts that contain all of these, or too few of them to divide.
     """
-    texts = [text for file in _small(path) for text in texts_of(file, field, encoding)]
-    for between in _BETWEEN if separator is None else (separator,):
+    for between in _BETWEEN if separator == _END else (separator,):
         if all((text + between).split(between) == [text, ""] for text in texts):  # also where two texts meet
-            return _documents(texts, between, train_fraction, Tokens(tokenizer, vocab_size))
+            return _documents(texts, between, train_fraction, tokens, **more)
     raise RequestError("there are texts that contain the separator: give another data.separator=")
 
 
-def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
+def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens, **more: Any) -> Documents:
     """The texts that are not empty, as documents. Raises RequestError if a split would be empty."""
     found = with_copies((text for text in texts if text.strip()), separator)
-    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator)
-
-
-def _small(path: str | Sequence[str]) -> list[Path]:
-    """The files of documents. Raises RequestError for more than 16 MB, because they are held in memory."""
-    files = files_of(path)
-    if sum(map(size_of, files)) > IN_MEMORY:
-        raise RequestError(f"documents are for up to {IN_MEMORY / 1e6:.0f} MB: data=text has no limit")
-    return files
+    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator, **more)
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

@@ -10,6 +10,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -109,15 +110,16 @@ class LongText(Text):
             kept = _record(path, Vocabulary)
             if kept is not None and kept.corpus == corpus:
                 return tokenizer.restored(kept)
-            found = tokenizer.trained_on(self.training_texts(), size, show_progress=True)
+            found = tokenizer.trained_on(self.texts("train"), size, show_progress=True)
             kept = Vocabulary(kind=kind, vocabulary=found.vocabulary, merges=found.merges, corpus=corpus)
             write_atomically(path, kept.model_dump_json())
         return found
 
-    def training_texts(self) -> Iterator[str]:
-        """The training split, in pieces that end where a word does."""
-        pieces = self._source.pieces(0, self._described.whole_ends[0], words=True)
-        return self._source.of_pieces(pieces, bytes.decode, "learning the vocabulary")
+    def texts(self, split: str) -> Iterator[str]:
+        """A split, in pieces that end where a word does."""
+        pieces = self._source.pieces(*_bytes_of(self._described.whole_ends)[split], words=True)
+        decode = partial(bytes.decode, errors="surrogateescape")
+        return self._source.of_pieces(pieces, decode, "reading the text")
 
     def _encode(self, path: Path, tokenizer: TextTokenizer, dtype: np.dtype, part: tuple[int, int], doing: str) -> None:
         tokens = 0

@@ -5,29 +5,34 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from gpt.base.errors import RequestError, UnavailableError
 
-T = TypeVar("T")
 Encoding = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=40)]
 
 IN_MEMORY = 2**24  # bytes of a text
+_ENDING = 2**16  # bytes at the end of a ZIP archive, where the names of its files are
+# What a file is that is no text: how it begins, what a ZIP archive has in it, and what to do.
 _SIGNS = {
-    "a PNG picture": b"\x89PNG",
-    "a JPEG picture": b"\xff\xd8\xff",
-    "a PDF": b"%PDF",
-    "a ZIP archive": b"PK\x03\x04",
-    "a gzip archive": b"\x1f\x8b",
+    "a PDF": (b"%PDF", b"", "extract its text first, as in pdftotext FILE"),
+    "a Word file": (b"PK\x03\x04", b"word/document.xml", "save it as plain text first"),
+    "an Excel file": (b"PK\x03\x04", b"xl/workbook.xml", "save it as CSV first"),
+    "an old Word or Excel file": (b"\xd0\xcf\x11\xe0", b"", "save it as plain text or CSV first"),
+    "a ZIP archive": (b"PK\x03\x04", b"", "unpack it first"),
+    "a gzip archive": (b"\x1f\x8b", b"", "unpack it first"),
+    "a PNG picture": (b"\x89PNG", b"", "it has no text"),
+    "a JPEG picture": (b"\xff\xd8\xff", b"", "it has no text"),
+    "a Parquet file": (b"PAR1", b"", "data=FILE takes the texts in a column of it"),
 }
 
 
-class FileRecord(NamedTuple, Generic[T]):
-    """A line, a row or a value of a file, and where it begins."""
+class FileLine(NamedTuple):
+    """A line of a file, and where it is."""
 
-    content: T
+    content: str
     file: Path
     line: int  # from 1
 
@@ -54,10 +59,10 @@ def read_text(file: Path, encoding: str | None = None, errors: str = "strict") -
     return read_texts([file], encoding, errors)[0]
 
 
-def read_lines(file: Path, encoding: str | None = None) -> Iterator[FileRecord[str]]:
+def read_lines(file: Path, encoding: str | None = None) -> Iterator[FileLine]:
     """The lines of a file, as in `lines_of`."""
     lines = lines_of(read_text(file, encoding))
-    return (FileRecord(line, file, number) for number, line in enumerate(lines, start=1))
+    return (FileLine(line, file, number) for number, line in enumerate(lines, start=1))
 
 
 def lines_of(content: str) -> list[str]:
@@ -91,11 +96,24 @@ def _reading(file: Path) -> Iterator[None]:
         raise RequestError(f"cannot read {file}: {error.strerror}") from None
 
 
-def not_text(file: Path, line: int, encoding: str | None = None) -> RequestError:
+def is_binary(file: Path, encoding: str) -> bool:
+    """Whether a file is surely no text in this encoding."""
+    return not_text(file) is not None or (encoding == "utf-8" and b"\0" in read_bytes(file, 0, _ENDING))
+
+
+def not_text(file: Path) -> RequestError | None:
+    """The error that a file is of a kind that is no text; None if it is of none that is known."""
+    beginning = read_bytes(file, 0, 4)
+    for kind, (sign, inside, advice) in _SIGNS.items():
+        if beginning.startswith(sign) and inside in read_bytes(file, max(0, size_of(file) - _ENDING), size_of(file)):
+            return RequestError(f"{file} is {kind}: {advice.replace('FILE', str(file))}")
+    return None
+
+
+def not_decoded(file: Path, line: int, encoding: str | None = None) -> RequestError:
     """The error that a file is not text in an encoding, as in `read_texts`."""
-    beginning = read_bytes(file, 0, max(map(len, _SIGNS.values())))
-    if kind := next((kind for kind, sign in _SIGNS.items() if beginning.startswith(sign)), None):
-        return RequestError(f"{file} is {kind}: leave it out with a pattern, as in data.path='FOLDER/**/*.txt'")
+    if error := not_text(file):
+        return error
     if encoding not in (None, "utf-8"):
         return RequestError(f"{file} is not text in data.encoding={encoding}: see line {line}")
     remedy = "name its encoding, as in data.encoding=cp1252" if encoding else "convert it to UTF-8"
@@ -109,4 +127,4 @@ def _decoded(file: Path, encoding: str | None, errors: str) -> str:
     except LookupError:
         raise RequestError(f"data.encoding={encoding} is not known: use utf-8, utf-16, latin-1, cp1252, ...") from None
     except UnicodeError as error:
-        raise not_text(file, 1 + content.count(b"\n", 0, getattr(error, "start", 0)), encoding) from None
+        raise not_decoded(file, 1 + content.count(b"\n", 0, getattr(error, "start", 0)), encoding) from None

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
-from gpt.data.records import not_text, read_bytes, size_of
+from gpt.data.records import not_decoded, read_bytes, size_of
 
 _T = TypeVar("_T")
 
@@ -128,4 +128,4 @@ class Source:
         i = bisect.bisect_right(self.starts, offset, hi=len(self.paths)) - 1
         path, first = self.paths[i], self.starts[i]
         before = (self.read(start, min(start + _PIECE, offset)) for start in range(first, offset, _PIECE))
-        return not_text(path, 1 + sum(piece.count(b"\n") for piece in before))
+        return not_decoded(path, 1 + sum(piece.count(b"\n") for piece in before))

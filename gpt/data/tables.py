@@ -1,137 +1,236 @@
-"""The texts in tables: CSV, TSV and JSON lines."""
+"""The texts in tables: CSV, TSV, JSON lines, JSON arrays and Parquet files, recognised by their content."""
 
 import codecs
 import csv
 import io
 import json
 import logging
-import shlex
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from gpt.base.errors import RequestError
-from gpt.data.records import FileRecord, read_bytes, read_lines, read_text
+from gpt.base.errors import RequestError, requiring
+from gpt.data.records import is_binary, not_text, read_bytes, read_lines, read_text, size_of
 from gpt.data.tokenizer import is_utf8
 
+Kind = Literal["cells", "lines", "array", "parquet"]
 
-class _Commas(csv.excel):
+
+class _Strict(csv.excel):
     strict = True
 
 
-class _Tabs(csv.excel_tab):
-    quoting = csv.QUOTE_NONE  # as registered with IANA: text/tab-separated-values has none
-
-
-_DIALECTS = {".csv": _Commas, ".tsv": _Tabs, ".tab": _Tabs}
-_ADVICE = {_Commas: "put quotes around a text with commas", _Tabs: "a text cannot contain a tab"}
-_JSON_LINES = (".jsonl", ".ndjson")
-_LONGEST_ROW = 2**18  # bytes of a first row that is looked at
+_JSON_LINES, _TABS = (".jsonl", ".ndjson"), (".tsv", ".tab")
+_MOST_BYTES = 2**28
+_BEGINNING = 2**16  # bytes that tell what a file is
+_ARRAY = re.compile(r'\s*\[\s*[{"]')
+_NAME = re.compile(r"[^\W\d](?: ?[\w.-])*")  # of a column; after a comma in prose, a space follows
+_OF_STRINGS = re.compile("(large_)?string|dictionary<values=(large_)?string")  # as Arrow names types
+_LETTER = re.compile(r"[^\W\d_]")
 
 log = logging.getLogger(__name__)
 
 
-def texts_of(file: Path, field: str, encoding: str) -> Iterator[str]:
-    """The texts of a column of a .csv, .tsv or .jsonl file, without empty ones.
+class _Table(NamedTuple):
+    """The columns of a file, and its rows, each with its place in words."""
 
-    `field` is a name in the first row or, in a file without such a row, the number of a column, from 1. Raises
-    RequestError for a file that is no table or lacks the column, and for a row or a value that is not as the others.
+    names: Sequence[str]
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
+
+
+def sorted_out(files: Sequence[Path], encoding: str) -> dict[Path, Kind | None]:
+    """Each file with the kind of table that it is; None: a plain text. Others are left out of several, with a warning.
+
+    Raises RequestError if there is only one, and it is of a kind that has no text to read.
     """
-    suffix = file.suffix.lower()
-    if suffix in _JSON_LINES:
-        texts = _values(file, field, encoding)
-    elif suffix in _DIALECTS:
-        texts = _cells(_rows(file, read_text(file, encoding)), file, field)
-    else:
-        raise RequestError(f"{file}: data=table reads files called .csv, .tsv or .jsonl")
-    return (text for text in texts if text.strip())
+    found = {file: kind_of(file, encoding) for file in files}
+    no_text = {file for file, kind in found.items() if kind is None and is_binary(file, encoding)}
+    if len(no_text) == len(found):
+        if error := not_text(files[0]):
+            raise error
+        return found
+    if no_text:
+        more = f" and {len(no_text) - 5} others" if len(no_text) > 5 else ""
+        log.warning(f"left out because they are no text: {', '.join(map(str, sorted(no_text)[:5]))}{more}")
+    return {file: kind for file, kind in found.items() if file not in no_text}
 
 
-def tell_of_columns(files: Sequence[Path]) -> None:
-    """Warn if the first of the files to be read as plain text looks like a table in UTF-8."""
-    file, names = files[0], list[str]()
-    with suppress(ValueError, RequestError, RecursionError):  # Reading the file later reports the error.
-        beginning = codecs.getincrementaldecoder("utf-8-sig")().decode(read_bytes(file, 0, _LONGEST_ROW))
-        if file.suffix.lower() in _DIALECTS:
-            names = next((row.content for row in _rows(file, beginning)), [])
-        elif beginning.startswith("{"):
-            names = list(json.loads(beginning.partition("\n")[0]))
-    if names:
-        log.warning(
-            f"{file} looks like a table with the columns {', '.join(names)[:200]}, and is read as plain text: "
-            f"data=table data.path={shlex.quote(str(file))} data.field=COLUMN takes the texts in one of them"
+def kind_of(file: Path, encoding: str) -> Kind | None:
+    """What kind of table a file is, by its content, and by a name such as a.csv if that alone could be a text."""
+    content, suffix = read_bytes(file, 0, _BEGINNING), file.suffix.lower()
+    if content.startswith(b"PAR1"):
+        return "parquet"
+    beginning = _beginning(content, encoding)
+    if _ARRAY.match(beginning):
+        return "array"
+    if suffix in _JSON_LINES or all(map(_is_object, [*filter(str.strip, beginning.split("\n")), "", ""][:2])):
+        return "lines"
+    return "cells" if _separator(beginning, suffix) else None
+
+
+def check_size(files: Iterable[Path]) -> None:
+    """Raise RequestError for files of more than 256 MB: documents are held in memory."""
+    if (size := sum(map(size_of, files))) > _MOST_BYTES:
+        raise RequestError(
+            f"tables and documents can have up to {_MOST_BYTES / 1e6:.0f} MB, and these have {size / 1e6:,.0f} MB: "
+            "take some of them, or write their texts to a plain text, which can have any size"
         )
 
 
-def _cells(rows: Iterator[FileRecord[list[str]]], file: Path, field: str) -> Iterator[str]:
-    """The cells of a column."""
-    first = next(rows, FileRecord[list[str]]([], file, 1))
-    numbers = [str(number + 1) for number in range(len(first.content))]
-    is_number = field in numbers
-    if is_number and len(first.content) == 1 and {*";\t"} & {*first.content[0]}:
-        separators = "commas" if file.suffix.lower() == ".csv" else "tabs"
-        log.warning(f"{first.place} is taken as a single cell: cells are separated by {separators}")
-    names = numbers if is_number else first.content
+def texts_in(
+    kinds: Mapping[Path, Kind | None], field: str | None, encoding: str, errors: str = "strict"
+) -> Iterator[str]:
+    """The texts in a column of each table, without empty ones, and each plain text.
+
+    The column is `field` or, if None, the one called text, or the only one with texts. In a file of cells whose first
+    row has no names, `field` is a number, from 1. Raises RequestError for a table without the column or with several
+    columns of texts, and for a row or a value that is not as the others.
+    """
+    check_size(kinds)
+    told = set()
+    for file, kind in kinds.items():
+        if kind is None:
+            yield read_text(file, encoding, errors)
+            continue
+        table = _read(file, kind, field, encoding)
+        texts = [name for name in table.names if _has_texts(table, name)]
+        if field is None and not texts and len(kinds) > 1:
+            log.warning(f"left out because it has no texts: {file}")
+            continue
+        name = chosen(field, table.names, texts, str(file))
+        if field is None and name not in told:
+            log.info(f"the texts are the column {name} of {file}, which has {len(table.rows):,} rows")
+            told.add(name)
+        for place, values in table.rows:
+            value = values.get(name) or ""
+            if not isinstance(value, str) or not is_utf8(value):
+                raise RequestError(f"{place}: its {name} is not a text but {json.dumps(value, default=str):.40}")
+            if value.strip():
+                yield value
+
+
+def chosen(field: str | None, names: Sequence[str], texts: Sequence[str], of: str) -> str:
+    """The column to take: `field`, or the one called text, or the only one with texts. Raises RequestError for none."""
+    if field is None:
+        field = next((name for name in texts if name.casefold() == "text"), None)
+        if field is None and len(texts) != 1:
+            there = f"several columns of texts, {', '.join(texts)}" if texts else f"no texts in {', '.join(names)}"
+            advice = f": choose one, as in data.field={texts[0]}" if texts else ""
+            raise RequestError(f"{of} has {there:.400}{advice}")
+        return field or texts[0]
     if field not in names:
-        raise RequestError(f"{file} has no column {field}; its first row is {', '.join(first.content)[:200]}")
+        raise RequestError(f"{of} has no column {field}; it has {', '.join(names)[:200] or 'none'}")
     if names.count(field) > 1:
-        raise RequestError(f"{first.place} names {names.count(field)} columns {field}: rename all but one")
-    place = names.index(field)
-    if is_number:
-        yield first.content[place]
-    yield from (row.content[place] for row in rows)
+        raise RequestError(f"{of} has {names.count(field)} columns {field}: rename all but one")
+    return field
 
 
-def _rows(file: Path, content: str) -> Iterator[FileRecord[list[str]]]:
-    """The rows of a file that are not empty. Raises RequestError unless each has as many cells as the first."""
+def _has_texts(table: _Table, name: str) -> bool:
+    """Whether a column has a text with a letter in it, and not only numbers and dates."""
+    return any(isinstance(value := values.get(name), str) and _LETTER.search(value) for _, values in table.rows)
+
+
+def _beginning(content: bytes, encoding: str) -> str:
+    """The beginning of a file as text; an encoding that Python does not know is reported when the file is read."""
+    with suppress(LookupError, UnicodeError):
+        return codecs.getincrementaldecoder(encoding)("ignore").decode(content).removeprefix("\ufeff")
+    return ""
+
+
+def _is_object(line: str) -> bool:
+    with suppress(ValueError, RecursionError):
+        return isinstance(json.loads(line), dict)
+    return False
+
+
+def _separator(beginning: str, suffix: str) -> str | None:
+    """What separates the cells of a file; None if it is no table.
+
+    A file that is not called .csv or .tsv is a table if its first row has names, and all rows have as many cells.
+    """
+    if suffix in _TABS:
+        return "\t"
+    for separator in ",;\t":
+        rows = list[list[str]]()
+        with suppress(csv.Error):  # such as one in the row where the beginning ends
+            rows.extend(filter(None, _reader(beginning, separator)))
+        has_names = len(rows) > 2 and all(map(_NAME.fullmatch, rows[0])) and len({*map(len, rows[:-1])}) == 1
+        if rows and len(rows[0]) > 1 and (suffix == ".csv" or has_names):
+            return separator
+    return "," if suffix == ".csv" else None
+
+
+def _reader(content: str, separator: str) -> Any:
+    # As registered with IANA, text/tab-separated-values has no quotation marks.
+    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+    return csv.reader(io.StringIO(content, newline=""), _Strict, delimiter=separator, quoting=quoting)
+
+
+def _read(file: Path, kind: Kind, field: str | None, encoding: str) -> _Table:
+    if kind == "cells":
+        return _cells(file, read_text(file, encoding), field)
+    return _parquet(file, field) if kind == "parquet" else _objects(file, kind, encoding)
+
+
+def _cells(file: Path, content: str, field: str | None) -> _Table:
+    """The rows of a file of cells. Raises RequestError unless each that is not empty has as many cells as the first."""
     csv.field_size_limit(max(csv.field_size_limit(), len(content)))
-    dialect = _DIALECTS[file.suffix.lower()]
-    reader, line, width = csv.reader(io.StringIO(content, newline=""), dialect), 1, 0
+    separator = _separator(content[:_BEGINNING], file.suffix.lower()) or ","
+    remedy = "a text cannot contain a tab" if separator == "\t" else f"put quotes around a text with {separator!r}"
+    reader, line, rows = _reader(content, separator), 1, list[tuple[str, list[str]]]()
     try:
-        for cells in reader:
-            row, line, width = FileRecord(cells, file, line), reader.line_num + 1, width or len(cells)
-            if len(cells) not in (0, width):
-                advice = f": {_ADVICE[dialect]}" if len(cells) > width else ""
-                count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-                raise RequestError(f"{row.place} has {count}, but the first row has {width}{advice}")
-            if cells:
-                yield row
+        for cells in filter(None, reader):
+            width = len(rows[0][1]) if rows else len(cells)
+            if len(cells) != width:
+                raise RequestError(
+                    f"line {line} of {file} has {len(cells)} cells, but the first row has {width}: {remedy}"
+                )
+            rows.append((f"line {line} of {file}", cells))
+            line = reader.line_num + 1
     except csv.Error as error:
         is_open = str(error) == "unexpected end of data"
         problem = "a quotation mark without a second one" if is_open else f"a cell that is wrongly quoted ({error})"
         raise RequestError(f"line {line if is_open else reader.line_num} of {file} has {problem}") from None
+    first = rows[0][1] if rows else []
+    numbers = [str(number + 1) for number in range(len(first))]
+    names, rows = (numbers, rows) if field in numbers else (first, rows[1:])
+    return _Table(names, [(place, dict(zip(names, cells, strict=True))) for place, cells in rows])
 
 
-def _values(file: Path, field: str, encoding: str) -> Iterator[str]:
-    """The values of a key of JSON objects, one per line; null and missing are left out."""
-    names: dict[str, None] = {}
-    for line in read_lines(file, encoding):
-        if not line.content.strip():
-            continue
+def _objects(file: Path, kind: Kind, encoding: str) -> _Table:
+    """The objects of a JSON array or, line by line, of JSON lines; a string is the text of a row."""
+    parts = [(str(file), read_text(file, encoding))]
+    if kind == "lines":
+        parts = [(line.place, line.content) for line in read_lines(file, encoding) if line.content.strip()]
+    values: list[tuple[str, Any]] = []
+    for place, part in parts:
         try:
-            row = json.loads(line.content, object_pairs_hook=_object)
+            value = json.loads(part)
         except (ValueError, RecursionError) as error:
-            raise RequestError(f"{line.place} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise RequestError(f'{line.place} is not a JSON object, as in {{"text": "..."}}')
-        names |= dict.fromkeys(row)
-        value = row.get(field)
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            raise RequestError(f"{line.place}: its {field} is not a text but {json.dumps(value):.40}")
-        if not is_utf8(value):
-            raise RequestError(f"{line.place}: its {field} has half of a character")
-        yield value
-    if field not in names:
-        raise RequestError(f"{file} has no column {field}; it has {', '.join(names)[:200] or 'none'}")
+            raise RequestError(f"{place} is not JSON: {error}") from None
+        found = [(place, value)] if kind == "lines" else [(f"item {i} of {file}", x) for i, x in enumerate(value, 1)]
+        values += [(where, {"text": x} if isinstance(x, str) else x) for where, x in found]
+    if wrong := next((where for where, row in values if not isinstance(row, dict)), None):
+        raise RequestError(f'{wrong} is not a JSON object, as in {{"text": "..."}}')
+    return _Table(list(dict.fromkeys(name for _, row in values for name in row)), values)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises ValueError for a key that it has twice."""
-    if len(found := dict(pairs)) < len(pairs):
-        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"it has the key {twice} twice")
-    return found
+def _parquet(file: Path, field: str | None) -> _Table:
+    """The columns of strings, and `field`."""
+    with requiring("datasets"):
+        import pyarrow
+        from pyarrow import parquet
+    try:
+        opened = parquet.ParquetFile(file)
+        names = opened.schema_arrow.names
+        texts = [
+            each.name
+            for each in opened.schema_arrow
+            if re.match(r"(large_)?string|dictionary<values=string", str(each.type))
+        ]
+        rows = opened.read(columns=[*{*texts, field} & {*names}]).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise RequestError(f"{file} is a damaged Parquet file: {str(error).partition(chr(10))[0]}") from None
+    return _Table(names, [(f"row {number} of {file}", row) for number, row in enumerate(rows, 1)])

@@ -112,7 +112,9 @@ class Continuation(Task):
         T, remembers = model.block_size, isinstance(model, Remembering)
         if isinstance(corpus, Lines):
             if remembers:
-                raise RequestError("a stage that counts n-grams is for a text, not for lines with an answer each")
+                raise RequestError(
+                    "a stage that counts n-grams is for one text, not for documents or lines: use model=v8"
+                )
             return LineData(corpus, self.tokenizer, block_size=T, device=device)
         if left_out := self.left_out(corpus):
             unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))

@@ -78,20 +78,36 @@ PLAIN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "train.py text.txt",
-        "train.py data=text.txt",
-        "train.py data=text.txt v1 -m",
-        "train.py v4 layers=2 corpus=text.txt",
-    ],
-)
-def test_a_file_of_text_is_a_corpus(typed: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
-    words = typed.split()[1:]
-    found = overrides_of([word for word in words if word != "-m"], "train", TrainConfig, is_sweep="-m" in words)
-    assert {each.key: each.value for each in found if "data" in each.key} == {"data": "text", "data.path": "text.txt"}
+CORPORA = {
+    "text.txt": "text.txt",
+    "data=text.txt": "text.txt",
+    "data=text.txt v1": "text.txt",
+    "v4 layers=2 corpus=text.txt": "text.txt",
+    "data.path=text.txt": "text.txt",
+    "text.txt field=review": "text.txt",
+    "data=folder": "folder",
+    "data=folder/": "folder/",
+    "data=*.txt": "*.txt",
+    "data=[text.txt,folder]": "[text.txt,folder]",
+    "data=someone/rows": "",
+    "data=someone/rows-v1.2 v1": "",
+}
+
+
+@pytest.mark.parametrize(("typed", "path"), CORPORA.items())
+def test_a_file_folder_or_name_is_a_corpus(
+    typed: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("To be")
+    (tmp_path / "folder").mkdir()
+    found = {each.key: each.value for each in overrides_of(typed.split(), "train", TrainConfig)}
+    assert {key: value for key, value in found.items() if key in ("data", "data.path", "data.name")} == (
+        {"data": "text", "data.path": path}
+        if path
+        else {"data": "huggingface", "data.name": typed.split()[0].removeprefix("data=")}
+    )
+    assert "field" not in found
 
 
 @pytest.mark.parametrize(("typed", "key", "value"), PLAIN, ids=[typed for typed, *_ in PLAIN])
@@ -166,8 +182,8 @@ WRONG = [
     ("search.py v1,v2 training.minutes=5 iters=1", "training.max_iters= has no effect with training.seconds="),
     ("train.py v4 minutes=5 seconds=3", "give minutes= or seconds=, not both: they are one key"),
     ("train.py v1 fo=1 --cfg job training.lr=3", "unknown key fo; --help all lists the keys, and unknown key training"),
-    ("train.py file=a.txt", "did you mean data=text data.path=a.txt?"),
-    ("train.py config.py", "config.py is Python: settings are key=value or a YAML file; data=config.py trains on it"),
+    ("train.py file=a.txt", "did you mean data=a.txt?"),
+    ("train.py config.py", "config.py is Python: model=config.py trains a module of it, data=config.py trains on its"),
     ("train.py v1 dropout=0.1", "model=v1 has no key dropout; it is a key of model=v7, v8, v9"),
     ("train.py -m n_jobs=2 seed=1,2", "did you mean hydra/launcher=joblib hydra.launcher.n_jobs=2?"),
     ("train.py eval_interval=0.5", "must be a whole number or epoch or a duration, as in 30s or 5min"),

@@ -33,7 +33,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 def loaded(name: str, **changes: Any) -> Text:
-    given = {"subset": None, "split": "train", "field": "text", "separator": "\n", "tokenizer": "bytes"}
+    given = {"subset": None, "split": "train", "field": None, "separator": "\n", "tokenizer": "bytes"}
     return huggingface(name, **(given | {"vocab_size": 1000} | changes))
 
 
@@ -51,11 +51,15 @@ def test_two_splits_are_to_train_and_to_validate_on(tokenizer: str, hub: Hub) ->
 
 
 REFUSED = [
-    ("someone/rows", {"split": "test"}, r"cannot load split test\[:90%\] of data\.name=someone/rows: .*test"),
-    ("someone/rows", {"field": "n"}, r"data\.field=n is not a column of texts; there are text$"),
+    (
+        "someone/rows",
+        {"split": "test"},
+        r"there is no file someone/rows, and no split test\[:90%\] of it on the hub: .*test",
+    ),
+    ("someone/rows", {"field": "n"}, r"data\.name=someone/rows has no column n; it has text$"),
     ("someone/rows", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows"),
     # The library would read what is here, and a stranger's run folder could name it.
-    ("folder", {}, r"data\.name=folder is not a dataset of the hub: for files, use data=text or data=table"),
+    ("folder", {}, r"data\.name=folder is not a dataset of the hub: for files, use data=folder"),
     ("json", {}, r"data\.name=json is not a dataset of the hub"),
 ]
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gpt.base.errors import RequestError
 from gpt.data import lines
 from gpt.data.batch import IGNORED
-from gpt.data.lines import LineData, documents, questions, recall, repeat, table
+from gpt.data.corpora import text as text_of
+from gpt.data.lines import LineData, documents, questions, recall, repeat
 from gpt.data.tokenizers import built_for
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.training.metrics import accuracy
@@ -204,31 +205,6 @@ def test_tables_have_the_documents_that_the_standard_library_reads(
         with file.open(encoding=encoding, newline="") as opened:
             rows = [(cells[0], cells[1]) for cells in csv.reader(opened) if cells][is_named:]
     expected = sorted(text for _, text in rows if text.strip())
-    corpus = table(str(file), "text" if is_named else field, 0.5, encoding=encoding.removesuffix("-sig"))
+    corpus = text_of(str(file), 0.5, field="text" if is_named else field, encoding=encoding.removesuffix("-sig"))
     found = [text for split in (corpus.train, corpus.val) for text in split.split(corpus.separator)]
     assert sorted(found) == expected
-
-
-def test_a_table_that_cannot_be_read_says_why(called: Script, tmp_path: Path) -> None:
-    for name, content in {
-        "a.csv": "id,text\n1,a\n2,b\n",
-        "a.jsonl": '{"text": 1}\n',
-        "b.jsonl": "[1]\n",
-        "a.txt": "a",
-        "c.csv": 'a\n1\n"2\n3\n',
-    }.items():
-        (tmp_path / name).write_text(content)
-    for name, field, message in [
-        ("a.csv", "txt", "a.csv has no column txt; its first row is id, text"),
-        ("a.csv", "3", "a.csv has no column 3"),
-        ("a.jsonl", "text", "a.jsonl: its text is not a text but 1"),
-        ("a.jsonl", "x", "a.jsonl has no column x; it has text"),
-        ("b.jsonl", "text", "b.jsonl is not a JSON object"),
-        ("a.txt", "1", "a.txt: data=table reads files called .csv, .tsv or .jsonl"),
-        ("c.csv", "a", "c.csv has a quotation mark without a second one"),
-    ]:
-        with pytest.raises(RequestError, match=message):
-            table(str(tmp_path / name), field, 0.9)
-    (tmp_path / "a.csv").write_text("id,text\n" + "1,some text\n" * 20)
-    read = called("train.py", "model=v1", "data=text", "data.path=a.csv", "training.max_iters=1", cwd=tmp_path)
-    assert "a.csv looks like a table with the columns id, text, and is read as plain text: data=table" in read.stderr

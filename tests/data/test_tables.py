@@ -1,6 +1,9 @@
 """Tables lose no text: each is read back exactly, and what would lose some is refused with its file and line."""
 
 import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +12,16 @@ from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
 from gpt.data.corpora import text
-from gpt.data.lines import table
-from gpt.data.tables import texts_of
+from gpt.data.lines import Documents
+from gpt.data.tables import kind_of, texts_in
 from gpt.tasks.continuation import Continuation
 
-CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\0\"',;\t\r\n\u2028 ")
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters=";\t") | st.sampled_from("\0\"',\r\n\u2028 ")
 PLAIN = st.text("ab 1\"'", min_size=1, max_size=5).filter(lambda cell: not cell.startswith('"'))
+
+
+def texts_of(file: Path, field: str | None, encoding: str = "utf-8") -> list[str]:
+    return [*texts_in({file: kind_of(file, encoding)}, field, encoding)]
 
 
 @st.composite
@@ -33,7 +40,7 @@ def test_any_table_that_csv_writes_is_read_back_exactly(
             csv.writer(opened).writerows([names, *rows] if names else rows)
         for place, column in enumerate(zip(*rows, strict=True)):
             found = texts_of(file, names[place] if names else str(place + 1), "utf-8")
-            assert list(found) == [cell for cell in column if cell.strip()]
+            assert found == [cell for cell in column if cell.strip()]
 
 
 @pytest.mark.parametrize(("suffix", "between"), [(".csv", ","), (".tsv", "\t"), (".TAB", "\t")])
@@ -51,15 +58,13 @@ def test_a_row_with_more_or_fewer_cells_is_refused(
     rows = [*rows[:place], ["a"] * count, *rows[place:]]
     file.write_bytes(end.join(map(between.join, rows)).encode())
     if count == len(rows[0]):
-        assert len(list(texts_of(file, "1", "utf-8"))) <= len(rows)
+        assert len(texts_of(file, "1")) <= len(rows)
         return
     line = min(place + 1, len(rows))
-    cells = "1 cell" if count == 1 else f"{count} cells"
-    message = f"line {line} of {file} has {cells}, but the first row has {len(rows[0])}"
+    message = f"line {line} of {file} has {count} cells, but the first row has {len(rows[0])}: "
     with pytest.raises(RequestError) as error:
-        list(texts_of(file, "1", "utf-8"))
-    assert str(error.value).partition(": ")[0] == message
-    assert (": " in str(error.value)) == (count > len(rows[0]))
+        texts_of(file, "1")
+    assert str(error.value).startswith(message)
 
 
 READ = {
@@ -74,24 +79,31 @@ READ = {
 def test_what_once_lost_rows_is_read(suffix: str, content: str, field: str, texts: list[str], tmp_path: Path) -> None:
     file = tmp_path / f"a{suffix}"
     file.write_text(content)
-    assert list(texts_of(file, field, "utf-8")) == texts
+    assert texts_of(file, field) == texts
 
 
 REFUSED = {
     ".csv": [
         ("id,text\n1,a\n2,b, c\n", "line 3 of FILE has 3 cells, but the first row has 2: put quotes around a"),
-        ('id,text\n"1\n",a\n2\n', "line 4 of FILE has 1 cell, but the first row has 2"),
-        ("text,text\na,b\n", "line 1 of FILE names 2 columns text: rename all but one"),
+        ('id,text\n"1\n",a\n2\n', "line 4 of FILE has 1 cells, but the first row has 2"),
+        ("text,text\na,b\n", "FILE has 2 columns text: rename all but one"),
         ('id,text\n1,"a" b\n', "line 2 of FILE has a cell that is wrongly quoted"),
         ('id,text\n1,a\n2,"b\n3,c\n', "line 3 of FILE has a quotation mark without a second one"),
-        ("1,2\n", "FILE has no column text; its first row is 1, 2"),
+        ("1,2\n", "FILE has no column text; it has 1, 2"),
     ],
     ".tsv": [("text\na\n\nb\tc\n", "line 4 of FILE has 2 cells, but the first row has 1: a text cannot contain a tab")],
     ".jsonl": [
-        ('{"text": "a"}\n{"text": "b", "text": "c"}\n', "line 2 of FILE is not JSON: it has the key text twice"),
+        ('{"text": "a"}\n{"text": "b"\n', "line 2 of FILE is not JSON: "),
+        ("[1]\n", "line 1 of FILE is not a JSON object, as in "),
         ('{"text": ["a", "b"]}\n', 'line 1 of FILE: its text is not a text but ["a", "b"]'),
-        ('{"text": "\\ud800"}\n', "line 1 of FILE: its text has half of a character"),
+        ('{"text": "\\ud800"}\n', 'line 1 of FILE: its text is not a text but "\\\\ud800"'),
+        ('{"x": "a"}\n', "FILE has no column text; it has x"),
     ],
+    ".json": [
+        ('[{"text": "a"}', "FILE is not JSON: "),
+        ('[{"text": "a"}, {"text": 1}]', "item 2 of FILE: its text is not a text but 1"),
+    ],
+    ".parquet": [("PAR1", "FILE is a damaged Parquet file: ")],
 }
 
 
@@ -103,22 +115,133 @@ def test_what_would_lose_text_is_one_line(suffix: str, content: str, message: st
     file = tmp_path / f"a{suffix}"
     file.write_text(content)
     with pytest.raises(RequestError) as error:
-        list(texts_of(file, "text", "utf-8"))
+        texts_of(file, "text")
     assert str(error.value).startswith(message.replace("FILE", str(file)))
     assert "\n" not in str(error.value)
 
 
-def test_one_cell_that_looks_like_several_gets_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = tmp_path / "a.csv"
-    file.write_text("id;text\n1;a\n")
-    assert list(texts_of(file, "1", "utf-8")) == ["id;text", "1;a"]
-    assert f"line 1 of {file} is taken as a single cell: cells are separated by commas" in caplog.text
+REVIEWS = [f"Film {number:03}: good, or not; who\tknows?" for number in range(40)]
+
+
+def _parquet(file: Path, rows: list[dict[str, object]]) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(rows), file)
+
+
+def _cells(separator: str) -> Callable[[Path, list[dict[str, object]]], None]:
+    def write(file: Path, rows: list[dict[str, object]]) -> None:
+        with file.open("w", newline="") as opened:
+            writer = csv.writer(opened, delimiter=separator)
+            writer.writerows([[*rows[0]], *(row.values() for row in rows)])
+
+    return write
+
+
+def _json(file: Path, rows: list[dict[str, object]]) -> None:
+    file.write_text(json.dumps(rows, indent=1))
+
+
+def _json_lines(file: Path, rows: list[dict[str, object]]) -> None:
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+
+WRITERS = {
+    "a.csv": _cells(","),
+    "semicolons.csv": _cells(";"),
+    "tabs.csv": _cells("\t"),
+    "a.json": _json,
+    "a.jsonl": _json_lines,
+    "a.parquet": _parquet,
+    **{f"{kind} without an ending": write for kind, write in (("cells", _cells(",")), ("lines", _json_lines))},
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_content_says_what_a_file_is(name: str, tmp_path: Path) -> None:
+    texts = [review.replace("\t", " ") for review in REVIEWS] if name == "tabs.csv" else REVIEWS
+    for column in ("text", "Review"):
+        WRITERS[name](tmp_path / name, [{"id": i, "day": "2026-01-31", column: x} for i, x in enumerate(texts)])
+        assert texts_of(tmp_path / name, None) == texts
+    WRITERS[name](tmp_path / name, [{"title": x[:8], "review": x} for x in texts])
+    with pytest.raises(
+        RequestError, match=r"has several columns of texts, title, review: choose one, as in data\.field"
+    ):
+        texts_of(tmp_path / name, None)
+    assert texts_of(tmp_path / name, "review") == texts
+
+
+PROSE = [
+    "Roses are red, violets are blue,\nSugar is sweet, and so are you,\nThis is a verse, it rhymes with you,\n",
+    '{"a": 1}\n',
+    "[section]\nkey = 1\n",
+    "a,b\n",
+    "",
+]
+
+
+@pytest.mark.parametrize("content", PROSE)
+def test_prose_code_and_settings_are_no_tables(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(content)
+    assert kind_of(tmp_path / "a", "utf-8") is None
+
+
+def test_a_folder_may_mix_tables_texts_and_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.csv", "a.json"):
+        WRITERS[name](tmp_path / name, [{"text": f"{name} {review}"} for review in REVIEWS])
+    (tmp_path / "b.txt").write_text("A letter\nof two lines.")
+    (tmp_path / "c.pdf").write_bytes(b"%PDF-1.7 \0")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "e.bin").write_bytes(b"\0\1")
+    (tmp_path / "f.csv").write_text("a,b\n1,2\n")
+    found = text(str(tmp_path), 0.5)
+    assert isinstance(found, Documents)
+    documents = [each for split in (found.train, found.val) for each in split.split(found.separator)]
+    expected = [f"{name} {review}" for name in ("a.csv", "a.json") for review in REVIEWS]
+    assert sorted(documents) == sorted([*expected, "A letter\nof two lines."])
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"left out because they are no text: {tmp_path / 'c.pdf'}, {tmp_path / 'd' / 'e.bin'}",
+        f"left out because it has no texts: {tmp_path / 'f.csv'}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"%PDF-1.7 \0", "a is a PDF: extract its text first, as in pdftotext "),
+        (b"PK\3\4 word/document.xml", "a is a Word file: save it as plain text first"),
+        (b"PK\3\4 xl/workbook.xml", "a is an Excel file: save it as CSV first"),
+        (b"PK\3\4 other", "a is a ZIP archive: unpack it first"),
+        (b"\xd0\xcf\x11\xe0", "a is an old Word or Excel file: save it as plain text or CSV first"),
+    ],
+)
+def test_pdf_and_word_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(content)
+    for tokenizer in ("characters", "bytes"):
+        with pytest.raises(RequestError, match=message):
+            text(str(tmp_path / "a"), 0.9, tokenizer=tokenizer)
+
+
+def test_what_is_for_a_table_or_a_text_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("To be\n")
+    with pytest.raises(RequestError, match=r"data\.field=text is a column of a table, and .*a is plain text"):
+        text(str(tmp_path / "a"), 0.9, field="text")
+    _json_lines(tmp_path / "b", [{"text": review} for review in REVIEWS])
+    with pytest.raises(RequestError, match=r"data\.split=lines is for plain text"):
+        text(str(tmp_path / "b"), 0.9, split="lines")
+    monkeypatch.setattr("gpt.data.tables._MOST_BYTES", 4)
+    with pytest.raises(RequestError, match="tables and documents can have up to 0 MB, and these have 0 MB: take some"):
+        text(str(tmp_path / "b"), 0.9)
 
 
 def test_only_corpora_with_data_newlines_are_advised_to_set_it(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     with file.open("w", newline="") as opened:
         csv.writer(opened).writerows([["text"], *([f"Dear reader {number},\r\nall is well."] for number in range(20))])
-    own, cells = (Continuation.built_for(c).described(c) for c in (text(str(file), 0.9), table(str(file), "text", 0.9)))
-    assert own.endswith("; Windows line ends are kept, each with a \\r (data.newlines=unix removes them)")
-    assert cells.endswith("; Windows line ends are kept, each with a \\r")
+    own = text(str(file), 0.9)
+    for corpus, advice in ((own, " (data.newlines=unix removes them)"), (replace(own, has_newlines_key=False), "")):
+        described = Continuation.built_for(corpus).described(corpus)
+        assert described.endswith(f"; Windows line ends are kept, each with a \\r{advice}")
+    assert "\r" not in text(str(file), 0.9, newlines="unix").characters

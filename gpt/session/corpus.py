@@ -1,0 +1,97 @@
+"""What a training would see of a corpus: python -m gpt data FILE. See python -m gpt data --help."""
+
+import json
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from gpt.config.command_schemas import DataConfig
+from gpt.config.request import Request
+
+if TYPE_CHECKING:
+    from gpt.base.losses import Loss
+    from gpt.data.corpus import Text
+    from gpt.tasks import Continuation
+
+_COUNTED, _SCORED = 10**7, 10**6  # tokens that are counted, and targets that the losses are over
+_LARGEST_TABLE = 2**13  # tokens of a vocabulary whose pairs are counted
+_SHOWN, _WIDEST = 5, 100  # lines, and their characters
+
+
+def main(config: DataConfig, _: Request) -> None:
+    """Print the sizes of a corpus, its vocabulary, its first lines, and the losses of three guesses."""
+    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
+    from tabulate import tabulate
+
+    from gpt import tasks
+    from gpt.models.v1_bigram import Bigram
+
+    task, corpus = tasks.load(config.data, Bigram)
+    print(tabulate(_sizes(task, corpus), ["", *corpus.lengths()], disable_numparse=True, colalign=("left", "right")))
+    known = f" {_escaped(''.join(task.tokenizer.shown))}" if task.token == "character" else ""
+    print(f"\nvocabulary: {task.vocab_size:,} {task.token}s{known}\nfirst lines:")
+    lines = (line for text in corpus.texts("train") for line in text.split("\n"))
+    print(*(f"  {_escaped(line)}" for line in islice(lines, _SHOWN)), "", sep="\n")
+    units = {name: loss.in_units() for name, loss in _losses(task, corpus).items()}
+    rows = [[name, *(f"{value:.4f}" for value in values.values())] for name, values in units.items()]
+    print(tabulate(rows, ["losses to beat", *units["a uniform guess"]], disable_numparse=True))
+
+
+def _sizes(task: "Continuation", corpus: "Text") -> list[list[str]]:
+    """The rows of the table of sizes, with a column for each split."""
+    from gpt.data.lines import Documents, Lines
+
+    ids, columns = corpus.encoded(task.tokenizer), []
+    for split, characters in corpus.lengths().items():
+        size, lines, documents, last = 0, 0, 0, ""
+        between = corpus.separator if isinstance(corpus, Documents) else "\n"
+        for last in corpus.texts(split):
+            size += len(last.encode(errors="surrogateescape"))
+            lines, documents = lines + last.count("\n"), documents + last.count(between)
+        lines, documents = lines + (not last.endswith("\n")), documents + (not last.endswith(between))
+        columns.append((characters, size, lines, documents if isinstance(corpus, Lines) else 1, len(ids[split])))
+    names = ["characters", "bytes", "lines", "documents", f"{task.token}s"]
+    rows = [
+        [name, *(f"{value:,}" for value in row)] for name, row in zip(names, zip(*columns, strict=True), strict=True)
+    ]
+    shares = [f"{size / max(1, sum(column[1] for column in columns)):.1%}" for _, size, *_ in columns]
+    return [*rows[: 4 if task.token in ("character", "byte") else 5], ["share of bytes", *shares]]
+
+
+def _losses(task: "Continuation", corpus: "Text") -> "dict[str, Loss]":
+    """The exact validation losses of three guesses, whose counts are of the training split."""
+    import torch
+    from torch import Tensor, nn
+
+    from gpt.base.runtime import Runtime
+    from gpt.data.batch import IGNORED
+    from gpt.data.lines import Lines
+    from gpt.models.ngrams import NGrams
+    from gpt.models.v1_bigram import Bigram
+    from gpt.training.evaluation import exact_loss
+
+    V, model = task.vocab_size, Bigram(1, (2**20 if corpus.answers_only else 256) if isinstance(corpus, Lines) else 8)
+    runtime = Runtime(torch.device("cpu"))
+    data, over = task.data(corpus, model, runtime.device), task.over("val", corpus, model)
+
+    def loss(logits: Tensor) -> "Loss":
+        """With these logits after each token: (V) or (V, V)."""
+        model.table.weight = nn.Parameter(logits.expand(V, V))
+        return exact_loss(model, data, "val", most=_SCORED, runtime=runtime, over=over)
+
+    targets = [batch.targets[batch.targets != IGNORED] for batch in data.every_target_once("train", 2**16, _COUNTED)]
+    frequencies = loss((torch.cat(targets).bincount(minlength=V) + 1).log())
+    found = {"a uniform guess": frequencies.guess(V), f"frequencies of {task.token}s": frequencies}
+    if V <= _LARGEST_TABLE:
+        ids = corpus.encoded(task.tokenizer)["train"]
+        counts = NGrams(V, order=1, window=1, size=min(len(ids), _COUNTED))
+        counts.memory.copy_(ids[: len(counts.memory)])
+        after = [counts(tokens[:, None])[0][:, 0, 0] for tokens in torch.arange(V).split(256)]  # (256, V) each
+        found[f"frequencies of pairs of {task.token}s"] = loss(torch.cat(after).log())
+    return found
+
+
+def _escaped(text: str) -> str:
+    """A text as JSON, without characters that a terminal would interpret."""
+    shown = f"{text[:_WIDEST]}..." if len(text) > _WIDEST else text
+    found = json.dumps(shown, ensure_ascii=False)
+    return found if found.isprintable() else json.dumps(shown)
