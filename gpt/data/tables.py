@@ -181,14 +181,13 @@ def _cells(file: Path, content: str, field: str | None) -> _Table:
     remedy = "a text cannot contain a tab" if separator == "\t" else f"put quotes around a text with {separator!r}"
     reader, line, rows = _reader(content, separator), 1, list[tuple[str, list[str]]]()
     try:
-        for cells in filter(None, reader):
+        for cells in reader:
+            place, line = f"line {line} of {file}", reader.line_num + 1
             width = len(rows[0][1]) if rows else len(cells)
-            if len(cells) != width:
-                raise RequestError(
-                    f"line {line} of {file} has {len(cells)} cells, but the first row has {width}: {remedy}"
-                )
-            rows.append((f"line {line} of {file}", cells))
-            line = reader.line_num + 1
+            if len(cells) not in (0, width):
+                raise RequestError(f"{place} has {len(cells)} cells, but the first row has {width}: {remedy}")
+            if cells:
+                rows.append((place, cells))
     except csv.Error as error:
         is_open = str(error) == "unexpected end of data"
         problem = "a quotation mark without a second one" if is_open else f"a cell that is wrongly quoted ({error})"

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
-from gpt.data import lines
 from gpt.data.batch import IGNORED
 from gpt.data.corpora import text as text_of
 from gpt.data.lines import LineData, documents, questions, recall, repeat
@@ -170,8 +169,8 @@ def test_what_is_no_list_of_questions_or_documents_is_refused(tmp_path: Path, mo
     (tmp_path / "b.txt").write_text("a single line\n\n")
     with pytest.raises(RequestError, match="1 part is too few to divide"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
-    monkeypatch.setattr(lines, "IN_MEMORY", 10)
-    with pytest.raises(RequestError, match="data=text has no limit"):
+    monkeypatch.setattr("gpt.data.tables._MOST_BYTES", 10)
+    with pytest.raises(RequestError, match="tables and documents can have up to 0 MB"):
         documents(str(tmp_path), "\n", train_fraction=0.9)
 
 
