@@ -58,7 +58,7 @@ def test_the_pages_show_the_commands_that_matter() -> None:
     assert any(command.startswith("python generate.py prompt=") for command in README)
     assert "python compare.py" in COMMANDS
     assert any(command.startswith("python train.py experiment=ladder") for command in COMMANDS)
-    assert any("data=text data.path=" in command for command in COMMANDS)
+    assert any("python train.py model=v6 data=gpt" in command for command in COMMANDS)
 
 
 def test_the_sweep_reproduces_the_documented_losses(checkout: Path) -> None:

@@ -34,10 +34,8 @@ def in_full(
 
     def settings_of(overrides: Sequence[Override]) -> list[Override]:
         found = [setting for each in overrides for setting in (_of_corpus(each) if has_corpus else [each])]
-        is_alone = (
-            has_corpus and loader and "data.path" in (keys := {each.key for each in found}) and "data" not in keys
-        )
-        return [Override("data", loader), *found] if is_alone else found
+        is_alone = has_corpus and {each.key for each in found} & {"data", "data.path"} == {"data.path"}
+        return [Override("data", loader), *found] if is_alone and loader else found
 
     timed = [_in_seconds(each) if is_train or each.key.startswith("training.") else each for each in typed]
     known = {*schema.model_fields, *SETTING_FILES, "json"} | ({*TrainConfig.model_fields} if is_of_training else set())

@@ -92,10 +92,9 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     else:
         raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
     texts = [content.replace("\r\n", "\n") if newlines == "unix" else content for content in texts]
-    kept = newlines == "kept"
     if is_table:
-        return of_texts(texts, separator, train_fraction, tokens, has_newlines_key=kept)
-    return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=tokens, has_newlines_key=kept)
+        return of_texts(texts, separator, train_fraction, tokens)
+    return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=tokens)
 
 
 def huggingface(
@@ -113,11 +112,8 @@ def huggingface(
     RequestError for an unknown dataset, split or column, and UserError if its rows cannot be written.
     """
     paths = dataset_files.written(_prepared(), name, subset, split, field, separator)
-    source, tokens = Source(paths), Tokens(tokenizer, vocab_size)
-    if source.size > IN_MEMORY:
-        return LongText(source, source.starts[1:2], _prepared(), tokens)
-    train, val = read_texts(paths)
-    return TextCorpus(train, val, tokens=tokens)
+    source = Source(paths)
+    return LongText(source, source.starts[1:2], _prepared(), Tokens(tokenizer, vocab_size))
 
 
 def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
@@ -158,13 +154,13 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
         raise RequestError(
             f"{source} has {len(sources):,} lines and {target} has {len(targets):,}: both need the same number of lines"
         )
-    for line in (*sources, *targets):
-        if not line.content.strip():
-            raise RequestError(f"{line.place} is empty: remove that pair from both files")
+    for place, line in (*sources, *targets):
+        if not line.strip():
+            raise RequestError(f"{place} is empty: remove that pair from both files")
     held = int(held_out * len(sources)) // 2
     if held == 0:
         raise RequestError(f"{source} has {len(sources):,} lines: too few to hold out {held_out:g} of them")
-    pairs = [(source.content, target.content) for source, target in zip(sources, targets, strict=True)]
+    pairs = [(source, target) for (_, source), (_, target) in zip(sources, targets, strict=True)]
     return _held_out(pairs, held, vocab_size)
 
 

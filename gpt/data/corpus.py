@@ -50,7 +50,6 @@ class Text(Corpus):
     """A text to continue: a training and a validation split and, in some benchmarks, a test split."""
 
     tokens: Tokens
-    has_newlines_key: bool = False  # whether data.newlines can change its line ends
 
     @property
     @abstractmethod
@@ -65,6 +64,10 @@ class Text(Corpus):
     @abstractmethod
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
+
+    def parts(self) -> Iterable[str]:
+        """Its splits, each in memory."""
+        return ("".join(self.texts(split)) for split in self.lengths())
 
     @abstractmethod
     def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
@@ -87,11 +90,6 @@ class TextCorpus(Text):
     val: str
     test: str = ""
     tokens: Tokens = field(default_factory=Tokens)
-    has_newlines_key: bool = field(default=False, compare=False)
-
-    def parts(self) -> Iterable[str]:
-        """Its splits."""
-        return self._splits().values()
 
     @cached_property
     def characters(self) -> str:

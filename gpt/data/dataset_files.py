@@ -28,13 +28,8 @@ def written(
     Raises RequestError if there is no such dataset, split or column, or if the library is not installed; UserError if
     nothing can be written.
     """
-    try:
-        with requiring("datasets"):
-            import datasets
-    except RequestError as error:
-        raise RequestError(
-            f"{name} is no file or folder here, and to read it from the Hugging Face hub, {error}"
-        ) from None
+    with requiring("datasets"):
+        import datasets
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It reports each try to connect.
     # The name may come from a stranger's run folder: it must not make the library read local files.

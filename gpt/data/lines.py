@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from string import ascii_lowercase, digits
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -110,10 +110,10 @@ def questions(
     Raises RequestError for a line without the separator.
     """
     found: dict[str, None] = {}  # each once
-    for line in (line for file in files_of(path) for line in read_lines(file, encoding) if line.content.strip()):
-        if separator not in line.content:
-            raise RequestError(f"{line.place} has no {separator!r} between question and answer: {line.content[:40]!r}")
-        found[line.content + _END] = None
+    for place, line in (line for file in files_of(path) for line in read_lines(file, encoding) if line[1].strip()):
+        if separator not in line:
+            raise RequestError(f"{place} has no {separator!r} between question and answer: {line[:40]!r}")
+        found[line + _END] = None
     splits = divided(list(found), train_fraction)
     return Lines(*splits, tokens=Tokens(tokenizer, vocab_size), separator=separator)
 
@@ -137,21 +137,21 @@ def documents(
     return _documents(found, separator, train_fraction, Tokens(tokenizer, vocab_size))
 
 
-def of_texts(texts: list[str], separator: str, train_fraction: float, tokens: Tokens, **more: Any) -> Documents:
+def of_texts(texts: list[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
     r"""Texts as documents, with the separator between two of them or, if a text contains a newline, \n\n, \f or \0.
 
     Raises RequestError for texts that contain all of these, or too few of them to divide.
     """
     for between in _BETWEEN if separator == _END else (separator,):
         if all((text + between).split(between) == [text, ""] for text in texts):  # also where two texts meet
-            return _documents(texts, between, train_fraction, tokens, **more)
+            return _documents(texts, between, train_fraction, tokens)
     raise RequestError("there are texts that contain the separator: give another data.separator=")
 
 
-def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens, **more: Any) -> Documents:
+def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
     """The texts that are not empty, as documents. Raises RequestError if a split would be empty."""
     found = with_copies((text for text in texts if text.strip()), separator)
-    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator, **more)
+    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator)
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

@@ -63,11 +63,6 @@ class LongText(Text):
                 write_atomically(path, found.model_dump_json())
         self._described = found
 
-    def parts(self) -> Iterator[str]:
-        """Its splits, each in memory."""
-        parts = _bytes_of(self._described.ends).values()
-        return (self._source.read(*part).decode(errors="surrogateescape") for part in parts)
-
     @property
     def digest(self) -> str:
         """The SHA-256 of its content, as of a text in memory."""

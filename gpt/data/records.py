@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import Field
 
@@ -29,19 +29,6 @@ _SIGNS = {
 }
 
 
-class FileLine(NamedTuple):
-    """A line of a file, and where it is."""
-
-    content: str
-    file: Path
-    line: int  # from 1
-
-    @property
-    def place(self) -> str:
-        """The place in words, with which an error begins."""
-        return f"line {self.line} of {self.file}"
-
-
 def read_texts(files: Sequence[Path], encoding: str | None = None, errors: str = "strict") -> list[str]:
     """The text of each file without a byte order mark, line ends unchanged, in any encoding that Python knows.
 
@@ -59,10 +46,10 @@ def read_text(file: Path, encoding: str | None = None, errors: str = "strict") -
     return read_texts([file], encoding, errors)[0]
 
 
-def read_lines(file: Path, encoding: str | None = None) -> Iterator[FileLine]:
-    """The lines of a file, as in `lines_of`."""
+def read_lines(file: Path, encoding: str | None = None) -> Iterator[tuple[str, str]]:
+    """The lines of a file, as in `lines_of`, each after its place in words."""
     lines = lines_of(read_text(file, encoding))
-    return (FileLine(line, file, number) for number, line in enumerate(lines, start=1))
+    return ((f"line {number} of {file}", line) for number, line in enumerate(lines, start=1))
 
 
 def lines_of(content: str) -> list[str]:

@@ -1,7 +1,6 @@
 """How a text is divided into a training and a validation split."""
 
 import itertools
-import logging
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,11 +12,7 @@ from gpt.base.errors import RequestError
 
 TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 SplitBy = Literal["place", "lines", "files"]
-_SHORT_LINE = 20  # characters; verse and dialogues repeat lines of this length anyway
-_MUCH = 0.1  # of the characters to validate on
 _SEED = "validation split"  # fixed, so that losses of all runs are over the same text
-
-log = logging.getLogger(__name__)
 
 
 def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
@@ -27,14 +22,8 @@ def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator
     content = separator.join(texts)
     if by == "place":
         return split_at(content, train_fraction)
-    train, val = divided(lines_in(content), train_fraction)
-    known = {line for line in lines_in(train) if len(line) > _SHORT_LINE}
-    if (share := sum(len(line) for line in lines_in(val) if line in known) / len(val)) > _MUCH:
-        log.warning(
-            f"{share:.0%} of the characters to validate on are in lines of {_SHORT_LINE} or more that stand in the "
-            "training split, too: a model may have memorised them"
-        )
-    return train, val
+    ended = content if content.endswith("\n") else f"{content}\n"
+    return divided([f"{line}\n" for line in ended[:-1].split("\n")], train_fraction)
 
 
 def with_copies(parts: Iterable[str], between: str) -> list[str]:
@@ -46,12 +35,6 @@ def split_at(content: str, train_fraction: float) -> tuple[str, str]:
     """A text as a training split and, after it, a validation split."""
     boundary = int(train_fraction * len(content))
     return content[:boundary], content[boundary:]
-
-
-def lines_in(content: str) -> list[str]:
-    """The lines of a text, each with its line end; the last one gets one if it has none."""
-    ended = content if content.endswith("\n") else f"{content}\n"
-    return [f"{line}\n" for line in ended[:-1].split("\n")]
 
 
 def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> tuple[str, str]:

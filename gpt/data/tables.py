@@ -1,6 +1,5 @@
 """The texts in tables: CSV, TSV, JSON lines, JSON arrays and Parquet files, recognised by their content."""
 
-import codecs
 import csv
 import io
 import json
@@ -9,13 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from gpt.base.errors import RequestError, requiring
 from gpt.data.records import is_binary, not_text, read_bytes, read_lines, read_text, size_of
 from gpt.data.tokenizer import is_utf8
 
-Kind = Literal["cells", "lines", "array", "parquet"]
+Kind = str  # lines or array of JSON, parquet, or what separates its cells
 
 
 class _Strict(csv.excel):
@@ -25,7 +24,7 @@ class _Strict(csv.excel):
 _JSON_LINES, _TABS = (".jsonl", ".ndjson"), (".tsv", ".tab")
 _MOST_BYTES = 2**28
 _BEGINNING = 2**16  # bytes that tell what a file is
-_ARRAY = re.compile(r'\s*\[\s*[{"]')
+_ARRAY, _OBJECTS = re.compile(r'\s*\[\s*[{"]'), re.compile(r'\s*\{".*\}\s*\n\s*\{"')
 _NAME = re.compile(r"[^\W\d](?: ?[\w.-])*")  # of a column; after a comma in prose, a space follows
 _OF_STRINGS = re.compile("(large_)?string|dictionary<values=(large_)?string")  # as Arrow names types
 _LETTER = re.compile(r"[^\W\d_]")
@@ -62,12 +61,15 @@ def kind_of(file: Path, encoding: str) -> Kind | None:
     content, suffix = read_bytes(file, 0, _BEGINNING), file.suffix.lower()
     if content.startswith(b"PAR1"):
         return "parquet"
-    beginning = _beginning(content, encoding)
+    try:
+        beginning = content.decode(encoding, "ignore").removeprefix("\ufeff")
+    except LookupError:  # Reading the file reports it.
+        return None
     if _ARRAY.match(beginning):
         return "array"
-    if suffix in _JSON_LINES or all(map(_is_object, [*filter(str.strip, beginning.split("\n")), "", ""][:2])):
+    if suffix in _JSON_LINES or _OBJECTS.match(beginning):
         return "lines"
-    return "cells" if _separator(beginning, suffix) else None
+    return _separator(beginning, suffix)
 
 
 def check_size(files: Iterable[Path]) -> None:
@@ -95,7 +97,12 @@ def texts_in(
             yield read_text(file, encoding, errors)
             continue
         table = _read(file, kind, field, encoding)
-        texts = [name for name in table.names if _has_texts(table, name)]
+        # A text has a letter: a column of numbers or dates has none.
+        texts = [
+            name
+            for name in table.names
+            if any(isinstance(x := row.get(name), str) and _LETTER.search(x) for _, row in table.rows)
+        ]
         if field is None and not texts and len(kinds) > 1:
             log.warning(f"left out because it has no texts: {file}")
             continue
@@ -104,7 +111,7 @@ def texts_in(
             log.info(f"the texts are the column {name} of {file}, which has {len(table.rows):,} rows")
             told.add(name)
         for place, values in table.rows:
-            value = values.get(name) or ""
+            value = "" if values.get(name) is None else values[name]
             if not isinstance(value, str) or not is_utf8(value):
                 raise RequestError(f"{place}: its {name} is not a text but {json.dumps(value, default=str):.40}")
             if value.strip():
@@ -125,24 +132,6 @@ def chosen(field: str | None, names: Sequence[str], texts: Sequence[str], of: st
     if names.count(field) > 1:
         raise RequestError(f"{of} has {names.count(field)} columns {field}: rename all but one")
     return field
-
-
-def _has_texts(table: _Table, name: str) -> bool:
-    """Whether a column has a text with a letter in it, and not only numbers and dates."""
-    return any(isinstance(value := values.get(name), str) and _LETTER.search(value) for _, values in table.rows)
-
-
-def _beginning(content: bytes, encoding: str) -> str:
-    """The beginning of a file as text; an encoding that Python does not know is reported when the file is read."""
-    with suppress(LookupError, UnicodeError):
-        return codecs.getincrementaldecoder(encoding)("ignore").decode(content).removeprefix("\ufeff")
-    return ""
-
-
-def _is_object(line: str) -> bool:
-    with suppress(ValueError, RecursionError):
-        return isinstance(json.loads(line), dict)
-    return False
 
 
 def _separator(beginning: str, suffix: str) -> str | None:
@@ -169,15 +158,16 @@ def _reader(content: str, separator: str) -> Any:
 
 
 def _read(file: Path, kind: Kind, field: str | None, encoding: str) -> _Table:
-    if kind == "cells":
-        return _cells(file, read_text(file, encoding), field)
-    return _parquet(file, field) if kind == "parquet" else _objects(file, kind, encoding)
+    if kind == "parquet":
+        return _parquet(file, field)
+    if kind in ("lines", "array"):
+        return _objects(file, kind, encoding)
+    return _cells(file, read_text(file, encoding), kind, field)
 
 
-def _cells(file: Path, content: str, field: str | None) -> _Table:
+def _cells(file: Path, content: str, separator: str, field: str | None) -> _Table:
     """The rows of a file of cells. Raises RequestError unless each that is not empty has as many cells as the first."""
     csv.field_size_limit(max(csv.field_size_limit(), len(content)))
-    separator = _separator(content[:_BEGINNING], file.suffix.lower()) or ","
     remedy = "a text cannot contain a tab" if separator == "\t" else f"put quotes around a text with {separator!r}"
     reader, line, rows = _reader(content, separator), 1, list[tuple[str, list[str]]]()
     try:
@@ -189,9 +179,7 @@ def _cells(file: Path, content: str, field: str | None) -> _Table:
             if cells:
                 rows.append((place, cells))
     except csv.Error as error:
-        is_open = str(error) == "unexpected end of data"
-        problem = "a quotation mark without a second one" if is_open else f"a cell that is wrongly quoted ({error})"
-        raise RequestError(f"line {line if is_open else reader.line_num} of {file} has {problem}") from None
+        raise RequestError(f"line {line} of {file} is wrongly quoted: {error}") from None
     first = rows[0][1] if rows else []
     numbers = [str(number + 1) for number in range(len(first))]
     names, rows = (numbers, rows) if field in numbers else (first, rows[1:])
@@ -202,7 +190,7 @@ def _objects(file: Path, kind: Kind, encoding: str) -> _Table:
     """The objects of a JSON array or, line by line, of JSON lines; a string is the text of a row."""
     parts = [(str(file), read_text(file, encoding))]
     if kind == "lines":
-        parts = [(line.place, line.content) for line in read_lines(file, encoding) if line.content.strip()]
+        parts = [(place, line) for place, line in read_lines(file, encoding) if line.strip()]
     values: list[tuple[str, Any]] = []
     for place, part in parts:
         try:

@@ -98,8 +98,7 @@ class Continuation(Task):
         tested = "".join(f", {count:,} to test on" for count in test)
         units = "" if self.token == "character" else f" {self.token}s"
         if "\r" in corpus.characters:
-            units += "; Windows line ends are kept, each with a \\r"
-            units += " (data.newlines=unix removes them)" if corpus.has_newlines_key else ""
+            units += "; Windows line ends are kept, each with a \\r (of your own text, data.newlines=unix removes them)"
         sizes = f"{train:,} {unit}s to train on, {val:,} to validate on{tested}"
         return f"text: {sizes}; a vocabulary of {self.vocab_size:,}{units}"
 

@@ -11,20 +11,20 @@ from gpt.data.corpora import text
 from gpt.data.corpus import TextCorpus
 from gpt.data.lines import documents
 from gpt.data.records import read_text
-from gpt.data.splits import divided, lines_in
+from gpt.data.splits import split_by
 
 
 @given(st.text("ab\r\n\u2028", min_size=1), st.floats(0.05, 0.95))
 def test_every_line_is_whole_and_in_one_split(content: str, fraction: float) -> None:
-    lines = lines_in(content)
-    assert "".join(lines) == content + "\n" * (not content.endswith("\n"))
+    ended = content + "\n" * (not content.endswith("\n"))
     try:
-        train, val = divided(lines, fraction)
+        train, val = split_by("lines", [content], fraction, "")
     except RequestError:  # of two lines, both may be needed for training
         return
-    assert sorted(lines_in(train) + lines_in(val)) == sorted(lines)
-    assert len(train) <= fraction * sum(map(len, lines))
-    assert (train, val) == divided(lines, fraction)
+    assert sorted((train + val).split("\n")) == sorted(ended.split("\n"))
+    assert train.endswith("\n")
+    assert len(train) <= fraction * len(ended)
+    assert (train, val) == split_by("lines", [content], fraction, "")
 
 
 def corpus(path: Path, **options: str) -> TextCorpus:
@@ -90,7 +90,7 @@ def test_commands_without_data_encoding_advise_to_convert(tmp_path: Path) -> Non
         read_text(tmp_path / "a")
 
 
-def test_copies_are_in_one_split_or_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_copies_of_a_document_are_in_one_split(tmp_path: Path) -> None:
     five = [f"{number}: a document of which there are sixty copies" for number in range(5)]
     (tmp_path / "many").mkdir()
     for number in range(300):
@@ -100,7 +100,3 @@ def test_copies_are_in_one_split_or_it_is_said(tmp_path: Path, caplog: pytest.Lo
         train, val = (set(split.split("\n")) for split in (splits.train, splits.val))
         assert train | val == set(five)
         assert not train & val
-    assert not caplog.records
-    (tmp_path / "lines").write_text("\n".join(five * 60))
-    corpus(tmp_path / "lines", split="lines")
-    assert "100% of the characters to validate on are in lines of 20 or more that stand in" in caplog.text
