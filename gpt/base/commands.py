@@ -27,7 +27,7 @@ def _managing(function: str, schema: str, words: dict[str, str], purpose: str) -
     return Command("gpt.session.managing", schema, words, purpose, function, is_script=False)
 
 
-_OF_TRAINING, _RUNS = {"model": "[stage]", "data.path": "[text or YAML file]..."}, {"runs": "[run]..."}
+_OF_TRAINING, _RUNS = {"model": "[stage]", "data.path": "[file or folder]..."}, {"runs": "[run]..."}
 COMMANDS = {
     "train": Command("gpt.session.train", "gpt.config.schema.TrainConfig", _OF_TRAINING,
                      "train a stage of the ladder, or sweep over several: model=v5"),
@@ -44,7 +44,7 @@ COMMANDS = {
                     "open a page about the runs in the browser"),
     "show": Command("gpt.exporting.command", "RunConfig", {"run": "[run]"}, "say what a run is, on one screen: RUN",
                     "show", is_script=False),
-    "data": Command("gpt.session.corpus", "DataConfig", {"data": "[corpus]", "data.path": "[file]..."},
+    "data": Command("gpt.session.corpus", "DataConfig", {"data": "[corpus]", "data.path": "[file or folder]..."},
                     "show what a training would see of a file or a dataset", is_script=False),
     "runs": _managing("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
     "tag": _managing("tag", "TagConfig", {"runs": "RUN", "tags": "TAG..."},

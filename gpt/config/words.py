@@ -13,6 +13,7 @@ from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.typed import expanded, in_quotes, is_file, is_path
 from gpt.config import given_code, own_files
+from gpt.config.composing import choices_of
 from gpt.config.keys import LENGTHS
 from gpt.config.override import Override
 from gpt.config.short_keys import in_full
@@ -91,13 +92,14 @@ def _is_text(word: str, keys: Collection[str]) -> bool:
 
 
 def _key_in_training(word: str, keys: Sequence[str]) -> str:
-    """The key of a word that is a file, or else of a stage or a corpus, which the command takes first."""
-    if keys[0] == "model" and not is_file(word) and not _STAGES.fullmatch(word):
-        hint = f"; data={word} trains on that folder" if Path(word).is_dir() else ""
-        raise RequestError(f"there is no file {word!r}{hint}")
+    """The key of a word that is a file or a folder, or else of a stage or a corpus, which the command takes first."""
     if keys[0] == "model" and Path(word).suffix == ".py":
         raise RequestError(f"{word} is Python: model={word} trains a module of it, data={word} trains on its text")
-    return "data.path" if is_file(word) else keys[0]
+    if is_file(word) or (os.path.isdir(expanded(word)) and word not in choices_of(keys[0])):  # noqa: PTH112
+        return "data.path"
+    if keys[0] == "model" and not _STAGES.fullmatch(word):
+        raise RequestError(f"there is no file or folder {word!r}")
+    return keys[0]
 
 
 def _replaced(settings: Sequence[Override]) -> set[str]:

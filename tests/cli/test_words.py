@@ -86,6 +86,7 @@ CORPORA = {
     "data.path=text.txt": "text.txt",
     "text.txt field=review": "text.txt",
     "data=folder": "folder",
+    "v4 folder": "folder",
     "data=folder/": "folder/",
     "data=*.txt": "*.txt",
     "data=[text.txt,folder]": "[text.txt,folder]",
@@ -168,8 +169,8 @@ WRONG = [
     ("train.py tags=[b," + 500 * "a" + "]", "aaa...: has more than 60 characters"),
     # Words without a key, other programs' words, and options.
     ("train.py v55", "model=v55 does not exist; did you mean model=v5?"),
-    ("train.py v5 v6", "'v6' has no place in python train.py [stage] [text or YAML file]... KEY=VALUE...; put quotes"),
-    ("train.py v5 no.txt", "there is no file 'no.txt'"),
+    ("train.py v5 v6", "'v6' has no place in python train.py [stage] [file or folder]... KEY=VALUE...; put quotes"),
+    ("train.py v5 no.txt", "there is no file or folder 'no.txt'"),
     ("generate.py run To be", "'be' has no place in python generate.py [run] [prompt] KEY=VALUE..."),
     ("train.py text.txt data.path=other.txt", "give data.path= or 'text.txt', not both"),
     (
