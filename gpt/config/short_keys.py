@@ -3,9 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from glob import glob
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -22,10 +20,8 @@ _ON_HUB = re.compile(r"\w[\w.-]*/\w[\w-]*(\.[\d.]+[\w-]*)*")  # USER/NAME, witho
 _UNITS = {"minutes": "min", "hours": "h"}
 
 
-def in_full(
-    typed: Sequence[Override], config_name: str, schema: type[BaseModel], loader: str = "text"
-) -> list[Override]:
-    """These settings under the keys by which they are printed and stored; data.path= alone is for this loader.
+def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]) -> list[Override]:
+    """These settings under the keys by which they are printed and stored; data.path=FILE alone is data=FILE.
 
     Raises RequestError for a key that is given twice, in other words.
     """
@@ -35,7 +31,7 @@ def in_full(
     def settings_of(overrides: Sequence[Override]) -> list[Override]:
         found = [setting for each in overrides for setting in (_of_corpus(each) if has_corpus else [each])]
         is_alone = has_corpus and {each.key for each in found} & {"data", "data.path"} == {"data.path"}
-        return [Override("data", loader), *found] if is_alone and loader else found
+        return [Override("data", "text"), *found] if is_alone else found
 
     timed = [_in_seconds(each) if is_train or each.key.startswith("training.") else each for each in typed]
     known = {*schema.model_fields, *SETTING_FILES, "json"} | ({*TrainConfig.model_fields} if is_of_training else set())

@@ -36,11 +36,10 @@ def overrides_of(
     )
     bare = [word for word in words if not Override.begins(word)]
     files = [word for word in bare if is_of_training and own_files.is_own(word)]
-    loader = "" if files else "text"
-    typed = in_full(given, config_name, schema, loader)
+    typed = in_full(given, config_name, schema)
     placed = _placed([word for word in bare if word not in files], config_name, {each.key for each in typed})
     if placed:  # A key such as field= may be one of the corpus that a word names.
-        typed = in_full([*given, *placed], config_name, schema, loader)
+        typed = in_full([*given, *placed], config_name, schema)
     own = [own_files.overrides(file, has_escapes=has_escapes, is_sweep=is_sweep) for file in files]
     for each in (each for overrides in own for each in overrides):
         if given_code.is_code(each) and each.key not in {setting.key for setting in typed}:
@@ -78,7 +77,6 @@ def _placed(words: Sequence[str], config_name: str, given: set[str]) -> list[Ove
     if "data.path" in found:
         paths = ",".join(map(quoted, found["data.path"]))
         found["data.path"] = [f"[{paths}]" if len(found["data.path"]) > 1 else paths]
-        found |= {} if "data" in given else {"data": ["text"]}
     if "runs" in found:
         found["runs"] = [quoted(run) if is_path(run) else run for run in found["runs"]]
     return [Override(key, ",".join(values)) for key, values in found.items()]
