@@ -29,7 +29,7 @@ _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # 
 _MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
-FieldName = _Name = Annotated[str, Field(min_length=1, max_length=200)]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
 VocabSize = Annotated[int, Field(ge=100, le=10**6)]
 SequenceLength = Annotated[int, Field(ge=2, le=1000)]
 SequenceCount = Annotated[int, Field(ge=100, le=200_000)]
@@ -64,7 +64,7 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     split: SplitBy = "place",
     encoding: Encoding = "utf-8",
     newlines: Literal["kept", "unix"] = "kept",
-    field: FieldName | None = None,
+    field: _Name | None = None,
 ) -> Text:
     """A text: a file, or several with a separator between them, in the order of `files_of`; or the texts of tables.
 
@@ -101,7 +101,7 @@ def huggingface(
     name: DatasetName,
     subset: _Name | None,
     split: _Name | Annotated[list[_Name], Field(min_length=2, max_length=2)],
-    field: FieldName | None,
+    field: _Name | None,
     separator: str,
     tokenizer: TokenKind,
     vocab_size: SubwordCount,

@@ -153,8 +153,8 @@ def _separator(beginning: str, suffix: str) -> str | None:
 
 def _reader(content: str, separator: str) -> Any:
     # As registered with IANA, text/tab-separated-values has no quotation marks.
-    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    return csv.reader(io.StringIO(content, newline=""), _Strict, delimiter=separator, quoting=quoting)
+    more: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if separator == "\t" else {}
+    return csv.reader(io.StringIO(content, newline=""), _Strict, delimiter=separator, **more)
 
 
 def _read(file: Path, kind: Kind, field: str | None, encoding: str) -> _Table:

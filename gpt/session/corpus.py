@@ -2,7 +2,7 @@
 
 import json
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt.config.command_schemas import DataConfig
 from gpt.config.request import Request
@@ -25,7 +25,8 @@ def main(config: DataConfig, _: Request) -> None:
     from gpt import tasks
     from gpt.models.v1_bigram import Bigram
 
-    task, corpus = tasks.load(config.data, Bigram)
+    loaded: tuple[Any, Any] = tasks.load(config.data, Bigram)  # for a stage that continues a text
+    task, corpus = loaded
     print(tabulate(_sizes(task, corpus), ["", *corpus.lengths()], disable_numparse=True, colalign=("left", "right")))
     known = f" {_escaped(''.join(task.tokenizer.shown))}" if task.token == "character" else ""
     print(f"\nvocabulary: {task.vocab_size:,} {task.token}s{known}\nfirst lines:")
@@ -65,18 +66,19 @@ def _losses(task: "Continuation", corpus: "Text") -> "dict[str, Loss]":
     from gpt.base.runtime import Runtime
     from gpt.data.batch import IGNORED
     from gpt.data.lines import Lines
+    from gpt.models import checked
     from gpt.models.ngrams import NGrams
     from gpt.models.v1_bigram import Bigram
     from gpt.training.evaluation import exact_loss
 
-    V, model = task.vocab_size, Bigram(1, (2**20 if corpus.answers_only else 256) if isinstance(corpus, Lines) else 8)
-    runtime = Runtime(torch.device("cpu"))
-    data, over = task.data(corpus, model, runtime.device), task.over("val", corpus, model)
+    V, v1 = task.vocab_size, Bigram(1, (2**20 if corpus.answers_only else 256) if isinstance(corpus, Lines) else 8)
+    runtime, stage = Runtime(torch.device("cpu")), checked(v1, "v1")
+    data, over = task.data(corpus, stage, runtime.device), task.over("val", corpus, stage)
 
     def loss(logits: Tensor) -> "Loss":
         """With these logits after each token: (V) or (V, V)."""
-        model.table.weight = nn.Parameter(logits.expand(V, V))
-        return exact_loss(model, data, "val", most=_SCORED, runtime=runtime, over=over)
+        v1.table.weight = nn.Parameter(logits.expand(V, V))
+        return exact_loss(v1, data, "val", most=_SCORED, runtime=runtime, over=over)
 
     targets = [batch.targets[batch.targets != IGNORED] for batch in data.every_target_once("train", 2**16, _COUNTED)]
     frequencies = loss((torch.cat(targets).bincount(minlength=V) + 1).log())
