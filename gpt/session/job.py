@@ -74,6 +74,7 @@ class Job:
         schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
         if "max_iters" not in settings.undecided:
             check_warmup(config.schedule, settings.max_iters)
+        schedule(0, 1, settings.learning_rate)  # one's own may fail
         OPTIMIZER.partial(config.optimizer)
         tasks.of(config.data).refuse_others(key for key in plan.request.given if key.startswith("training."))
         stage, is_own = STAGE.find(config.model), config.model.is_own

@@ -62,6 +62,7 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
     Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
     """
     before = run.config()
+    require(model=before.model, optimizer=before.optimizer, schedule=before.schedule)
     if new is None:
         _check_kept(run, before, wanted, request.given)
     config = _with_changes(before, wanted, request.given, is_found=new is not None)
@@ -74,7 +75,6 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
         iteration_of(run, summary.exact.weights)  # raises UserError if the weights are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return summary
-    require(model=before.model, optimizer=before.optimizer, schedule=before.schedule)
     model, parent = planned_model(run), run.record().parent
     checkpoint = Checkpoints(run, before.checkpoint.keep).newest()
     if checkpoint is not None:

@@ -43,8 +43,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus_file: Path) ->
     monkeypatch.chdir(tmp_path)
     GIVEN.clear()
     Path("net.py").write_text(NET)
+    Path("corpus.txt").write_bytes(corpus_file.read_bytes())
     Path("fall.py").write_text(FALL)
-    return [*SHORT, "data=text", f"data.path={corpus_file}"]
+    return [*SHORT, "data=text", "data.path=corpus.txt"]
 
 
 def test_a_run_of_a_file_is_opened_only_with_it(files: list[str]) -> None:
@@ -153,7 +154,7 @@ def test_the_code_of_a_sweeps_folder_is_not_run(files: list[str]) -> None:
 
 def test_a_program_has_schedules_batches_and_pictures(files: list[str], tmp_path: Path) -> None:
     run = gpt.train("v2", *files, schedule=lambda step: 0.5**step, folder="run")
-    assert [row["learning_rate"] for row in run.history[1:]] == [0.5e-3, 0.125e-3]
+    assert [row["learning_rate"] for row in run.history[1:]] == [0.25e-3, 0.125e-3]
     drawn = list(itertools.islice(run.batches("train"), 2))
     assert [tuple(x.shape) for x in drawn[0]] == [(32, 8), (32, 8)]
     assert torch.equal(drawn[0][0][:, 1:], drawn[0][1][:, :-1])
