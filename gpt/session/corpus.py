@@ -72,7 +72,7 @@ def _losses(task: "Continuation", corpus: "Text") -> "dict[str, Loss]":
     from gpt.training.evaluation import exact_loss
 
     V, v1 = task.vocab_size, Bigram(1, (2**20 if corpus.answers_only else 256) if isinstance(corpus, Lines) else 8)
-    runtime, stage = Runtime(torch.device("cpu")), checked(v1, "v1")
+    runtime, stage = Runtime(torch.device("cpu")), checked(v1)
     data, over = task.data(corpus, stage, runtime.device), task.over("val", corpus, stage)
 
     def loss(logits: Tensor) -> "Loss":
