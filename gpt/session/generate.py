@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt.base.console import read_standard_input
 from gpt.base.typed import unescaped
@@ -67,7 +67,7 @@ def _texts(trained: "TrainedRun", prompts: Iterable[str | None], config: Generat
 
     task, title = trained.task, f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
     is_json = config.as_json or str(config.out).lower().endswith(".jsonl")
-    is_printed, several = config.out is None, config.num_samples > 1
+    is_printed, blank = config.out is None, [""] if config.num_samples > 1 else []
     for prompt in prompts:
         likeliest = LogProbabilities(config.logprobs) if config.logprobs else None
         respond = partial(task.respond, watch=likeliest) if isinstance(task, Continuation) else task.respond
@@ -76,17 +76,12 @@ def _texts(trained: "TrainedRun", prompts: Iterable[str | None], config: Generat
                 if title:
                     print(printable(title), file=sys.stderr)
                     title = ""
-                if several:
-                    print(f"sample {sample + 1} of {config.num_samples}", file=sys.stderr, flush=True)
                 text = "".join(_shown(pieces) if is_printed and not is_json else pieces)
-                tokens = likeliest.of(sample, text[len(prompt or "") :], trained.tokenizer) if likeliest else []
-                if is_json:
-                    written = (
-                        json.dumps({"prompt": prompt, "text": text} | ({"logprobs": tokens} if likeliest else {}))
-                        + "\n"
-                    )
-                else:
-                    written = "\n".join([text, *lines(tokens), *([""] if several else []), ""])
+                record: dict[str, Any] = {"prompt": prompt, "text": text}
+                if likeliest is not None:
+                    record["logprobs"] = likeliest.of(sample, text[len(prompt or "") :], trained.tokenizer)
+                rows = [text, *lines(record.get("logprobs", [])), *blank]
+                written = (json.dumps(record) if is_json else "\n".join(rows)) + "\n"
                 if is_printed:
                     print(written if is_json else written.removeprefix(text), end="", flush=True)
                 yield written

@@ -128,12 +128,11 @@ def _of_text(trained: TrainedRun, typed: str, most: int | None, *, each: bool) -
     task, size = Continuation.required(trained.task, "text="), tokens_per_pass(trained.runtime, trained.model)
     text, name = _read(typed, task.undecodable)
     known = task.known(text)
-    exact = trained.loss_of(known, name=name, most=most, sizes=task.tokenizer.sizes_in(known))
+    exact = trained.loss_of(known, name=name, most=most)
     over = exact.over.model_copy(update={"left_out": len(text) - len(known)})
     exact = exact.model_copy(update={"over": over})
-    in_context = task.batches_in_context(trained.model, known, tokens_per_pass=size, most=most)
-    surprising = _Surprising(task.tokenizer)
-    sliding = _in_context(trained, in_context, over, surprising)
+    surprising, windows = _Surprising(task.tokenizer), task.windows(trained.model, known, size, most)
+    sliding = _in_context(trained, windows.sliding(), over, surprising)
     losses = trained.losses(known) if each else None
     return Measured(
         trained, f"the {name}{_notice(trained)}", exact, sliding, surprising=surprising.found, losses=losses

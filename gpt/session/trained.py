@@ -37,7 +37,7 @@ from gpt.session.trained_on import same_corpus
 from gpt.tasks import Task
 from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import loss_over, tokens_per_pass
-from gpt.training.objectives import target_losses
+from gpt.training.objectives import BatchLoss, batch_loss, target_losses
 from gpt.training.progress import Evaluation
 
 log = logging.getLogger(__name__)
@@ -96,29 +96,29 @@ class Trained(ABC):
         A text is read in adjacent windows of `block_size` tokens; its first token is not predicted. Characters outside
         the vocabulary are left out, with a warning.
         """
-        return self.loss_of(_text(text), target and _text(target)).nats
-
-    def loss_per_character(self, text: str) -> float:
-        """The loss over a text in nats per character, which compares runs with different tokenizers.
-
-        Raises RequestError for a run that does not continue a text, or a text with no known characters.
-        """
-        per_character = self.loss_of(_text(text), sizes=self.tokenizer.sizes_in(text)).per("character")
-        if per_character is None:
-            raise RequestError("the text has no known characters after its first token: `loss` gives nats per token")
-        return per_character
+        return self.loss_of(text, target).nats
 
     def loss_of(
-        self, text: str, target: str | None = None, *, name: str = "text", most: int | None = None, **options: Any
+        self,
+        text: str,
+        target: str | None = None,
+        *,
+        name: str = "text",
+        most: int | None = None,
+        loss: BatchLoss = batch_loss,
     ) -> Loss:
-        """The loss over a text, with what it is of; `options` are those of `loss_over`."""
+        """The same with its units: `per("character")` compares runs with different tokenizers.
+
+        A text with more than `most` targets gives a sample of about that many.
+        """
+        sizes = self.task.tokenizer.sizes_in(_text(text)) if isinstance(self.task, tasks.Continuation) else None
         kind = type_of(LOADER.find(self.config.data))
         if kind is not None and issubclass(kind, Lines):
             log.warning("this model was trained on lines, each a window of its own: a text gives another loss")
         size, over = tokens_per_pass(self.runtime, self.model), Over(split=name, token=self.task.token)
-        targets = self.task.batches(self.model, text, target, tokens_per_pass=size, most=most)
+        targets = self.task.batches(self.model, _text(text), target and _text(target), tokens_per_pass=size, most=most)
         with self.runtime.settings():
-            return loss_over(self.model, targets, "loss of the text", self.runtime, over, **options)
+            return loss_over(self.model, targets, "loss of the text", self.runtime, over, loss=loss, sizes=sizes)
 
     def losses(self, text: str) -> list[tuple[str, float]]:
         """Each token of a text with its own loss, in nats, in the order of the text; their mean is `loss(text)`.
@@ -134,7 +134,7 @@ class Trained(ABC):
             found.extend(zip(tokens, losses.tolist(), strict=True))
             return losses.mean()
 
-        self.loss_of(_text(text), loss=kept)
+        self.loss_of(text, loss=kept)
         return found
 
     @torch.no_grad()

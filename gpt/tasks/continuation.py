@@ -20,7 +20,7 @@ from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import Stage
 from gpt.models.ngrams import Remembering
 from gpt.tasks.decoding.packing import packed
-from gpt.tasks.decoding.sampling import Watch, default_prompt, generate, sample_text, until, written
+from gpt.tasks.decoding.sampling import Watch, default_prompt, generate, until, written
 from gpt.tasks.task import Task, checked_options
 
 _MOST_TOKENS = 100_000_000  # per command: about a gigabyte
@@ -102,10 +102,6 @@ class Continuation(Task):
         sizes = f"{train:,} {unit}s to train on, {val:,} to validate on{tested}"
         return f"text: {sizes}; a vocabulary of {self.vocab_size:,}{units}"
 
-    def encoded(self, text: str) -> Tensor:
-        """The token ids of a text, (T,); characters outside the vocabulary are left out, with a warning."""
-        return self.tokenizer.encode(self.known(text))
-
     def data(self, corpus: Text, model: Stage, device: torch.device) -> Data:
         """Windows of the model's block_size, or lines. Raises RequestError for lines if the stage remembers a text."""
         T, remembers = model.block_size, isinstance(model, Remembering)
@@ -132,7 +128,7 @@ class Continuation(Task):
 
     def sample(self, model: Stage, corpus: Text, seed: int) -> str:  # noqa: ARG002
         """500 tokens."""
-        return sample_text(model, self.tokenizer, seed=seed)
+        return self.outputs(model, None, 1, seed=seed)[0]
 
     def respond(
         self, model: Stage, prompt: str | None, config: GenerateConfig, watch: Watch | None = None
@@ -154,18 +150,15 @@ class Continuation(Task):
         """Adjacent windows of the model's block_size. Raises RequestError for a text of fewer than two tokens."""
         if target is not None:
             raise RequestError("this run continues a text: omit the translation")
-        return self._windows(model, text, tokens_per_pass, most).adjacent()
-
-    def batches_in_context(self, model: Stage, text: str, *, tokens_per_pass: int, most: int | None = None) -> Targets:
-        """Windows that overlap by half. Raises RequestError for a text of fewer than two tokens."""
-        return self._windows(model, text, tokens_per_pass, most).sliding()
+        return self.windows(model, text, tokens_per_pass, most).adjacent()
 
     def _covers(self, corpus: Text) -> bool:
         """Whether the vocabulary has every character of the corpus."""
         return self.tokenizer.is_complete or set(corpus.characters) <= set(self.tokenizer.vocabulary)
 
-    def _windows(self, model: Stage, text: str, tokens_per_pass: int, most: int | None) -> Windows:
-        ids = self.encoded(text).to(next(model.parameters()).device)
+    def windows(self, model: Stage, text: str, tokens_per_pass: int, most: int | None) -> Windows:
+        """The windows of a text. Raises RequestError for a text of fewer than two tokens."""
+        ids = self.tokenizer.encode(self.known(text)).to(next(model.parameters()).device)
         if len(ids) < 2:
             raise RequestError(f"a text needs at least two {self.token}s that the run knows")
         return Windows(ids, model.block_size, tokens_per_pass, most)

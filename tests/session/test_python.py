@@ -119,7 +119,7 @@ def test_the_program_around_it_stays_as_it_was(
         run = check(partial(gpt.load, tmp_path / "run"))
         check(partial(gpt.load, tmp_path / "run", module=Bigram))
         check(partial(gpt.load, tmp_path))
-        for use in (run.generate, run.loss, run.losses, run.loss_per_character, run.next_token, run.attention):
+        for use in (run.generate, run.loss, run.losses, run.loss_of, run.next_token, run.attention):
             assert not isinstance(check(partial(use, "abc")), gpt.UserError)
 
     def compiles() -> None:

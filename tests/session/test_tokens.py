@@ -52,7 +52,7 @@ def test_the_loss_of_a_text_is_per_token_or_character(run: TrainedRun) -> None:
     mean = math.fsum(loss for _, loss in losses) / len(losses)
     assert run.loss(text) == pytest.approx(mean, abs=1e-6)
     characters = len(text) - run.tokenizer.sizes[tokens[0], 0].item()
-    assert run.loss_per_character(text) == pytest.approx(mean * len(losses) / characters, abs=1e-6)
+    assert run.loss_of(text).per("character") == pytest.approx(mean * len(losses) / characters, abs=1e-6)
 
 
 def test_the_exact_loss_is_per_character_or_byte(run: TrainedRun) -> None:
@@ -64,7 +64,7 @@ def test_the_exact_loss_is_per_character_or_byte(run: TrainedRun) -> None:
     assert over.bytes == len(held_out.encode()) - utf8
     assert exact.bits_per("byte") == pytest.approx(exact.nats * over.count / over.bytes / math.log(2))
     last = gpt.load(run.folder, weights="last")
-    assert last.loss_per_character(held_out) == pytest.approx(exact.per("character"), abs=1e-5)
+    assert last.loss_of(held_out).per("character") == pytest.approx(exact.per("character"), abs=1e-5)
 
 
 def test_runs_with_other_tokens_are_ranked_by_character(folder: Path) -> None:

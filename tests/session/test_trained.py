@@ -76,7 +76,7 @@ def test_logits_that_overflow_are_an_error_everywhere(run: TrainedRun) -> None:
             what()
 
 
-@pytest.mark.parametrize("method", ["loss", "losses", "loss_per_character", "next_token", "attention", "generate"])
+@pytest.mark.parametrize("method", ["loss", "losses", "loss_of", "next_token", "attention", "generate"])
 def test_what_is_no_text_is_refused(run: TrainedRun, method: str) -> None:
     with pytest.raises(RequestError, match="text"):
         getattr(run, method)(["a", "b"])

@@ -217,9 +217,3 @@ class _CachedDecoder:
 def default_prompt(tokenizer: TextTokenizer) -> str:
     """The default prompt: a newline, or the first character of a vocabulary without one."""
     return "\n" if tokenizer.is_complete or "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
-
-
-def sample_text(model: Stage, tokenizer: TextTokenizer, *, seed: int, tokens: int = 500) -> str:
-    """A sample with the default settings."""
-    steps = generate(model, tokenizer.encode(default_prompt(tokenizer)), tokens=tokens, seed=seed)
-    return tokenizer.decode(int(ids) for ids in steps)
