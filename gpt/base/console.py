@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import TextIO
@@ -15,8 +14,7 @@ from gpt.base.installation import IS_CLONE
 
 _shown: list[logging.StreamHandler] = []  # the handler of reports, then of warnings
 
-_RED, _YELLOW, _CYAN = "31", "33", "36"  # SGR parameters of ECMA-48, which terminals understand
-_FIGURE = re.compile(r"(?<![\w.:/-])[-+]?\d+(,\d{3})*(\.\d+)?(e[-+]?\d+)?(?![\w:/-]|\.\d)")  # not in a name or a date
+_RED, _YELLOW = "31", "33"  # SGR parameters of ECMA-48, which terminals understand
 
 
 class OneLine(logging.Formatter):
@@ -27,15 +25,13 @@ class OneLine(logging.Formatter):
         return printable(super().format(record))
 
 
-class _Coloured(OneLine):
-    """The same, with warnings in yellow and the numbers of other lines in cyan."""
+class _Yellow(OneLine):
+    """The same, with warnings in yellow."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         line = super().format(record)
-        if record.levelno >= logging.WARNING:
-            return _in(_YELLOW, line)
-        return _FIGURE.sub(lambda figure: _in(_CYAN, figure[0]), line)
+        return _in(_YELLOW, line) if record.levelno >= logging.WARNING else line
 
 
 def in_red(line: str, stream: TextIO) -> str:
@@ -93,7 +89,7 @@ def show_log(prefix: str = "") -> None:
         logger.setLevel(logging.INFO)
         logger.propagate = False
     for handler, label in zip(_shown, ("", "warning: "), strict=True):
-        formatter = _Coloured if _has_colours(handler.stream) else OneLine
+        formatter = _Yellow if _has_colours(handler.stream) else OneLine
         handler.setFormatter(formatter(f"{prefix}{label}%(message)s"))
 
 

@@ -122,10 +122,7 @@ def _explain(key: str, alternatives: Sequence[Mapping[str, Any]]) -> str:
     meaning = " or ".join(dict.fromkeys(map(_meaning, alternatives))).replace(" or must be ", " or ")
     if isinstance(problem["input"], dict) or not key:
         return f"{key}: {meaning}".removeprefix(": ")
-    quoted = (
-        isinstance(problem["input"], str) and "number" in meaning and re.fullmatch(r"\W?[-+.\de]+\W?", problem["input"])
-    )
-    return f"{key}={_shorten(problem['input'])}: {meaning}{': remove the quotes' if quoted else ''}"
+    return f"{key}={_shorten(problem['input'])}: {meaning}"
 
 
 def _meaning(problem: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import logging
 import os
 import platform
 import sys
@@ -20,10 +19,7 @@ from gpt.base.errors import UnavailableError
 _LARGE = 1_000_000  # a smaller model spends most of a step launching operations
 _GAINS_FROM_THREADS = 200_000  # a smaller model gains little from a second thread, which is costly on a busy machine
 _PAYS_FOR_CASTS, _ON_CPU = 1_000_000, 4_000_000  # in a smaller model, casts to bfloat16 cost more than they save
-_X86 = ("x86_64", "AMD64")
 _THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores, or OMP_NUM_THREADS
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,9 +98,6 @@ def select_runtime(device: torch.device, dtype: str, model: nn.Module) -> Runtim
     if dtype == "auto":
         enough = _ON_CPU if device.type == "cpu" else _PAYS_FOR_CASTS
         dtype = "bfloat16" if size_of(model) >= enough and has_fast_bfloat16(device) else "float32"
-    elif dtype == "bfloat16" and device.type == "cpu" and not has_fast_bfloat16(device) and platform.machine() in _X86:
-        how = "slower" if has_bfloat16(device) else "many times slower"
-        log.warning("on this processor bfloat16 is %s than float32: use dtype=float32", how)
     return Runtime(device, getattr(torch, dtype), threads)
 
 

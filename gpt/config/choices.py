@@ -12,7 +12,6 @@ up only in the modules of one package and in what this process was given, and us
 object.
 """
 
-import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -140,19 +139,6 @@ class Registry:
         if not self.accepts(target):
             raise RequestError(f"{refusal}: {self.noun} is {self.contract}")
         return self.adapt(target)
-
-    def all(self) -> dict[str, Callable[..., Any]]:
-        """Every class or function that is valid here, by the name that a choice gives it. Imports the whole package."""
-        found = {}
-        for module in self._modules():
-            names: dict[str, Any] = {}
-            with contextlib.suppress(ModuleNotFoundError):  # of an optional library
-                names = vars(importlib.import_module(module))
-            for name in [name for name, value in names.items() if getattr(value, "__module__", None) == module]:
-                with contextlib.suppress(RequestError):
-                    choice = Choice(_target_=f"{module}.{name}")
-                    found[choice.target] = self.find(choice)
-        return found
 
     def hyperparameters(self, target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         """The parameters that `target` takes from the configuration, by name; one without annotation takes anything."""

@@ -101,7 +101,6 @@ class EvaluateConfig(RunConfig, BeamConfig):
 
     split: Literal["train", "val", "test"] | None
     text: Annotated[str | None, _TEXT]
-    losses: bool
     exact_tokens: Count | None
     as_json: Annotated[bool, Field(alias="json")]
     data: Annotated[dict[str, PathName | None], DATA]

@@ -105,18 +105,11 @@ class TrainingConfig(Schema):
     ema: Fraction
     patience: Count | None
     on_nonfinite: Literal["stop", "skip"]
-    eval_interval: Annotated[Count | Literal["epoch"] | Duration, _MEASURE]
+    eval_interval: Annotated[Count | Literal["epoch"], _MEASURE]
     eval_iters: Annotated[Count, _MEASURE]
     exact_tokens: Annotated[Count | None, _MEASURE]
     sample_interval: Annotated[Count | None, ASIDE]
     log_interval: Annotated[Count | None, ASIDE]
-
-    @property
-    def undecided(self) -> set[str]:
-        """The keys whose numbers the corpus or the speed will decide."""
-        of_length = {"max_iters"} if self.epochs is not None or self.seconds is not None else set()
-        is_timed = isinstance(self.eval_interval, str) and self.eval_interval != "epoch"
-        return of_length | ({"eval_interval"} if is_timed else set())
 
     @property
     def length(self) -> tuple[str, float]:

@@ -23,7 +23,7 @@ _ALSO = {
     "grad_clip": "clip max_norm max_grad_norm gradient_clip_val",
     "warmup_iters": "warmup warmup_steps",
     "schedule": "scheduler lr_scheduler lr_schedule",
-    "eval_interval": "eval_every eval_freq eval_steps val_interval val_check_interval eval_seconds",
+    "eval_interval": "eval_every eval_freq eval_steps val_interval val_check_interval",
     "log_interval": "log_every",
     "interval": "save_every save_interval every save_steps",
     "patience": "early_stopping early_stop early_stopping_patience",

@@ -87,8 +87,7 @@ def has_same_settings(run: TrainConfig, wanted: TrainConfig, swept: Collection[s
     """
     one, other = (flat(completed(config.content())) for config in (run, wanted))
     fixed = {key for key in one | other if declared(key).role in FIXED or {key, key.partition(".")[0]} & {*swept}}
-    undecided = {f"training.{key}" for key in wanted.training.undecided}
-    return all(one.get(key) == other.get(key) for key in fixed - undecided)
+    return all(one.get(key) == other.get(key) for key in fixed)
 
 
 def _folders_with(name: str, root: Path) -> Iterator[Path]:

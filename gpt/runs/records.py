@@ -1,7 +1,7 @@
 """The records of a run folder, strictly typed."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -21,12 +21,8 @@ Metric = MetricName  # one of them, or a metric of the configuration
 
 
 def now() -> datetime:
-    """The local time to the second with its offset from UTC; in UTC if the system's offset is of a day or more."""
-    try:
-        time = datetime.now().astimezone()
-    except ValueError:  # datetime cannot express it.
-        time = datetime.now(UTC)
-    return time.replace(microsecond=0)
+    """The local time to the second, with its offset from UTC."""
+    return datetime.now().astimezone().replace(microsecond=0)
 
 
 class Command(Record):

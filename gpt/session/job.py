@@ -26,7 +26,7 @@ from gpt.session.plan import Plan
 from gpt.tasks import Task
 from gpt.training.compilation import training_losses
 from gpt.training.evaluation import exact_loss
-from gpt.training.memory import check_memory, check_weights, recompute_blocks
+from gpt.training.memory import check_weights, recompute_blocks
 from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER, Optimizer
@@ -39,7 +39,6 @@ from gpt.training.watchers import Watcher
 from gpt.watching.loggers import chosen_loggers
 
 _COPIES = 3  # of the weights: themselves, their gradients, and at least one moment of every optimizer
-_MOST_LEFT_OUT = 0.2  # share of the characters of a split
 _TRIED = 16  # tokens of a window that a stage is tried with before it is trained
 _SOME_VOCABULARY = 256  # to build a stage for its shapes alone, before the corpus is read
 
@@ -72,7 +71,7 @@ class Job:
         device, metrics = select_device(config.device), chosen_metrics(config.metrics)
         loggers = chosen_loggers(config.logger) if plan.request.destination else []
         schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
-        if "max_iters" not in settings.undecided:
+        if settings.length[0] == "max_iters":
             check_warmup(config.schedule, settings.max_iters)
         schedule(0, 1, settings.learning_rate)  # one's own may fail
         OPTIMIZER.partial(config.optimizer)
@@ -82,15 +81,10 @@ class Job:
             with shapes_only(config.model):
                 objective.prepare(models.build(config.model, _SOME_VOCABULARY))
         task, corpus = tasks.load(config.data, stage, plan.vocabulary, plan.corpus)
-        if config.init is not None:
-            _check_left_out(task, corpus, config.init)
 
         torch.manual_seed(config.seed)
         model = _built(config.model, task.vocab_size, device)
         check_trainable(model)
-        if config.overfit is None:  # overfit= trains on a few examples, whatever the batch size.
-            tokens = task.tokens_in_batch(settings.batch_size, model.block_size)
-            check_memory(model, task.vocab_size, tokens // (world.size * settings.grad_accumulation), device)
         _check_members(model, config, world)
         if settings.recompute:
             recompute_blocks(model)
@@ -130,8 +124,8 @@ class Job:
             world=world,
         )
         recipe = with_length(recipe, model, plan.checkpoint.progress if plan.checkpoint else None)
-        if world.is_first or settings.budget is None:
-            check_warmup(config.schedule, recipe.settings.max_iters, is_estimate=settings.budget is not None)
+        if settings.budget is None:  # With one, the number of iterations is an estimate.
+            check_warmup(config.schedule, recipe.settings.max_iters)
         final: dict[str, Any] = {"training": recipe.settings}
         if isinstance(stage, OfProgram):
             told_by = stage.identity(model, has_own_weights=plan.parent is None)
@@ -181,16 +175,6 @@ class Job:
             over=recipe.over["val"].model_copy(update={"drawn": None}),
         )
         return loss.model_copy(update={"weights": weights})
-
-
-def _check_left_out(task: Task, corpus: Corpus, init: str) -> None:
-    """Raise RequestError if a fork's vocabulary lacks more than a fifth of the characters of a split."""
-    left_out = task.left_out(corpus)
-    if left_out is not None and left_out.share > _MOST_LEFT_OUT:
-        raise RequestError(
-            f"the vocabulary of init={init} lacks {left_out}, more than {_MOST_LEFT_OUT:g} of a split: "
-            "train without init="
-        )
 
 
 def _check_members(model: Stage, config: TrainConfig, world: World) -> None:

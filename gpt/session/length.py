@@ -1,18 +1,11 @@
-"""The length of a run and the interval of its evaluations, in iterations.
+"""The length of a run in iterations, decided before it begins and recorded in its configuration."""
 
-Both are decided here, before a run begins, and recorded in its configuration. If a clock decided during the training,
-two runs of one seed would be evaluated at different iterations, and could keep different weights.
-"""
-
-import logging
 import math
 import time
 from dataclasses import replace
-from typing import Any, Literal
 
 from torch import nn
 
-from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError
 from gpt.base.runtime import random_numbers_kept
 from gpt.training.loop import backward
@@ -21,20 +14,14 @@ from gpt.training.recipe import Recipe
 
 _MEASURED_STEPS, _MEASURED_SECONDS = 3, 0.3  # at least
 
-log = logging.getLogger(__name__)
-
 
 def with_length(recipe: Recipe, model: nn.Module, so_far: Progress | None = None) -> Recipe:
-    """A recipe whose settings have final numbers, the same on every rank; `so_far`: the progress of a resumed run.
+    """A recipe with the final length, the same on every rank; `so_far`: the progress of a resumed run.
 
     Raises RequestError for training.epochs= with data that has no epochs.
     """
-
-    def final(**numbers: Any) -> Recipe:
-        return replace(recipe, settings=recipe.settings.model_copy(update=numbers))
-
-    recipe = final(max_iters=_last_iteration(recipe, model, so_far or Progress()))
-    return final(eval_interval=_interval(recipe, model))
+    length = {"max_iters": _last_iteration(recipe, model, so_far or Progress())}
+    return replace(recipe, settings=recipe.settings.model_copy(update=length))
 
 
 def _last_iteration(recipe: Recipe, model: nn.Module, so_far: Progress) -> int:
@@ -52,19 +39,6 @@ def _last_iteration(recipe: Recipe, model: nn.Module, so_far: Progress) -> int:
     return math.ceil(settings.epochs * epoch / recipe.batch(0).tokens)
 
 
-def _interval(recipe: Recipe, model: nn.Module) -> int | Literal["epoch"]:
-    wanted, max_iters = recipe.settings.eval_interval, recipe.settings.max_iters
-    if isinstance(wanted, int):
-        return wanted
-    if wanted == "epoch":
-        return "epoch"
-    seconds = seconds_of(wanted)
-    interval: int = recipe.world.broadcast(min(_rounded(seconds / _seconds_of_step(model, recipe)), max_iters))
-    if recipe.world.is_first:
-        log.info(f"training.eval_interval={wanted}: every {interval:,} iterations, at the speed of the first ones")
-    return interval
-
-
 def _seconds_of_step(model: nn.Module, recipe: Recipe) -> float:
     """The time for the gradient of a batch, nearly all of a step's time; no weight changes."""
     gradient, batch = recipe.gradient(model), recipe.batch(0)
@@ -78,9 +52,3 @@ def _seconds_of_step(model: nn.Module, recipe: Recipe) -> float:
     seconds = (time.perf_counter() - begun) / steps
     model.zero_grad()
     return seconds
-
-
-def _rounded(iterations: float) -> int:
-    """The nearest of 1, 2, 5, 10, 20, 50, ..."""
-    power = 10 ** max(0, math.floor(math.log10(max(1.0, iterations))))
-    return min((factor * power for factor in (1, 2, 5, 10)), key=lambda n: abs(math.log(n / max(1.0, iterations))))

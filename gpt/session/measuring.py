@@ -39,7 +39,6 @@ class Measured:
     sliding: Loss | None  # in windows that overlap by half; None for a task without windows
     others: list[Measure] = field(default_factory=list)
     surprising: list[tuple[str, float, str]] = field(default_factory=list)  # of a text: token, loss, context
-    losses: list[tuple[str, float]] | None = None  # of each token of a text, if requested
 
     @property
     def title(self) -> str:
@@ -60,11 +59,9 @@ class Measured:
             rows += self.sliding.rows("in sliding windows")[:1]
         rows += [(measure.name, f"{measure.value:.{measure.digits}f}", measure.unit) for measure in self.others]
         table = tabulate(rows, ["measure", "value", "unit or signature"], disable_numparse=True)
-        each = [f"{loss:.4f} {in_json(token)}" for token, loss in self.losses or []]
         most = [f"{loss:.4f} {in_json(token)} after {in_json(context)}" for token, loss, context in self.surprising]
-        return "\n".join(
-            [table, *each, *([f"\nmost surprising {over.token}s, in sliding windows:"] if most else []), *most]
-        )
+        title = [f"\nmost surprising {over.token}s, in sliding windows:"] if most else []
+        return "\n".join([table, *title, *most])
 
     def as_json(self, *, indent: int | None = 2) -> str:
         """The measures as JSON."""
@@ -80,8 +77,6 @@ class Measured:
             found["_".join(re.findall(r"\w+", measure.name))] = {"value": measure.value, "signature": measure.unit}
         if self.surprising:
             found |= {"nats_in_all": self.exact.nats * (over.count or 0), "most_surprising": self.surprising}
-        if self.losses is not None:
-            found["losses"] = self.losses
         return json.dumps(found, indent=indent)
 
 
@@ -97,9 +92,7 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
     if config.text is not None:
         if more := [key for key in given if key in ("split", *data_keys)]:
             raise RequestError(f"text= is measured alone: omit {more[0]}=")
-        return _of_text(trained, config.text, most, each=config.losses)
-    if config.losses:
-        raise RequestError("losses=true shows the loss of each token of a text: add text=")
+        return _of_text(trained, config.text, most)
     corpus = trained.corpus(config.data, data_keys)
     split = task.split(config.split, corpus)
     data = task.data(corpus, trained.model, trained.device)
@@ -123,8 +116,8 @@ def _read(typed: str, errors: str) -> tuple[str, str]:
     return typed, f"text {in_json(typed if len(typed) < _LONGEST else f'{typed[:_LONGEST]}...')}"
 
 
-def _of_text(trained: TrainedRun, typed: str, most: int | None, *, each: bool) -> Measured:
-    """A text, as a whole, its most surprising tokens and, if `each`, all of them."""
+def _of_text(trained: TrainedRun, typed: str, most: int | None) -> Measured:
+    """A text as a whole, and its most surprising tokens."""
     task, size = Continuation.required(trained.task, "text="), tokens_per_pass(trained.runtime, trained.model)
     text, name = _read(typed, task.undecodable)
     known = task.known(text)
@@ -133,10 +126,7 @@ def _of_text(trained: TrainedRun, typed: str, most: int | None, *, each: bool) -
     exact = exact.model_copy(update={"over": over})
     surprising, windows = _Surprising(task.tokenizer), task.windows(trained.model, known, size, most)
     sliding = _in_context(trained, windows.sliding(), over, surprising)
-    losses = trained.losses(known) if each else None
-    return Measured(
-        trained, f"the {name}{_notice(trained)}", exact, sliding, surprising=surprising.found, losses=losses
-    )
+    return Measured(trained, f"the {name}{_notice(trained)}", exact, sliding, surprising=surprising.found)
 
 
 class _Surprising:

@@ -125,16 +125,9 @@ def _called(model: Stage, buffers: dict[str, Tensor], inputs: list[Tensor]) -> A
 
 def check_trainable(model: Stage) -> None:
     """Raise RequestError for parameters and state that cannot be trained or saved."""
-    if any(kind.__module__.startswith("torch.jit.") for kind in type(model).__mro__):
-        raise RequestError("a module of TorchScript cannot be trained: pass the module from before torch.jit.script")
     for name, parameter in model.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise RequestError(f"{name} has no shape yet: call the module once before it is trained")
-        if parameter.is_complex():
-            raise RequestError(f"{name} is complex: only real parameters can be trained")
-    for name, part in model.named_modules():
-        if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.sparse:
-            raise RequestError(f"{f'{name}.weight'.lstrip('.')} has sparse gradients: use sparse=False")
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise RequestError(f"{name} is {type(value).__name__}: only tensors can be saved")

@@ -54,11 +54,6 @@ class Continuation(Task):
         """The task with the tokenizer of a run. Raises UserError if the vocabulary is not one of a text."""
         return cls(tokenizers.restored(vocabulary))
 
-    @classmethod
-    def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:
-        """The targets in `batch_size` windows of `block_size`."""
-        return batch_size * block_size
-
     def vocabulary(self, corpus: Text) -> Vocabulary:
         """The tokens, and for subwords the merges."""
         tokenizer = self.tokenizer

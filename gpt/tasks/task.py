@@ -72,11 +72,6 @@ class Task(ABC):
             raise RequestError(f"{what} is for a run that {cls.does}, but this one {task.does}")
         return task
 
-    @classmethod
-    def tokens_in_batch(cls, batch_size: int, block_size: int) -> int:  # noqa: ARG003
-        """The number of targets in a batch; an upper bound if batches vary."""
-        return batch_size
-
     @abstractmethod
     def vocabulary(self, corpus: Any) -> Vocabulary:
         """The content of tokenizer.json."""

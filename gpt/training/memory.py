@@ -13,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 from gpt.base.errors import RequestError
 
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
-_BYTES = 2  # of an activation in bfloat16, the smallest
 
 
 def check_weights(model: nn.Module, device: torch.device, copies: int = 1) -> None:
@@ -27,20 +26,6 @@ def check_weights(model: nn.Module, device: torch.device, copies: int = 1) -> No
         raise RequestError(
             f"the weights of this model take {weights / 2**30:,.1f} GiB, and with what is kept for each of them "
             f"more than the {available / 2**30:,.1f} GiB of memory: make the model or its vocabulary smaller"
-        )
-
-
-def check_memory(model: nn.Module, vocab_size: int, tokens: int, device: torch.device) -> None:
-    """Raise RequestError if a step over this many tokens at once needs more memory than the device has.
-
-    A lower bound: for each token, a step keeps the logits in float32 and the input of each linear layer.
-    """
-    read = sum(module.in_features for module in model.modules() if isinstance(module, nn.Linear))
-    needed, available = tokens * (4 * vocab_size + _BYTES * read), memory_of(device)
-    if needed > available:
-        raise RequestError(
-            f"a step over {tokens:,} tokens at once needs more than {needed / 2**30:,.0f} GiB of memory, and there are "
-            f"{available / 2**30:,.0f}: try a smaller training.batch_size, or a larger training.grad_accumulation"
         )
 
 

@@ -38,14 +38,9 @@ class World:
             from submitit.helpers import TorchDistributedEnvironment
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        described = os.environ.get("WORLD_SIZE", "1")
-        if described == "1":
+        if os.environ.get("WORLD_SIZE", "1") == "1":
             yield cls()
             return
-        missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-        if missing or not described.isdecimal() or int(described) < 1:
-            problem = f"{missing[0]} is not" if missing else "it is not a number of processes"
-            raise RequestError(f"WORLD_SIZE={described} is set, but {problem}: start several processes with torchrun")
         on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
         if on_gpu:
             # Slurm may show a task only its own GPU.

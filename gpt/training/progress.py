@@ -1,10 +1,8 @@
 """The progress of a training run: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
 
-import itertools
-from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from gpt.base.losses import Loss
 from gpt.base.record import FiniteFloat, MetricName, Record, Total
@@ -64,20 +62,6 @@ class Progress(BaseModel):
     step_stride: Annotated[int, Field(ge=1, lt=2**63)] = 1  # every `step_stride`-th of the steps due is recorded
     best_iteration: Total | None = None  # of the evaluation whose weights are saved
     averaged: list[Total] = []  # iterations whose weights are in the average
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        kinds: dict[str, Sequence[Evaluation | Step | Clock]] = {
-            "evaluations": self.evaluations,
-            "steps": self.steps,
-            "clock": self.clock,
-        }
-        for name, rows in kinds.items():
-            if any(a >= b for a, b in itertools.pairwise([*(row.iteration for row in rows), self.iteration + 1])):
-                raise ValueError(f"its {name} are not in order")
-        if self.best_iteration is not None and self.best is None:
-            raise ValueError("its best evaluation is not one of its evaluations")
-        return self
 
     @property
     def best(self) -> Evaluation | None:

@@ -71,7 +71,7 @@ class Recipe:
         interval = self.settings.eval_interval
         if progress.iteration == 0 or progress.iteration >= self.last(progress):
             return True
-        if isinstance(interval, str):  # epoch; seconds have become iterations
+        if interval == "epoch":
             return self._begins_epoch(progress.tokens, progress.evaluations[-1])
         return progress.iteration % interval == 0
 
@@ -81,7 +81,7 @@ class Recipe:
         An extended run has also evaluated its former last iteration.
         """
         interval, last = self.settings.eval_interval, self.last(progress)
-        if isinstance(interval, str):  # epoch; seconds have become iterations
+        if interval == "epoch":
             pairs = itertools.pairwise(progress.evaluations)
             found = [0, *(new.iteration for old, new in pairs if self._begins_epoch(new.tokens, old))]
         else:

