@@ -60,10 +60,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # the file as the user knows it
         raise
-    try:
+    with contextlib.suppress(OSError):  # The new file is in place, so the write has succeeded.
         flush_folder(path.parent)
-    except OSError as error:  # The new file is in place, so the write has succeeded.
-        log.warning(f"{path} was written, but a system crash may bring back the old file: {error.strerror}")
 
 
 def temporary_name(path: Path) -> Path:

@@ -61,18 +61,12 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
         if allowed and not all(word in meaning for word in re.findall(r"\w+", allowed)):
             meaning = f"{meaning} ({allowed})" if meaning else allowed
         lines += _entry(f"{key}={_default(value)}", meaning, width)
-    if not is_short:
-        return "\n\n".join([*parts, "Keys (key=value), with their values here:", "\n".join(lines)])
-    others = [f"{group}={choices[group]}" for group in _OFTEN if group in choices]
-    return "\n\n".join(
-        [
-            *parts,
-            "The keys that people change, with their values here; a short key will do, as in lr=3e-4 or --lr 3e-4:",
-            "\n".join(lines),
-            f"Choices: {', '.join(others)}.",
-            "--help all lists the other stages, all choices, and every key.",
-        ]
-    )
+    title, more = "Keys (key=value), with their values here:", []
+    if is_short:
+        title = "The keys that people change, with their values here; a short key will do, as in lr=3e-4 or --lr 3e-4:"
+        others = [f"{group}={choices[group]}" for group in _OFTEN if group in choices]
+        more = [f"Choices: {', '.join(others)}.", "--help all lists the other stages, all choices, and every key."]
+    return "\n\n".join([*parts, title, "\n".join(lines), *more])
 
 
 def _group(group: str, chosen: Any, width: int, *, is_short: bool) -> str:

@@ -16,11 +16,11 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from gpt.base.errors import RequestError, explain, printable
@@ -35,7 +35,6 @@ CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]  # a fraction, a probability, a decay rate
 NonNegative = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]  # in float32 too
-_LARGEST = 1e100  # number among hyperparameters, whatever their own ranges are
 _OWN = re.compile(r"(\w+)@(\w+)\.(.+)")  # the target of code of one's own: its file, its digest and its name
 
 GIVEN: dict[str, Callable[..., Any]] = {}  # code of one's own that this process was given, by its target
@@ -58,14 +57,6 @@ class Choice(BaseModel):
 
     target: str = Field(alias="_target_")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        for name, value in self.hyperparameters.items():
-            for number in _numbers(value):
-                if not abs(number) <= _LARGEST:  # NaN is refused, too
-                    raise ValueError(f"{printable(name)} is {'too large' if number == number else 'NaN'}")
-        return self
-
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Everything except the name."""
@@ -75,15 +66,6 @@ class Choice(BaseModel):
     def is_own(self) -> bool:
         """Whether it is code of the user's own, which can do anything, and not of this package or PyTorch."""
         return "@" in self.target
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in a value, including those in lists and mappings."""
-    if isinstance(value, int | float):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(item)
 
 
 @dataclass(frozen=True)

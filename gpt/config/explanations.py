@@ -38,11 +38,7 @@ def explain_composition(
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
-            return f"hydra/launcher={name} is not installed: {installing(_EXTRA_OF_LAUNCHER[name])}"
-        if group == "hydra/sweeper":
-            return f"{group}={name} does not exist: {command('search')} searches for hyperparameters"
-        if error.options or group.startswith("data/"):
+        if error.options or group.startswith(("data/", "hydra/")):
             return _no_such_choice(group, name, error.options or ())
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
@@ -58,21 +54,8 @@ def explain_composition(
     key = next((key for key in given if f"{key}.".startswith(f"{named}.")), named)
     values, choices = _values_and_choices(config_name, typed)
     known = [*filter(is_for_users, values), *more_keys, "hydra.run.dir", "hydra/launcher"]
-    others = [override.key for override in typed if not override.prefix]
-    wrong = dict.fromkeys([key, *(other for other in others if _is_unknown(other, [*values, *more_keys], choices))])
-    return ", and ".join(_unknown(each, given.get(each), known, choices) for each in wrong)
-
-
-def _is_unknown(key: str, values: Collection[str], choices: Mapping[str, str | None]) -> bool:
-    """Whether a key is surely unknown; one of a group depends on the choice, which may be swept."""
-    group = key.partition(".")[0]
-    return group not in {*choices, "hydra"} and not any(f"{value}.".startswith(f"{key}.") for value in values)
-
-
-def _unknown(key: str, value: str | None, known: Collection[str], choices: Mapping[str, str | None]) -> str:
-    """What is wrong with a key that does not exist."""
     group, _, name = key.rpartition(".")
-    near = (meant(key, known) or "").replace("VALUE", value or "VALUE")
+    near = (meant(key, known) or "").replace("VALUE", given.get(key) or "VALUE")
     for each in [group] if group in choices else [] if group or near else choice_groups():
         if each in choices and (having := _having(each, name)):
             return f"{each}={choices[each]} has no key {name}; it is a key of {each}={', '.join(having)}"
@@ -81,6 +64,10 @@ def _unknown(key: str, value: str | None, known: Collection[str], choices: Mappi
 
 def _no_such_choice(group: str, name: str, options: Collection[str]) -> str:
     """The error line for a name that is not one of a group's choices."""
+    if group == "hydra/launcher" and name in _EXTRA_OF_LAUNCHER:
+        return f"hydra/launcher={name} is not installed: {installing(_EXTRA_OF_LAUNCHER[name])}"
+    if group == "hydra/sweeper":
+        return f"{group}={name} does not exist: {command('search')} searches for hyperparameters"
     if group.startswith("data/") or (group == "data" and Path(expanded(name)).suffix):
         path = f"{group}/{name}".removeprefix("data/")
         return f"there is no file {path}: data= takes a file or folder of text, or the name of a corpus"

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from gpt.base import console
 from gpt.base.errors import RequestError, printable
 from gpt.base.installation import CONF
-from gpt.base.typed import as_typed, expanded, in_quotes, unescaped
+from gpt.base.typed import as_typed, expanded, unescaped
 from gpt.config.composing import composed_tree, own_configuration
 from gpt.config.explanations import explain_composition, one_line
 from gpt.config.given_code import of_program
@@ -89,7 +89,7 @@ def composition(
 
     `more_keys` are further valid keys, for messages.
     """
-    made, texts = quoted([*map(_with_literal_folder, overrides)], TrainConfig, has_escapes=has_escapes)
+    made, texts = quoted(overrides, TrainConfig, has_escapes=has_escapes)
     with ExitStack() as stack:
         with explained(made, more_keys):
             tree, settings = stack.enter_context(composed_tree([*map(str, made)]))
@@ -136,9 +136,3 @@ def _check_packages(config: DictConfig) -> None:
     for group, (stray, package) in _PACKAGES.items():
         if isinstance(content := config.get(group), DictConfig) and (stray is None or stray in content):
             raise RequestError(f"the file of this {group} lacks the line '# @package {package}' at its top")
-
-
-def _with_literal_folder(override: Override) -> Override:
-    """The override; if it names the run folder, the name is quoted: that of a search's trial may be any."""
-    is_folder = override.key == "hydra.run.dir" and override.value
-    return replace(override, value=in_quotes(override.text)) if is_folder else override

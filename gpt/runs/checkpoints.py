@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt.base import files
 from gpt.base.errors import UserError
@@ -63,13 +63,6 @@ class Checkpoint:
             if saved.verify(path / name).checksum != checksum:
                 raise UserError(f"{path / name} is damaged: it belongs to another checkpoint")
         return cls(path, record.progress)
-
-    def check_model(self, model: nn.Module) -> None:
-        """Raise UserError if the state belongs to a model with other tensors, without allocating memory for it."""
-        expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
-        found = saved.shapes(self.path / _STATE)
-        if {name: shape for name, shape in found.items() if name.startswith("model.")} != expected:
-            raise UserError(f"{self.path} belongs to another model: its tensors have other shapes")
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the training state, on the CPU."""

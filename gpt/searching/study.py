@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.base.seeding import generator
+from gpt.base.typed import in_quotes
 from gpt.config.command_schemas import StudyConfig
 from gpt.config.override import Override
 from gpt.config.ranges import Base
@@ -74,7 +75,7 @@ class Search:
         run, value, state = self.run(trial.number), None, TrialState.PRUNED
         try:
             with suppress(_PrunedError, DivergedError):
-                own = [Override("resume", "auto"), Override("hydra.run.dir", str(run.path))]
+                own = [Override("resume", "auto"), Override("hydra.run.dir", in_quotes(str(run.path)))]
                 train.main(*of_overrides([*overrides, *own], folders), [_Pruning(trial, self.metric)])
                 summary = run.summary()
                 value = summary.metrics.get(self.metric) if self.metric else summary.exact.common

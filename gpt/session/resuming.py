@@ -17,7 +17,7 @@ from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.naming import the_one
 from gpt.runs.records import Parent, Summary
-from gpt.runs.weights import iteration_of, planned_model
+from gpt.runs.weights import iteration_of
 from gpt.session.forking import parent_of
 from gpt.session.plan import Plan
 from gpt.session.trained_on import same_corpus
@@ -75,13 +75,11 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
         iteration_of(run, summary.exact.weights)  # raises UserError if the weights are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
         return summary
-    model, parent = planned_model(run), run.record().parent
+    parent = run.record().parent
     checkpoint = Checkpoints(run, before.checkpoint.keep).newest()
-    if checkpoint is not None:
-        checkpoint.check_model(model)
-    elif run.checkpoints() or run.is_finished():
+    if checkpoint is None and (run.checkpoints() or run.is_finished()):
         raise UserError(f"{run.path} has no usable checkpoint: start a new run")
-    elif parent is not None and not _has_same_weights(parent):
+    if checkpoint is None and parent is not None and not _has_same_weights(parent):
         raise UserError(f"{run.path} has no checkpoint, and the weights it began with are gone: start a new run")
     data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
     config = config.model_copy(update={"data": data})

@@ -153,11 +153,8 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
     settings = job.recipe.settings
     if settings.ema:
         return [MovingAverage(state, settings.ema)]
-    if not settings.average_last:
-        state.reset_average()
-        return []
     begin = round((1 - settings.average_last) * settings.max_iters, 6)  # 1500, not 1500.0000000000002
-    return [WeightAverage(state, job.recipe, begin)]
+    return [WeightAverage(begin)] if settings.average_last else []
 
 
 def _checkpoints(job: Job, state: TrainingState, folder: RunFolder, guard: NonFiniteGuard) -> CheckpointWriter:

@@ -90,10 +90,6 @@ class TrainingState:
         if self.average:
             self.model.load_state_dict(self.average)
 
-    def reset_average(self) -> None:
-        """Discard the average."""
-        self.progress.averaged, self.average = [], {}
-
     def count_step(
         self, loss: Tensor, tokens: int, skip: Tensor, learning_rates: dict[str, float], gradient_norm: Tensor | None
     ) -> None:

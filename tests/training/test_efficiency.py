@@ -112,7 +112,7 @@ def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, m
     guard = NonFiniteGuard(state, "stop", small_schedule(), max_iters)
     checkpoints = CheckpointWriter(state, Checkpoints(run, 2), guard, interval=max_iters // 4, min_seconds=0.0)
     console = ConsoleLog(small_recipe(data, max_iters=max_iters), lambda: [], 512)
-    average = WeightAverage(state, small_recipe(data), 0)
+    average = WeightAverage(0)
     saving = [StepLog(max_iters // 4), BestWeights(run), RunWriter(run), checkpoints]
     return [guard, console, *saving, ProgressBar(state, small_recipe(data, max_iters=max_iters)), average]
 

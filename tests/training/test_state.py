@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpt.base.errors import RequestError, UserError
+from gpt.base.errors import UserError
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.training.averaging import MovingAverage, WeightAverage
@@ -44,11 +44,11 @@ class InterruptAt(Watcher):
             raise Interrupted
 
 
-def last_half(state: TrainingState, data: TextData) -> Watcher:
-    return WeightAverage(state, small_recipe(data), 10)
+def last_half(_: TrainingState) -> Watcher:
+    return WeightAverage(10)
 
 
-def moving(state: TrainingState, _: TextData) -> Watcher:
+def moving(state: TrainingState) -> Watcher:
     return MovingAverage(state, 0.9)
 
 
@@ -70,20 +70,20 @@ def extended(train: Train, before: int) -> TrainingState:
 
 @pytest.mark.parametrize(("at", "optimizer", "average"), [(5, "muon", moving), (10, "sgd", last_half)])
 def test_resumed_training_equals_uninterrupted_training(
-    data: TextData, at: int, optimizer: str, average: Callable[[TrainingState, TextData], Watcher]
+    data: TextData, at: int, optimizer: str, average: Callable[[TrainingState], Watcher]
 ) -> None:
     """v7 draws dropout masks, so that random states count."""
     whole = small_state("v7", optimizer=optimizer)
-    train_state(whole, data, watchers=[average(whole, data)])
+    train_state(whole, data, watchers=[average(whole)])
     first = small_state("v7", optimizer=optimizer)
     with pytest.raises(Interrupted):
-        train_state(first, data, watchers=[average(first, data), InterruptAt(at)])
+        train_state(first, data, watchers=[average(first), InterruptAt(at)])
     progress, tensors = saved(first)
     before = progress.model_copy(deep=True), bits(tensors)
     torch.rand(100)
     second = small_state("v7", seed=9, optimizer=optimizer)
     second.restore(progress, tensors)
-    train_state(second, data, watchers=[average(second, data)])
+    train_state(second, data, watchers=[average(second)])
     assert losses(second) == losses(whole)
     assert bits(second.tensors()) == bits(whole.tensors())
     assert (progress, bits(tensors)) == before
@@ -108,28 +108,6 @@ def test_an_extended_run_stops_and_samples_like_one_run(
         assert bits(state.tensors()) == bits(whole.tensors())
         seen = [(e.iteration, e.sample) for e in state.progress.evaluations]
         assert [row for row in seen if row in expected or row[0] != before] == expected
-
-
-@pytest.mark.parametrize(("eval_interval", "start"), [(5, 0.0), ("epoch", 0.5)])
-def test_an_extended_average_equals_one_run_or_is_refused(
-    short_data: TextData, eval_interval: int | str, start: float
-) -> None:
-    """What is extended was evaluated after its last iteration, where the long run may not be."""
-
-    def train_to(state: TrainingState, max_iters: int, *more: Watcher) -> TrainingState:
-        recipe = small_recipe(short_data, max_iters=max_iters, eval_interval=eval_interval, **SHORT)
-        train(state, recipe, [WeightAverage(state, recipe, start * max_iters), *more])
-        return state
-
-    whole = train_to(small_state("v1", learning_rate=1.0), WHOLE)
-    for before in (6, 10, 12, 20):
-        try:
-            state = extended(train_to, before)
-        except RequestError:
-            assert before > 6 or start == 0  # else the long run's average begins after it
-        else:
-            assert bits(state.tensors()) == bits(whole.tensors())
-            assert state.progress.averaged == whole.progress.averaged
 
 
 def test_epochs_are_counted_on_if_the_batches_become_larger(data: TextData) -> None:

@@ -167,7 +167,7 @@ def test_the_average_is_the_mean_weight_at_its_evaluations(
 ) -> None:
     settings: dict[str, Any] = {"learning_rate": 0.01, "eval_interval": 5}
     plain, state, snapshots = train_small("v5", data, **settings), small_state("v5", learning_rate=0.01), Weights()
-    average = WeightAverage(state, small_recipe(data, eval_interval=5), start)
+    average = WeightAverage(start)
     train_state(state, data, watchers=[snapshots, RunWriter(run), average], eval_interval=5)
     assert state.progress.averaged == averaged
     last, saved = (build_small("v5", vocab_size=VOCAB_SIZE) for _ in range(2))
