@@ -98,8 +98,6 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
         if "out" in values:
             raise RequestError("out= is for compare.py: the report that is returned has write()")
         several = [runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs
-        if not hasattr(several, "__iter__"):
-            raise RequestError(f"{runs!r:.60} is no folder, no name, and no list of these")
         names = [str(name) for name in several]
         config = CompareConfig.model_validate(composed("compare", [])[0] | values)
         return compared(config, [folder for name in names for folder in roots(name)])

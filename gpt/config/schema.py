@@ -130,8 +130,6 @@ class TrainingConfig(Schema):
             raise ValueError(f"seconds= leaves the number of iterations open, and {other} needs one: omit one of them")
         if self.batch_size % self.grad_accumulation:
             raise ValueError(f"batch_size={self.batch_size} must be a multiple of grad_accumulation")
-        if self.multi_token and self.short_window == 1 and self.short_iters:
-            raise ValueError("multi_token= predicts the token after the next, which short_window=1 does not have")
         if self.ema and self.average_last:
             raise ValueError("ema= and average_last= both average the weights: give only one of them")
         return self

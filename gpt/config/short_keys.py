@@ -17,7 +17,6 @@ from gpt.config.schema import SETTING_FILES, TrainConfig
 from gpt.config.synonyms import by_name, translated
 
 _ON_HUB = re.compile(r"\w[\w.-]*/\w[\w-]*(\.[\d.]+[\w-]*)*")  # USER/NAME, without the ending of a file, as in a/b.txt
-_UNITS = {"minutes": "min", "hours": "h"}
 
 
 def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]) -> list[Override]:
@@ -25,37 +24,22 @@ def in_full(typed: Sequence[Override], config_name: str, schema: type[BaseModel]
 
     Raises RequestError for a key that is given twice, in other words.
     """
-    is_train, is_of_training = config_name == "train", config_name in ("train", "search")  # search.py has own minutes
-    has_corpus = "data.path" in COMMANDS[config_name].words
+    is_of_training, has_corpus = config_name in ("train", "search"), "data.path" in COMMANDS[config_name].words
 
     def settings_of(overrides: Sequence[Override]) -> list[Override]:
         found = [setting for each in overrides for setting in (_of_corpus(each) if has_corpus else [each])]
         is_alone = has_corpus and {each.key for each in found} & {"data", "data.path"} == {"data.path"}
         return [Override("data", "text"), *found] if is_alone else found
 
-    timed = [_in_seconds(each) if is_train or each.key.startswith("training.") else each for each in typed]
     known = {*schema.model_fields, *SETTING_FILES, "json"} | ({*TrainConfig.model_fields} if is_of_training else set())
-    short = {each.key for each in timed if each.key.isidentifier() and each.key not in known}
-    named = by_name([*keys_for_users(config_name, settings_of(timed)), *schema.model_fields]) if short else {}
-    found = [translated(each, named if each.key in short else {}) for each in timed]
+    short = {each.key for each in typed if each.key.isidentifier() and each.key not in known}
+    named = by_name([*keys_for_users(config_name, settings_of(typed)), *schema.model_fields]) if short else {}
+    found = [translated(each, named if each.key in short else {}) for each in typed]
     words: dict[str, str] = {}
     for before, after in zip(typed, found, strict=True):
         if after and (other := words.setdefault(after.key, before.key)) != before.key:
             raise RequestError(f"give {other}= or {before.key}=, not both: they are one key")
     return settings_of([*filter(None, found)])
-
-
-def _in_seconds(typed: Override) -> Override:
-    """training.seconds=5min,10min for minutes=5,10; a value with a unit of its own stays what it is.
-
-    Raises RequestError for a range, whose values could have no unit.
-    """
-    unit = _UNITS.get(typed.key.removeprefix("training."))
-    if unit is None or not typed.value:
-        return typed
-    if re.match(r"(range|interval)\(", typed.value):
-        raise RequestError(f"{typed}: a range is of seconds, as in training.seconds=range(60,600,60)")
-    return Override("training.seconds", re.sub(r"(?<![\w.])([0-9.]+)(?=[,)]|$)", rf"\1{unit}", typed.value))
 
 
 def _of_corpus(setting: Override) -> list[Override]:

@@ -66,6 +66,8 @@ _MEANING = {
     "logger=wandb logger.wandb.project=VALUE": "project wandb_project",
     "data=VALUE": "file text path filename data_path train_file input_file data.file data.text",
     "training.eval_interval=epoch": "eval_every_epoch",
+    "training.seconds=VALUEmin": "minutes max_minutes",
+    "training.seconds=VALUEh": "hours max_hours",
     "schedule=cosine schedule.final=FRACTION": "min_lr lr_min eta_min min_learning_rate",
 }
 

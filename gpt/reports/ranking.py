@@ -119,7 +119,7 @@ def _settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[s
     if metric == "best":  # More or noisier evaluations have a lower minimum.
         kept |= {key: value for key, value in content.items() if declared(key).role == "measure"}
     if (parent := run.record().parent) is not None:
-        other = ", trained on another text" if summary and parent.notice in summary.changes else ""
+        other = ", trained on another text" if summary and parent.notices(summary.exact.over.corpus) else ""
         kept["init"] = f"{parent.stage}@{parent.sha256[:12]}{other}"
     if summary is None:
         return kept

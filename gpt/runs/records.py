@@ -53,14 +53,10 @@ class Parent(Record):
         """The run and its weights, in words."""
         return f"the {self.weights} weights of {self.run} ({self.iterations} iterations, sha256 {self.sha256[:12]})"
 
-    @property
-    def notice(self) -> str:
-        """The remark beside the run's loss if the weights were trained on another text than its own."""
-        return f"from {self.folder.name or self.stage}, trained on another text"
-
-    def is_of_other(self, corpus: str) -> bool:
-        """Whether the weights were trained on a corpus with another digest; `corpus` may be the beginning of one."""
-        return self.corpus is not None and not self.corpus.startswith(corpus)
+    def notices(self, corpus: str) -> list[str]:
+        """The remark beside the run's loss if the weights were trained on another text than its own, by its digest."""
+        is_of_other = self.corpus is not None and not self.corpus.startswith(corpus)
+        return [f"from {self.folder.name or self.stage}, trained on another text"] if is_of_other else []
 
 
 class RunRecord(Record):
@@ -127,9 +123,7 @@ class Summary(Record):
     def changes(self) -> list[str]:
         """What differs from the documented run; empty for a documented run."""
         left_out = [] if self.left_out is None else [f"{self.left_out} left out"]
-        is_of_other = self.parent is not None and self.parent.is_of_other(self.exact.over.corpus)
-        notice = [self.parent.notice] if self.parent is not None and is_of_other else []
-        return [*self.changed, *left_out, *notice]
+        return [*self.changed, *left_out, *(self.parent.notices(self.exact.over.corpus) if self.parent else ())]
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -92,8 +92,6 @@ def existing_weights(run: RunFolder, which: Saved | int) -> Path:
     path = run.weights(which)
     if not path.exists():
         kept = f"; it has snapshots after {', '.join(map(str, run.snapshots()))}" if run.snapshots() else ""
-        if isinstance(which, int) and (run.path / "checkpoints" / f"{which:08d}").is_dir():
-            kept += "; its checkpoint there is for resume=, and checkpoint.snapshots=N keeps such weights for good"
         kind = UserError if which == default_weights(run) else RequestError
         raise kind(f"{path} is missing: the run has no {in_words(which)}{kept}")
     return path
@@ -134,9 +132,7 @@ def remove_snapshots_after(run: RunFolder, iteration: int) -> None:
 
 def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:
     path = existing_weights(run, which)
-    own = saved.verify(path)
-    if isinstance(which, int) and own.iteration != which:
-        raise UserError(f"{path} is damaged: it holds other weights than those after {which} iterations")
+    saved.verify(path)
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     second = second_head(shapes)
     first = {name: shape for name, shape in shapes.items() if name not in second}

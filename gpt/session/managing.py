@@ -7,7 +7,7 @@ from typing import Any
 
 from gpt.base.console import command
 from gpt.base.durations import seconds_of
-from gpt.base.errors import RequestError, UserError, printable
+from gpt.base.errors import RequestError, printable
 from gpt.base.typed import as_typed
 from gpt.config.command_schemas import NameConfig, RunsConfig, TagConfig
 from gpt.config.request import Request
@@ -67,10 +67,7 @@ def _started(runs: str, stages: Collection[str] = (), tags: Collection[str] = ()
 
 
 def _label(run: RunFolder, **changed: Any) -> None:
-    try:
-        with run.locked():
-            run.update(**changed)
-            labels = run.record()
-    except OSError as error:
-        raise UserError(f"{run.path}: {error.strerror}") from None
+    with run.locked():
+        run.update(**changed)
+        labels = run.record()
     print(printable(f"{run.path}: name {labels.name or '-'}, tags {', '.join(labels.tags) or '-'}"))

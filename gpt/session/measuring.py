@@ -149,8 +149,7 @@ class _Surprising:
 def _notice(trained: TrainedRun) -> str:
     """A remark on a run whose first weights were trained on another text; else ""."""
     parent = trained.run.record().parent
-    is_of_other = parent is not None and parent.is_of_other(trained.run.vocabulary().corpus)
-    return f", {parent.notice}" if parent is not None and is_of_other else ""
+    return "".join(f", {notice}" for notice in (parent.notices(trained.run.vocabulary().corpus) if parent else ()))
 
 
 def _in_context(trained: TrainedRun, targets: Targets | None, over: Over, loss: BatchLoss = batch_loss) -> Loss | None:

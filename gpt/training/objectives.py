@@ -77,17 +77,12 @@ class Objective:
     def prepare(self, model: nn.Module) -> None:
         """Add the layer that the objective trains besides the model, if any.
 
-        Raises RequestError if the model lacks `lm_head`, or has windows of one token.
+        Raises RequestError if the model lacks `lm_head`.
         """
         if not self.multi_token:
             return
         if isinstance(getattr(model, _SECOND_HEAD, None), _SecondHead):
             return  # the module was trained before
-        if getattr(model, "block_size", None) == 1:
-            raise RequestError(
-                "training.multi_token predicts the token after the next, which windows of one token lack: set it to 0, "
-                "or model.block_size to 2 or more"
-            )
         head = getattr(model, _FIRST_HEAD, None)
         if not isinstance(head, nn.Linear):
             raise RequestError(
