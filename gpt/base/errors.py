@@ -153,8 +153,5 @@ def in_json(text: str) -> str:
 def _shorten(value: object) -> str:
     if value is None or isinstance(value, bool):
         return as_typed(value)
-    try:
-        text = " ".join(str(value).split())
-    except ValueError:  # an integer of thousands of digits
-        return type(value).__name__
+    text = " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -77,13 +77,12 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The newest `keep` intact checkpoints of a run."""
+    """The newest `keep` checkpoints of a run."""
 
     def __init__(self, run: RunFolder, keep: int) -> None:
         self._run, self.folder = run, run.path / "checkpoints"
         self._best = run.weights("best")
         self._keep = keep
-        self._intact: dict[int, bool] = {}  # by iteration; a cache, because reading a checkpoint takes a while
 
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
@@ -93,10 +92,8 @@ class Checkpoints:
         if name := saved.nonfinite({name: tensor for name, tensor in tensors.items() if name != _MAY_BE_NAN}):
             raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
         self._add(progress, tensors)
-        kept = list(filter(self._is_intact, self._run.checkpoints()))[-self._keep :]
-        for iteration in self._run.checkpoints():
-            if len(kept) == self._keep and iteration < kept[0]:
-                self._remove(iteration)
+        for iteration in self._run.checkpoints()[: -self._keep]:
+            self._remove(iteration)
 
     def _add(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         path = self._run.checkpoint(progress.iteration)
@@ -116,19 +113,9 @@ class Checkpoints:
             new.rename(path)
         files.flush_folder(self.folder)
         Checkpoint.read(path)
-        self._intact[progress.iteration] = True
 
     def _remove(self, iteration: int) -> None:
         shutil.rmtree(self._run.checkpoint(iteration))
-        self._intact.pop(iteration, None)
-
-    def _is_intact(self, iteration: int) -> bool:
-        if iteration not in self._intact:
-            self._intact[iteration] = False
-            with contextlib.suppress(UserError):
-                Checkpoint.read(self._run.checkpoint(iteration))
-                self._intact[iteration] = True
-        return self._intact[iteration]
 
     def newest(self) -> Checkpoint | None:
         """The newest intact checkpoint; others are skipped with a warning."""

@@ -164,13 +164,3 @@ def test_a_file_system_without_links_has_copies(run: RunFolder, monkeypatch: pyt
     assert copy.read_bytes() == run.weights("best").read_bytes()
 
     assert checkpoints.newest() is not None
-
-
-def test_a_damaged_checkpoint_never_evicts_an_intact_one(run: RunFolder) -> None:
-    checkpoints = with_checkpoints(run, 10, 20, 30)
-    state = checkpoints.folder / "00000030" / "state.safetensors"
-    content = state.read_bytes()
-    state.unlink()
-    state.write_bytes(content[:-1])
-    with_checkpoints(run, 40)
-    assert run.checkpoints() == [20, 30, 40]
