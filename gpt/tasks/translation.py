@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -135,8 +134,7 @@ class Translation(Task):
             longest = map(max, *lengths)
             pairs = [pair for pair, n in zip(pairs, longest, strict=True) if n < model.block_size]
         outputs = self.translate(model, [source for source, _ in pairs], config)
-        found = scores(outputs, [target for _, target in pairs])
-        return [replace(measure, value=round(measure.value, 2)) for measure in found]
+        return scores(outputs, [target for _, target in pairs])
 
     def translate(self, model: Stage, sentences: list[str], config: BeamConfig) -> list[str]:
         """Translate sentences by beam search."""
@@ -189,7 +187,7 @@ def scores(outputs: list[str], references: list[str]) -> list[Measure]:
     result = []
     for name, metric in metrics.items():
         value = metric.corpus_score(outputs, [references]).score
-        result.append(Measure(name, value, str(metric.get_signature())))
+        result.append(Measure(name, round(value, 2), str(metric.get_signature())))
     # Subwords do not keep spaces at both ends.
     right = sum(a.strip() == b.strip() for a, b in zip(outputs, references, strict=True)) / len(references)
-    return [*result, Measure("exact matches", 100 * right, "% of sentences")]
+    return [*result, Measure("exact matches", round(100 * right, 2), "% of sentences")]
