@@ -3,7 +3,6 @@
 The others train for a few iterations, enough to show that they run.
 """
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gpt.base.ladder import SMALL
+from gpt.reports.documented import compare
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, succeeded
@@ -88,14 +88,12 @@ def test_the_notebook_states_the_losses_of_the_sweep(checkout: Path) -> None:
 
 
 def test_compare_shows_the_sweep(checkout: Path) -> None:
-    command = [sys.executable, "compare.py", "out=compare.json"]
-    succeeded(subprocess.run(command, cwd=checkout, capture_output=True, text=True))
-    rows = {row["stage"]: row for row in json.loads((checkout / "compare.json").read_text())["rows"]}
+    rows = {row.stage: row for row in compare(finished_runs(checkout / "runs"), tolerance=0.03).rows}
     assert list(rows) == list(SMALL)
     for stage in ("v2", "v3", "v3_ffn", "v5", "v6"):
-        assert rows[stage]["verdict"] == "agrees within 0.03", rows[stage]
-    assert "filled in" in rows["v4"]["verdict"]
-    assert "not comparable" in rows["v1"]["verdict"]
+        assert rows[stage].verdict == "agrees within 0.03", rows[stage]
+    assert "filled in" in rows["v4"].verdict
+    assert "not comparable" in rows["v1"].verdict
 
 
 def test_the_record_reaches_the_loss_that_is_documented_for_v7(script: Script, tmp_path: Path) -> None:

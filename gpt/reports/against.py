@@ -11,7 +11,7 @@ from gpt.base.errors import RequestError, printable
 from gpt.config.keys import LENGTHS
 from gpt.config.synonyms import by_name
 from gpt.reports import escaping
-from gpt.reports.axes import log_axis, mark_values, panels
+from gpt.reports.axes import mark_values, panels
 from gpt.reports.plots import MOST_COLOURS, quantity
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, is_number, label, names, shown
 from gpt.runs.records import LOSSES, Metric
@@ -141,11 +141,10 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         through = sorted(learned, key=place)
         axes.plot([*map(place, through)], [group.mean for group in through], color="grey", linewidth=0.8, zorder=0)
     if is_numeric:
-        is_log = min(values) > 0 and (max(values) >= _WIDE * min(values) or key.endswith("_rate"))
-        if is_log:
-            log_axis(axes, values)
+        if min(values) > 0 and (max(values) >= _WIDE * min(values) or key.endswith("_rate")):
+            axes.set_xscale("log")
         if len(set(values)) <= _MOST_TICKS:
-            mark_values(axes, values, is_log=is_log)
+            mark_values(axes, values)
     if len(learned) < len(ranking.groups):
         axes.plot([], [], "x", color="grey", label="diverged")
         axes.margins(y=0.1)

@@ -1,6 +1,5 @@
-"""The report of compare.py and of a sweep: tables for people, papers and programs, and a picture."""
+"""The report of compare.py and of a sweep: tables for people and papers, and a picture."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from gpt.runs.records import LOSSES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ENDINGS = (".md", ".tex", ".csv", ".json", *FORMATS)
+_ENDINGS = (".md", ".tex", ".csv", *FORMATS)
 _OF_RUNS = "runs.csv"  # which has a row a run
 
 
@@ -80,10 +79,7 @@ class ComparisonReport:
             return self.text("github") + "\n"
         if kind == ".tex":
             return "\n".join(tables.as_latex(ranking, self.config.metric) for ranking in self.rankings)
-        if kind == ".csv":
-            return (tables.runs_csv if is_of_runs else tables.groups_csv)(self.rankings)
-        record = documented.as_record(self.comparison) | {"rankings": tables.as_records(self.rankings)}
-        return json.dumps(record, indent=2) + "\n"
+        return (tables.runs_csv if is_of_runs else tables.groups_csv)(self.rankings)
 
     def _picture(self) -> "Figure":
         """The loss against the keys of `by`, or the curves, with a panel for each ranking."""

@@ -2,8 +2,8 @@
 
 import statistics
 from collections import defaultdict
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from tabulate import tabulate
 
@@ -33,11 +33,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of all stages, and the runs that are not counted, with the reasons."""
+    """The rows of all stages, and the runs that they count."""
 
     rows: list[Row]
     counted: dict[str, list[FinishedRun]]  # by stage
-    not_counted: list[tuple[FinishedRun, str]]
 
 
 def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
@@ -46,15 +45,9 @@ def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
     Only the newest run of a stage and seed is counted. Runs with changed hyperparameters are not.
     """
     newest: dict[tuple[str, int], FinishedRun] = {}
-    not_counted = []
     for run in runs:
-        key = (run.summary.stage, run.summary.seed)
-        if changed := run.summary.changes:
-            not_counted.append((run, "changed: " + ", ".join(changed)))
-            continue
-        if key in newest:
-            not_counted.append((newest[key], "there is a newer run of this seed"))
-        newest[key] = run
+        if not run.summary.changes:
+            newest[run.summary.stage, run.summary.seed] = run
     counted = defaultdict(list)
     for (stage, _), run in sorted(newest.items(), key=lambda found: (rank(found[0][0]), found[0][1])):
         counted[stage].append(run)
@@ -65,7 +58,7 @@ def compare(runs: list[FinishedRun], *, tolerance: float) -> Comparison:
         if documented.train is not None and documented.kind != "mini-batch":
             rows.append(_row(summaries, "train", tolerance))
         rows.append(_row(summaries, "val", tolerance))
-    return Comparison(rows, dict(counted), not_counted)
+    return Comparison(rows, dict(counted))
 
 
 def _row(summaries: list[Summary], split: Split, tolerance: float) -> Row:
@@ -128,12 +121,3 @@ def table(comparison: Comparison, style: str) -> str:
 def with_deviation(mean: float, deviation: float | None) -> str:
     """A mean and, for several seeds, the standard deviation."""
     return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
-
-
-def as_record(comparison: Comparison) -> dict[str, Any]:
-    """The comparison for programs, with the folder of every run."""
-    return {
-        "rows": [asdict(row) for row in comparison.rows],
-        "counted": {stage: [str(run.path) for run, _ in runs] for stage, runs in comparison.counted.items()},
-        "not_counted": [{"run": str(run.path), "reason": reason} for (run, _), reason in comparison.not_counted],
-    }

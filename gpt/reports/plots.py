@@ -11,7 +11,7 @@ from gpt.base.errors import UserError, printable
 from gpt.base.ladder import rank
 from gpt.base.losses import Unit, nats_per
 from gpt.reports import escaping
-from gpt.reports.axes import PANEL_HEIGHT, log_axis, panels
+from gpt.reports.axes import panels
 from gpt.reports.documented import Comparison, with_deviation
 from gpt.reports.ranking import Group, Ranking, is_number, label
 from gpt.runs.finding import FinishedRun
@@ -89,22 +89,22 @@ def draw(
 ) -> "Figure | None":
     """Draw the estimated validation loss of every run; None if there is nothing to draw.
 
-    Each stage or, with `rankings`, each group has a colour: a line for its mean, thin lines for its seeds, and its name
-    and result at the end of the line. A panel beside it has the results, with the deviation over seeds. Crosses are
-    documented losses. Without a title, each panel has the name of its corpus.
+    Each stage or, with `rankings`, each group has a colour: a line for its mean, and thin lines for its seeds. A panel
+    beside it has their names and results, with the deviation over seeds. Crosses are documented losses. Without a
+    title, each panel has the name of its corpus.
     """
     figure, all_axes, sides = panels(max(1, len(rankings)), with_sides=True)
     if rankings:
         for number, (axes, ranking) in enumerate(zip(all_axes, rankings, strict=True)):
             named = _named(ranking.groups)
             ends = {name: End(group.mean, group.deviation) for name, group in named}
-            _draw_groups(axes, [(name, group.runs) for name, group in named], x, ranking.unit, ends)
+            _draw_groups(axes, [(name, group.runs) for name, group in named], x, ranking.unit)
             axes.set_title(printable(f"Validation loss on {ranking.corpus}"), parse_math=False)
             _draw_ends(sides[number], ends, quantity(metric, ranking.unit))
     else:
         stages = sorted(comparison.counted.items(), key=lambda stage: rank(stage[0]))
         ends = {row.stage: End(row.measured, row.deviation) for row in comparison.rows if row.split == "val"}
-        _draw_groups(all_axes[0], stages, x, "token", ends)
+        _draw_groups(all_axes[0], stages, x, "token")
         _draw_documented(all_axes[0], comparison, x)
         all_axes[0].set_title("Validation loss of the documented runs")
         _draw_ends(sides[0], ends, quantity("estimated", "token"))
@@ -139,7 +139,8 @@ def _draw_ends(axes: "Axes", ends: Mapping[str, End], quantity: str) -> None:
     shown = [*ends.items()][:MOST_COLOURS]
     for place, (_, (mean, deviation)) in enumerate(shown):
         axes.errorbar([mean], [place], xerr=deviation or None, fmt="o", capsize=4, color=f"C{place}")
-    axes.set_yticks(range(len(shown)), [escaping.label(_short(name)) for name, _ in shown])
+    names = [escaping.label(f"{_short(name)}  {with_deviation(*end)}") for name, end in shown]
+    axes.set_yticks(range(len(shown)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.margins(x=0.1, y=0.1)
@@ -151,15 +152,11 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _draw_groups(
-    axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit, said: Mapping[str, End]
-) -> None:
+def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit) -> None:
     axes.set(xlabel=XLABELS[x], ylabel=f"validation loss ({nats_per(unit)})")
     axes.grid(alpha=0.3)
     most = max(1, _MOST_CURVES // max(1, len(groups)))
-    ends: dict[str, tuple[float, str]] = {}  # by their label: the last mean, and the colour
-    amounts = set()
-    for number, (name, runs) in enumerate(groups[:_MOST_CURVES]):
+    for number, (_, runs) in enumerate(groups[:_MOST_CURVES]):
         colour, lines = f"C{number}" if number < MOST_COLOURS else "lightgrey", []
         for run in runs[:most]:
             try:
@@ -175,47 +172,14 @@ def _draw_groups(
                 alpha=0.6,
                 zorder=1,
             )
-            amounts |= {amount for amount, _ in line.values()}
         if not lines:
             continue
         shared = [iteration for iteration in lines[0] if all(iteration in line for line in lines)]
         mean = [tuple(sum(line[i][axis] for line in lines) / len(lines) for axis in (0, 1)) for i in shared]
         axes.plot(*zip(*mean, strict=True), color=colour, marker=".", zorder=2 if number < MOST_COLOURS else 1)
-        if number < MOST_COLOURS:
-            end = said.get(name)
-            ends[f"{_short(name)}  {with_deviation(*end)}" if end else _short(name)] = (mean[-1][1], colour)
-    if amounts:
-        log_axis(axes, amounts)
-    _label_ends(axes, ends)
     if len(groups) > MOST_COLOURS:
         axes.plot([], [], color="lightgrey", label=f"{len(groups) - MOST_COLOURS} more")
         axes.legend()
-
-
-def _label_ends(axes: "Axes", ends: Mapping[str, tuple[float, str]]) -> None:
-    """Write the labels of lines beside their ends, none on top of another."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high)
-    in_order = sorted(ends.items(), key=lambda end: end[1][0])
-    size = 10.0  # points
-    gap = 1.3 * size / (0.8 * 72 * PANEL_HEIGHT)  # of the height of the axes
-    heights = _spread([(loss - low) / (high - low) for _, (loss, _) in in_order], gap)
-    for (said, (_, colour)), height in zip(in_order, heights, strict=True):
-        axes.text(
-            1.01, height, escaping.label(said), color=colour, fontsize=size, va="center", transform=axes.transAxes
-        )
-
-
-def _spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights, at least `gap` apart, as near as possible to the wanted heights, which ascend too."""
-    blocks: list[list[float]] = []  # of neighbours that touch each other
-    for i, height in enumerate(wanted):
-        blocks.append([height - i * gap])
-        while len(blocks) > 1 and statistics.mean(blocks[-2]) > statistics.mean(blocks[-1]):
-            above = blocks.pop()
-            blocks[-1] += above
-    lowest = [statistics.mean(block) for block in blocks for _ in block]
-    return [height + i * gap for i, height in enumerate(lowest)]
 
 
 def _draw_documented(axes: "Axes", comparison: Comparison, x: Axis) -> None:

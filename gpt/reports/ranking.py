@@ -16,7 +16,6 @@ from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import LOSSES, Metric, Summary
 from gpt.training.metrics import is_higher_better
 
-_FEWEST_VALUES = 3  # of a number, before `edges` reports that the best one is the smallest or largest
 _FEWEST_SEEDS = 3  # with fewer, a difference is undecided rather than noise
 WORSE_THAN_GUESSING = "worse than guessing"  # the standing of a group that diverged
 _SIGNIFICANCE = 0.05
@@ -252,24 +251,6 @@ def p_value(t: float, degrees: float) -> float:
     from mpmath import betainc  # slow to import
 
     return float(betainc(degrees / 2, 0.5, 0, degrees / (degrees + t * t), regularized=True))
-
-
-def edges(ranking: Ranking) -> list[str]:
-    """A sentence for each number that varies, if the best group has the smallest or the largest value tried.
-
-    Only groups with the best group's other keys count: a longer run with another value says nothing.
-    """
-    found, best = [], ranking.groups[0].values
-    for key, name in names(ranking.keys).items():
-        like_the_best = [group.values[key] for group in ranking.groups if group.values | {key: best[key]} == best]
-        tried = sorted({value for value in like_the_best if is_number(value)})
-        if len(tried) >= _FEWEST_VALUES and best[key] in (tried[0], tried[-1]):
-            beyond = "smaller" if best[key] == tried[0] else "larger"
-            if best[key] != 0 or beyond == "larger":  # nothing is below 0
-                found.append(
-                    f"The best {name}, {best[key]:g}, is at the edge of what was tried: {beyond} values may be better."
-                )
-    return found
 
 
 def is_number(value: object) -> bool:

@@ -109,21 +109,18 @@ def curve_of_run(run: RunFolder, summary: Summary) -> Picture:
     training = run.config().training
     is_plain = not (training.label_smoothing or training.multi_token)
     of_steps = "mini-batch" if is_plain else "mini-batch, as it is trained"
-    are_bytes = run.vocabulary().kind == "bytes"
-    return loss_curve(run.evaluations(), run.steps(), summary, of_steps, are_bytes=are_bytes)
+    return loss_curve(run.evaluations(), run.steps(), summary, of_steps)
 
 
-def loss_curve(
-    evaluations: list[Evaluation], steps: list[Step], summary: Summary, of_steps: str = "", *, are_bytes: bool = False
-) -> Picture:
+def loss_curve(evaluations: list[Evaluation], steps: list[Step], summary: Summary, of_steps: str = "") -> Picture:
     """The loss curves of a run; each metric has its own panel below. `of_steps` names the losses of steps."""
     from matplotlib.figure import Figure  # slow to import, and needed once a run
 
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics))
-    height, right = 4.5 + 2.5 * len(names), 0.65 if are_bytes else 0.15
+    height = 4.5 + 2.5 * len(names)
     figure = Figure(figsize=(7, height))
     # Inches around the panels. Measuring the labels instead would take as long as drawing them.
-    figure.subplots_adjust(left=0.75 / 7, right=1 - right / 7, bottom=0.5 / height, top=1 - 0.35 / height, hspace=0.1)
+    figure.subplots_adjust(left=0.75 / 7, right=1 - 0.15 / 7, bottom=0.5 / height, top=1 - 0.35 / height, hspace=0.1)
     ratios = [4.5, *(2.5 for _ in names)]
     above, *below = figure.subplots(1 + len(names), sharex=True, squeeze=False, height_ratios=ratios).flat
     _draw_losses(above, evaluations, steps, summary, of_steps)
@@ -135,9 +132,6 @@ def loss_curve(
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     figure.axes[-1].set_xlabel("iteration")
-    if are_bytes:  # Benchmarks of bytes are given in bits.
-        bits = above.secondary_yaxis("right", functions=(lambda x: x / math.log(2), lambda x: x * math.log(2)))
-        bits.set_ylabel("bits per byte")
     return Picture(picture(figure))
 
 

@@ -1,4 +1,4 @@
-"""Rankings of runs as tables, as CSV and as JSON."""
+"""Rankings of runs as tables, for LaTeX and as CSV."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from gpt.reports import escaping
 from gpt.reports.against import sizes_of
 from gpt.reports.documented import with_deviation
 from gpt.reports.plots import XLABELS, Axis, at_equal
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, edges, label, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, label, names, shown
 from gpt.runs.records import LOSSES, Metric, Summary
 
 
@@ -60,7 +60,7 @@ def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = (
     if ranking.shared:
         heading += f"; changed from the documented run in all runs: {', '.join(ranking.shared)}"
     shown_rows = tabulate(rows, [*map(escaped, headers)], tablefmt=style, disable_numparse=True)
-    return "\n\n".join([escaped(heading), shown_rows, _note(ranking, metric, escaped), *map(escaped, edges(ranking))])
+    return "\n\n".join([escaped(heading), shown_rows, _note(ranking, metric, escaped)])
 
 
 def _title(ranking: Ranking, metric: Metric) -> str:
@@ -181,36 +181,6 @@ def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
     cells = [columns, *([row.get(column, "") for column in columns] for row in rows)]
     csv.writer(content).writerows([escaping.csv_cell(cell) for cell in row] for row in cells)
     return content.getvalue()
-
-
-def as_records(rankings: list[Ranking]) -> list[dict[str, Any]]:
-    """The rankings for programs."""
-    return [
-        {
-            "corpus": ranking.corpus,
-            "keys": ranking.keys,
-            "shared": ranking.shared,
-            "older": [str(run.path) for run, _ in ranking.older],
-            "unfinished": [
-                {"folder": str(other.run.path), "values": other.values, "seed": other.seed} | other.state.as_record()
-                for other in ranking.unfinished
-            ],
-            "groups": [
-                {
-                    "values": group.values,
-                    "mean": group.mean,
-                    "deviation": group.deviation,
-                    "standing": group.standing,
-                    "runs": [
-                        {"folder": str(run.path)} | _results(summary) | {"metrics": summary.metrics}
-                        for run, summary in group.runs
-                    ],
-                }
-                for group in ranking.groups
-            ],
-        }
-        for ranking in rankings
-    ]
 
 
 def _results(summary: Summary) -> dict[str, Any]:

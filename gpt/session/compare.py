@@ -25,4 +25,4 @@ def main(config: CompareConfig, _: Request) -> None:
         report.write(out)
         print(printable(f"\nwritten: {out}", keep="\n"))
     else:
-        print("\na file of it: out=table.md, .tex, .csv or .json; a picture: out=picture.png, .svg or .pdf")
+        print("\na file of it: out=table.md, .tex or .csv; a picture: out=picture.png, .svg or .pdf")

@@ -1,7 +1,6 @@
 """The file that compare.py writes: what its ending asks for, in place of an earlier one."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tests.reports.test_ranking import RUN, copies
 def test_the_ending_of_a_file_says_what_is_in_it(called: Script, trained_run: TrainedOnce, tmp_path: Path) -> None:
     for stage, loss in (("v1", 2.0), ("v5", 1.0)):
         copies(tmp_path / "runs" / stage, {"0.001": [loss, loss], "0.1": [loss, loss]}, trained_run(stage))
-    for name in ("t.md", "t.tex", "t.csv", "runs.csv", "t.json"):
+    for name in ("t.md", "t.tex", "t.csv", "runs.csv"):
         done = succeeded(called("compare.py", "metric=val", f"out=new/{name}", cwd=tmp_path))
         assert done.stdout.endswith(f"\nwritten: new/{name}\n")
     new = tmp_path / "new"
@@ -24,8 +23,6 @@ def test_the_ending_of_a_file_says_what_is_in_it(called: Script, trained_run: Tr
     assert [(row["stage"], row["seeds"]) for row in groups] == [("v5", "2")] * 2 + [("v1", "2")] * 2
     rows = [*csv.DictReader((new / "runs.csv").open())]
     assert [(tmp_path / row["folder"] / "summary.json").exists() for row in rows] == [True] * 8
-    (ranking,) = json.loads((new / "t.json").read_text())["rankings"]
-    assert ranking["groups"][0]["mean"] == float(groups[0]["mean"])
 
 
 def test_without_a_file_nothing_is_written(called: Script, tmp_path: Path) -> None:
@@ -57,7 +54,7 @@ def test_where_nothing_can_be_written_is_said_before_the_tables(called: Script, 
     for out, message in (
         ("x.png", "x.png is a folder: give the name of a file"),
         ("notes/x.png", "notes is not a folder"),
-        ("x.gif", "x.gif ends in none of the known formats: .md, .tex, .csv, .json, .png, .svg, .pdf"),
+        ("x.gif", "x.gif ends in none of the known formats: .md, .tex, .csv, .png, .svg, .pdf"),
         ("notes/x.csv", "notes is not a folder"),
     ):
         refused(called("compare.py", f"out={out}", cwd=tmp_path), f"error: {message}")
