@@ -182,7 +182,7 @@ class CompareConfig(SelectionConfig):
 
     metric: MetricName
     x: Literal["iterations", "tokens", "seconds", "compute"] | None
-    by: Annotated[Annotated[list[PathName], Field(min_length=1, max_length=2)] | None, LIST, LITERAL]
+    by: Annotated[PathName | None, LITERAL]
     out: Annotated[PathName | None, LITERAL]
     title: Annotated[str | None, Field(max_length=200), LITERAL]
     tolerance: NonNegative

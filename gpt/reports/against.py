@@ -1,4 +1,4 @@
-"""The loss of many runs against one or two keys, or against their size, as one picture."""
+"""The loss of many runs against a key, or against their size, as one picture."""
 
 import itertools
 import statistics
@@ -14,7 +14,7 @@ from gpt.reports import escaping
 from gpt.reports.axes import mark_values, panels
 from gpt.reports.plots import MOST_COLOURS, quantity
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, is_number, label, names, shown
-from gpt.runs.records import LOSSES, Metric
+from gpt.runs.records import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,15 +25,15 @@ _WIDE = 4  # the ratio of the largest to the smallest value from which the axis 
 _SIZES = {"parameters": "parameters", "compute": "flops"}  # of a run, in its summary
 
 
-def draw(rankings: Sequence[Ranking], by: Sequence[str], metric: Metric, title: str | None = None) -> "Figure":
-    """Draw the loss against one key, with a line for each combination of the others, or against two as a heat map.
+def draw(rankings: Sequence[Ranking], by: str, metric: Metric, title: str | None = None) -> "Figure":
+    """Draw the loss against a key, with a line for each combination of the others.
 
-    A key may be a size, "parameters" or "compute". Each ranking has a panel. Raises RequestError for a key that does
+    The key may be a size, "parameters" or "compute". Each ranking has a panel. Raises RequestError for a key that does
     not vary, or an unknown size.
     """
     figure, all_axes, _ = panels(len(rankings))
     for axes, ranking in zip(all_axes, rankings, strict=True):
-        _draw(axes, with_sizes(ranking, by), by, metric)
+        _draw(axes, with_size(ranking, by), by, metric)
         if len(rankings) > 1:
             axes.set_title(printable(ranking.corpus), parse_math=False)
     if title is not None:
@@ -41,76 +41,48 @@ def draw(rankings: Sequence[Ranking], by: Sequence[str], metric: Metric, title: 
     return figure
 
 
-def _draw(axes: "Axes", ranking: Ranking, by: Sequence[str], metric: Metric) -> None:
-    short, known = names(ranking.keys), _known(ranking)
-    for name in by:
-        if name not in known:
-            for folder, summary in ranking.runs if name in _SIZES else ():
-                if getattr(summary, _SIZES[name]) is None:
-                    raise RequestError(f"by={name}: {folder.path} does not state it: it could not be counted")
-            raise RequestError(
-                f"by={name} does not vary between these runs; these keys do: {', '.join(short.values()) or 'none'}"
-            )
-    keys = [known[name] for name in by]
-    labels = [escaping.label(short[key]) for key in keys]
-    of_metric, best = quantity(metric, ranking.unit), "lowest" if metric in LOSSES else "best"
-    if len(keys) == 1:
-        _draw_against(axes, ranking, keys[0])
-        axes.set(xlabel=labels[0], ylabel=of_metric)
-        axes.grid(alpha=0.3)
-    else:
-        _draw_map(axes, ranking, keys[0], keys[1])
-        axes.set(xlabel=labels[0], ylabel=labels[1], title=f"{of_metric}, {best} over other keys")
+def _draw(axes: "Axes", ranking: Ranking, by: str, metric: Metric) -> None:
+    short, key = names(ranking.keys), _known(ranking).get(by)
+    if key is None:
+        for folder, summary in ranking.runs if by in _SIZES else ():
+            if getattr(summary, _SIZES[by]) is None:
+                raise RequestError(f"by={by}: {folder.path} does not state it: it could not be counted")
+        raise RequestError(
+            f"by={by} does not vary between these runs; these keys do: {', '.join(short.values()) or 'none'}"
+        )
+    _draw_against(axes, ranking, key)
+    axes.set(xlabel=escaping.label(short[key]), ylabel=quantity(metric, ranking.unit))
+    axes.grid(alpha=0.3)
 
 
-def sizes_of(group: Group, by: Sequence[str]) -> dict[str, str]:
-    """The sizes of a group that `by` names, in words."""
-    sizes = {name: _size(group, name) for name in by if name in _SIZES}
-    return {
-        name: "-" if size is None else f"{size:,.0f}" if size < 1e9 else f"{size:.3g}" for name, size in sizes.items()
-    }
+def varies(ranking: Ranking, by: str) -> bool:
+    """Whether this key or size varies between the runs of a ranking."""
+    return by in _known(with_size(ranking, by))
 
 
-def varies(ranking: Ranking, by: Sequence[str]) -> bool:
-    """Whether each of these keys or sizes varies between the runs of a ranking."""
-    return _known(with_sizes(ranking, by)).keys() >= set(by)
-
-
-def with_sizes(ranking: Ranking, by: Sequence[str]) -> Ranking:
-    """The ranking with the sizes that `by` names among its keys, if they vary, in place of the keys that set them.
+def with_size(ranking: Ranking, by: str) -> Ranking:
+    """The ranking with the size that `by` names among its keys, if it varies, in place of the keys that set it.
 
     Hyperparameters of the stage set a size or, for compute, the length of the training if it varies.
     """
-    for name in by:
-        sizes = [_size(group, name) for group in ranking.groups] if name in _SIZES else []
-        if len(set(sizes)) > 1 and None not in sizes:
-            setting = _setting(ranking, name, sizes)
-            others = [key for key in ranking.keys if key not in setting]
-            groups = [
-                replace(group, values={key: group.values[key] for key in others} | {name: size})
-                for group, size in zip(ranking.groups, sizes, strict=True)
-            ]
-            ranking = replace(ranking, keys=[*others, name], groups=groups)
-    return ranking
+    sizes = [_size(group, by) for group in ranking.groups] if by in _SIZES else []
+    if len(set(sizes)) < 2 or None in sizes:
+        return ranking
+    lengths = {key for key in ranking.keys if key in (*LENGTHS, "training.batch_size")}
+    of_stage = {key for key in ranking.keys if key.startswith("model.") and not key.endswith("_target_")}
+    setting = lengths if by == "compute" and lengths else of_stage
+    others = [key for key in ranking.keys if key not in setting]
+    groups = [
+        replace(group, values={key: group.values[key] for key in others} | {by: size})
+        for group, size in zip(ranking.groups, sizes, strict=True)
+    ]
+    return replace(ranking, keys=[*others, by], groups=groups)
 
 
 def _size(group: Group, name: str) -> float | None:
     """The mean size of the runs of a group; None if a run lacks it."""
     sizes = [getattr(summary, _SIZES[name]) for _, summary in group.runs]
     return None if None in sizes else statistics.mean(sizes)
-
-
-def _setting(ranking: Ranking, name: str, sizes: Sequence[float | None]) -> set[str]:
-    """The keys that set a size. Keys do not if groups of one size differ in nothing else."""
-    lengths = {key for key in ranking.keys if key in (*LENGTHS, "training.batch_size")}
-    of_stage = {key for key in ranking.keys if key.startswith("model.") and not key.endswith("_target_")}
-    candidates = lengths if name == "compute" and lengths else of_stage
-    idle = set()
-    for (one, size), (other, its_size) in itertools.combinations(zip(ranking.groups, sizes, strict=True), 2):
-        differing = {key for key in ranking.keys if one.values[key] != other.values[key]}
-        if size == its_size and differing <= candidates:
-            idle |= differing
-    return candidates - idle
 
 
 def _known(ranking: Ranking) -> dict[str, str]:
@@ -137,9 +109,6 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
         diverged = [place(group) for group in groups if group not in learned]
         height = axes.get_xaxis_transform()
         axes.plot(diverged, [0.97] * len(diverged), "x", color=f"C{number}", transform=height)
-    if key in _SIZES and len(lines) > 1 and all(len(groups) == 1 for groups in lines.values()):  # such as stages
-        through = sorted(learned, key=place)
-        axes.plot([*map(place, through)], [group.mean for group in through], color="grey", linewidth=0.8, zorder=0)
     if is_numeric:
         if min(values) > 0 and (max(values) >= _WIDE * min(values) or key.endswith("_rate")):
             axes.set_xscale("log")
@@ -159,30 +128,6 @@ def _lines(groups: list[Group], key: str) -> dict[str, list[Group]]:
     for group in groups:
         lines[label({k: group.values[k] for k in rest})].append(group)
     return dict(_ordered(lines.items(), lambda line: [line[1][0].values[k] for k in rest]))
-
-
-def _draw_map(axes: "Axes", ranking: Ranking, x: str, y: str) -> None:
-    tried = ({repr(g.values[key]): g.values[key] for g in ranking.groups} for key in (x, y))
-    columns, rows = (_ordered(values.values()) for values in tried)
-    losses = [[float("nan")] * len(columns) for _ in rows]
-    for group in reversed(ranking.groups):  # the best last, so that it stays visible
-        losses[rows.index(group.values[y])][columns.index(group.values[x])] = group.mean
-    image = axes.imshow(
-        losses, cmap="viridis_r", origin="lower", aspect="auto", vmax=max(group.mean for group in _learned(ranking))
-    )
-    axes.figure.colorbar(image, ax=axes)
-    axes.set_xticks(range(len(columns)), [escaping.label(shown(x, value)) for value in columns])
-    axes.set_yticks(range(len(rows)), [escaping.label(shown(y, value)) for value in rows])
-    for i, j in itertools.product(range(len(rows)), range(len(columns))):
-        if losses[i][j] == losses[i][j]:
-            axes.text(
-                j,
-                i,
-                f"{losses[i][j]:.3f}",
-                ha="center",
-                va="center",
-                bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1.5},
-            )
 
 
 def _learned(ranking: Ranking) -> list[Group]:

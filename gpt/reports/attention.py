@@ -29,17 +29,12 @@ class AttentionMaps(list[Tensor]):
             raise RequestError("this stage computes no attention weights: there is nothing to draw")
         columns = max(map(len, self))
         figure = Figure(figsize=(_INCHES * columns, _INCHES * len(self)), layout="constrained")
-        for layer, (row, weights) in enumerate(
-            zip(figure.subplots(len(self), columns, squeeze=False), self, strict=True)
-        ):
-            for head, axes in enumerate(row[: len(weights)]):
+        rows = figure.subplots(len(self), columns, squeeze=False)
+        labels = [repr(token)[1:-1] for token in self._tokens] if len(self._tokens) <= _MOST_LABELS else []
+        for layer, weights in enumerate(self):
+            for head, axes in enumerate(rows[layer][: len(weights)]):
                 axes.imshow(weights[head], cmap="Blues", vmin=0, vmax=1)
                 axes.set_title(f"layer {layer}, head {head}", fontsize="small")
-                places = range(len(self._tokens) if len(self._tokens) <= _MOST_LABELS else 0)
-                axes.set_xticks(
-                    places, [repr(self._tokens[i])[1:-1] for i in places], fontsize="x-small", parse_math=False
-                )
-                axes.set_yticks(
-                    places, [repr(self._tokens[i])[1:-1] for i in places], fontsize="x-small", parse_math=False
-                )
+                for mark in (axes.set_xticks, axes.set_yticks):
+                    mark(range(len(labels)), labels, fontsize="x-small", parse_math=False)
         return Picture(picture(figure))

@@ -58,7 +58,7 @@ class ComparisonReport:
         """The tables in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
         parts = [documented.table(self.comparison, style)] if self.comparison.rows else []
         for ranking in self.ranked:
-            parts.append(tables.table(ranking, self.config.metric, style, self.config.by or []))
+            parts.append(tables.table(ranking, self.config.metric, style))
             if self.x != "iterations" and (equal := tables.equal_table(ranking, self.x, style)):
                 parts.append(equal)
         return "\n\n".join(parts)
@@ -66,7 +66,7 @@ class ComparisonReport:
     def write(self, path: Path) -> None:
         """Write what the ending of `path` asks for, replacing the file.
 
-        Raises RequestError for another ending, for a key of `by` that does not vary, or if there is no curve to draw.
+        Raises RequestError for another ending, if `by` does not vary, or if there is no curve to draw.
         """
         check_place(path)
         kind = path.suffix.lower()
@@ -83,28 +83,26 @@ class ComparisonReport:
 
     def _picture(self) -> "Figure":
         """The loss against the keys of `by`, or the curves, with a panel for each ranking."""
-        by, title, metric = self.config.by, self.config.title, self.config.metric
-        if by:
-            return against.draw(self._against(), by, metric, title)
+        title, metric = self.config.title, self.config.metric
+        if by := self.config.by:
+            return against.draw(self._against(by), by, metric, title)
         if (figure := plots.draw(self.comparison, self.ranked, self.x, title, metric=metric)) is None:
             raise RequestError("none of these runs has a curve to draw")
         return figure
 
-    def _against(self) -> list[Ranking]:
-        """The rankings to draw against the keys in `by`: for a key of the corpus, one of all runs.
+    def _against(self, by: str) -> list[Ranking]:
+        """The rankings to draw against a key: for one of the corpus, one of all runs.
 
         Runs with another data.distance, for example, are in another ranking, so the key varies in none.
         """
-        by = self.config.by or []
         varying = [ranking for ranking in self.ranked if against.varies(ranking, by)]
         if len(self.ranked) > 1 and not varying:
             (joined,) = rankings(
                 [run for ranking in self.ranked for run in ranking.runs], self.config.metric, joined=True
             )
             # Exact losses of one text with other tokens are in one ranking; estimates cannot be compared.
-            names = [name.removeprefix("data.") for name in by]
-            of_corpus = {f"data.{name}" for name in names if name not in TOKENIZER_KEYS}
-            if against.varies(joined, by) and not of_corpus.isdisjoint(joined.keys):
+            name = by.removeprefix("data.")
+            if against.varies(joined, by) and name not in TOKENIZER_KEYS and f"data.{name}" in joined.keys:
                 return [joined]
         return varying or self.ranked
 

@@ -3,7 +3,7 @@
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ XLABELS = {
     "seconds": "seconds of training steps",
     "compute": "floating-point operations in training steps",
 }
-MOST_COLOURS, _MOST_CURVES = 10, 300  # the most groups with a colour each; the most curves in a picture
+MOST_COLOURS = 10  # groups with a colour each
 _LONGEST = 40  # characters of a name
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,13 @@ def draw(
     if rankings:
         for number, (axes, ranking) in enumerate(zip(all_axes, rankings, strict=True)):
             named = _named(ranking.groups)
-            ends = {name: End(group.mean, group.deviation) for name, group in named}
+            ends = {name: (group.mean, group.deviation) for name, group in named}
             _draw_groups(axes, [(name, group.runs) for name, group in named], x, ranking.unit)
             axes.set_title(printable(f"Validation loss on {ranking.corpus}"), parse_math=False)
             _draw_ends(sides[number], ends, quantity(metric, ranking.unit))
     else:
         stages = sorted(comparison.counted.items(), key=lambda stage: rank(stage[0]))
-        ends = {row.stage: End(row.measured, row.deviation) for row in comparison.rows if row.split == "val"}
+        ends = {row.stage: (row.measured, row.deviation) for row in comparison.rows if row.split == "val"}
         _draw_groups(all_axes[0], stages, x, "token")
         _draw_documented(all_axes[0], comparison, x)
         all_axes[0].set_title("Validation loss of the documented runs")
@@ -113,13 +113,6 @@ def draw(
         if len(all_axes) == 1:
             all_axes[0].set_title("")
     return figure if any(axes.lines for axes in all_axes) else None
-
-
-class End(NamedTuple):
-    """The result in a table for runs that differ only in their seed."""
-
-    mean: float
-    deviation: float | None  # None for one seed
 
 
 def _named(groups: Sequence[Group]) -> list[tuple[str, Group]]:
@@ -134,13 +127,15 @@ def _named(groups: Sequence[Group]) -> list[tuple[str, Group]]:
     return [(label(group.values), group) for group in sorted(groups, key=place)]
 
 
-def _draw_ends(axes: "Axes", ends: Mapping[str, End], quantity: str) -> None:
+def _draw_ends(axes: "Axes", ends: Mapping[str, tuple[float, float | None]], quantity: str) -> None:
     """Draw the values of the table, the first at the top, with the deviations over seeds."""
     shown = [*ends.items()][:MOST_COLOURS]
     for place, (_, (mean, deviation)) in enumerate(shown):
         axes.errorbar([mean], [place], xerr=deviation or None, fmt="o", capsize=4, color=f"C{place}")
-    names = [escaping.label(f"{_short(name)}  {with_deviation(*end)}") for name, end in shown]
-    axes.set_yticks(range(len(shown)), names)
+    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name, _ in shown]
+    losses = [with_deviation(*end) for _, end in shown]
+    labels = [f"{escaping.label(name)}\n{loss}" for name, loss in zip(names, losses, strict=True)]
+    axes.set_yticks(range(len(shown)), labels)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.margins(x=0.1, y=0.1)
@@ -148,17 +143,12 @@ def _draw_ends(axes: "Axes", ends: Mapping[str, End], quantity: str) -> None:
     axes.set_title("At the end, ± deviation over seeds", loc="right")  # within the picture, however narrow the axes are
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-
-
 def _draw_groups(axes: "Axes", groups: Sequence[tuple[str, list[FinishedRun]]], x: Axis, unit: Unit) -> None:
     axes.set(xlabel=XLABELS[x], ylabel=f"validation loss ({nats_per(unit)})")
     axes.grid(alpha=0.3)
-    most = max(1, _MOST_CURVES // max(1, len(groups)))
-    for number, (_, runs) in enumerate(groups[:_MOST_CURVES]):
+    for number, (_, runs) in enumerate(groups):
         colour, lines = f"C{number}" if number < MOST_COLOURS else "lightgrey", []
-        for run in runs[:most]:
+        for run in runs:
             try:
                 lines += [line] if (line := curve(run, x, unit)) else []
             except UserError as error:

@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tabulate import tabulate
@@ -11,27 +11,21 @@ from tabulate import tabulate
 from gpt.base.errors import printable
 from gpt.base.losses import nats_per
 from gpt.reports import escaping
-from gpt.reports.against import sizes_of
 from gpt.reports.documented import with_deviation
 from gpt.reports.plots import XLABELS, Axis, at_equal
 from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, label, names, shown
 from gpt.runs.records import LOSSES, Metric, Summary
 
 
-def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = ()) -> str:
-    """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal.
-
-    `sizes`: "parameters" or "compute", for columns of their own.
-    """
+def table(ranking: Ranking, metric: Metric, style: str) -> str:
+    """A ranking in a style of tabulate: "github" for Markdown, "simple" for a terminal."""
     short, metrics = names(ranking.keys), [name for name in _metrics([ranking]) if name != metric]
     with_bits = metric == "exact" and not ranking.has_characters
-    sizes = [*sizes_of(ranking.groups[0], sizes)]
-    headers = [*short.values(), *sizes, "seeds", _title(ranking, metric), *(["bits per byte"] if with_bits else [])]
+    headers = [*short.values(), "seeds", _title(ranking, metric), *(["bits per byte"] if with_bits else [])]
     headers += [*(f"{name}, estimated" for name in metrics), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
             *(shown(key, group.values[key]) for key in ranking.keys),
-            *sizes_of(group, sizes).values(),
             len(group.runs),
             with_deviation(group.mean, group.deviation),
             *([_bits(group)] if with_bits else []),
@@ -45,7 +39,6 @@ def table(ranking: Ranking, metric: Metric, style: str, sizes: Sequence[str] = (
     cells += [
         [
             *(shown(key, other.values[key]) for key in ranking.keys),
-            *(["-"] * len(sizes)),
             0,
             *(["-"] * (1 + with_bits + len(metrics))),
             str(other.state),

@@ -130,7 +130,6 @@ WRONG = [
     ("train.py model=v1 model.n_layer=4", "model=v1 has no key n_layer; it is a key of model=v4, v5"),
     ("train.py model=transformer data=shakespeare", "it needs pairs, such as data=multi30k"),
     ("generate.py stage=../v6", "stage=../v6: may have letters, digits and _ - only"),
-    ("compare.py by=a,b,c", "by=['a', 'b', 'c']: must have at most 2 values"),
     ("train.py seed=1,2", "Ambiguous value for argument 'seed=1,2' 1. To use it as a list, use key=[value1,value2]"),
     ("train.py -m hydra/sweeper=optuna", "hydra/sweeper=optuna does not exist: python search.py searches"),
     ("train.py model=null", "model=null does not exist; model can be v1, v2, "),

@@ -73,7 +73,7 @@ def test_the_tables_of_hostile_runs_are_tables(tmp_path: Path) -> None:
     rows = list(csv.reader(io.StringIO(content)))
     assert [len(row) for row in rows] == [len(rows[0])] * (len(HOSTILE) + 1)
     assert not [cell for row in rows for cell in row if cell.startswith("=") or not cell.isprintable()]
-    report = ComparisonReport.of([run], [], compare_config(by=["=key"]))
+    report = ComparisonReport.of([run], [], compare_config(by="=key"))
     report = dataclasses.replace(report, rankings=[ranking], ranked=[ranking])
     report.write(tmp_path / "compare.md")
     text = (tmp_path / "compare.md").read_text()

@@ -71,7 +71,7 @@ def test_each_curve_starts_at_0_and_names_its_loss(tmp_path: Path) -> None:
     assert figure is not None
     axes, ends = figure.axes
     names = sorted(text.get_text() for text in ends.get_yticklabels())
-    assert names == [f"learning_rate={rate}  {loss:.4f}" for rate, loss in ((0.1, 1), (0.2, 2), (0.4, 3))]
+    assert names == [f"learning_rate={rate}\n{loss:.4f}" for rate, loss in ((0.1, 1), (0.2, 2), (0.4, 3))]
     assert {line.get_xdata()[0] for line in axes.lines} == {0}
     assert figure.get_suptitle() == "A title"
 
@@ -103,8 +103,8 @@ def test_a_slide_has_the_losses_of_the_table(tmp_path: Path) -> None:
     _, ends = figure.axes
     assert [float(line.get_xdata()[0]) for line in ends.lines if line.get_marker() == "o"] == pytest.approx([2.1, 2.11])
     assert [text.get_text() for text in ends.get_yticklabels()] == [
-        "learning_rate=0.1  2.1000 ± 0.1414",
-        "learning_rate=0.2  2.1100",
+        "learning_rate=0.1\n2.1000 ± 0.1414",
+        "learning_rate=0.2\n2.1100",
     ]
     assert ends.get_xlabel() == "exact loss (nats per character)"
     low, high = ends.get_xlim()
@@ -161,7 +161,7 @@ def test_a_diverged_group_is_a_mark_above_the_others(tmp_path: Path) -> None:
     ranking = ranked(copies(tmp_path, {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}))
     assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
     assert not ranking.is_tested  # single seeds tell nothing of the noise
-    (axes,) = against.draw([ranking], ["learning_rate"], "exact").axes
+    (axes,) = against.draw([ranking], "learning_rate", "exact").axes
     assert axes.get_ylim() == pytest.approx((1.47, 1.83))
     (cross,) = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert (cross.get_xdata().item(), cross.get_ydata().item()) == (0.1, 0.97)  # of the height
@@ -183,7 +183,7 @@ def of_sizes(tmp_path: Path, sizes: list[tuple[float, dict[str, int], int]]) -> 
 
 
 def of_two_sizes(ranking: Ranking, size: str) -> set[tuple]:
-    return {tuple(group.values.items()) for group in against.with_sizes(ranking, [size]).groups}
+    return {tuple(group.values.items()) for group in against.with_size(ranking, size).groups}
 
 
 def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
@@ -198,23 +198,15 @@ def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
     by_compute = {(("model.n_embd", width), ("compute", 600.0 * width * n)) for width, n in sizes}
     assert of_two_sizes(ranking, "parameters") == by_parameters
     assert of_two_sizes(ranking, "compute") == by_compute
-    (axes,) = against.draw([ranking], ["parameters"], "exact").axes
+    (axes,) = against.draw([ranking], "parameters", "exact").axes
     assert axes.get_legend_handles_labels()[1] == ["max_iters=4", "max_iters=16"]
     uncounted = [FinishedRun(run, summary.model_copy(update={"flops": None})) for run, summary in found]
     unknown = ranked(uncounted)
     with pytest.raises(RequestError, match=r"by=compute: .* does not state it: it could not be counted"):
-        against.draw([unknown], ["compute"], "exact")
+        against.draw([unknown], "compute", "exact")
     assert plots.draw(compare(found, tolerance=0.1), [ranking], "compute") is not None
     assert plots.draw(compare(uncounted, tolerance=0.1), [unknown], "compute") is None
     assert "has no floating-point operations" in caplog.text
-
-
-def test_each_value_unrelated_to_size_has_its_own_line(tmp_path: Path) -> None:
-    settings = [(3.0, 8, 1), (2.9, 8, 4), (2.8, 16, 1), (2.7, 16, 4)]
-    found = of_sizes(tmp_path, [(loss, {"n_embd": width, "n_head": heads}, 4) for loss, width, heads in settings])
-    assert of_two_sizes(ranked(found), "parameters") == {
-        (("model.n_head", heads), ("parameters", 100 * width)) for width in (8, 16) for heads in (1, 4)
-    }
 
 
 @pytest.mark.parametrize("kind", FORMATS)
