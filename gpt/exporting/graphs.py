@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import onnx_ir as ir
 import onnxruntime
 import onnxscript  # noqa: F401  # torch.onnx needs it; imported to name it if it is missing
 import torch
@@ -114,7 +112,6 @@ def computed(
     program = translated(
         module, (example, *others.values()), input_names=["idx", *others], output_names=outputs, dynamic_shapes=shapes
     )
-    _refuse_longer(program.model.graph, block_size)
     program.model.metadata_props["block_size"] = f"{block_size}"
     program.save(path, external_data=False)
     return running(path, outputs, inputs.weights)
@@ -128,33 +125,6 @@ def translated(module: nn.Module | ExportedProgram, inputs: tuple[Tensor, ...] =
     for node in program.model.graph.all_nodes():  # including nodes in the bodies of loops
         node.metadata_props.clear()  # drops the stack trace
     return program
-
-
-def _refuse_longer(graph: ir.Graph, block_size: int) -> None:
-    """Make the graph fail for a longer window, at a node whose name explains the error.
-
-    ONNX has no assertions: zero is taken from place T - 1 of block_size zeros, and added to the ids. The new values
-    have names with a dot, unlike the exporter's: its numbers may also occur in the body of a loop.
-    """
-    idx, first = graph.inputs[0], graph[0]
-    uses = list(idx.uses())
-    zeros, one = (
-        ir.Value(name=name, const_value=ir.tensor(values, name=name))
-        for name, values in (("window.zeros", np.zeros(block_size, np.int64)), ("window.one", np.ones(1, np.int64)))
-    )
-    for value in (zeros, one):
-        graph.register_initializer(value)
-    length, place, zero, checked = (ir.Value(name=f"window.{name}") for name in ("length", "place", "zero", "checked"))
-    why = f"the window has more than block_size={block_size} tokens"
-    nodes = [
-        ir.node("Shape", [idx], {"start": 1, "end": 2}, outputs=[length]),
-        ir.node("Sub", [length, one], outputs=[place]),
-        ir.node("Gather", [zeros, place], outputs=[zero], name=why),
-        ir.node("Add", [idx, zero], outputs=[checked]),
-    ]
-    graph.insert_before(first, nodes)
-    for node, i in uses:
-        node.replace_input_with(i, checked)
 
 
 def running(

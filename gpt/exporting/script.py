@@ -35,19 +35,12 @@ CONSTANTS = {
     "training.eval_interval": "EVAL_INTERVAL",
     "training.eval_iters": "EVAL_ITERS",
 }
-_SAID = {*CONSTANTS, "training.epochs", "data", "data.path", "schedule", "schedule.warmup_iters", "schedule.final"}
+_SAID = {*CONSTANTS, "training.epochs", "data", "data.path"}
 # A page gives a run's weights bit for bit with these values of keys that do not tell runs apart, and without _EXCLUDED.
 _NEEDED = {"training.grad_accumulation": 1, "compile": False, "device": "cpu", "dtype": "float32"}
 _EXCLUDED = {"training.eval_interval": "epoch", "model.dropout": 0}
 
 _TRAINS = "python {} [ITERATIONS] trains the weights of the run that it was exported from, bit for bit."
-_RATES = """\
-        progress = (iteration - WARMUP) / max(1, ITERATIONS - WARMUP)
-        low, share = FINAL * LEARNING_RATE, (1 + math.cos(math.pi * progress)) / 2
-        rate = LEARNING_RATE * (iteration + 1) / WARMUP if iteration < WARMUP else low + share * (LEARNING_RATE - low)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-"""
 
 
 def export(trained: "TrainedRun", folder: Path) -> str:
@@ -58,10 +51,10 @@ def export(trained: "TrainedRun", folder: Path) -> str:
     summary = trained.summary
     settings = flat(config.content()) | {"device": summary.device, "dtype": summary.dtype}
     texts = {"data=text": settings.get("data.path"), "data=shakespeare": str(TINY_SHAKESPEARE)}
-    schedule = config.schedule.target.rpartition(".")[2]
     unsaid = [c for c in summary.changes if c not in summary.changed or Override.parse(c).key not in _SAID]
-    if schedule not in ("constant", "cosine") or (schedule == "constant" and settings["schedule.warmup_iters"]):
-        unsaid.append(f"schedule={schedule} with schedule.warmup_iters={settings['schedule.warmup_iters']}")
+    schedule, warmup = config.schedule.target.rpartition(".")[2], settings.get("schedule.warmup_iters")
+    if schedule != "constant" or warmup:
+        unsaid.append(f"schedule={schedule} with schedule.warmup_iters={warmup}")
     if (optimizer := config.optimizer.target.rpartition(".")[2]) != "AdamW":
         unsaid.append(f"optimizer={optimizer}")
     if summary.skipped:
@@ -81,8 +74,6 @@ def export(trained: "TrainedRun", folder: Path) -> str:
         raise RequestError(f"format=script is for a plain text, and {text} is a table")
     values = {name: settings[key] for key, name in CONSTANTS.items() if key in settings}
     source = with_constants(page.read_text(encoding="utf-8"), values | {"TEXT": f"Path({str(path)!r})"})
-    if schedule == "cosine":
-        source = _with_cosine(source, settings)
     source = source.replace('index("\\n")', f"index({default_prompt(trained.tokenizer)!r})")
     source = re.sub(r"^python plain/.*", _TRAINS.format(page.name), source, flags=re.MULTILINE)
     file = folder / page.name
@@ -97,13 +88,6 @@ def with_constants(source: str, values: dict[str, object]) -> str:
         if found := re.search(pattern, source, re.MULTILINE):
             source = f"{source[: found.end(1)]}{value}{source[found.end() :]}"
     return source
-
-
-def _with_cosine(source: str, settings: dict[str, object]) -> str:
-    constants = f"WARMUP = {settings['schedule.warmup_iters']}  # iterations\nFINAL = {settings['schedule.final']}\n"
-    source = source.replace("import hashlib\n", "import hashlib\nimport math\n")
-    source = source.replace("ITERATIONS =", f"{constants}ITERATIONS =", 1)
-    return source.replace("        optimizer.zero_grad()\n", f"{_RATES}        optimizer.zero_grad()\n")
 
 
 def _checked(trained: "TrainedRun", source: str, file: Path) -> str:

@@ -205,9 +205,6 @@ def test_every_stage_without_counts_has_a_graph(stage: str, changes: dict[str, i
         idx = torch.randint(65, (3, T))
         with torch.no_grad():
             torch.testing.assert_close(found(idx)[0], model(idx), atol=TOLERANCE, rtol=0)
-    refusal = f"more than block_size={model.block_size} tokens" if model.block_size > 1 else "Expected: 1"
-    with pytest.raises(Exception, match=refusal):
-        found(torch.zeros(1, model.block_size + 1, dtype=torch.int64))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert session.get_modelmeta().custom_metadata_map == {"block_size": str(model.block_size)}
 
