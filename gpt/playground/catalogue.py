@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gpt.base.errors import RequestError
-from gpt.base.runtime import size_of
 from gpt.config.schema import Weights
 from gpt.playground.describing import in_brief, in_full
 from gpt.runs.finding import FinishedRun, finished_runs, skipping_damaged
 from gpt.runs.folder import RunFolder
-from gpt.runs.weights import planned_model
 from gpt.session.trained import TrainedRun, load_run
 
 _OPEN = 8  # models kept in memory: of runs, and of moments of their training
-_LARGEST = 200_000_000  # parameters
 
 
 class Catalogue:
@@ -57,14 +54,12 @@ class Catalogue:
     def load(self, id: str, moment: int | None = None) -> TrainedRun:
         """The run with its model loaded, at a moment of its training if one is given.
 
-        Raises RequestError if no run has this id, or if it is too large, UserError if it has no such moment.
+        Raises RequestError if no run has this id, UserError if it has no such moment.
         """
         run, summary = self._known(id)
         key = (id, summary.finished, moment)  # the time, because extending a run changes its weights
         with self._lock:
             if key not in self._open:
-                if size_of(planned_model(run)) > _LARGEST:
-                    raise RequestError(f"this run has more than {_LARGEST:,} parameters: too many for a playground")
                 weights = self._weights if moment is None else moment
                 self._open[key] = load_run(run.path, weights=weights, device=self._device)
             self._open.move_to_end(key)

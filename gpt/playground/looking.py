@@ -49,12 +49,9 @@ def logits(trained: TrainedRun, ids: list[int], off: Collection[str] = ()) -> Te
 def attention(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
     """Every layer's attention over the last `block_size` tokens: (H, T, T) each, row t the weights of token t.
 
-    Raises RequestError for a token outside the vocabulary, or if the answer would be too large.
+    Raises RequestError for a token outside the vocabulary.
     """
     idx = _checked(trained, ids)[-trained.model.block_size :]
-    L, H = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_head"))
-    if L * H * len(idx) ** 2 > _MOST:
-        raise RequestError("the attention of this run is too large to show over a text of this length")
     with AttentionWeights() as observed:
         trained.model(idx[None])
     return {f"attention_{layer}": weights[0].float().cpu() for layer, weights in enumerate(observed.weights)}
@@ -64,16 +61,13 @@ def attention(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
 def inside(trained: TrainedRun, ids: list[int], row: int) -> dict[str, Tensor]:
     """The values of the forward pass over a window, for the token at `row`, as `inspection.parts.Inside` names them.
 
-    Raises RequestError for an unknown token, a row outside the window, a stage off the ladder, or too many values.
+    Raises RequestError for an unknown token, a row outside the window, or a stage off the ladder.
     """
     idx = _checked(trained, ids)
     if not row < len(idx) <= trained.model.block_size:
         raise RequestError("the run does not read this token in this window: reload the page")
     if not can_be_opened(trained.model):
         raise RequestError("the inside of this stage cannot be shown")
-    L, C = (trained.config.model.hyperparameters.get(key, 1) for key in ("n_layer", "n_embd"))
-    if 2 * L * C * len(idx) > _MOST:  # keys and values
-        raise RequestError("the inside of this run is too large to show over a text of this length")
     values = Inside(trained.model).values(idx[None], torch.tensor([row], device=trained.device))
     return {name: x[0].float().cpu() for name, x in values.items()}
 

@@ -13,7 +13,6 @@ from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.config.choices import CountOrZero
 from gpt.config.command_schemas import SamplingConfig
 from gpt.config.schema import Schema, StageName
-from gpt.playground.writing import BusyError
 
 LARGEST_BODY = 64 * 1024  # bytes
 LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
@@ -115,5 +114,5 @@ async def failed(_: Request, error: Exception) -> Response:
     if reported is None and not isinstance(error, ClientDisconnect):
         raise error
     message, code = reported or ("the client has disconnected", UserError.exit_code)
-    status = 503 if isinstance(error, BusyError) else 422 if code == RequestError.exit_code else 500
+    status = 422 if code == RequestError.exit_code else 500
     return as_json({"error": printable(message)}, status)

@@ -28,7 +28,6 @@ _HEADERS = {
     "cache-control": "no-cache",
 }
 
-_CONNECTIONS = 300  # at once; more are refused
 _GRACE = 1  # seconds for texts that are being written when the server is stopped
 
 log = logging.getLogger(__name__)
@@ -61,13 +60,7 @@ def server_of(catalogue: Catalogue, trainings: Trainings, names: Collection[str]
     app = _Guard(application(catalogue, trainings, is_stopping=lambda: server.should_exit), names)
     server = uvicorn.Server(
         uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            limit_concurrency=_CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE,
+            app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=_GRACE
         )
     )
     return server

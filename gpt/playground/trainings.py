@@ -23,12 +23,10 @@ from gpt.config.documented import differing
 from gpt.config.requesting import of_python
 from gpt.playground.catalogue import id_of
 from gpt.playground.describing import curve_of, documented_of
-from gpt.playground.writing import BusyError
 from gpt.reports.listing import corpus_name
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName
 
-_MOST = 8  # trainings that wait or run
 _SHOWN = 20  # runs of other processes
 # The settings that the page may send: no key that names a path, and no interpolation, which could read the environment.
 _ALLOWED = re.compile(
@@ -82,13 +80,11 @@ class Trainings:
     def start(self, stage: str, settings: str, text: str | None, name: str = "text") -> str:
         """Queue a training of a stage with settings as on the command line, on a text or on the stage's own corpus.
 
-        `name` is the text's, such as its file name. Returns the training's id.
-
-        Raises RequestError, in the words of the command line, and BusyError.
+        `name` is the text's, such as its file name. Returns the training's id. Raises RequestError, in the words of the
+        command line.
         """
         overrides = [f"model={stage}", *_words(settings)]
         with self._lock:
-            self._check_room()
             if text is not None:
                 overrides += ["data=text", f"data.path={self._saved(text, name)}"]
             config, _ = of_python(overrides)
@@ -112,15 +108,11 @@ class Trainings:
                 training.process.send_signal(signal.SIGTERM)
 
     def resume(self, id: str) -> None:
-        """Queue a training that was paused, by this server or an earlier one.
-
-        Raises RequestError, BusyError.
-        """
+        """Queue a training that was paused, by this server or an earlier one. Raises RequestError."""
         with self._lock:
             training = self._own.get(id) or self._found(id)
             if training.state in ("queued", "training"):
                 return
-            self._check_room()
             self._queue(training)
 
     def listed(self) -> list[dict[str, Any]]:
@@ -152,11 +144,6 @@ class Trainings:
         if not path.exists():
             write_atomically(path, content)
         return path.absolute()
-
-    def _check_room(self) -> None:
-        """Raise BusyError unless one more training can wait for its turn."""
-        if sum(training.is_waiting or training.process is not None for training in self._own.values()) >= _MOST:
-            raise BusyError(f"{_MOST} trainings are waiting already: stop one of them, or wait")
 
     def _queue(self, training: Training) -> None:
         training.is_waiting, training.failure = True, ""

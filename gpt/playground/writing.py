@@ -9,16 +9,9 @@ from typing import TypeVar
 
 import torch
 
-from gpt.base.errors import UserError
-
 Result = TypeVar("Result")
 
 _TURN = 0.05  # seconds of computing before the next reader has a turn
-_LONGEST = 300.0  # seconds per text, while others are generated too
-
-
-class BusyError(UserError):
-    """Too many trainings at once."""
 
 
 class Workshop:
@@ -32,9 +25,8 @@ class Workshop:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def write(self, pieces: Iterator[str]) -> AsyncIterator[str]:
-        """Yield a text piece by piece until it ends or takes too long; a disconnect cancels this generator."""
-        ends = time.monotonic() + _LONGEST
-        while time.monotonic() < ends and (text := await self.compute(_one_turn, pieces)) is not None:
+        """Yield a text piece by piece; a disconnect cancels this generator."""
+        while (text := await self.compute(_one_turn, pieces)) is not None:
             if text:
                 yield text
 

@@ -155,13 +155,6 @@ def left(served: Served, path: str, body: bytes) -> Iterator[socket.socket]:
         yield connection
 
 
-def test_a_text_ends_when_it_takes_too_long(served: Served, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_LONGEST", 0.1)
-    status, text = served.post("/api/text", asking(run_id, tokens=1000))
-    assert status == 200
-    assert 0 < len(text) < 1000
-
-
 def test_writing_ends_when_the_reader_leaves(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted in characters that the model was asked for, of the 1,000 that it would write."""
     written = 0

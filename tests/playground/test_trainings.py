@@ -16,7 +16,7 @@ import pydantic
 import pytest
 
 import gpt
-from gpt.base.errors import RequestError, UserError, report
+from gpt.base.errors import RequestError, report
 from gpt.playground.trainings import Trainings
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunState
@@ -129,13 +129,6 @@ def test_a_killed_training_is_told_and_can_be_resumed(trainings: Trainings) -> N
     reached = row(trainings, name)["iteration"]
     trainings.resume(name)
     waiting(lambda: row(trainings, name)["iteration"] > reached + 100)
-
-
-def test_no_more_than_eight_wait(trainings: Trainings) -> None:
-    for _ in range(8):
-        trainings.start("v1", LONG, ABC)
-    with pytest.raises(UserError, match="8 trainings are waiting already"):
-        trainings.start("v1", LONG, ABC)
 
 
 def test_an_earlier_servers_training_is_found_and_resumed(trainings: Trainings) -> None:
