@@ -12,18 +12,15 @@ import contextlib
 import importlib
 import json
 import os
-import select
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock
 
-# Seconds after the end of the run or its process: to read its records, and then to deliver them.
-_TO_READ, _TO_DELIVER = 60.0, 600.0
+_TO_DELIVER = 600.0  # seconds after the end of the run or its process, even if the library still waits
 
 
 class Run(NamedTuple):
@@ -75,8 +72,6 @@ def main(module: str, tracker: str) -> None:
         first = json.loads(sys.stdin.readline())
         folder, name = Path(first.pop("folder")), first.pop("tracker")
         with FileLock(folder / f".{name}.lock"):  # The tracker of a killed process may still be at work.
-            is_read = threading.Event()
-            threading.Thread(target=_end_in_time, args=(is_read,), daemon=True).start()
             sink: Sink = getattr(importlib.import_module(module), tracker).sink(Run(folder=folder, **first))
             answer("address", sink.address)
             is_finished = False
@@ -86,24 +81,13 @@ def main(module: str, tracker: str) -> None:
                 message = json.loads(line)
                 is_finished = message.pop("is_finished")
                 (sink.report if is_finished else sink.log)(**message)
-            is_read.set()
+            deadline = threading.Timer(_TO_DELIVER, os._exit, (1,))
+            deadline.daemon = True
+            deadline.start()
             sink.close(is_finished)
     except Exception as error:
         answer("problem", str(error) or type(error).__name__)
         sys.exit(1)
-
-
-def _end_in_time(is_read: threading.Event) -> None:
-    """End this process some time after the run has ended, even if its library still waits."""
-    if hasattr(select, "poll"):  # On Windows, the deadline begins once everything is read.
-        input_ended = select.poll()
-        input_ended.register(sys.stdin, 0)  # reports only that nobody writes any more
-        input_ended.poll()
-        if not is_read.wait(_TO_READ):
-            os._exit(1)
-    is_read.wait()
-    time.sleep(_TO_DELIVER)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -232,9 +232,8 @@ def test_a_slow_tracker_delivers_after_the_run_ends(
 
 
 HANGING = """
-from gpt.watching import tensorboard
-tensorboard.TensorBoard.sink = lambda run: time.sleep(600)  # as a library that waits for its server
-process._TO_READ = 0.5
+tensorboard.EventFiles.close = lambda *_: time.sleep(600)  # as a library that waits for its server
+process._TO_DELIVER = 0.5
 """
 
 
@@ -242,7 +241,7 @@ process._TO_READ = 0.5
 def test_the_tracker_of_a_killed_run_delivers_or_ends(before: str, code: int, tmp_path: Path) -> None:
     """Nobody listens any more, and the last line was cut off in the middle."""
     main = 'process.main("gpt.watching.tensorboard", "TensorBoard")'
-    script = f"import time\nfrom gpt.watching import tracker_process as process\n{before}\n{main}"
+    script = f"import time\nfrom gpt.watching import tensorboard, tracker_process as process\n{before}\n{main}"
     run = {"id": "1", "name": "run", "folder": str(tmp_path), "tracker": "t", "config": {}, "options": {}}
     values = [{"step": i, "values": {"loss/val": float(i)}, "texts": {}, "is_finished": False} for i in range(3)]
     lines = "".join(json.dumps(message) + "\n" for message in [run, *values]) + '{"step": 3, "val'
