@@ -52,26 +52,15 @@ def multi30k(folder: Path, name: str) -> Path:
 
 
 def mahoney(folder: Path, name: str, url: str = _MAHONEY) -> Path:
-    """The file "enwik8" or "text8" in `folder`, unpacked from the archive there or from one that is downloaded.
-
-    Raises UserError if the file or the archive there has other content, or if it cannot be downloaded.
-    """
-    path, archive = folder / name, folder / f"{name}.zip"
-
+    """The file "enwik8" or "text8" in `folder`, downloaded if missing. Raises UserError if that fails or it differs."""
+    path = folder / name
     if path.exists():
         with path.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != _MAHONEY_MD5[name]:
                 raise UserError(f"{path} is not {name} (its md5 differs): remove it to download it again")
-    elif archive.exists():
-        try:
-            _unpack(archive, path)
-        except ValueError as error:
-            raise UserError(
-                f"{archive} is not the archive of {name} ({_brief(error)}): remove it to download it again"
-            ) from None
     else:
-        advice = f"download it yourself and save it as {archive}, or the unpacked file as {path}"
-        _download(f"{url}{archive.name}", archive, lambda arrived: _unpack(arrived, path), advice)
+        advice = f"download it yourself and save the unpacked file as {path}"
+        _download(f"{url}{name}.zip", folder / f"{name}.zip", lambda arrived: _unpack(arrived, path), advice)
     return path
 
 

@@ -8,7 +8,7 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -18,7 +18,7 @@ from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import PairCorpus, Pairs
-from gpt.data.vocabulary import LONG, LONGEST_WORD, PAD, SPECIAL, parts_of
+from gpt.data.vocabulary import LONG, PAD, SPECIAL, parts_of
 
 BEGIN, END, UNKNOWN = range(PAD + 1, PAD + 4)
 
@@ -44,7 +44,7 @@ class Subwords:
         lines = list(lines)
         takes_long = sum(map(len, lines)) > LONG and sys.stderr.isatty()  # elsewhere the library prints empty lines
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=takes_long)
-        tokenizer.train_from_iterator(_cut(lines), trainer)
+        tokenizer.train_from_iterator(lines, trainer)
         vocabulary, merges = parts_of(json.loads(tokenizer.to_str()))
         return cls(vocabulary, merges or [])
 
@@ -74,13 +74,6 @@ class Subwords:
         """Token ids up to END, if present -> text."""
         kept = [int(i) for i in itertools.takewhile(lambda i: i != END, ids) if i not in (PAD, BEGIN)]
         return self._tokenizer.decode(kept, skip_special_tokens=False)
-
-
-def _cut(lines: Iterable[str]) -> Iterator[str]:
-    """The lines, with long words in parts, because learning takes time quadratic in the length of a word."""
-    for line in lines:
-        is_short = len(line) <= LONGEST_WORD or max(map(len, line.split(" "))) <= LONGEST_WORD
-        yield from [line] if is_short else (line[i : i + LONGEST_WORD] for i in range(0, len(line), LONGEST_WORD))
 
 
 def _pipeline(model: models.BPE) -> Tokenizer:

@@ -20,11 +20,8 @@ _SIGNS = {
     "a PDF": (b"%PDF", b"", "extract its text first, as in pdftotext FILE"),
     "a Word file": (b"PK\x03\x04", b"word/document.xml", "save it as plain text first"),
     "an Excel file": (b"PK\x03\x04", b"xl/workbook.xml", "save it as CSV first"),
-    "an old Word or Excel file": (b"\xd0\xcf\x11\xe0", b"", "save it as plain text or CSV first"),
     "a ZIP archive": (b"PK\x03\x04", b"", "unpack it first"),
     "a gzip archive": (b"\x1f\x8b", b"", "unpack it first"),
-    "a PNG picture": (b"\x89PNG", b"", "it has no text"),
-    "a JPEG picture": (b"\xff\xd8\xff", b"", "it has no text"),
     "a Parquet file": (b"PAR1", b"", "data=FILE takes the texts in a column of it"),
 }
 

@@ -212,11 +212,7 @@ def _parquet(file: Path, field: str | None) -> _Table:
     try:
         opened = parquet.ParquetFile(file)
         names = opened.schema_arrow.names
-        texts = [
-            each.name
-            for each in opened.schema_arrow
-            if re.match(r"(large_)?string|dictionary<values=string", str(each.type))
-        ]
+        texts = [each.name for each in opened.schema_arrow if _OF_STRINGS.match(str(each.type))]
         rows = opened.read(columns=[*{*texts, field} & {*names}]).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise RequestError(f"{file} is a damaged Parquet file: {str(error).partition(chr(10))[0]}") from None

@@ -13,8 +13,6 @@ from gpt.data.batch import IGNORED, Batch, Data, Targets, WrappedData
 from gpt.data.corpus import Text
 from gpt.data.tokenizer import Ids, TextTokenizer
 
-_MOST = 10**8  # windows in an epoch; the order takes 8 bytes per window
-
 
 @dataclass(frozen=True)
 class Windows:
@@ -225,11 +223,6 @@ class ShuffledWindows(WrappedData):
         key = (seed, epoch, T)
         if key not in self._orders:
             draw, n = generator(seed, "epoch", epoch, T), self._in_epoch(T)
-            if n > _MOST:
-                raise RequestError(
-                    f"training.windows=shuffled keeps the order of an epoch in memory, and {n:,} windows of {T} are "
-                    f"more than {_MOST:,}: use training.windows=random, or longer windows"
-                )
             shift = torch.randint(min(T, self._text.tokens("train") - n * T), (1,), generator=draw)
             last = list(self._orders.items())[-1:]
             self._orders = dict([*last, (key, shift + T * torch.randperm(n, generator=draw))])

@@ -11,7 +11,6 @@ from gpt.base.record import Record, Total
 
 PAD = 0  # the subword that pads sequences to equal length; no real token attends to it
 _DIGITS = 16  # of a digest
-LONGEST_WORD = 1024  # characters; subwords are learned from parts of longer words
 LONG = 2**20  # characters of a text: learning subwords from more takes seconds
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # the first subwords
 

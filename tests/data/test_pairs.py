@@ -1,7 +1,6 @@
 """Sentence pairs: their subwords, served once an epoch in batches with little padding."""
 
 import random
-import time
 
 import pytest
 import torch
@@ -105,12 +104,6 @@ def test_what_is_known_of_a_line_has_no_unknown_token() -> None:
     assert [UNKNOWN in ids for ids in tokenizer.encode_all(["abc def", "日本"])] == [False, True]
     # White space of another kind still separates words:
     assert tokenizer.known_part("abc\tdef\N{NO-BREAK SPACE}abc") == ("abc def abc", "")
-
-
-def test_subwords_of_one_long_word_are_learned_in_linear_time() -> None:
-    begun = time.process_time()
-    Subwords.trained_on(["".join(random.Random(1).choices("ACGT", k=100_000))], 1000)
-    assert time.process_time() - begun < 2
 
 
 def test_a_vocabulary_that_does_not_hold_together_is_refused() -> None:

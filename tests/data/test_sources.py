@@ -70,7 +70,6 @@ def test_other_encodings_and_line_ends_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "encoding", "message"),
     [
-        (b"\x89PNG\r\n", "utf-8", "a is a PNG picture: it has no text"),
         (b"a\nb\n\xf6", "utf-8", r"a is not UTF-8 text in line 3: name its encoding, as in data\.encoding=cp1252"),
         (b"\xf6", "nonsense", r"data\.encoding=nonsense is not known"),
         (b"a\n\xf6", "ascii", r"a is not text in data\.encoding=ascii: see line 2"),

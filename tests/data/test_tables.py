@@ -213,7 +213,6 @@ def test_a_folder_may_mix_tables_texts_and_others(tmp_path: Path, caplog: pytest
         (b"PK\3\4 word/document.xml", "a is a Word file: save it as plain text first"),
         (b"PK\3\4 xl/workbook.xml", "a is an Excel file: save it as CSV first"),
         (b"PK\3\4 other", "a is a ZIP archive: unpack it first"),
-        (b"\xd0\xcf\x11\xe0", "a is an old Word or Excel file: save it as plain text or CSV first"),
     ],
 )
 def test_pdf_and_word_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from gpt.data.sources import Source
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer, lacking
 from gpt.data.tokenizers.gpt2 import GPT2Subwords
-from gpt.data.tokenizers.subwords import BytePairs
+from gpt.data.tokenizers.subwords import LONGEST_WORD, BytePairs
 from gpt.data.tokenizers.words import Words
-from gpt.data.vocabulary import LONGEST_WORD, Vocabulary, parts_of
+from gpt.data.vocabulary import Vocabulary, parts_of
 from tests.conftest import small_corpus, split_text
 
 CONTENT = "\n".join([small_corpus(), "naïve café, 東京\u3000は夜, 😀 \r\n\t  don't we'll 1234 " * 20, "x" * 3000])

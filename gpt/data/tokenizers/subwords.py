@@ -11,10 +11,11 @@ from torch import Tensor
 
 from gpt.data.byte_level import BYTES, ByteLevel, imported_library, library_tokenizer
 from gpt.data.tokenizer import LearnedTokenizer
-from gpt.data.vocabulary import LONGEST_WORD, Vocabulary, parts_of
+from gpt.data.vocabulary import Vocabulary, parts_of
 
 # GPT-2's words, long ones in parts: learning takes time quadratic in the length of the longest word, and a text without
 # spaces is one word.
+LONGEST_WORD = 1024  # characters
 _MOST = f"{{1,{LONGEST_WORD}}}"
 _WORD = (
     rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}{_MOST}| ?\p{{N}}{_MOST}| ?[^\s\p{{L}}\p{{N}}]{_MOST}"
