@@ -47,7 +47,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             command in README or not command.startswith("python train.py") or re.search("ladder|debug=", command)
         )
         typed = command if as_written else f"{command} {SHORT}"
-        done = succeeded(subprocess.run(typed, shell=True, cwd=folder, env=environment, capture_output=True, text=True))
+        streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = succeeded(subprocess.run(typed, shell=True, cwd=folder, env=environment, **streams))
         assert "Traceback" not in done.stderr
     return folder
 
