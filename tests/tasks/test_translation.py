@@ -132,10 +132,10 @@ def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
     references = ["A man with a hat plays guitar.", "Two dogs run over the green grass.", "A child is sleeping here."]
     found = ["a man with a hat plays the guitar.", "Two dogs run over the green grass.", "A child sleeps here."]
     bleu, lower, chrf, right = scores(found, references)
-    assert bleu.value == sacrebleu.corpus_bleu(found, [references]).score
-    assert lower.value == sacrebleu.corpus_bleu(found, [references], lowercase=True).score
-    assert chrf.value == sacrebleu.corpus_chrf(found, [references]).score
-    assert right.value == pytest.approx(100 / 3)
+    assert bleu.value == round(sacrebleu.corpus_bleu(found, [references]).score, 2)
+    assert lower.value == round(sacrebleu.corpus_bleu(found, [references], lowercase=True).score, 2)
+    assert chrf.value == round(sacrebleu.corpus_chrf(found, [references]).score, 2)
+    assert right.value == 33.33
     signatures = {
         "BLEU": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:",
         "BLEU, lower case": "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|",
