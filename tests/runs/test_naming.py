@@ -100,13 +100,13 @@ def test_every_command_takes_the_name_of_a_run(
     assert tags == [["golden"], ["golden", "wide"], []]
     monkeypatch.chdir(tmp_path)
     assert gpt.load("forked").folder == gpt.load("last").folder == Path("runs/forked")
+    message = "there is no folder my_bets and no run of that name; in runs there is last"
+    refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), message)
     with Path("prompt").open("w+") as prompt:
         prompt.write("ab\n")
         prompt.seek(0)
         monkeypatch.setattr("sys.stdin", prompt)
         assert "\nab" in f"\n{done('generate.py', 'my_best', 'tokens=2')}"
-    message = "there is no folder my_bets and no run of that name; in runs there is last"
-    refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), message)
 
 
 def test_names_are_looked_up_where_runs_says(called: Script, place: Path) -> None:
