@@ -62,6 +62,7 @@ def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
             given = parsed(typed)
         except HydraException as error:
             raise Refusal(explain_composition(error, "train", typed)) from None
+        _check_values(given[len(params) :])
         overrides = {override.key_or_group: override for override in given}  # the command line's, if both have a key
         counts = {key: _count(override) for key, override in overrides.items() if override.is_sweep_override()}
         with read_write(settings):
@@ -69,8 +70,7 @@ def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
                 override.get_key_element(): Override.parse(_listed(overrides[override.key_or_group])).value
                 for override in given[: len(params)]
             }
-            own = {override.key_or_group: override for override in given[len(params) :]}  # the last of a key
-            settings.overrides.task = [_listed(override) for override in own.values()]
+            settings.overrides.task = [_listed(override) for override in given[len(params) :]]
         os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
     if launcher(settings) == "submitit":
         _announce(settings)
@@ -87,6 +87,17 @@ def _settled(override: Override, runs: str) -> Override:
     except UserError as error:
         raise Refusal(str(error)) from None
     return replace(override, value=",".join(in_quotes(str(path)) for path in paths))
+
+
+def _check_values(typed: list[types.Override]) -> None:
+    """Raise Refusal for one value after several of the same key, as in resume=SWEEP seed=3."""
+    swept: dict[str, types.Override] = {}
+    for override in typed:
+        key = override.key_or_group
+        if override.is_sweep_override():
+            swept[key] = override
+        elif key in swept:
+            raise Refusal(f"{override.input_line} would drop the jobs of {swept[key].input_line}: give all values")
 
 
 def _count(override: types.Override) -> int:
@@ -140,13 +151,10 @@ def continued(line: CommandLine) -> list[str] | None:
 
 
 def _check_kept(folder: Path, others: Sequence[Override], task: Sequence[Override]) -> None:
-    """Raise RequestError for a setting beside resume=SWEEP, unless it has several values in the sweep and here."""
-
-    def swept(settings: Sequence[Override]) -> set[str]:
-        return {each.key for each in settings if {*",("} & {*(each.value or "")}}
-
+    """Raise RequestError for a setting beside resume=SWEEP that is not one of those swept over."""
+    swept = {each.key for each in task if {*",("} & {*(each.value or "")}}
     for each in others:
-        if declared(each.key).role in FIXED and each.key not in swept(task) & swept(others):
+        if declared(each.key).role in FIXED and each.key not in swept:
             raise RequestError(f"resume={folder}: a resumed sweep keeps its settings; for {each}, start a new one")
 
 

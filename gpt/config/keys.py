@@ -148,13 +148,14 @@ def checked_values(schema: type[BaseModel], values: Mapping[str, Any]) -> dict[s
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    return dict(_leaves(tree))
+    return dict(leaves(tree))
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each dotted key with its value; one that is there twice, nested and dotted, comes twice."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -17,11 +17,21 @@ from gpt.config import given_code
 from gpt.config.composing import choices_of, composed, is_for_users
 from gpt.config.explanations import one_line
 from gpt.config.grammar import is_readable
-from gpt.config.keys import LENGTHS, choice_groups, escaping, flat, textual
+from gpt.config.keys import LENGTHS, choice_groups, escaping, flat, leaves, textual
 from gpt.config.override import Override
 from gpt.config.schema import TrainConfig
 
 _PLAIN = r"[\w./~@:,+-]+"  # a text that needs no quotes; commas are of a sweep
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice; YAML's own loader takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in {key for key in keys if keys.count(key) > 1}:
+            raise RequestError(f"{self.name} has {key} twice")
+        return super().construct_mapping(node, deep)
 
 
 def is_own(word: str) -> bool:
@@ -37,7 +47,7 @@ def overrides(word: str, *, has_escapes: bool = True, is_sweep: bool = False) ->
     path = Path(expanded(word))
     try:
         with path.open(encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+            content = yaml.load(file, _Strict)
     except UnicodeDecodeError:
         raise RequestError(f"{word} is not UTF-8 text") from None
     except yaml.YAMLError as error:
@@ -51,8 +61,12 @@ def overrides(word: str, *, has_escapes: bool = True, is_sweep: bool = False) ->
         )
     if "stage" in content and isinstance(content.get("model"), dict):
         return _of_run(content, has_escapes=has_escapes, is_sweep=is_sweep)
-    settings = flat(content).items()
-    return [_override(key, value, has_escapes=has_escapes, is_sweep=is_sweep) for key, value in settings]
+    found: dict[str, Any] = {}
+    for key, value in leaves(content):
+        if key in found:
+            raise RequestError(f"{word} has {key} twice")
+        found[key] = value
+    return [_override(key, value, has_escapes=has_escapes, is_sweep=is_sweep) for key, value in found.items()]
 
 
 def _override(key: str, value: Any, *, has_escapes: bool, is_sweep: bool) -> Override:

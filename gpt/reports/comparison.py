@@ -22,7 +22,7 @@ from gpt.runs.records import LOSSES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ENDINGS = (".md", ".tex", ".csv", *FORMATS)
+ENDINGS = (".md", ".tex", ".csv", *FORMATS)
 _OF_RUNS = "runs.csv"  # which has a row a run
 
 
@@ -68,7 +68,7 @@ class ComparisonReport:
 
         Raises RequestError for another ending, if `by` does not vary, or if there is no curve to draw.
         """
-        check_place(path)
+        check_output(path, ENDINGS)
         kind = path.suffix.lower()
         content = picture(self._picture(), kind[1:]) if is_picture(path) else self._text(kind, path.name == _OF_RUNS)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,11 +118,6 @@ def compared(config: CompareConfig, folders: Sequence[Path]) -> ComparisonReport
     if not (report.comparison.rows or report.rankings):
         raise RequestError("none of these runs can be compared: the warnings above say why")
     return report
-
-
-def check_place(out: Path) -> None:
-    """Raise RequestError unless a comparison can be written there."""
-    check_output(out, _ENDINGS)
 
 
 def print_comparison(folder: Path, config: CompareConfig) -> None:

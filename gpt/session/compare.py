@@ -10,15 +10,16 @@ def main(config: CompareConfig, _: Request) -> None:
     """Print the tables of all runs, and write what `out` names: a table or a picture."""
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import RequestError, printable
+    from gpt.base.files import check_output
     from gpt.base.pictures import is_picture
-    from gpt.reports.comparison import check_place, compared
+    from gpt.reports.comparison import ENDINGS, compared
     from gpt.runs.naming import roots
 
     out = Path(config.out) if config.out else None
     if config.by and not (out and is_picture(out)):
         raise RequestError("by= draws a picture: add its file, as in out=by.png")
     if out:
-        check_place(out)  # before the tables are printed
+        check_output(out, ENDINGS)  # before the tables are printed
     report = compared(config, roots(config.runs))
     print(report.text("simple"), flush=True)
     if out:

@@ -1,9 +1,9 @@
 """What a training would see of a corpus: python -m gpt data FILE. See python -m gpt data --help."""
 
-import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from gpt.base.errors import in_json
 from gpt.config.command_schemas import DataConfig
 from gpt.config.request import Request
 
@@ -93,7 +93,4 @@ def _losses(task: "Continuation", corpus: "Text") -> "dict[str, Loss]":
 
 
 def _escaped(text: str) -> str:
-    """A text as JSON, without characters that a terminal would interpret."""
-    shown = f"{text[:_WIDEST]}..." if len(text) > _WIDEST else text
-    found = json.dumps(shown, ensure_ascii=False)
-    return found if found.isprintable() else json.dumps(shown)
+    return in_json(f"{text[:_WIDEST]}..." if len(text) > _WIDEST else text)

@@ -124,8 +124,8 @@ class Job:
             world=world,
         )
         recipe = with_length(recipe, model, plan.checkpoint.progress if plan.checkpoint else None)
-        if settings.budget is None:  # With one, the number of iterations is an estimate.
-            check_warmup(config.schedule, recipe.settings.max_iters)
+        if world.is_first or settings.budget is None:
+            check_warmup(config.schedule, recipe.settings.max_iters, is_estimate=settings.budget is not None)
         final: dict[str, Any] = {"training": recipe.settings}
         if isinstance(stage, OfProgram):
             told_by = stage.identity(model, has_own_weights=plan.parent is None)

@@ -1,6 +1,7 @@
 """Translating sentences."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ from gpt.tasks.task import Measure, Task, checked_options
 
 if TYPE_CHECKING:
     from gpt.data.pairs import Subwords
+
+_CHINESE = re.compile("[\u3400-\u9fff]")
+_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff]")  # Thai to Khmer; Japanese
+_MANY = 0.2  # share of the characters
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +180,20 @@ def readable(lines: Iterable[bytes], tokenizer: "Subwords", block_size: int) -> 
         yield sentence
 
 
+def _tokenization(references: list[str]) -> str | None:
+    """How sacrebleu finds words for BLEU, which compares runs of four; None, with a warning, if it cannot."""
+    text = "".join(references)
+    if len(_WITHOUT_SPACES.findall(text)) > _MANY * len(text):
+        log.warning("no BLEU: this language has no spaces between words; see chrF")
+        return None
+    if len(_CHINESE.findall(text)) > _MANY * len(text):
+        return "zh"
+    if max(len(reference.split()) for reference in references) < 4:
+        log.warning("no BLEU: it needs sentences of four words or more; see chrF")
+        return None
+    return "13a"
+
+
 def scores(outputs: list[str], references: list[str]) -> list[Measure]:
     """BLEU, BLEU in lower case, chrF and the share of exact translations, all in percent, computed by sacrebleu.
 
@@ -183,9 +202,11 @@ def scores(outputs: list[str], references: list[str]) -> list[Measure]:
     with requiring("translate"):
         from sacrebleu.metrics import BLEU, CHRF
 
-    metrics: dict[str, Any] = {"BLEU": BLEU(), "BLEU, lower case": BLEU(lowercase=True), "chrF": CHRF()}
+    metrics: dict[str, Any] = {}
+    if words := _tokenization(references):
+        metrics = {"BLEU": BLEU(tokenize=words), "BLEU, lower case": BLEU(lowercase=True, tokenize=words)}
     result = []
-    for name, metric in metrics.items():
+    for name, metric in (metrics | {"chrF": CHRF()}).items():
         value = metric.corpus_score(outputs, [references]).score
         result.append(Measure(name, round(value, 2), str(metric.get_signature())))
     # Subwords do not keep spaces at both ends.

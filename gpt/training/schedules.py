@@ -5,12 +5,15 @@ group of parameters. Each begins with a linear warm-up over `warmup_iters` itera
 """
 
 import inspect
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
 
 from gpt.base.errors import RequestError
 from gpt.config.choices import Choice, CountOrZero, Fraction, Registry
+
+log = logging.getLogger(__name__)
 
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 
@@ -46,11 +49,22 @@ def _of_step(function: Callable[..., float]) -> Callable[..., float]:
     return schedule
 
 
-def check_warmup(choice: Choice, max_iters: int) -> None:
-    """Raise RequestError if the warm-up is longer than the run: it would never reach its learning rate."""
+def check_warmup(choice: Choice, max_iters: int, *, is_estimate: bool = False) -> None:
+    """Raise RequestError if the warm-up is longer than the run: it would never reach its learning rate.
+
+    Where the number of iterations is an estimate, from a budget of seconds, warn instead.
+    """
     warmup_iters = choice.hyperparameters.get("warmup_iters", 0)
-    if warmup_iters > max_iters:
-        raise RequestError(f"schedule.warmup_iters={warmup_iters} is longer than the run, of {max_iters} iterations")
+    if warmup_iters <= max_iters:
+        return
+    if not is_estimate:
+        raise RequestError(
+            f"schedule.warmup_iters={warmup_iters} is longer than the run, which has training.max_iters={max_iters}"
+        )
+    log.warning(
+        f"schedule.warmup_iters={warmup_iters} is longer than the run, of about {max_iters} iterations at this speed: "
+        "its warm-up never reaches the learning rate"
+    )
 
 
 def depends_on_length(choice: Choice, max_iters: int) -> bool:

@@ -35,6 +35,9 @@ def test_a_wrong_file_of_keys_is_one_line(called: Script, tmp_path: Path) -> Non
         "defaults:\n  - override /model: v5": "put it into DIR/experiment/",
         "a: [": '"mine.yaml", line 1',
         "caf\udce9: 1": "mine.yaml is not UTF-8 text",
+        "seed: 1\nseed: 2": "mine.yaml has seed twice",
+        "training:\n  seconds: 1\n  seconds: 2": "mine.yaml has seconds twice",
+        "training.seconds: 1\ntraining: {seconds: 2}": "mine.yaml has training.seconds twice",
         "": "mine.yaml must have keys with values, as in 'training.max_iters: 100'",
     }.items():
         (tmp_path / "mine.yaml").write_bytes(content.encode(errors="surrogateescape"))

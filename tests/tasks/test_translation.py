@@ -115,7 +115,7 @@ def test_translations_of_a_split_are_compared_with_its_references(
 
     unknown, long = [("á a b", "a b ñ"), ("日", "a")], "a " * 2 * model.block_size
     odd = PairCorpus([("a b", "a b"), (long, "a b"), ("a b", long)], unknown, unknown, corpus.vocab_size)
-    assert len(task.scores(model, odd, "test", EVALUATED)) == 4
+    assert len(task.scores(model, odd, "test", EVALUATED)) == 2  # no BLEU of such short sentences
     assert {"  source á a b", "  output "} <= set(task.examples(model, odd))  # nothing of 日 is left
     translated: list[str] = []
 
@@ -199,3 +199,18 @@ def test_a_request_that_cannot_be_met_ends_in_one_line(
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("error: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("references", "measures"),
+    [
+        (["这是一个很好的例子。", "天气很好。"], ["BLEU", "BLEU, lower case", "chrF"]),
+        (["これはよい例です。"], ["chrF"]),
+        (["นี่คือตัวอย่าง"], ["chrF"]),
+        (["good morning", "thank you"], ["chrF"]),
+    ],
+)
+def test_a_right_translation_never_scores_zero(references: list[str], measures: list[str]) -> None:
+    found = scores(references, references)
+    assert [measure.name for measure in found] == [*measures, "exact matches"]
+    assert [measure.value for measure in found] == pytest.approx([100] * len(found))
