@@ -1,13 +1,17 @@
 """Every number that a user or a run folder can set has a range: no type of the project takes one that overflows."""
 
+import contextlib
+import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from gpt.base.errors import RequestError
 from gpt.config import schema
+from gpt.config.choices import Choice, Registry
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
@@ -37,11 +41,22 @@ def without_range(tree: Any, path: str = "") -> Iterator[str]:
         yield from without_range(value, f"{path}.{key}")
 
 
+def valid(kind: Registry) -> Iterator[Callable[..., Any]]:
+    """Every class or function of the package that a choice of this kind can name."""
+    for module in kind._modules():
+        names: dict[str, Any] = {}
+        with contextlib.suppress(ModuleNotFoundError):  # of an optional library
+            names = vars(importlib.import_module(module))
+        for name in [name for name, value in names.items() if getattr(value, "__module__", None) == module]:
+            with contextlib.suppress(RequestError):
+                yield kind.find(Choice(_target_=f"{module}.{name}"))
+
+
 def test_every_number_that_can_be_set_has_a_range() -> None:
     for model in (*RECORDS, *CONFIGS):
         assert list(without_range(model.model_json_schema())) == [], model
     kinds = (STAGE, LOADER, OPTIMIZER, SCHEDULE, LOGGER, METRIC)
-    hyperparameters = [kind.hyperparameters(function) for kind in kinds for function in kind.all().values()]
+    hyperparameters = [kind.hyperparameters(function) for kind in kinds for function in valid(kind)]
     for parameter in (parameter for each in hyperparameters for parameter in each.values()):
         assert list(without_range(TypeAdapter(parameter.annotation).json_schema())) == [], parameter
 

@@ -8,6 +8,7 @@ from torch import nn
 import gpt
 from exercises.checks import EXERCISES
 from gpt.base.errors import RequestError
+from gpt.config.composing import settings_of
 from gpt.config.requesting import of_python
 
 
@@ -19,15 +20,15 @@ def train(name: str, *overrides: str) -> str:
     stage = EXERCISES[name].stage
     if stage is None:
         raise RequestError(f"{name} is not a model of its own, so there is nothing to train")
-    overrides = (f"model={stage}", *overrides)
-    config, _ = of_python(overrides)
+    config, _ = of_python((f"model={stage}", *overrides))
+    others = [word for word in (*settings_of(stage), *overrides) if not word.startswith("model.")]
     made = importlib.import_module(f"exercises.{name}").GPT
 
     def exercise(vocab_size: int) -> nn.Module:
         model: nn.Module = made(vocab_size, **config.model.hyperparameters)
         return model
 
-    run: Any = gpt.train(*overrides, module=exercise)
+    run: Any = gpt.train(*others, module=exercise)
     documented = "none" if config.documented.val is None else f"{config.documented.val:.4f}"
     return (
         f"estimated validation loss, nats per character: {run.summary.estimated.val.nats:.4f}   "

@@ -120,7 +120,7 @@ def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, m
 @pytest.mark.parametrize(
     ("stage", "optimizer", "is_watched", "changes"),
     [
-        ("v1", "sgd", False, {}),
+        ("v1", "adamw", False, {}),
         ("v7", "adamw", False, {"grad_clip": 1.0}),
         ("v7", "muon", False, {"grad_accumulation": 4}),
         ("v5", "adamw", True, {}),
