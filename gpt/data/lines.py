@@ -137,7 +137,7 @@ def documents(
     return _documents(found, separator, train_fraction, Tokens(tokenizer, vocab_size))
 
 
-def of_texts(texts: list[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
+def of_texts(texts: list[str], separator: str, train_fraction: TrainFraction, tokens: Tokens) -> Documents:
     r"""Texts as documents, with the separator between two of them or, if a text contains a newline, \n\n, \f or \0.
 
     Raises RequestError for texts that contain all of these, or too few of them to divide.

@@ -52,9 +52,6 @@ def export(trained: "TrainedRun", folder: Path) -> str:
     settings = flat(config.content()) | {"device": summary.device, "dtype": summary.dtype}
     texts = {"data=text": settings.get("data.path"), "data=shakespeare": str(TINY_SHAKESPEARE)}
     unsaid = [c for c in summary.changes if c not in summary.changed or Override.parse(c).key not in _SAID]
-    schedule, warmup = config.schedule.target.rpartition(".")[2], settings.get("schedule.warmup_iters")
-    if schedule != "constant" or warmup:
-        unsaid.append(f"schedule={schedule} with schedule.warmup_iters={warmup}")
     if (optimizer := config.optimizer.target.rpartition(".")[2]) != "AdamW":
         unsaid.append(f"optimizer={optimizer}")
     if summary.skipped:

@@ -24,6 +24,7 @@ Symbols: B batch, T time, C channels (n_embd), H heads, D head size, V vocabular
 """
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, cast
 
 from torch import nn
@@ -39,8 +40,7 @@ def _is_stage(target: Any) -> bool:
 
 
 _CONTRACT = "a torch.nn.Module whose constructor takes vocab_size and block_size"
-_TRUSTED = {"gpt", "torch"}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_TRUSTED = {"gpt", "torch", "builtins", "collections", "typing", "types"}
 STAGE = Registry("model", "a stage", "gpt.models", _CONTRACT, accepts=_is_stage, given=("vocab_size", "padding_idx"))
 
 
@@ -71,14 +71,22 @@ def checked(model: Any) -> Stage:
 def is_own(model: nn.Module) -> bool:
     """Whether a pass through a module, forward or backward, runs only the code of this package and of PyTorch.
 
-    If so, no part of it has a class, a hook or a replaced `forward` from elsewhere.
+    If so, no part of it has a class, a hook or a replaced method from elsewhere.
     """
     modules, tensors = [*model.modules()], [*model.parameters(), *model.buffers()]
-    if _has_any_global_hook() or any(getattr(module, hooks) for module in modules for hooks in _HOOKS):
+    if _has_any_global_hook() or any(x._backward_hooks or x._post_accumulate_grad_hooks for x in tensors):
         return False
-    if any(x._backward_hooks or x._post_accumulate_grad_hooks for x in tensors):
-        return False
-    return all(_package(x) in _TRUSTED for x in (*modules, *tensors, *(module.forward for module in modules)))
+    classes = {own for part in (*modules, *tensors) for own in type(part).__mro__}
+    return all(_package(x) in _TRUSTED for x in (*modules, *tensors, *_functions(*classes, *modules)))
+
+
+def _functions(*holders: type | nn.Module) -> Iterator[Any]:
+    """The functions that are attributes of classes and modules or, like hooks, in a dictionary there."""
+    for holder in holders:
+        for name, value in vars(holder).items():
+            # `forward` is the only public method of nn.Module in a pass; transformers adds another, `smart_apply`.
+            if holder is not nn.Module or name.startswith("_") or name == "forward":
+                yield from filter(callable, value.values() if isinstance(value, dict) else [value])
 
 
 def _package(value: Any) -> str:
