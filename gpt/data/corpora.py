@@ -16,7 +16,7 @@ from gpt.base.typed import expanded
 from gpt.config.choices import PathName, PathNames, Registry
 from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
-from gpt.data.lines import of_texts
+from gpt.data.lines import Documents
 from gpt.data.long_text import LongText
 from gpt.data.paths import files_of
 from gpt.data.records import IN_MEMORY, Encoding, lines_of, read_lines, read_text, read_texts, size_of
@@ -70,7 +70,7 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
 
     The token ids of more than 16 MB are kept in GPT_DATA_DIR/prepared, not in memory. The validation split is the end
     of the text or, with split="lines" or "files", a random part. newlines="unix" shortens the line ends of Windows.
-    If a file is a table, `texts_in` and `of_texts` say what the documents are. Raises RequestError if a file is not in
+    If a file is a table, `texts_in` and `Documents.of` say what the documents are. Raises RequestError if a file is not in
     this encoding, or too large for another `split`, `encoding` or `newlines`, and UserError if GPT_DATA_DIR/prepared
     cannot be written.
     """
@@ -93,7 +93,7 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
         raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
     texts = [content.replace("\r\n", "\n") if newlines == "unix" else content for content in texts]
     if is_table:
-        return of_texts(texts, separator, train_fraction, tokens)
+        return Documents.of(texts, separator, train_fraction, tokens)
     return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=tokens)
 
 

@@ -81,6 +81,17 @@ class Documents(Lines):
 
     separator: str = "\n"
 
+    @classmethod
+    def of(cls, texts: list[str], separator: str, train_fraction: float, tokens: Tokens) -> "Documents":
+        r"""Texts with the separator between two of them or, if a text contains a newline, \n\n, \f or \0.
+
+        Raises RequestError for texts that contain all of these, or too few of them to divide.
+        """
+        for between in _BETWEEN if separator == _END else (separator,):
+            if all((text + between).split(between) == [text, ""] for text in texts):  # also where two texts meet
+                return _documents(texts, between, train_fraction, tokens)
+        raise RequestError("there are texts that contain the separator: give another data.separator=")
+
     @cached_property
     def characters(self) -> str:
         """The characters of both splits and of the separator, which two documents alone do not contain."""
@@ -135,17 +146,6 @@ def documents(
     texts = (text.replace("\r\n", "\n") for text in read_texts(files, encoding))
     found = [document for text in texts for document in text.split(separator)]
     return _documents(found, separator, train_fraction, Tokens(tokenizer, vocab_size))
-
-
-def of_texts(texts: list[str], separator: str, train_fraction: TrainFraction, tokens: Tokens) -> Documents:
-    r"""Texts as documents, with the separator between two of them or, if a text contains a newline, \n\n, \f or \0.
-
-    Raises RequestError for texts that contain all of these, or too few of them to divide.
-    """
-    for between in _BETWEEN if separator == _END else (separator,):
-        if all((text + between).split(between) == [text, ""] for text in texts):  # also where two texts meet
-            return _documents(texts, between, train_fraction, tokens)
-    raise RequestError("there are texts that contain the separator: give another data.separator=")
 
 
 def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
