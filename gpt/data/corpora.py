@@ -70,9 +70,10 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
 
     The token ids of more than 16 MB are kept in GPT_DATA_DIR/prepared, not in memory. The validation split is the end
     of the text or, with split="lines" or "files", a random part. newlines="unix" shortens the line ends of Windows.
-    If a file is a table, `texts_in` and `Documents.of` say what the documents are. Raises RequestError if a file is not in
-    this encoding, or too large for another `split`, `encoding` or `newlines`, and UserError if GPT_DATA_DIR/prepared
-    cannot be written.
+    If a file is a table, `texts_in` and `Documents.of` say what the documents are.
+
+    Raises RequestError if a file is not in this encoding, or too large for another `split`, `encoding` or `newlines`,
+    and UserError if GPT_DATA_DIR/prepared cannot be written.
     """
     kinds, tokens = sorted_out(files_of(path), encoding), Tokens(tokenizer, vocab_size)
     is_table = any(kinds.values())
