@@ -19,7 +19,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from gpt.base.errors import RequestError
-from gpt.base.typed import expanded, is_file, listed, unquoted
+from gpt.base.typed import expanded, is_file, listed
 from gpt.config.choices import GIVEN, Choice, Registry
 from gpt.config.composing import choices_of
 from gpt.config.override import Override
@@ -31,7 +31,7 @@ _SEARCHED = {  # what a file is searched for
     "schedule": "function of the step",
 }
 _NO_SETTINGS = {"vocab_size", "padding_idx", "params", "lr", "model", "learning_rate", "max_iters", "peak"}
-_typed: dict[str, str] = {}  # the word that was typed for each target; its value is the name of a choice
+_typed: dict[str, Override] = {}  # what was typed for each target; its value is the name of a choice
 
 
 def is_code(setting: Override) -> bool:
@@ -134,7 +134,7 @@ def add(group: str, typed: str, target: str, code: Callable[..., Any], adds: str
     *folders, name = typed.split("/")
     place = "/".join([group, *filter(None, folders)])
     ConfigStore.instance().store(name, node, place, "_global_" if group == "model" else group)
-    _typed[target] = f"{group}={shlex.quote(typed)}"
+    _typed[target] = Override(group, typed)
     if "@" in target:
         GIVEN[target] = code
     return target
@@ -163,7 +163,8 @@ def _is_setting(parameter: inspect.Parameter) -> bool:
 
 def words(*choices: Choice) -> str:
     """What gives a command the code of these choices, as in " model=net.py"; "" for code of this package."""
-    return "".join(f" {_typed[choice.target]}" for choice in choices if choice.target in _typed and choice.is_own)
+    own = (_typed[choice.target] for choice in choices if choice.target in _typed and choice.is_own)
+    return "".join(f" {shlex.quote(str(typed))}" for typed in own)
 
 
 def name_of(group: str, target: str) -> str | None:
@@ -175,4 +176,4 @@ def name_of(group: str, target: str) -> str | None:
         _add_from_torch([target.rpartition(".")[2]])
     if target not in _typed and "@" in target:
         Registry(group, "", "", "", callable).find(Choice(_target_=target))
-    return unquoted(_typed[target].partition("=")[2]) if target in _typed else None
+    return _typed[target].value if target in _typed else None

@@ -115,17 +115,13 @@ def _note(ranking: Ranking, metric: Metric, escaped: Callable[[str], str]) -> st
 
 def as_latex(ranking: Ranking, metric: Metric) -> str:
     """The groups of a ranking as a table of booktabs, with the corpus in a comment above it."""
+    short, title = names(ranking.keys), _title(ranking, metric)
     rows = [
-        [
-            *(shown(key, value) for key, value in group.values.items()),
-            len(group.runs),
-            with_deviation(group.mean, group.deviation),
-        ]
+        {short[key]: printable(shown(key, value)) for key, value in group.values.items()}
+        | {"seeds": len(group.runs), title: with_deviation(group.mean, group.deviation)}
         for group in ranking.groups
     ]
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
-    headers = [*names(ranking.keys).values(), "seeds", _title(ranking, metric)]
-    table = tabulate(cells, headers, tablefmt="latex_booktabs", disable_numparse=True)
+    table = tabulate(rows, "keys", tablefmt="latex_booktabs", disable_numparse=True)
     return f"% {printable(ranking.corpus)}\n{table}\n"
 
 
