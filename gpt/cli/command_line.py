@@ -32,7 +32,7 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
                      *_CONFIG_DIR, "--experimental-rerun"), None),
 }  # fmt: skip
-_DASHED = re.compile(r"-(-|[A-Za-z])")  # an option or a key, and no number
+_DASHED = re.compile(r"-(-|[A-Za-z])")  # -m or --lr, but not -1
 _values = cache(keys_for_users)
 _COMPLETION = ("install", "uninstall", "query")  # what --shell-completion takes
 
@@ -130,7 +130,7 @@ def _setting(option: Override, following: list[str], config_name: str) -> Overri
     key, values = option.key.lstrip("-").replace("-", "_"), _values(config_name)
     value, full = option.value, by_name(values).get(key, key)
     near = difflib.get_close_matches(option.key.replace("_", "-"), _OPTIONS, n=1, cutoff=0.75)
-    if near and full not in {*values, "config"}:  # which words.py takes with a file
+    if near and full not in {*values, "config"}:  # words.py takes --config FILE
         raise RequestError(f"there is no option {option.key}: did you mean {near[0]}?")
     is_switch, after = isinstance(values.get(full), bool), (following or ["--"])[0]
     if value is None and (after.lower() in ("true", "false") if is_switch else not _DASHED.match(after)):

@@ -1,5 +1,6 @@
 """The words of a command, as in `train.py v5 novel.txt lr=3e-4`: settings, files of settings, positional arguments."""
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -41,8 +42,9 @@ def overrides_of(
     if placed:  # A key such as field= may be one of the corpus that a word names.
         typed = in_full([*given, *placed], config_name, schema)
     own = [own_files.overrides(file, has_escapes=has_escapes, is_sweep=is_sweep) for file in files]
-    for each in (each for overrides in own for each in overrides):
-        if given_code.is_code(each) and each.key not in {setting.key for setting in typed}:
+    named = {setting.key for setting in typed}
+    for each in itertools.chain.from_iterable(own):
+        if given_code.is_code(each) and each.key not in named:
             raise RequestError(f"{each} is code, which is run only if it is typed: add {each} to the command")
     settings: list[Override] = []
     for new in [*(in_full(overrides, config_name, schema) for overrides in own), typed]:

@@ -188,11 +188,11 @@ def _cells(file: Path, content: str, separator: str, field: str | None) -> _Tabl
 
 def _objects(file: Path, kind: Kind, encoding: str) -> _Table:
     """The objects of a JSON array or, line by line, of JSON lines; a string is the text of a row."""
-    parts = [(str(file), read_text(file, encoding))]
-    if kind == "lines":
-        parts = [(place, line) for place, line in read_lines(file, encoding) if line.strip()]
+    parts = read_lines(file, encoding) if kind == "lines" else [(str(file), read_text(file, encoding))]
     values: list[tuple[str, Any]] = []
     for place, part in parts:
+        if not part.strip():
+            continue
         try:
             value = json.loads(part)
         except (ValueError, RecursionError) as error:

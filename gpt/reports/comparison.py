@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENDINGS = (".md", ".tex", ".csv", *FORMATS)
-_OF_RUNS = "runs.csv"  # which has a row a run
+_OF_RUNS = "runs.csv"  # one row per run; any other .csv has one per group
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ComparisonReport:
         return (tables.runs_csv if is_of_runs else tables.groups_csv)(self.rankings)
 
     def _picture(self) -> "Figure":
-        """The loss against the keys of `by`, or the curves, with a panel for each ranking."""
+        """The loss against the key `by`, or the curves, with a panel for each ranking."""
         title, metric = self.config.title, self.config.metric
         if by := self.config.by:
             return against.draw(self._against(by), by, metric, title)
