@@ -7,18 +7,25 @@ A test that only needs *a* run takes one that all tests and workers share, from 
     own = shutil.copytree(run, tmp_path / "run")          # to change it, or to resume it
 
 The fewer the different settings, the fewer the trainings: prefer what another test already asks for. What the command
-printed is beside the run, in `output.txt`.
+printed is beside the run, in `output.txt`. These runs are kept between test sessions, in .pytest_cache, until the
+package, its configuration, the text or a version changes. Ask for one before you patch anything: it is trained in the
+process of the test.
 """
 
+import contextlib
 import hashlib
 import os
+import platform
 import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +62,7 @@ hypothesis.settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
-_LONGEST = (
-    "test_course.py",
-    "test_reproduction.py",
-    "test_inside.py",
-    "test_stops.py",
-    "test_notebooks.py",
-    "test_benchmarks.py",
-    "test_extending.py",
-    "test_exports.py",
-    "test_gradients.py",
-    "test_processes.py",
-    "test_cli.py",
-    "test_study.py",
-    "test_sweeps.py",
-    "test_resuming.py",
-    "test_trackers.py",
-)
+_DAY = 24 * 3600  # seconds
 _SHORT = [
     "training.max_iters=20",
     "training.eval_interval=10",
@@ -82,11 +73,6 @@ _SHORT = [
     "device=cpu",
 ]
 CPU = Runtime(torch.device("cpu"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that at the end no worker is busy with one of them alone."""
-    items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
 
 
 def shell_commands(page: str) -> list[str]:
@@ -209,7 +195,7 @@ Script = Callable[..., subprocess.CompletedProcess]
 
 @pytest.fixture(scope="session")
 def script() -> Script:
-    """Run a script of the repository as a user would: script("train.py", "model=v1", cwd=folder)."""
+    """Run a script in a process, as a user would: script("train.py", "model=v1", cwd=folder). `called` is faster."""
 
     def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
         command = [str(REPOSITORY / name), *arguments]
@@ -228,45 +214,71 @@ def script() -> Script:
     return run
 
 
-@pytest.fixture
-def called() -> Iterator[Script]:
-    """`script`, in the present process: faster, where no process is what is tested."""
-
-    def run(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-        return call([str(REPOSITORY / name), *arguments], cwd, environment)
-
+def _call(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """`script`, in the present process, whose handlers of signals stay."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    try:
+        return call([str(REPOSITORY / name), *arguments], cwd, environment)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def called() -> Script:
+    """`script`, in the present process: faster, where no process is what is tested."""
+    return _call
 
 
 Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+def _filled(place: Path, name: str, fill: Callable[[Path], object]) -> Path:
+    """A folder in `place` that is filled at its first use, by whoever needs it first."""
+    folder, full = place / name, place / f"{name}.full"
+    with FileLock(place / f"{name}.lock"):
+        if not full.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            fill(folder)
+            full.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """A folder that all workers of a test run share: once(name, fill) fills it at its first use; nobody changes it."""
     own = tmp_path_factory.getbasetemp()
-    everybodys = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-    def filled(name: str, fill: Callable[[Path], object]) -> Path:
-        folder, full = everybodys / name, everybodys / f"{name}.full"
-        with FileLock(everybodys / f"{name}.lock"):
-            if not full.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
-                folder.mkdir()
-                fill(folder)
-                full.touch()
-        return folder
-
-    return filled
+    return partial(_filled, own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture(scope="session")
-def corpus_file(text: str, once: Once) -> Path:
+def kept(pytestconfig: pytest.Config, once: Once) -> Once:
+    """`once`, for what later test sessions find again: it depends on what the digest is of, and on its name alone."""
+    if pytestconfig.cache is None:  # -p no:cacheprovider
+        return once
+    digest = hashlib.sha256(f"{platform.python_version()} {platform.processor()}".encode())
+    for package in ("torch", "numpy", "hydra-core", "omegaconf", "pydantic", "safetensors", "tokenizers"):
+        with contextlib.suppress(PackageNotFoundError):
+            digest.update(f"{package} {version(package)}".encode())
+    files = (
+        path for part in ("gpt", "conf") for path in (REPOSITORY / part).rglob("*") if path.suffix in (".py", ".yaml")
+    )
+    for path in [*sorted(files), REPOSITORY / "data" / "tinyshakespeare.txt", Path(__file__)]:
+        digest.update(f"{path.relative_to(REPOSITORY)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    place = pytestconfig.cache.mkdir("runs") / digest.hexdigest()[:12]
+    place.mkdir(exist_ok=True)
+    for earlier in place.parent.iterdir():
+        if time.time() - earlier.stat().st_mtime > _DAY:
+            shutil.rmtree(earlier, ignore_errors=True)
+    os.utime(place)
+    return partial(_filled, place)
+
+
+@pytest.fixture(scope="session")
+def corpus_file(text: str, kept: Once) -> Path:
     name = "words, and (more).txt"
-    return once("corpus", lambda folder: (folder / name).write_text(text)) / name
+    return kept("corpus", lambda folder: (folder / name).write_text(text)) / name
 
 
 @pytest.fixture
@@ -280,7 +292,7 @@ TrainedOnce = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def trained_run(script: Script, corpus_file: Path, once: Once) -> TrainedOnce:
+def trained_run(corpus_file: Path, kept: Once) -> TrainedOnce:
     """trained_run(stage, *settings): the run folder of a short training with these settings, which nobody changes.
 
     The stage is at its small size. It is trained on the shared corpus, unless `settings` name their own `data=`.
@@ -293,37 +305,19 @@ def trained_run(script: Script, corpus_file: Path, once: Once) -> TrainedOnce:
         command = ["train.py", f"model={stage}", *size, *_SHORT, *corpus, *settings]
 
         def train(folder: Path) -> None:
-            done = succeeded(script(*command, "hydra.run.dir=run", cwd=folder))
+            done = succeeded(_call("train.py", *command[1:], "hydra.run.dir=run", cwd=folder))
             (folder / "output.txt").write_text(done.stdout)
 
         digest = hashlib.sha256("\n".join(command).encode()).hexdigest()[:12]
-        return once(f"{stage}_{digest}", train) / "run"
+        return kept(f"{stage}_{digest}", train) / "run"
 
     return trained
 
 
 @pytest.fixture(scope="session")
-def trained(script: Script, corpus_file: Path, once: Once) -> Path:
+def trained(corpus_file: Path, kept: Once) -> Path:
     """A working folder in which a small v7 was trained with the command line."""
-
-    def train(folder: Path) -> None:
-        succeeded(
-            script(
-                "train.py",
-                "model=v7",
-                "model.block_size=16",
-                "model.n_embd=32",
-                "model.n_head=4",
-                "model.n_layer=2",
-                "training.max_iters=60",
-                "training.eval_interval=20",
-                "training.eval_iters=2",
-                "training.batch_size=16",
-                "training.learning_rate=1e-2",
-                "data=text",
-                f"data.path={corpus_file}",
-                cwd=folder,
-            )
-        )
-
-    return once("trained", train)
+    size = [f"model.{name}={value}" for name, value in small_size("v7").items()]
+    length = ["training.max_iters=60", "training.eval_interval=20", "training.eval_iters=2", "training.batch_size=16"]
+    settings = ["model=v7", *size, *length, "training.learning_rate=1e-2", "data=text", f"data.path={corpus_file}"]
+    return kept("trained", lambda folder: succeeded(_call("train.py", *settings, cwd=folder)))

@@ -25,6 +25,8 @@ from private_kernels import unpacked, unrecorded, without
 from same_losses import first_difference
 from small_stages import with_constants
 
+pytestmark = pytest.mark.slow
+
 # A few iterations of each that all.py does not run, and what its first rows are of.
 QUICK = {
     "corpus_size": ([str(REPOSITORY / "docs" / "course")], ["text", "tiny Shakespeare", "0.1 MB"]),

@@ -19,6 +19,8 @@ from packaging.utils import canonicalize_name
 import gpt
 from tests.conftest import REPOSITORY, shell_commands, succeeded
 
+pytestmark = pytest.mark.slow
+
 DOCKERFILE = REPOSITORY / "Dockerfile"
 WORKFLOWS = REPOSITORY / ".github" / "workflows"
 CHANGELOG, CITATION = REPOSITORY / "CHANGELOG.md", REPOSITORY / "CITATION.cff"

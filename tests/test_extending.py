@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("all")
+
 from filelock import FileLock
 
 from tests.conftest import REPOSITORY, refused, shell_commands, succeeded

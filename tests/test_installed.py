@@ -12,7 +12,7 @@ import pytest
 import gpt
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
 

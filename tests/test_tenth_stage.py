@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 MODULE = '''
 """v10: gated feed-forward layers, and a norm that subtracts no mean before them."""

@@ -31,8 +31,8 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in (folder / "runs").rglob("summary.json"))
 
 
-def test_train_ends_with_what_was_documented_and_measured(script: Script, tmp_path: Path) -> None:
-    done = succeeded(script("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path))
+def test_train_ends_with_what_was_documented_and_measured(called: Script, tmp_path: Path) -> None:
+    done = succeeded(called("train.py", "model=v5", "seed=3", *SHORT, cwd=tmp_path))
     assert done.stderr == ""
     (run,) = run_folders(tmp_path)
     assert re.fullmatch(r"\d\d-\d\d-\d\d_v5_seed3", run.name)
@@ -114,6 +114,7 @@ def test_an_interactive_session_continues_each_line(trained: Path) -> None:
     assert "warning: the character 'é' (U+00E9) is not in the vocabulary" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_text_and_ctrl_d_the_session(trained: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
@@ -181,6 +182,7 @@ def test_a_reader_that_leaves_ends_the_command_without_a_word(trained: Path) -> 
     assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_joblib_runs_each_job_in_a_folder_of_its_own(script: Script, folder: Path) -> None:
     done = succeeded(script("train.py", "-m", "hydra/launcher=joblib", "model=v1,v6", *SHORT, *TEXT, cwd=folder))
     summaries = {run.name: json.loads((run / "summary.json").read_text()) for run in run_folders(folder)}
@@ -193,6 +195,7 @@ def test_joblib_runs_each_job_in_a_folder_of_its_own(script: Script, folder: Pat
     assert re.search(r"^v[16] +1 +\d\.\d{4} +best", done.stdout.partition("2 runs on corpus.txt")[2], re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_failing_job_does_not_stop_its_sweep(called: Script, folder: Path) -> None:
     done = called("train.py", "-m", "model=v6", "model.n_head=5,4,2", *SHORT, *TEXT, cwd=folder)
     assert done.returncode == 2
@@ -204,6 +207,7 @@ def test_a_failing_job_does_not_stop_its_sweep(called: Script, folder: Path) -> 
     assert "2 runs on corpus.txt" in done.stdout  # compared at the end, all the same
 
 
+@pytest.mark.slow
 def test_a_sweep_without_a_run_leaves_nothing_behind(called: Script, tmp_path: Path) -> None:
     done = called("train.py", "-m", "model=v1", "seed=a,b", cwd=tmp_path)
     assert done.stderr == "error: nothing was trained, because of the job seed=a: seed=a: must be a whole number\n"
@@ -240,6 +244,7 @@ def test_a_signal_while_a_command_starts_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_not_installed_says_what_installs_it(tmp_path: Path) -> None:
     absent = "if name.startswith('hydra_plugins'): raise ModuleNotFoundError(name)"
     done = importing(absent, "train.py", "-m", "hydra/launcher=slurm", "seed=1,2", cwd=tmp_path)
@@ -281,6 +286,7 @@ def test_a_request_that_a_run_cannot_meet_is_refused(called: Script, trained: Pa
         refused(called(*typed.split(), cwd=trained), message)
 
 
+@pytest.mark.slow
 def test_a_sweeper_gets_the_validation_loss_of_each_job(
     called: Script, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

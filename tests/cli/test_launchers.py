@@ -27,6 +27,8 @@ from tests.sweeping import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 LOCAL = ["hydra/launcher=submitit_local", "hydra.sweep.dir=S"]
 
 

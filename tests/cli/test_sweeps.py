@@ -17,6 +17,8 @@ from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, refused, shell_commands, succeeded
 from tests.faults.trials import tree
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = shell_commands("lab/sweeps.md")
 SHOWN = re.findall(r"experiment=(\w+)", " ".join(COMMANDS))
 SHORT = ["training.max_iters=2", "training.eval_interval=2", "training.eval_iters=1"]

@@ -244,6 +244,7 @@ def test_a_shell_passes_escapes_and_newlines_on(called: Script, place: Path) -> 
         assert yaml.safe_load(done.stdout)["data"]["separator"] == "\n\n"
 
 
+@pytest.mark.slow
 def test_a_sweep_reads_texts_and_homes_as_one_run_does(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     corpus = f"data.path='{corpus_file}'"
     short = ["training.max_iters=1", "training.eval_interval=1", "training.eval_iters=1"]
@@ -318,6 +319,7 @@ def test_a_command_has_a_script_a_schema_and_explained_keys(name: str) -> None:
     assert console.command(name) in settings["help"]["template"]
 
 
+@pytest.mark.slow
 def test_the_docs_show_completion_that_works() -> None:
     """The line of docs/using.md, in a bash, and what a Tab gives then."""
     (line,) = (part for part in (REPOSITORY / "docs" / "using.md").read_text().split("`") if "-sc install=bash" in part)

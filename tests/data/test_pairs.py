@@ -3,6 +3,11 @@
 import random
 
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("translate")
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

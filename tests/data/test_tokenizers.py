@@ -8,6 +8,11 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("subwords")
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -28,6 +28,8 @@ from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, succeeded
 from tests.playground.browsing import chromium, violations
 
+pytestmark = pytest.mark.slow
+
 DOCS = REPOSITORY / "docs"
 COURSE = sorted((DOCS / "course").glob("*.md"))
 WITH_EXAMPLES = [*COURSE, DOCS / "lab" / "architectures.md", DOCS / "lab" / "machines.md"]

@@ -14,8 +14,10 @@ from tests.conftest import REPOSITORY
 
 pytest.importorskip("sphinx")
 sys.path[:0] = [str(REPOSITORY / "docs"), str(REPOSITORY / "docs" / "_ext")]
-from pictures.flow import FLOWS, stage_rows  # noqa: E402
-from pictures.theme import THEMES, stage_colour  # noqa: E402
+from pictures.flow import FLOWS, stage_rows
+from pictures.theme import THEMES, stage_colour
+
+pytestmark = pytest.mark.slow
 
 STAGES = [stage for stage in LADDER if stage not in SMALL]  # the others are live
 

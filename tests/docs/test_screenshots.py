@@ -13,6 +13,8 @@ import gpt
 from tests.conftest import REPOSITORY, succeeded
 from tests.playground.browsing import chromium_path
 
+pytestmark = pytest.mark.slow
+
 _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_iters=1", "device=cpu")
 
 

@@ -11,6 +11,12 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("onnx")
+require_extra("hub")
+
 import torch
 from huggingface_hub import ModelCard
 from tokenizers import Tokenizer
@@ -30,6 +36,8 @@ from gpt.playground.describing import in_full
 from gpt.runs.records import Parent
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Script, TrainedOnce, build_small, small_corpus, stage_config, succeeded
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

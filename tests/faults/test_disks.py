@@ -11,6 +11,8 @@ import pytest
 from gpt.runs.folder import RunFolder
 from tests.faults.trials import differences, finish, is_one_line, runs_in, start, whole_run
 
+pytestmark = pytest.mark.slow
+
 # Two checkpoints, the first of which makes room for the second, and everything that a run can leave.
 _TRAINING = [
     "model=v1",

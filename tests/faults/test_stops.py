@@ -11,6 +11,8 @@ from gpt.runs.folder import RunFolder
 from tests.conftest import small_size
 from tests.faults.trials import differences, finish, is_one_line, runs_in, start, whole_run
 
+pytestmark = pytest.mark.slow
+
 _EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 

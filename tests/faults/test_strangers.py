@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 
@@ -25,6 +26,8 @@ from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE
 from gpt.watching.loggers import LOGGER
 from tests.conftest import TrainedOnce
+
+pytestmark = pytest.mark.slow
 
 _NO_CHOICES = ("os.system", "builtins.eval", "gpt.base.files.write_atomically", "../../etc/passwd")
 

@@ -45,6 +45,7 @@ def test_a_gradient_written_by_hand_is_the_derived_one(name: str, dtype: torch.d
     assert all(torch.equal(*pair) for pair in zip(results(ours), results(derived), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["v6", "v8", "v9", "conv", "lstm", "linear_attention", "hybrid"])  # of each mechanism
 def test_a_compiled_stage_in_training_has_the_same_gradients(stage: str) -> None:
     """And without a graph break."""

@@ -13,6 +13,8 @@ from gpt.playground import looking, translating
 from gpt.session.trained import TrainedRun
 from tests.conftest import TrainedOnce, small_corpus
 
+pytestmark = pytest.mark.slow
+
 
 def read(run: TrainedRun, text: str) -> list[int]:
     return run.tokenizer.encode(text).tolist()

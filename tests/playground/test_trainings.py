@@ -24,6 +24,8 @@ from tests.conftest import REPOSITORY
 from tests.playground.browsing import Visit, visit
 from tests.playground.conftest import serving, started
 
+pytestmark = pytest.mark.slow
+
 SHORT = "training.max_iters=40 training.eval_interval=20 training.eval_iters=2 training.batch_size=8"
 LONG = SHORT.replace("max_iters=40", "max_iters=100000") + " training.log_interval=20"
 ABC = "abc" * 200

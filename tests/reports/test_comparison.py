@@ -35,6 +35,7 @@ def test_without_a_file_nothing_is_written(called: Script, tmp_path: Path) -> No
     assert tree(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_slide_is_one_file(called: Script, tmp_path: Path) -> None:
     shutil.copytree(RUN, tmp_path / "runs" / "a")
     for name, beginning in (("s.svg", b"<?xml"), ("s.PNG", b"\x89PNG"), ("s.pdf", b"%PDF")):
@@ -74,6 +75,7 @@ def test_damaged_runs_alone_are_an_error(called: Script, tmp_path: Path) -> None
     assert (done.returncode, "damaged" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_loss_is_drawn_against_a_key_of_the_corpus(called: Script, tmp_path: Path) -> None:
     """In one picture of all runs, although losses over different texts are in tables of their own."""
     swept = ["-m", "model=v1", "data=recall", "data.distance=0,3", "data.size=100", "model.block_size=16"]

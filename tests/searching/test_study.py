@@ -11,12 +11,19 @@ from subprocess import CompletedProcess
 
 import optuna
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("search")
+
 from optuna.trial import TrialState
 
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, shell_commands, succeeded
 from tests.faults.trials import tree
 from tests.forked import Forked
+
+pytestmark = pytest.mark.slow
 
 RATE = "training.learning_rate=tag(log,interval(1e-4,1e-1))"
 SHORT = ["model=v1", "training.max_iters=12", "training.eval_interval=4", "training.eval_iters=1", "device=cpu"]

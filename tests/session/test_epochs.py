@@ -48,6 +48,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_the_schedule_and_a_resume_follow_the_budget_of_seconds(corpus_file: Path, tmp_path: Path) -> None:
     typed = ["v2", "data=text", f"data.path={corpus_file}", "training.eval_iters=1", "eval_interval=10"]

@@ -141,6 +141,7 @@ def test_an_optimizer_of_torch_is_restored_exactly(name: str) -> None:
     assert all(torch.equal(kept[0][key], kept[1][key]) or key == "last_batch" for key in kept[0])
 
 
+@pytest.mark.slow
 def test_the_code_of_a_sweeps_folder_is_not_run(files: list[str]) -> None:
     command = [sys.executable, REPOSITORY / "train.py"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -54,10 +54,10 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return run
 
 
-def test_a_run_ends_as_if_it_had_never_stopped(script: Script, finished: Path, run: Path) -> None:
+def test_a_run_ends_as_if_it_had_never_stopped(called: Script, finished: Path, run: Path) -> None:
     assert RunFolder(finished).checkpoints() == [50, 60]
     log = (run / "train.log").read_bytes()
-    assert "from iteration 50" in trained(script, run.parent, f"resume={run}")
+    assert "from iteration 50" in trained(called, run.parent, f"resume={run}")
     assert (run / "train.log").read_bytes().startswith(log)
     for name in ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt"):
         assert (run / name).read_bytes() == (finished / name).read_bytes()
@@ -203,6 +203,7 @@ def test_one_process_at_a_time(called: Script, run: Path) -> None:
         refused(called("train.py", f"resume={run}", cwd=run.parent), f"another process is writing {run}")
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_file: Path, tmp_path: Path) -> None:
     short = ["training.max_iters=2", "training.eval_iters=1", "data=text", f"data.path='{corpus_file}'"]
     trained(script, tmp_path, "-m", "v1", *short, "seed=1,2", "tags=[a]", "hydra.sweep.dir=a sweep")
@@ -222,6 +223,7 @@ def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_
     assert "multirun.yaml is damaged" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -252,6 +254,7 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> Non
 DECIDED = "with training.patience=9, the evaluations so far count in when the run ends"
 
 
+@pytest.mark.slow
 def test_a_job_of_a_sweep_is_known_by_its_configuration(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     sweep = [
         "-m",
@@ -276,6 +279,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(script: Script, corpus_file
     assert RunFolder(tmp_path / "DIR").summary().iterations == 60
 
 
+@pytest.mark.slow
 def test_no_worker_of_a_parallel_sweep_outlives_it(corpus_file: Path, tmp_path: Path) -> None:
     sweep = [
         sys.executable,
@@ -376,7 +380,7 @@ def test_hyperparameters_are_checked_before_a_corpus_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_v9_with_all_its_settings_resumes_to_the_bit(script: Script, corpus_file: Path, tmp_path: Path) -> None:
+def test_v9_with_all_its_settings_resumes_to_the_bit(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     options = ["model=v9", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1",
                "model.ngrams=3", "model.memory=5000", "training.multi_token=0.3",
                "training.windows=shuffled", "training.short_window=4", "training.short_iters=8",
@@ -384,14 +388,14 @@ def test_v9_with_all_its_settings_resumes_to_the_bit(script: Script, corpus_file
                "training.recompute=true", "training.sample_interval=1",
                "checkpoint.interval=5", "checkpoint.min_seconds=0", "checkpoint.keep=9",
                "data=text", f"data.path={corpus_file}", "device=cpu", "training.max_iters=20"]  # fmt: skip
-    whole = trained(script, tmp_path, *options, "hydra.run.dir=whole", "target=0.5")
+    whole = trained(called, tmp_path, *options, "hydra.run.dir=whole", "target=0.5")
     assert "  | " in (tmp_path / "whole" / "train.log").read_text()  # the samples
     assert re.search(r"target 0\.5000 nats per character missed after \d+\.\d s of training steps and their", whole)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     (tmp_path / "cut" / "summary.json").unlink()
     for name in ("00000010", "00000015", "00000020"):
         shutil.rmtree(tmp_path / "cut" / "checkpoints" / name)
-    cut = trained(script, tmp_path, "resume=cut", "target=4.5")
+    cut = trained(called, tmp_path, "resume=cut", "target=4.5")
     assert "resuming cut from iteration 5" in cut
     assert "target 4.5000 nats per character reached after" in cut
     for name in ("last.safetensors", "averaged.safetensors", "metrics.jsonl", "sample.txt"):

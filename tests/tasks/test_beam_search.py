@@ -3,6 +3,11 @@
 from itertools import product
 
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("translate")
+
 import torch
 
 from gpt.base.errors import RequestError, UserError

@@ -5,6 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("translate")
+
 import sacrebleu
 from torch import nn
 
@@ -150,10 +155,10 @@ def test_scores_and_signatures_are_those_of_sacrebleu() -> None:
 
 
 @pytest.fixture(scope="module")
-def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def translator(called: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which copying was learned with the command line."""
     folder = tmp_path_factory.mktemp("translator")
-    done = script(
+    done = called(
         "train.py",
         "experiment=copy",
         "data.length=4",
@@ -171,14 +176,14 @@ def translator(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_copying_is_learned_measured_and_done_line_by_line(script: Script, translator: Path) -> None:
-    done = script("evaluate.py", "beam=2", cwd=translator)
+def test_copying_is_learned_measured_and_done_line_by_line(called: Script, translator: Path) -> None:
+    done = called("evaluate.py", "beam=2", cwd=translator)
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in done.stdout, done.stderr
     (right,) = [float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("exact matches")]
     assert right >= 99, done.stdout
     (translator / "lines.txt").write_text("\ufeffa b c\nd e\n")
     for argument, expected in (("prompt=a b c", "a b c\n"), ("prompt_file=lines.txt", "a b c\nd e\n")):
-        done = script("generate.py", argument, cwd=translator)
+        done = called("generate.py", argument, cwd=translator)
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 

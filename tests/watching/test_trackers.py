@@ -15,6 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("wandb")
+require_extra("trackio")
+require_extra("tensorboard")
+
 from filelock import FileLock
 
 from gpt.base.errors import RequestError
@@ -32,6 +39,8 @@ from tests.faults.trials import tree
 from tests.forked import Forked
 from tests.training.helpers import choice, small_state, train_state
 from tests.watching import records
+
+pytestmark = pytest.mark.slow
 
 PAGE = (REPOSITORY / "docs" / "tracking.md").read_text()
 COMMANDS = re.findall(r"^python (.*?)(?: +#.*)?$", PAGE, re.MULTILINE)
