@@ -129,11 +129,12 @@ def test_the_site_is_built_as_its_page_says() -> None:
     assert build == shell_commands("site.md")
     assert "GITHUB_STEP_SUMMARY" in print_address
     jobs = jobs_of("release")
-    assert jobs["publish"]["needs"] == ["checks", "build"]
+    assert jobs["publish"]["needs"] == ["checks", "thorough", "build"]
     assert jobs["checks"] == {"uses": "./.github/workflows/checks.yml"}
+    assert jobs["thorough"] == {"uses": "./.github/workflows/weekly.yml"}
     first, *_, last = commands_of(jobs["build"])
     assert first.startswith('.ci/notes "$GITHUB_REF_NAME"')
-    assert last == "pytest -m slow tests/test_installed.py"
+    assert last == "pytest -m release tests/test_installed.py"
     assert "secrets." not in (WORKFLOWS / "release.yml").read_text()  # trusted publishing needs none
 
 

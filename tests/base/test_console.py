@@ -48,6 +48,7 @@ def test_a_terminal_has_colours_and_the_log_has_none(folder: Path) -> None:
     assert "\x1b" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_an_error_is_red_unless_colours_are_off(folder: Path) -> None:
     assert re.fullmatch(r"\x1b\[31merror: model=v0 does not exist.*\x1b\[0m\r\n", on_a_terminal("model=v0", folder))
     plain = on_a_terminal("model=v0", folder, NO_COLOR="1")

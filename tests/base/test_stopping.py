@@ -78,6 +78,7 @@ def test_a_program_that_is_itself_being_imported_stops_at_once(tmp_path: Path, m
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_command_imports_is_one_line(heavy: str) -> None:
     lines = f"""if True:
         import signal, sys
@@ -115,6 +116,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_signal_while_hydra_composes_is_no_error_of_hydras(corpus_file: Path, tmp_path: Path) -> None:
     command = [str(REPOSITORY / "train.py"), "model=v1", "data=text", f"data.path={corpus_file}"]
     command.append("training.max_iters=5")  # what differs from the documented run is found by composing that
@@ -123,6 +125,7 @@ def test_a_signal_while_hydra_composes_is_no_error_of_hydras(corpus_file: Path, 
     assert done.stderr == "stopped\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGUSR1", 143)])
 def test_a_stopped_parallel_sweep_says_how_to_resume(sent: str, code: int) -> None:
     heard = f"import signal; signal.signal(signal.{sent}, signal.SIG_DFL)"  # a suite in the background ignores SIGINT

@@ -231,6 +231,7 @@ runpy.run_path({str(REPOSITORY / script)!r}, run_name="__main__")
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "line", "script", "awaited"),
     [(signal.SIGINT, "interrupted", "train.py", "pydantic"), (signal.SIGTERM, "stopped", "export.py", "omegaconf")],
@@ -331,6 +332,7 @@ def test_help_all_explains_every_key_and_lists_every_choice(called: Script, tmp_
     assert "hydra/launcher=joblib" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_model_too_large_for_memory_is_refused(corpus_file: Path, tmp_path: Path) -> None:
     """Under a limit of 5 GB, with a matrix of 14, which another machine may lack memory for anyway."""
     train = shlex.join([sys.executable, str(REPOSITORY / "train.py"), "data=text", f"data.path={corpus_file}"])

@@ -294,6 +294,7 @@ def test_the_package_takes_the_name_of_a_command(called: Script, tmp_path: Path)
     refused(done, "error: there is no command 'nonsense': --help lists them\n")
 
 
+@pytest.mark.slow
 def test_a_python_too_new_for_hydra_is_refused() -> None:
     without_hydra = "sys.modules['hydra'], sys.version_info = None, (3, 14, 0, 'final', 0)"  # importing it is an error
     run = f"runpy.run_path({str(REPOSITORY / 'compare.py')!r}, run_name='__main__')"

@@ -4,6 +4,8 @@ import csv
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Script, TrainedOnce, refused, succeeded
 from tests.faults.trials import tree
 from tests.reports.test_ranking import RUN, copies

@@ -38,6 +38,7 @@ def test_foreign_or_missing_weights_leave_the_model_as_it_was(run: RunFolder) ->
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_too_little_memory_to_save_is_an_error_for_users() -> None:
     code = (
         "import resource, torch; from gpt.base.errors import report; from gpt.runs.tensors import serialised\n"

@@ -104,6 +104,7 @@ def test_two_processes_have_the_losses_of_one(arguments: list[str], parts: int, 
     assert two == pytest.approx(one, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dropout", "numbers", "rounding"), [(0.0, (2, 1, 2), 1e-4), (0.2, (2, 2), 0.0)])
 def test_a_run_resumes_with_any_number_of_processes(
     dropout: float, numbers: tuple[int, ...], rounding: float, folder: Path
@@ -118,6 +119,7 @@ def test_a_run_resumes_with_any_number_of_processes(
     assert losses(folder / "parts") == pytest.approx(losses(folder / "whole"), rel=0, abs=rounding)
 
 
+@pytest.mark.slow
 def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None:
     first, second = start_all(2, *V5, *LONG, cwd=folder)
     wait_for("runs/*/*/checkpoints/0*/checkpoint.json", folder)
@@ -130,6 +132,7 @@ def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None
     run(1, f"resume={path}", cwd=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["second", pytest.param("launcher", marks=slow)])
 def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -> None:
     """Whether it reaches both, as from a launcher that is stopped, or only one of them."""
