@@ -26,14 +26,14 @@ def test_a_text_loses_its_mark_and_is_split_by_characters(tmp_path: Path) -> Non
 def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(b"a\xff\xfeb")
-    for path, message in {
-        "nowhere": "there is no file",
-        "binary": "not UTF-8 text in line 1",
-        "pipe": "is not a file",
-        "/proc/self/status": "is empty",
-        ".": "is not a file",
+    for path, word in {
+        "nowhere": "nowhere",
+        "binary": "line 1",
+        "pipe": "pipe",
+        "/proc/self/status": "/proc/self/status",
+        ".": tmp_path.name,
     }.items():
-        with pytest.raises(RequestError, match=message):
+        with pytest.raises(RequestError, match=word):
             read_text(tmp_path / path)
 
 
@@ -43,7 +43,7 @@ def test_tiny_shakespeare_is_refused_if_it_was_changed(tmp_path: Path, monkeypat
     path = tmp_path / TINY_SHAKESPEARE.name
     path.write_bytes(TINY_SHAKESPEARE.read_bytes().replace(b"\n", b"\r\n"))
     monkeypatch.setattr(corpora, "TINY_SHAKESPEARE", path)
-    with pytest.raises(UserError, match=r"has been changed .*: restore it with git, .*: data="):
+    with pytest.raises(UserError, match=f"data={path}"):
         shakespeare(0.9)
 
 
@@ -66,7 +66,7 @@ def test_made_up_pairs_are_copied_or_reversed() -> None:
             assert 2 <= len(source.split()) <= 7
             assert target.split() == source.split()[::step]
         assert task(length=7, size=1000, vocab_size=100) == corpus
-        with pytest.raises(RequestError, match=r"length \* data\.size must be at most 10,000,000"):
+        with pytest.raises(RequestError, match=r"data\.size"):
             task(1000, 200_000, 100)
 
 
@@ -85,8 +85,8 @@ def test_lines_of_two_files_are_paired_by_their_number(tmp_path: Path) -> None:
 
 
 def test_files_whose_lines_do_not_pair_are_refused(tmp_path: Path) -> None:
-    for lines, message in {"a\nb": "both need the same number", "a\n\nc": "line 2 of", "a\nb\nc": "too few"}.items():
-        with pytest.raises(RequestError, match=message):
+    for lines, word in {"a\nb": "/en", "a\n\nc": "line 2", "a\nb\nc": "0.2"}.items():
+        with pytest.raises(RequestError, match=word):
             paired(tmp_path, lines, "a\nb\nc")
 
 

@@ -51,32 +51,28 @@ def test_two_splits_are_to_train_and_to_validate_on(tokenizer: str, hub: Hub) ->
 
 
 REFUSED = [
-    (
-        "someone/rows",
-        {"split": "test"},
-        r"there is no file someone/rows, and no split test\[:90%\] of it on the hub: .*test",
-    ),
-    ("someone/rows", {"field": "n"}, r"data\.name=someone/rows has no column n; it has text$"),
-    ("someone/rows", {"split": ["train", "train"]}, r"data\.split=train,train: validation needs rows"),
+    ("someone/rows", {"split": "test"}, r"test\[:90%\]"),
+    ("someone/rows", {"field": "n"}, "column n"),
+    ("someone/rows", {"split": ["train", "train"]}, r"data\.split=train,train"),
     # The library would read what is here, and a stranger's run folder could name it.
-    ("folder", {}, r"data\.name=folder is not a dataset of the hub: for files, use data=folder"),
-    ("json", {}, r"data\.name=json is not a dataset of the hub"),
+    ("folder", {}, "data=folder"),
+    ("json", {}, r"data\.name=json"),
 ]
 
 
-@pytest.mark.parametrize(("name", "changes", "message"), REFUSED)
+@pytest.mark.parametrize(("name", "changes", "word"), REFUSED)
 def test_what_cannot_or_must_not_be_read_is_one_line(
-    name: str, changes: dict[str, Any], message: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, changes: dict[str, Any], word: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub(ROWS)
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RequestError, match=message) as error:
+    with pytest.raises(RequestError, match=word) as error:
         loaded(name, **changes)
     assert "\n" not in str(error.value)
 
 
 def test_an_unwritable_place_says_how_to_choose_another(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot write .* set GPT_DATA_DIR to a folder with room for it"):
+    with pytest.raises(UserError, match="GPT_DATA_DIR"):
         loaded(hub(ROWS))

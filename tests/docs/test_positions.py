@@ -52,10 +52,10 @@ def test_the_losses_are_those_of_the_windows_at_these_positions(
 def test_runs_that_cannot_be_compared_are_refused(corpus_file: Path, tmp_path: Path) -> None:
     own = ["model=v3", "data=text", f"data.path={corpus_file}"]
     run, longer = train(tmp_path / "run", *own), train(tmp_path / "longer", *own, f"model.block_size={T}")
-    with pytest.raises(UserError, match="another text or another length of windows"):
+    with pytest.raises(UserError, match="longer"):
         positions.losses_by_position([run, longer])
     other_heads = train(tmp_path / "heads", *own, "model.n_head=1")
     assert {*positions.losses_by_position([run, other_heads]).losses} == {"n_head=4", "n_head=1"}
     answers = ["model=v3", "data=repeat", "data.size=200", "data.distance=4", "model.block_size=20"]
-    with pytest.raises(UserError, match="counts only some of its characters"):
+    with pytest.raises(UserError, match="answers"):
         positions.losses_by_position([train(tmp_path / "answers", *answers)])

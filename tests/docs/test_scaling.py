@@ -36,7 +36,7 @@ def test_the_law_of_runs_is_found_if_losses_fall(monkeypatch: pytest.MonkeyPatch
     found = fitted(N, D, without_rest)
     assert found.E == 0
     assert found(N, D) == pytest.approx(without_rest, abs=0.01)
-    with pytest.raises(UserError, match="the loss must fall"):
+    with pytest.raises(UserError, match="loss"):
         fitted(N, D, 2.0 + np.log(N) + np.log(D))
 
 
@@ -68,5 +68,5 @@ def test_shorter_runs_predict_the_longer_ones(
     assert best[0][1].strip() == f"{sizes[losses.argmin()]:,.0f}"
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(sys, "argv", ["scaling.py", str(tmp_path), "--tokens", "6e5"])
-    with pytest.raises(SystemExit, match="six runs, of at least three sizes and three amounts of data"):
+    with pytest.raises(SystemExit, match="six runs"):
         scaling.main()

@@ -132,21 +132,21 @@ def test_a_hostile_or_damaged_export_is_refused(run: TrainedRun, tmp_path: Path)
     export(run, "hub", tmp_path, license="mit")
     config = json.loads((tmp_path / "config.json").read_text())
 
-    def refused(message: str, **changes: object) -> None:
+    def refused(word: str, **changes: object) -> None:
         (tmp_path / "config.json").write_text(json.dumps(config | {"model": config["model"] | changes}))
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=word):
             PretrainedGPT.from_pretrained(tmp_path)
 
     for target in ("os.system", "gpt.training.optimizers.AdamW", "gpt.models.os.system"):
-        refused(r"is not a stage of gpt\.models", _target_=target)
-    refused(r"is damaged: the tensors of model\.safetensors do not match", n_embd=2 * config["model"]["n_embd"])
+        refused(f"_target_={target}", _target_=target)
+    refused(r"model\.safetensors", n_embd=2 * config["model"]["n_embd"])
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    refused(r"is damaged: the tensors of model\.safetensors do not match")
+    refused(r"model\.safetensors")
     (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {}, "merges": [[]]}}')
-    refused(r"tokenizer\.json is damaged")
+    refused(r"tokenizer\.json")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(UserError, match="was not exported by this project"):
+    with pytest.raises(UserError, match=r"config\.json"):
         PretrainedGPT.from_pretrained(tmp_path)
 
 
@@ -309,23 +309,23 @@ def test_an_exported_stage_runs_without_this_package(trained_run: TrainedOnce, t
 
 
 @pytest.mark.parametrize(
-    ("stage", "settings", "arguments", "message"),
+    ("stage", "settings", "arguments", "word"),
     [
-        ("v5", [], ["format=transformers"], "transformers has no architecture for v5, only for v6 and v7 (GPT-2): use"),
-        ("v6", ["model.n_embd=16"], ["format=transformers"], "GPT-2 has no bias in its output layer, and the last"),
-        ("v9", [], ["format=onnx"], "format=onnx cannot export counts of the training text: train v8, which has none"),
-        ("v5", [], ["format=pickle"], "format=pickle: must be hub, transformers, transformers_code, onnx or script"),
-        ("v5", [], ["out=/proc/version/x"], "/proc/version is not a folder: choose another place"),
-        ("v5", [], ["out=/proc"], "/proc already exists: remove it, or choose another folder with out=FOLDER"),
+        ("v5", [], ["format=transformers"], "v5"),
+        ("v6", ["model.n_embd=16"], ["format=transformers"], "bias"),
+        ("v9", [], ["format=onnx"], "v8"),
+        ("v5", [], ["format=pickle"], "format=pickle"),
+        ("v5", [], ["out=/proc/version/x"], "/proc/version"),
+        ("v5", [], ["out=/proc"], "out=FOLDER"),
         ("v5", [], ["out=/proc/nowhere"], "/proc"),
-        ("v5", [], ["weights=averaged"], "the run has no averaged weights"),
+        ("v5", [], ["weights=averaged"], "averaged"),
     ],
 )
 def test_what_cannot_be_exported_says_why_in_one_line(
     stage: str,
     settings: list[str],
     arguments: list[str],
-    message: str,
+    word: str,
     trained_run: TrainedOnce,
     called: Script,
     tmp_path: Path,
@@ -335,7 +335,7 @@ def test_what_cannot_be_exported_says_why_in_one_line(
     refused = called("export.py", f"run={run}", *arguments, cwd=tmp_path)
     assert (refused.returncode in (1, 2), refused.stderr.count("\n")) == (True, 1), refused.stderr
     assert refused.stderr.startswith("error: ")
-    assert message in refused.stderr
+    assert word in refused.stderr
     assert (sorted(run.rglob("*")), list(tmp_path.iterdir())) == (before, [])
 
 
@@ -343,7 +343,7 @@ def test_an_export_that_is_not_the_run_leaves_nothing(
     run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graphs, "computed", lambda module, *_: lambda idx: [module(idx) + 0.01])
-    with pytest.raises(UserError, match=r"the export failed: model.onnx differs from the run by 0\.0"):  # noqa: SIM117
+    with pytest.raises(UserError, match=r"model\.onnx .*0\.0"):  # noqa: SIM117
         with staged(tmp_path / "a" / "new") as folder:
             export(run, "onnx", folder, license="mit")
     assert list(tmp_path.iterdir()) == []
@@ -355,7 +355,7 @@ def test_the_difference_that_counts_is_relative_to_the_largest_score() -> None:
         return compare("model.onnx", run, graph, vocab_size=2, block_size=4)
 
     assert "equal within" in compared(50.0, 50.00012)
-    with pytest.raises(UserError, match=r"differs from the run by 0\.0001"):
+    with pytest.raises(UserError, match=r"0\.0001"):
         compared(0.5, 0.50012)
 
 
@@ -369,7 +369,7 @@ def test_a_missing_library_is_named_with_its_extra(
             monkeypatch.delattr(f"gpt.exporting.{module}", raising=False)
         with monkeypatch.context() as without:
             without.setitem(sys.modules, name, None)
-            with pytest.raises(RequestError, match=rf"pip install -e '.\[{extra}\]'"):
+            with pytest.raises(RequestError, match=rf"\[{extra}\]"):
                 export(run, extra, tmp_path, license="mit")  # type: ignore[arg-type]
 
 

@@ -110,7 +110,7 @@ def test_a_pass_that_decides_by_a_value_is_not_traced() -> None:
         def forward(self, idx: torch.Tensor) -> torch.Tensor:
             return idx if idx.sum() > 1 else -idx
 
-    with pytest.raises(ValueError, match="computes with values outside tensors"):
+    with pytest.raises(ValueError, match="outside tensors"):
         traced(Deciding(), KVCache(8), torch.tensor([[1]]))
 
 
@@ -130,15 +130,15 @@ def test_a_cache_can_be_emptied_and_reordered() -> None:
 def test_a_cache_survives_what_it_refuses() -> None:
     model = build_small("v7")  # with a window of 16
     idx, cache = torch.randint(65, (1, 16)), KVCache(model.block_size)
-    with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
+    with pytest.raises(ValueError, match="17 tokens"):
         cache.append(0, *torch.zeros(2, 1, 4, 17, 8))
     read(model, idx[:, :14], cache)
-    with pytest.raises(ValueError, match="several tokens can only be read into an empty cache"):
+    with pytest.raises(ValueError, match="empty"):
         read(model, idx[:, 14:], cache)
     with pytest.raises(RuntimeError):
         read(nn.Sequential(model, nn.Linear(1, 1)), idx[:, :1], cache)  # fails after all layers have appended
     assert cache.length == 14
     assert active_cache() is None
     torch.testing.assert_close(read_in_parts(model, idx[:, 14:], 1, cache), model(idx)[:, 14:])
-    with pytest.raises(ValueError, match="17 tokens do not fit into a cache of 16"):
+    with pytest.raises(ValueError, match="17 tokens"):
         read(model, idx[:, :1], cache)

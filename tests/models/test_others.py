@@ -137,7 +137,7 @@ def test_generation_continues_beyond_the_window_as_if_it_were_longer(stage: str)
 
 
 def test_what_cannot_read_its_window_is_refused() -> None:
-    with pytest.raises(RequestError, match="context=9 must be at most block_size=8"):
+    with pytest.raises(RequestError, match="context=9"):
         build("mlp", context=9)
-    with pytest.raises(RequestError, match=r"n_layer=4 reads 2\^4 tokens, more than block_size=8"):
+    with pytest.raises(RequestError, match="n_layer=4"):
         build("conv", n_layer=4)

@@ -160,5 +160,5 @@ def test_members_train_on_their_own_rows_and_answer_together() -> None:
 @pytest.mark.parametrize("changed", ["training.grad_accumulation=2", "training.batch_size=1"])
 def test_members_take_whole_batches_alone(changed: str) -> None:
     small = ["model.block_size=8", "model.n_embd=32", "model.n_head=4", "model.n_layer=2", "device=cpu"]
-    with pytest.raises(gpt.UserError, match="hybrid_with_members divides each batch among its"):
+    with pytest.raises(gpt.UserError, match=changed.partition("=")[0]):
         gpt.train("hybrid_with_members", *small, "training.max_iters=1", changed)

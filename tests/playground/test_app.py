@@ -101,21 +101,21 @@ def test_a_character_that_takes_long_does_not_end_a_text(monkeypatch: pytest.Mon
 
 
 def test_what_it_cannot_answer_it_refuses_in_a_line(served: Served, run_id: str) -> None:
-    for path, changes, message in (
-        ("inside", {"row": 5}, "does not read this token in this window"),
-        ("logits", {"off": ["blocks.9"]}, "does not have these parts"),
-        ("logits", {"ids": [0] * 2001}, "this text has 2,001 tokens: give one of at most 2,000"),
-        ("attention", {"ids": [-1]}, "must be at least 0"),
-        ("text", {"run": "0" * 12}, "there is no such run"),
+    for path, changes, word in (
+        ("inside", {"row": 5}, "this token"),
+        ("logits", {"off": ["blocks.9"]}, "parts"),
+        ("logits", {"ids": [0] * 2001}, "2,001"),
+        ("attention", {"ids": [-1]}, "ids"),
+        ("text", {"run": "0" * 12}, "such run"),
         ("text", {"run": "../../etc/passwd"}, "run=../../etc/passwd"),
-        ("text", {"prompt": "é"}, "'é' (U+00E9) is not in the vocabulary"),
-        ("text", {"tokens": "9"}, "tokens=9: must be a whole number"),
-        ("text", {"more": 1}, "unknown key more"),
+        ("text", {"prompt": "é"}, "'é' (U+00E9)"),
+        ("text", {"tokens": "9"}, "tokens=9"),
+        ("text", {"more": 1}, "more"),
     ):
         asked = asking(run_id) if path == "text" else {"run": run_id, "ids": [1, 2, 3, 4, 5]}
         status, answer = served.post(f"/api/{path}", asked | changes)
         assert status == 422
-        assert message in answer["error"]
+        assert word in answer["error"]
         assert "\n" not in answer["error"]
 
 
@@ -215,7 +215,7 @@ def test_a_damaged_run_leaves_the_others(trained: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "runs") as served:
         gone = served.get("/api/runs")[1]["chosen"]
         status, answer = served.post("/api/logits", {"run": gone, "ids": [1, 2, 3]})
-        assert (status, "is damaged" in answer["error"]) == (500, True)
+        assert (status, ".safetensors" in answer["error"]) == (500, True)
         (runs["b"].path / "summary.json").unlink()
         listed = served.get("/api/runs")[1]
         assert [run["id"] for run in listed["runs"]] == [listed["chosen"]] != [gone]

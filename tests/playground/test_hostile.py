@@ -85,4 +85,4 @@ def test_a_port_that_is_taken_is_told_in_a_line(trained: Path, script: Script) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = script("play.py", f"port={port}", "open=false", cwd=trained)
-    refused(done, f"cannot use port {port} of 127.0.0.1")
+    refused(done, str(port))

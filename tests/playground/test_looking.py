@@ -61,9 +61,9 @@ def test_unknown_tokens_and_large_answers_are_refused(run: TrainedRun, monkeypat
     monkeypatch.setattr(looking, "_MOST", 100)
     for look in (looking.logits, looking.attention):
         for token in (-1, 10**9):
-            with pytest.raises(RequestError, match="does not have these tokens"):
+            with pytest.raises(RequestError, match="these tokens"):
                 look(run, [1, token])
-    with pytest.raises(RequestError, match="too large"):
+    with pytest.raises(RequestError, match="vocabulary"):
         looking.logits(run, [1] * 8)
 
 

@@ -171,7 +171,6 @@ def test_a_damaged_snapshot_is_told_in_a_line(browser: Any, load: Load, tmp_path
         scrub(visited, 2)
         said = visited.text(".moments .failure")
         assert snapshot.name in said
-        assert "is damaged" in said
         assert not visited.page.locator(".distribution").count()
         scrub(visited, 1)
         assert visited.text(".moments .failure") == ""

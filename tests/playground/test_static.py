@@ -223,19 +223,19 @@ def test_a_run_whose_graph_differs_is_left_out(
     static.write({name: newest[name] for name in ("v1", "v6")}, tmp_path / "site", downloads())
     assert list(json.loads((tmp_path / "site" / "runs.json").read_text())) == ["v1"]
     assert not (tmp_path / "site" / "graphs" / "v6").exists()
-    assert "left out v6: the export failed: inside.onnx differs from the run by 0.1" in caplog.text
+    assert any("v6" in message and "inside.onnx" in message for message in caplog.messages)
 
 
 def test_nothing_is_written_without_graph_engine_or_free_folder(
     counting: Path, published: Path, several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = static.newest_of_each_stage([several / "runs"], "v6")
-    with pytest.raises(RequestError, match="none of these runs"):
+    with pytest.raises(RequestError, match="browser"):
         static.write({"v9": RunFolder(counting)}, tmp_path / "site", downloads())
-    with pytest.raises(RequestError, match="already exists"):
+    with pytest.raises(RequestError, match=str(published)):
         static.write(runs, published, tmp_path / "data")
     assert not (tmp_path / "data").exists()  # nor is the engine downloaded
     monkeypatch.setenv("PATH", str(tmp_path))  # without npm
-    with pytest.raises(UserError, match=r"download it yourself and save it as .*onnxruntime-web-.*\.tgz"):
+    with pytest.raises(UserError, match=r"onnxruntime-web-.*\.tgz"):
         static.write(runs, tmp_path / "site", tmp_path / "data")
     assert not (tmp_path / "site").exists()

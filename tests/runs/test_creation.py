@@ -40,7 +40,7 @@ def test_a_folder_with_anything_in_it_is_not_written_to(name: str, tmp_path: Pat
     place = tmp_path / "mine"
     (place / name).parent.mkdir(parents=True)
     (place / name).write_text("mine")
-    with pytest.raises(RequestError, match=rf"^{re.escape(str(place))} is not empty: choose"), created_at(place):
+    with pytest.raises(RequestError, match=re.escape(str(place))), created_at(place):
         pass
     assert [path.name for path in place.iterdir()] == [name.partition("/")[0]]
     with created(place) as other:
@@ -51,7 +51,7 @@ def test_a_folder_whose_run_has_started_is_not_reused(tmp_path: Path) -> None:
     with created_at(tmp_path) as run:
         (tmp_path / "config.yaml").touch()
         run.mark_training()
-    with pytest.raises(RequestError, match=r"is not empty"), created_at(tmp_path):
+    with pytest.raises(RequestError, match=re.escape(str(tmp_path))), created_at(tmp_path):
         pass
 
 

@@ -68,9 +68,6 @@ def test_a_missing_or_damaged_file_is_named_in_one_line(run: RunFolder, name: st
             read[name]()
 
 
-NOT_SEALED = r"is damaged or was edited: it does not end with the checksum of its content$"
-
-
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "clock.jsonl", "run.json", "summary.json"])
 def test_a_changed_record_or_lost_checksum_is_noticed(run: RunFolder, name: str) -> None:
     run.update(name="a60", tags=["a"])
@@ -87,7 +84,7 @@ def test_a_changed_record_or_lost_checksum_is_noticed(run: RunFolder, name: str)
         if after != before:
             found += 1
             path.write_text(after)
-            with pytest.raises(UserError, match=rf"{name} {NOT_SEALED}"):
+            with pytest.raises(UserError, match=rf"{name} .*checksum"):
                 [read() for read in (run.config, run.steps, run.clock, run.vocabulary, run.summary)]
     assert found
 
@@ -97,12 +94,12 @@ def test_a_sealed_configuration_with_wrong_keys_is_damaged(run: RunFolder, key: 
     path = run.path / "config.yaml"
     content = path.read_text().rpartition("checksum")[0]
     assert f"{key}\n" in content
-    for changed, reason in (
-        (content.replace(f"{key}\n", ""), f"{key.partition(':')[0]} is required"),
-        (f"{content}unknown: 1\n", "unknown key unknown"),
+    for changed, word in (
+        (content.replace(f"{key}\n", ""), key.partition(":")[0]),
+        (f"{content}nonsense: 1\n", "nonsense"),
     ):
         path.write_text(sealed(f"{changed}checksum: '{PLACE}'\n"))
-        with pytest.raises(UserError, match=rf"config\.yaml is damaged: {reason}"):
+        with pytest.raises(UserError, match=rf"config\.yaml .*{word}"):
             run.config()
 
 
@@ -120,7 +117,7 @@ def test_every_line_of_the_metrics_says_its_kind(run: RunFolder) -> None:
     assert [row.iteration for row in run.steps()] == [50]
     path.write_text(to_json({"kind": "stop"} | run.steps()[0].model_dump()))
     for read in (run.evaluations, run.steps):
-        with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: a line of it is no evaluation and no step"):
+        with pytest.raises(UserError, match=r"metrics\.jsonl"):
             read()
 
 
@@ -131,13 +128,13 @@ def test_a_summary_parses_the_last_line_of_the_metrics_alone(run: RunFolder) -> 
     path.write_text(f"not JSON\n{last}\n")
     assert run.summary().iterations == 60
     path.write_text(f"{before}\n")  # cut between two lines
-    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged: its last line is not the run's last evaluation"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
         run.summary()
 
 
 def test_a_file_too_large_for_a_record_is_not_read(run: RunFolder) -> None:
     os.truncate(run.path / "summary.json", 2**27)  # without content on the disk
-    with pytest.raises(UserError, match=r"summary.json is damaged: it has 134,217,728 bytes, more than any"):
+    with pytest.raises(UserError, match="134,217,728"):
         run.summary()
 
 
@@ -153,9 +150,9 @@ def test_the_newest_finished_run_is_chosen_unless_another_is_named(run: RunFolde
     assert chosen_run(None, str(root)).path == root / "d"
     assert chosen_run(None, str(root), "v2").path == root / "b"
     assert chosen_run(str(root / "a"), str(root)).path == root / "a"
-    with pytest.raises(RequestError, match=r"no finished run of v4 in .*: train one with python train\.py model=v4"):
+    with pytest.raises(RequestError, match="model=v4"):
         chosen_run(None, str(root), "v4")
-    with pytest.raises(RequestError, match=r"is a run of v7, not of v4: give run= or model=, not both"):
+    with pytest.raises(RequestError, match="model="):
         chosen_run(str(run.path), str(root), "v4")
 
 

@@ -16,6 +16,7 @@ afterwards. If a test below fails for an earlier one, gpt/runs/formats.py lacks 
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,6 @@ import pytest
 import torch
 
 from gpt.base.errors import UserError
-from gpt.runs import formats
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import FILES, RunFolder
 from gpt.runs.weights import iteration_of, leading_to, load_model
@@ -33,7 +33,6 @@ GOLDEN = Path(__file__).parent / "formats"
 RELEASES = {  # a text of 20 characters; estimated training and validation loss and exact loss after 60 iterations
     "1.0.0": ("gage\nhsiewsiemuwm\n ", (2.7178, 2.7779, 2.8442))
 }
-UNRELEASED = "an unreleased or a newer version of this project"
 
 
 @pytest.fixture(params=RELEASES)
@@ -111,13 +110,7 @@ def with_format(run: RunFolder, version: int | None) -> None:
         path.write_text(content.replace(first, "" if version is None else first.replace("1", str(version))))
 
 
-@pytest.mark.parametrize(
-    ("version", "said"),
-    [
-        (9, f"was written by {UNRELEASED}: it has format 9, and this version reads format {formats.FORMAT}"),
-        (None, "is damaged, or was written by an unreleased version of this project: it has no format"),
-    ],
-)
+@pytest.mark.parametrize(("version", "said"), [(9, "format 9"), (None, "no format")])
 def test_a_run_of_another_version_is_skipped_or_refused(
     called: Script, old: RunFolder, tmp_path: Path, version: int | None, said: str
 ) -> None:
@@ -125,10 +118,11 @@ def test_a_run_of_another_version_is_skipped_or_refused(
     with_format(other, version)
     for command in ("generate.py run=runs/other", "train.py resume=runs/other", "train.py init=runs/other"):
         refused = called(*command.split(), cwd=tmp_path)
-        assert refused.returncode == 1
-        assert refused.stderr == f"error: runs/other/config.yaml {said}\n"
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert refused.stderr.startswith("error: runs/other/config.yaml ")
+        assert said in refused.stderr
     newest = succeeded(called("generate.py", "tokens=5", cwd=tmp_path))
-    assert f"warning: skipped: runs/other/summary.json {said}" in newest.stderr
+    assert re.search(rf"runs/other/summary\.json .*{said}", newest.stderr)
     assert "weights of runs/old" in newest.stderr
 
 
@@ -136,5 +130,5 @@ def test_a_file_of_tensors_says_its_format(old: RunFolder) -> None:
     path = old.weights("last")
     content = path.read_bytes()
     path.write_bytes(content.replace(b" format 1 iteration", b" format 9 iteration"))
-    with pytest.raises(UserError, match=rf"last\.safetensors was written by {UNRELEASED}: it has format 9"):
+    with pytest.raises(UserError, match=r"last\.safetensors .*format 9"):
         load_model(old, "last")

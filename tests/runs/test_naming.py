@@ -47,12 +47,12 @@ def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.Capt
     names = {"my_best": "a", "last": "c", STAGE: "c", "wide": "wide/0", "runs/wide": "wide/0", "runs/b": "b"}
     assert {typed: one(typed) for typed in names} == names
     assert "wide: runs/wide/0, 1.0000 nats per character, the lowest of 2 runs\n" in capsys.readouterr().err
-    for typed, message in (
-        ("twice", "twice can be runs/c or runs/b: give a folder"),
-        ("zz", "in runs there is last, best, twice, my_b"),
-        ("best", r"runs/d \(0.5.* the lowest of 1 runs\) or runs/wide/0 \(1.0000 .* the lowest of 5 runs\): give a"),
+    for typed, words in (
+        ("twice", "runs/c or runs/b"),
+        ("zz", "last, best, twice, my_b"),
+        ("best", r"runs/d \(0\.5.* runs/wide/0 \(1\.0000 "),
     ):
-        with pytest.raises(gpt.UserError, match=message):
+        with pytest.raises(gpt.UserError, match=words):
             one(typed)
     assert [*map(str, folders_called("twice") + folders_called("wide"))] == ["runs/c", "runs/b", "runs/wide"]
     assert len(folders_called(STAGE)) == 6
@@ -100,8 +100,7 @@ def test_every_command_takes_the_name_of_a_run(
     assert tags == [["golden"], ["golden", "wide"], []]
     monkeypatch.chdir(tmp_path)
     assert gpt.load("forked").folder == gpt.load("last").folder == Path("runs/forked")
-    message = "there is no folder my_bets and no run of that name; in runs there is last"
-    refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), message)
+    refused(called("gpt/__main__.py", "runs", "my_bets", cwd=tmp_path), "my_bets")
     with Path("prompt").open("w+") as prompt:
         prompt.write("ab\n")
         prompt.seek(0)
@@ -118,13 +117,13 @@ def test_names_are_looked_up_where_runs_says(called: Script, place: Path) -> Non
     (place / "text.txt").write_text("abc abc " * 9)
     done = succeeded(called("evaluate.py", "my_best", "text.txt", "runs=kept", cwd=place))
     assert "of kept/a, the text text.txt" in done.stderr
-    refused(called("train.py", "init=my_best", "v1", cwd=place), "there is no folder my_best and no run of that name")
+    refused(called("train.py", "init=my_best", "v1", cwd=place), "my_best")
     for words in ("init=my_bets runs=kept", "where.yaml init=my_bets"):
-        refused(called("train.py", *words.split(), cwd=place), "in kept there is last, best, twice, my_best")
+        refused(called("train.py", *words.split(), cwd=place), "my_best")
     assert gpt.load("my_best", runs="kept").folder == Path("kept/a")
-    refused(called("train.py", "resume=nope", "runs=kept", cwd=place), "in kept there is last")
+    refused(called("train.py", "resume=nope", "runs=kept", cwd=place), "kept")
 
 
 def test_one_of_two_sweeps_of_a_name_must_be_told(called: Script, place: Path) -> None:
     shutil.copytree("runs/wide", "runs/monday/wide")
-    refused(called("train.py", "resume=wide", cwd=place), "wide can be runs/monday/wide or runs/wide: give a folder")
+    refused(called("train.py", "resume=wide", cwd=place), "runs/monday/wide")

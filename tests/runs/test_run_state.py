@@ -55,5 +55,5 @@ def test_an_error_after_a_run_has_finished_changes_nothing(run: RunFolder, train
 
 def test_a_strangers_record_is_checked(run: RunFolder) -> None:
     (run.path / "run.json").write_text('{"ending": "paused"}')
-    with pytest.raises(UserError, match=r"run\.json is"):
+    with pytest.raises(UserError, match=r"run\.json"):
         RunState.of(run)

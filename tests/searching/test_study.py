@@ -19,7 +19,7 @@ require_extra("search")
 from optuna.trial import TrialState
 
 from gpt.runs.folder import RunFolder
-from tests.conftest import REPOSITORY, Script, shell_commands, succeeded
+from tests.conftest import REPOSITORY, Script, refused, shell_commands, succeeded
 from tests.faults.trials import tree
 from tests.forked import Forked
 
@@ -83,7 +83,7 @@ def test_a_metric_is_searched_for_in_its_better_direction(searched: Searched, tm
     values = [trial.value for trial in trials_in(tmp_path / "S")]
     assert len({*values}) > 1
     assert f"best: trial_{values.index(max(values)):03d}, accuracy: {max(values):.4f}\n" in done.stdout
-    assert "this configuration has no metric entropy" in searched(*arguments, "metric=entropy", code=2).stderr
+    assert "entropy" in searched(*arguments, "metric=entropy", code=2).stderr
 
 
 def test_n_trials_is_a_total_and_minutes_a_limit(searched: Searched, tmp_path: Path) -> None:
@@ -132,14 +132,14 @@ def test_a_stopped_search_says_how_it_goes_on(corpus: list[str], tmp_path: Path)
     search.send_signal(signal.SIGTERM)
     done = search.finished()
     assert done.returncode == 143
-    assert done.stderr == "stopped in trial 0; repeat the command to continue\n"
+    assert re.fullmatch(r".*trial 0.*repeat.*\n", done.stderr)
     assert [trial.state for trial in trials_in(tmp_path / "runs" / "search_v1")] == [TrialState.RUNNING]
 
 
 def test_a_trial_that_cannot_be_trained_is_no_end(searched: Searched, tmp_path: Path) -> None:
     ranges = ["model=v3", "optimizer=sgd", "model.n_head=4,5", "training.learning_rate=1e30,1e-3", "study=S"]
     done = searched(*ranges, "n_trials=12", "sampling_seed=2")
-    assert "failed: model: n_embd=32 must be a multiple of n_head=5" in done.stderr
+    assert "n_embd=32" in done.stderr
     found = {(t.params["model.n_head"], t.params["training.learning_rate"]): t.state for t in trials_in(tmp_path / "S")}
     assert {found["5", "1e+30"], found["5", "0.001"]} == {TrialState.FAIL}
     assert (found["4", "1e+30"], found["4", "0.001"]) == (TrialState.PRUNED, TrialState.COMPLETE)
@@ -162,49 +162,46 @@ def test_a_value_beside_the_ranges_of_an_experiment_counts(searched: Searched, t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "word"),
     [
-        ([], "there is nothing to search over: add a range, as in training.batch_size='range(8,65,8)'"),
-        (["seed=1,2,3"], "seed: all trials have the same seed"),
-        (["n_trails=3", RATE], "unknown key n_trails; did you mean n_trials?"),
-        (["resume=auto", RATE], "resume= is for one run: study=FOLDER names a search"),
-        (["training.learning_rate=interval(2,1)"], "training.learning_rate: give a list, a range or an interval: "),
-        (["training.learning_rate=range(1,5,0)"], "a range has finite numbers, and a step other than 0"),
-        (["training.batch_size=range(5,5)"], "training.batch_size: give a list, a range or an interval: "),
+        ([], "training.batch_size="),
+        (["seed=1,2,3"], "seed"),
+        (["n_trails=3", RATE], "n_trials"),
+        (["resume=auto", RATE], "study=FOLDER"),
+        (["training.learning_rate=interval(2,1)"], "training.learning_rate"),
+        (["training.learning_rate=range(1,5,0)"], "step"),
+        (["training.batch_size=range(5,5)"], "training.batch_size"),
         ([RATE, "study=/proc/nowhere"], "/proc/nowhere"),
     ],
 )
 def test_what_a_user_gets_wrong_ends_in_one_line(
-    arguments: list[str], message: str, called: Script, tmp_path: Path
+    arguments: list[str], word: str, called: Script, tmp_path: Path
 ) -> None:
     done = called("search.py", "model=v1", *arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert done.stderr.startswith("error: ")
-    assert message in done.stderr
+    assert word in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_torchrun_or_a_missing_optuna_is_one_line(
     called: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = called("search.py", "experiment=search_v6", cwd=tmp_path, WORLD_SIZE="2")
-    assert refused.stderr.startswith("error: torchrun is for one run: for several processes, start python search.py in")
+    refused(called("search.py", "experiment=search_v6", cwd=tmp_path, WORLD_SIZE="2"), "torchrun")
     monkeypatch.setitem(sys.modules, "optuna.distributions", None)
     for module in [name for name in sys.modules if name in ("gpt.config.ranges", "gpt.searching.study")]:
         monkeypatch.delitem(sys.modules, module)
-    done = called("search.py", "experiment=search_v6", cwd=tmp_path)
-    assert (refused.returncode, done.returncode) == (2, 2)
-    assert done.stderr == "error: optuna.distributions is not installed: pip install -e '.[search]'\n"
+    refused(called("search.py", "experiment=search_v6", cwd=tmp_path), "[search]")
 
 
 def test_another_or_a_damaged_study_is_refused(searched: Searched, tmp_path: Path) -> None:
     searched(RATE, "n_trials=1", "study=S")
     before = tree(tmp_path)
-    refused = searched(RATE, "seed=2", "n_trials=2", "study=S", code=2).stderr
-    assert refused == "error: S holds another search (seed=2): give this one study=FOLDER\n"
+    refused(searched(RATE, "seed=2", "n_trials=2", "study=S", code=2), "seed=2")
     assert tree(tmp_path) == before
     (tmp_path / "S" / "study.db").write_bytes(b"not a database" * 100)
-    assert searched(RATE, "study=S", code=1).stderr == "error: cannot use S/study.db: file is not a database\n"
+    damaged = searched(RATE, "study=S", code=1).stderr
+    assert re.fullmatch(r"error: .*S/study\.db.*\n", damaged)
 
 
 @pytest.mark.slow

@@ -131,14 +131,15 @@ def test_what_slurm_refuses_ends_in_one_line(slurm: Slurm, folder: Path) -> None
     assert done.returncode == 1
     *of_sbatch, last = done.stderr.splitlines()
     assert all(line.startswith("sbatch: ") for line in of_sbatch)
-    assert last.startswith("error: submitit: sbatch: error: invalid partition specified: nowhere")
+    assert last.startswith("error: ")
+    assert "nowhere" in last
 
 
 def test_a_stopped_sweep_leaves_jobs_that_save(slurm: Slurm, folder: Path) -> None:
     sweep = start(*V1, "training.max_iters=100000000", *SLURM, cwd=folder, **slurm)
     wait_until(training(folder / "S", 1))
     sweep.terminate()
-    assert finished(sweep).stderr.endswith("compares the finished ones\n")
+    assert "compare" in finished(sweep).stderr.splitlines()[-1]
     call(slurm, "scancel", *jobs(slurm))
     wait_until(lambda: not jobs(slurm))
     assert len(list(folder.glob("S/0*/checkpoints/0*"))) == 1

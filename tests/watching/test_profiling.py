@@ -38,4 +38,4 @@ def test_a_run_too_short_for_a_profile_leaves_none(
     train_state(small_state("v1"), data, watchers=[early])
     early.close()
     assert [path.name for path in (tmp_path / "early").iterdir()] == ["run.json"]
-    assert "it needs 102 iterations" in caplog.text
+    assert "102 iterations" in caplog.text
