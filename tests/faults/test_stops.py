@@ -18,7 +18,7 @@ _EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTE
 
 @pytest.mark.parametrize(
     ("iterations", "signals"),
-    [(300, [signal.SIGKILL] * 2), pytest.param(3000, [*_EXIT_CODES] * 5, marks=pytest.mark.slow)],
+    [(300, [signal.SIGKILL] * 2), pytest.param(3000, [*_EXIT_CODES] * 5, marks=pytest.mark.release)],
 )
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(
     iterations: int, signals: list[signal.Signals], tmp_path: Path

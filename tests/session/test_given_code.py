@@ -71,7 +71,7 @@ def test_a_run_of_a_file_resumes_bit_for_bit(files: list[str]) -> None:
     Path("cut/summary.json").unlink()
     shutil.rmtree("cut/checkpoints/00000040")
     GIVEN.clear()
-    gpt.train("resume=cut", "model=net.py", "schedule=fall.py")
+    gpt.train("resume=cut", "model=net.py", "schedule=fall.py", folder="cut")
     assert len(RunFolder(Path("cut")).summary().commands) == 2
     whole, cut = (read(Path(name, "last.safetensors")) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
