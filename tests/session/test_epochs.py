@@ -70,7 +70,7 @@ def test_the_schedule_and_a_resume_follow_the_budget_of_seconds(corpus_file: Pat
     first, resume = train(*typed, "seconds=4"), f"resume={run.folder}"
     longer = train(resume, "training.seconds=0.1min")
     assert longer == pytest.approx(first * 6 / 4, rel=0.2)
-    with pytest.raises(RequestError, match=r"a resumed run can only grow, and this one has training.seconds=6"):
+    with pytest.raises(RequestError, match=r"training\.seconds=6"):
         train(resume, "training.seconds=3")
     (tmp_path / "run" / "summary.json").unlink()
     for checkpoint in sorted((tmp_path / "run" / "checkpoints").iterdir())[1:]:
@@ -80,8 +80,8 @@ def test_the_schedule_and_a_resume_follow_the_budget_of_seconds(corpus_file: Pat
 
 def test_epochs_that_cannot_be_trained_are_refused(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     warmup = ["data=text", f"data.path={corpus_file}", "schedule=linear", "schedule.warmup_iters=10000"]
-    for typed, said in ((["debug=overfit"], "training.epochs= is for data with"), (warmup, "is longer than the run")):
-        refused(called("train.py", "v1", *typed, "training.epochs=1", cwd=tmp_path), said)
+    for typed, word in ((["debug=overfit"], "training.epochs"), (warmup, "schedule.warmup_iters=10000")):
+        refused(called("train.py", "v1", *typed, "training.epochs=1", cwd=tmp_path), word)
 
 
 def test_measuring_the_speed_of_a_step_changes_nothing(data: TextData) -> None:

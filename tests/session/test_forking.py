@@ -70,7 +70,8 @@ def test_a_fork_reports_characters_that_its_vocabulary_lacks(
     called: Script, parent: RunFolder, other: list[str], tmp_path: Path
 ) -> None:
     done = succeeded(called("train.py", f"init={parent.path}", *other, cwd=tmp_path))
-    assert done.stderr.splitlines() == ["warning: left out 400 characters that the vocabulary lacks: 'ßé'"]
+    (line,) = done.stderr.splitlines()
+    assert "ßé" in line
     assert "400 of 2,800 characters left out" in done.stdout
     summary = RunFolder(tmp_path / "fork").summary()
     assert summary.left_out == LeftOut(train=360, val=40, of_train=2520, of_val=280)
@@ -127,19 +128,19 @@ def test_a_killed_fork_resumes_or_starts_again(called: Script, parent: RunFolder
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "word"),
     [
-        (["init=nowhere"], "error: there is no folder nowhere and no run of that name; in runs there is nothing"),
-        (["init=parent", "model=v5"], "error: init=parent is a run of v7, not of v5: omit model=\n"),
-        (["init=parent", "model.n_embd=64"], "error: init=parent: with model.n_embd=64, its weights would not fit, or"),
-        (["init=parent", "experiment=v7_cpu"], "error: init= takes its settings from another run, and experiment="),
-        (["resume=parent", "init=parent"], "a resumed run keeps its settings: omit init="),
+        (["init=nowhere"], "nowhere"),
+        (["init=parent", "model=v5"], "model="),
+        (["init=parent", "model.n_embd=64"], "model.n_embd=64"),
+        (["init=parent", "experiment=v7_cpu"], "experiment="),
+        (["resume=parent", "init=parent"], "init="),
     ],
 )
 def test_a_fork_that_cannot_be_is_refused_in_one_line(
-    options: list[str], message: str, called: Script, parent: RunFolder, tmp_path: Path
+    options: list[str], word: str, called: Script, parent: RunFolder, tmp_path: Path
 ) -> None:
-    refused(called("train.py", *options, cwd=tmp_path), message)
+    refused(called("train.py", *options, cwd=tmp_path), word)
     assert not (tmp_path / "runs").exists()
 
 

@@ -90,18 +90,16 @@ def test_the_list_is_sorted_and_filtered(called: Script, runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "named"),
     [
-        ("runs runs=nowhere", "there is no folder nowhere"),
-        ("runs since=7", "since=7: must be a duration"),
-        ("tag runs/done", "tags is required"),
-        ("name runs/done a b", "'b' has no place in python -m gpt name RUN NAME"),
+        ("runs runs=nowhere", "nowhere"),
+        ("runs since=7", "since=7"),
+        ("tag runs/done", "tags"),
+        ("name runs/done a b", "'b'"),
     ],
 )
-def test_wrong_words_are_refused_in_one_line(words: str, message: str, called: Script, runs: Path) -> None:
-    done = called(GPT, *words.split(), cwd=runs.parent)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith(f"error: {message}")
+def test_wrong_words_are_refused_in_one_line(words: str, named: str, called: Script, runs: Path) -> None:
+    refused(called(GPT, *words.split(), cwd=runs.parent), named)
     assert sorted(path.name for path in runs.iterdir()) == ["done", "killed"]
 
 
@@ -159,7 +157,7 @@ def test_a_resumed_run_keeps_its_labels_and_takes_new_ones(called: Script, corpu
     succeeded(called("train.py", *auto, "training.max_iters=2", "tags=[first]", cwd=tmp_path))
     run = RunFolder(tmp_path / "run")
     run.update(name="x", tags=["a"])
-    refused(called("train.py", "resume=run", "tags=[b]", cwd=tmp_path), "run is finished: python -m gpt tag and python")
+    refused(called("train.py", "resume=run", "tags=[b]", cwd=tmp_path), "python -m gpt tag")
     succeeded(called("train.py", *auto, "training.max_iters=4", "tags=[first]", cwd=tmp_path))
     assert (run.summary().name, run.summary().tags) == ("x", ["a"])
     succeeded(called("train.py", "resume=run", "training.max_iters=5", "tags=[b]", cwd=tmp_path))

@@ -139,7 +139,7 @@ def test_a_module_of_ones_own_is_trained_and_reopened(
     assert not torch.equal(again.model.state_dict()["table.weight"], weights)
     opened = gpt.load(tmp_path / "run", module=Bigram, device="cpu")
     assert opened.loss("abc abc") == again.loss("abc abc")
-    with pytest.raises(gpt.UserError, match=r"another program: give it, as in gpt.load\(..., module=.*Bigram\)"):
+    with pytest.raises(gpt.UserError, match="module=Bigram"):
         gpt.load(tmp_path / "run")
 
 
@@ -175,20 +175,20 @@ def test_a_folder_may_have_any_name(corpus: list[str], tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "word"),
     [
-        (lambda: gpt.train("model=v99"), "model=v99 does not exist; did you mean model=v9"),
-        (lambda: gpt.train("hydra.run.dir=x"), "hydra.run.dir= is about run folders, but without folder= there"),
-        (lambda: gpt.train("model=v1", folder=b"runs/mine"), r"^folder=b'runs/mine' is not the path of a folder$"),
-        (lambda: gpt.train(["model=v5"]), "is not an override"),
-        (lambda: gpt.train(Bigram), r"a module is given by name, as in gpt.train\(module="),
-        (lambda: gpt.train("v2", max_iter=3), "unknown key max_iter; did you mean training.max_iters"),
-        (lambda: gpt.load(device="foo"), "device=foo: must be auto, cpu, cuda or mps"),
-        (lambda: gpt.load("a\0b"), "a path has no null character"),
+        (lambda: gpt.train("model=v99"), r"model=v9\?"),
+        (lambda: gpt.train("hydra.run.dir=x"), "folder="),
+        (lambda: gpt.train("model=v1", folder=b"runs/mine"), "folder=b'runs/mine'"),
+        (lambda: gpt.train(["model=v5"]), "model=v5"),
+        (lambda: gpt.train(Bigram), "module="),
+        (lambda: gpt.train("v2", max_iter=3), "training.max_iters"),
+        (lambda: gpt.load(device="foo"), "device=foo"),
+        (lambda: gpt.load("a\0b"), "null"),
     ],
 )
-def test_a_wrong_argument_is_a_user_error(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(gpt.UserError, match=message):
+def test_a_wrong_argument_is_a_user_error(call: Callable[[], object], word: str) -> None:
+    with pytest.raises(gpt.UserError, match=word):
         call()
 
 
@@ -293,36 +293,36 @@ def masked(logits: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("module", "message"),
+    ("module", "word"),
     [
-        (bigram(part=nn.LazyLinear(3)), r"part\.weight has no shape yet"),
-        (bigram(part=Stateful()), r"part\._extra_state is dict"),
-        (bigram(logits=lambda logits: logits + logits.flip(1)), "sees the future: in evaluation mode"),
-        (Normalized, "sees the future: in training mode"),
-        (bigram(logits=lambda logits: logits + logits.roll(1, 0)), "mixes the rows of a batch"),
-        (bigram(logits=lambda logits: logits + logits.cumsum(0)), "mixes the rows of a batch"),
-        (bigram(logits=lambda logits: logits + logits.flip(0).cumsum(0).flip(0)), "mixes the rows of a batch"),
-        (bigram(logits=Tensor.detach), "detaches its logits from its parameters"),
-        (bigram(logits=lambda logits: logits * random.random()), "has other logits each time: in evaluation mode"),
-        (bigram(logits=lambda logits: masked(logits + logits.flip(1))), "sees the future: in evaluation mode"),
-        (bigram(logits=lambda logits: logits * math.nan), r"the loss is nan"),
-        (Writing, "Writing changes the token ids that it is given"),
-        (lambda V: Writing(V, block_size=1), "Writing changes the token ids that it is given"),
-        (lambda V: Writing(V, by_numpy=True), "Writing changes the token ids that it is given"),
-        (lambda V: Writing(V, in_training=True), "Writing changes the token ids that it is given"),
-        (bigram(logits=lambda logits: logits[..., :-1]), r"must return logits \(B, T, V\), here \(1, 8, \d+\), but"),
-        (bigram(logits=lambda _: None), r"but returned NoneType"),
-        (bigram(block_size=0), r"must set self\.block_size, .* to 1 or more"),
-        (without_parameters, "Identity has no parameters"),
-        (lambda V: Bigram(V).requires_grad_(requires_grad=False), "Bigram has no parameters to train"),
-        (lambda _: None, "a model is made of NoneType, which is not a torch.nn.Module"),
-        (lambda *, vocab_size: Bigram(vocab_size), r"as in lambda V: Model\(vocab_size=V\): too many positional arg"),
-        (lambda vocab_size, width: Bigram(vocab_size * width), "missing a required argument: 'width'"),
-        (5, "module is int, but must be a torch.nn.Module"),
+        (bigram(part=nn.LazyLinear(3)), r"part\.weight"),
+        (bigram(part=Stateful()), r"part\._extra_state"),
+        (bigram(logits=lambda logits: logits + logits.flip(1)), "future"),
+        (Normalized, "future"),
+        (bigram(logits=lambda logits: logits + logits.roll(1, 0)), "rows"),
+        (bigram(logits=lambda logits: logits + logits.cumsum(0)), "rows"),
+        (bigram(logits=lambda logits: logits + logits.flip(0).cumsum(0).flip(0)), "rows"),
+        (bigram(logits=Tensor.detach), "detaches"),
+        (bigram(logits=lambda logits: logits * random.random()), "random"),
+        (bigram(logits=lambda logits: masked(logits + logits.flip(1))), "future"),
+        (bigram(logits=lambda logits: logits * math.nan), "nan"),
+        (Writing, "ids"),
+        (lambda V: Writing(V, block_size=1), "ids"),
+        (lambda V: Writing(V, by_numpy=True), "ids"),
+        (lambda V: Writing(V, in_training=True), "ids"),
+        (bigram(logits=lambda logits: logits[..., :-1]), r"\(B, T, V\)"),
+        (bigram(logits=lambda _: None), "NoneType"),
+        (bigram(block_size=0), "block_size"),
+        (without_parameters, "Identity"),
+        (lambda V: Bigram(V).requires_grad_(requires_grad=False), "requires_grad"),
+        (lambda _: None, "NoneType"),
+        (lambda *, vocab_size: Bigram(vocab_size), "vocab_size=V"),
+        (lambda vocab_size, width: Bigram(vocab_size * width), "width"),
+        (5, "module is int"),
     ],
 )
-def test_a_module_that_does_not_fit_is_a_user_error(corpus: list[str], module: Any, message: str) -> None:
-    with pytest.raises(gpt.UserError, match=message):
+def test_a_module_that_does_not_fit_is_a_user_error(corpus: list[str], module: Any, word: str) -> None:
+    with pytest.raises(gpt.UserError, match=word):
         gpt.train(*corpus, module=module)
 
 
@@ -413,7 +413,7 @@ def test_a_finished_run_is_resumed_as_itself(corpus: list[str], tmp_path: Path) 
 
 
 def test_keys_may_be_given_by_their_last_part(corpus: list[str]) -> None:
-    with pytest.raises(RequestError, match="give iters= or max_iters=, not both: they are one key"):
+    with pytest.raises(RequestError, match="max_iters="):
         gpt.train("v2", iters=3, max_iters=4)
     run = gpt.train("v2", *corpus[1:], max_iters=3, lr=0.5, seed=7, tags=["a", "b"])
     config = run.config
@@ -475,9 +475,7 @@ def test_a_model_too_large_for_memory_is_never_built(tmp_path: Path, monkeypatch
         lambda: gpt.train(f"resume={run.folder}", "training.max_iters=4", folder=run.folder),
         lambda: gpt.load(run.folder),
     ):
-        with pytest.raises(
-            RequestError, match=r"the weights of this model take .* GiB, .* more than the .* GiB of memory"
-        ):
+        with pytest.raises(RequestError, match="memory"):
             start()
     assert devices == {"meta"}
 
@@ -485,5 +483,5 @@ def test_a_model_too_large_for_memory_is_never_built(tmp_path: Path, monkeypatch
 def test_a_stage_that_sees_the_future_is_not_trained(corpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     forward = v1_bigram.Bigram.forward
     monkeypatch.setattr(v1_bigram.Bigram, "forward", lambda self, idx: forward(self, idx) + forward(self, idx.flip(1)))
-    with pytest.raises(gpt.UserError, match="Bigram sees the future: in evaluation mode"):
+    with pytest.raises(gpt.UserError, match="future"):
         gpt.train("v1", *corpus)

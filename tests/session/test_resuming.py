@@ -65,29 +65,29 @@ def test_a_run_ends_as_if_it_had_never_stopped(called: Script, finished: Path, r
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "word"),
     [
-        ("model=v2", "a resumed run keeps its settings: omit model="),
-        ("experiment=v7_cpu", "a resumed run keeps its settings: omit experiment="),
-        ("seed=8", "to train its weights with seed=8, start a new run: init="),
-        ("training.learning_rate=0.5", "to train its weights with training.learning_rate=0.5, start a new run: init="),
-        ("training.eval_iters=3", "a resumed run keeps its settings"),
-        ("data=shakespeare", "to train its weights with data=shakespeare"),
-        ("optimizer=sgd", "to train its weights with optimizer=SGD"),
-        ("training.max_iters=10", "a resumed run can only grow, and this one has training.max_iters=60"),
-        ("training.seconds=10", "its length is training.max_iters=60"),
-        ("stage=v1", "stage=v1 is set by model=NAME"),
-        ("hydra.run.dir=elsewhere", "hydra.run.dir= is for new runs"),
-        ("resume=absent", "there is no folder absent and no run of that name"),
-        ("resume=empty", "resume=empty: not a run folder"),
+        ("model=v2", "model="),
+        ("experiment=v7_cpu", "experiment="),
+        ("seed=8", "seed=8"),
+        ("training.learning_rate=0.5", "training.learning_rate=0.5"),
+        ("training.eval_iters=3", "training.eval_iters=3"),
+        ("data=shakespeare", "data=shakespeare"),
+        ("optimizer=sgd", "optimizer=SGD"),
+        ("training.max_iters=10", "training.max_iters=60"),
+        ("training.seconds=10", "training.seconds="),
+        ("stage=v1", "stage=v1"),
+        ("hydra.run.dir=elsewhere", "hydra.run.dir="),
+        ("resume=absent", "absent"),
+        ("resume=empty", "resume=empty"),
     ],
 )
-def test_a_resumed_run_keeps_its_settings(called: Script, run: Path, change: str, message: str) -> None:
+def test_a_resumed_run_keeps_its_settings(called: Script, run: Path, change: str, word: str) -> None:
     for name in ("empty", "elsewhere"):  # Hydra would make the latter.
         (run.parent / name).mkdir()
     before = tree(run.parent)
     resume = [] if change.startswith("resume=") else [f"resume={run}"]
-    refused(called("train.py", *resume, change, cwd=run.parent), message)
+    refused(called("train.py", *resume, change, cwd=run.parent), word)
     assert tree(run.parent) == before
 
 
@@ -100,17 +100,13 @@ def test_a_resumed_run_takes_keys_without_effect_on_results(called: Script, run:
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("schedule=cosine", "a run whose learning rates depend on its length cannot grow"),
-        ("training.average_last=0.5", "with training.average_last=, a run cannot grow"),
-    ],
+    ("setting", "word"), [("schedule=cosine", "length"), ("training.average_last=0.5", "training.average_last=")]
 )
 def test_a_run_whose_settings_depend_on_its_length_cannot_grow(
-    called: Script, trained_run: TrainedOnce, setting: str, message: str
+    called: Script, trained_run: TrainedOnce, setting: str, word: str
 ) -> None:
     run = trained_run("v1", LONGER[0], setting)
-    refused(called("train.py", f"resume={run}", "training.max_iters=100", cwd=run.parent), message)
+    refused(called("train.py", f"resume={run}", "training.max_iters=100", cwd=run.parent), word)
 
 
 @pytest.mark.parametrize("length", [["training.max_iters=30"], ["training.epochs=0.03"]])
@@ -131,7 +127,10 @@ def test_results_are_never_trained_over(called: Script, finished: Path, tmp_path
     shutil.copytree(finished, tmp_path / "R", ignore=lambda *_: lost)
     before = tree(tmp_path)
     done = called("train.py", "resume=R", "training.max_iters=90", cwd=tmp_path)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "error: R has no usable checkpoint: start a new run")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: R ")
+    assert "checkpoint" in last
     assert tree(tmp_path) == before
 
 
@@ -166,7 +165,7 @@ def test_auto_goes_on_in_a_given_folder(called: Script, corpus_file: Path, run: 
     run.rename(tmp_path / "DIR")
     before = tree(tmp_path)
     for command in (at(corpus_file), at(corpus_file, "resume=auto", "training.learning_rate=0.5")):
-        refused(called("train.py", *command, cwd=tmp_path), "DIR holds a run: resume=auto continues it, if it has the")
+        refused(called("train.py", *command, cwd=tmp_path), "resume=auto")
     assert tree(tmp_path) == before
     assert "resuming DIR from iteration 50" in trained(called, tmp_path, *at(corpus_file, "resume=auto"))
     assert "DIR is finished" in trained(called, tmp_path, *at(corpus_file, "resume=auto"))
@@ -189,7 +188,7 @@ def test_a_finished_run_stays_byte_for_byte(called: Script, finished: Path, tmp_
     shutil.copytree(finished, tmp_path / "R")
     before = tree(tmp_path)
     succeeded(called("train.py", "resume=R", cwd=tmp_path))
-    refused(called("train.py", "resume=R/checkpoints/00000050", cwd=tmp_path), "not a run folder")
+    refused(called("train.py", "resume=R/checkpoints/00000050", cwd=tmp_path), "R/checkpoints/00000050")
     assert tree(tmp_path) == before
 
 
@@ -200,7 +199,7 @@ def at(corpus_file: Path, *more: str) -> list[str]:
 
 def test_one_process_at_a_time(called: Script, run: Path) -> None:
     with RunFolder(run).locked():
-        refused(called("train.py", f"resume={run}", cwd=run.parent), f"another process is writing {run}")
+        refused(called("train.py", f"resume={run}", cwd=run.parent), str(run))
 
 
 @pytest.mark.slow
@@ -220,7 +219,7 @@ def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_
     record.write_text("hydra: 5")
     done = called("train.py", "resume=a sweep", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "multirun.yaml is damaged" in done.stderr
+    assert "multirun.yaml" in done.stderr
 
 
 @pytest.mark.slow
@@ -247,7 +246,7 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> Non
         process.kill()
     assert process.returncode == 130
     assert err.count("\n") == 1
-    assert err.endswith("; resume the sweep with: python train.py resume=sweep\n")
+    assert err.endswith(" python train.py resume=sweep\n")
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
 
 
@@ -275,7 +274,7 @@ def test_a_job_of_a_sweep_is_known_by_its_configuration(called: Script, corpus_f
 
 def test_a_picture_that_cannot_be_drawn_is_a_warning(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     done = succeeded(script("train.py", *at(corpus_file), cwd=tmp_path, MPLBACKEND="bogus"))
-    assert "warning: the loss curve could not be written" in done.stderr
+    assert "loss curve" in done.stderr
     assert RunFolder(tmp_path / "DIR").summary().iterations == 60
 
 
@@ -337,13 +336,11 @@ def test_a_corpus_is_known_by_its_content(called: Script, moved: Path, command: 
     succeeded(called(*command, cwd=copy))
     (moved / "other.txt").write_text("another text " * 200)
     group = ["data=text"] if command == RESUMED else []
-    for named, problem in (
-        ([], "there is no file corpus.txt"),
-        ([*group, "data.path=other.txt"], "not the one that runs/R"),
-    ):
+    for named, word in (([], "corpus.txt"), ([*group, "data.path=other.txt"], "runs/R")):
         done = called(*command, *named, cwd=moved)
-        refused(done, problem)
-        assert done.stderr.endswith("; if it is elsewhere, add data.path=PATH (to train, with data=text)\n")
+        refused(done, word)
+        assert "data.path=PATH" in done.stderr
+        assert "data=text" in done.stderr
         assert tree(moved / "runs") == before
     succeeded(called(*command, *group, "data.path=elsewhere.txt", cwd=moved))
     if command == RESUMED:  # from now on the run knows the place
@@ -357,7 +354,7 @@ def test_downloads_ignore_the_folder_that_a_run_names(tmp_path: Path, monkeypatc
     monkeypatch.setattr(download, "_receive", lambda url, path: places.append(path))
     run = empty_run(tmp_path / "run")
     theirs = Choice(_target_="gpt.data.corpora.enwik8", dir=str(tmp_path), tokenizer="bytes", vocab_size=1000)
-    with pytest.raises(UserError, match="cannot download"):
+    with pytest.raises(UserError, match="enwik8"):
         same_corpus(run, STAGE.find(Choice(_target_="gpt.models.v1_bigram.Bigram")), theirs)
     assert [place.parent for place in places] == [tmp_path / "own"]
 

