@@ -17,28 +17,14 @@ from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.optimizers import has_nonfinite
 from tests.conftest import REPOSITORY, Script, build, succeeded
-from tests.playground.browsing import chromium_path
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-from harness import WAITING, Row, compared, output, trained
+from harness import WAITING, Row, compared, output
 from private_kernels import unpacked, unrecorded, without
 from same_losses import first_difference
 from small_stages import with_constants
 
 pytestmark = pytest.mark.slow
-
-# A few iterations of each that all.py does not run, and what its first rows are of.
-QUICK = {
-    "corpus_size": ([str(REPOSITORY / "docs" / "course")], ["text", "tiny Shakespeare", "0.1 MB"]),
-    "architectures": (["gru"], ["stage", "gru"]),
-    "where_time_goes": ([], ["part", "Python and configuration", "importing torch"]),
-    "where_time_goes.py": (["generation"], ["operator"]),
-    "browser": (["v1"], ["work", "v1, 20 iterations in the page"]),
-    "same_losses": (["--only", "v1", "--", str(REPOSITORY)], ["training", "v1"]),
-    "records": (["04_counts", "08_two_tokens", "--out", "kept"], ["record", "04_counts", "08_two_tokens"]),
-    "private_kernels": (["--whole", "fused", "scan"], ["work", "fused: model=v6 training.max_iters=1500"]),
-    "gpu": (["determinism_v9", "compiled_v6"], ["check", "v9, deterministic=true, the same seed twice"]),
-}
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:
@@ -115,37 +101,21 @@ def test_the_settings_of_the_page_lead_from_record_to_record() -> None:
     assert reached == ["12_shuffled", "13_hybrid", "14_ngrams", "08_two_tokens"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
-def test_a_benchmark_runs(name: str, script: Script, tmp_path: Path) -> None:
-    given, first = QUICK[name]
-    if name == "browser":
-        pytest.importorskip("playwright.sync_api")
-        chromium_path()
+def check_benchmark(name: str, given: list[str], first: list[str], script: Script, folder: Path) -> None:
+    """Run a benchmark with --quick; its first rows must be of these."""
     for _ in range(2 if "--out" in given else 1):  # what is kept is not measured again
-        before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("kept/*_*/*")}
-        done = succeeded(script(f"benchmarks/{name.removesuffix('.py')}.py", "--quick", *given, cwd=tmp_path))
+        before = {path: path.stat().st_mtime_ns for path in folder.glob("kept/*_*/*")}
+        done = succeeded(script(f"benchmarks/{name}.py", "--quick", *given, cwd=folder))
         rows = [line.strip("| ").split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
         assert [row[0].strip() for row in rows][: len(first)] == first
         assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
-@pytest.mark.slow
-def test_this_project_is_measured_beside_each_peer(script: Script, tmp_path: Path) -> None:
-    """Without their checkouts, what needs none."""
-    reverse = ["experiment=reverse", "schedule.warmup_iters=0", "data.size=500", "training.max_iters=2"]
-    run = trained(tmp_path / "run", *reverse, "training.eval_interval=2", "device=cpu")
-    done = succeeded(script("benchmarks/all.py", "--quick", "--run", str(run.path), cwd=tmp_path))
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    works = " ".join(row[0] for row in rows)
-    assert all(work in works for work in ("v1", "eight seeds", "v7 training", "beam 5", "two processes", "packed"))
-    peers = {row[1] for row in rows if row[2] != "-"}
-    assert peers >= {"import torch and the corpus", "nn.Transformer, plain loop", "one process", "autograd"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+def test_a_benchmark_runs(script: Script, tmp_path: Path) -> None:
+    """tests/release/test_benchmarks.py runs all of them."""
+    check_benchmark("architectures", ["gru"], ["stage", "gru"], script, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_checkout_with_other_losses_ends_with_1(script: Script, tmp_path: Path) -> None:
     other = tmp_path / "other"
     run = RunFolder(tmp_path / "there")

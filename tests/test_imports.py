@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from gpt.base.commands import COMMANDS
 from tests.conftest import REPOSITORY, succeeded
 
@@ -133,6 +135,8 @@ def test_the_commands_import_torch_only_when_they_run() -> None:
     """So that --help and tab completion need not wait for it."""
     code = """
 import contextlib, importlib, runpy, sys
+import pytest
+
 from gpt.base.commands import COMMANDS
 for command in COMMANDS.values():
     importlib.import_module(command.module), command.load_schema()
@@ -147,6 +151,7 @@ print(*sys.modules)
     assert modules.isdisjoint({"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "sacrebleu", "optuna"})
 
 
+@pytest.mark.slow
 def test_training_and_generating_import_no_compiler(corpus_file: Path, tmp_path: Path) -> None:
     """It takes seconds, and several of PyTorch's conveniences bring it with them."""
     code = f"""

@@ -41,6 +41,7 @@ def on_a_terminal(arguments: str, folder: Path, **environment: str) -> str:
     return written.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_has_colours_and_the_log_has_none(folder: Path) -> None:
     shown = on_a_terminal(f"{RUN} training.learning_rate=10", folder)
     assert re.search(r"\x1b\[33mwarning: .*loss.*\x1b\[0m", shown)

@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import gpt
 from gpt.base import console
 from gpt.base.commands import COMMANDS
+from gpt.cli.command_line import CommandLine
 from gpt.cli.help import meanings
 from gpt.config.composing import composed, is_for_users, own_configuration
+from gpt.config.grammar import quoted
 from gpt.config.keys import flat
 from gpt.config.requesting import of_python
 from gpt.config.schema import TrainConfig
@@ -45,8 +48,8 @@ def place(tmp_path: Path) -> Path:
 
 
 PLAIN = [
-    ("train.py --config-dir own mine", "stage", "mine"), ("train.py own.yaml v4", "seed", 7),
-    ("train.py seed=2 v5", "stage", "v5"), ("train.py v5 ++lr=0.1", "training", {"learning_rate": 0.1}),
+    ("train.py --config-dir own mine", "model", "mine"), ("train.py own.yaml v4", "seed", 7),
+    ("train.py seed=2 v5", "model", "v5"), ("train.py v5 ++lr=0.1", "training.learning_rate", 0.1),
     ("generate.py stage 5", "prompt", "5"), ("generate.py run=stage 'To be'", "prompt", "To be"),
     ("generate.py 'run=\"./a b\"'", "run", "./a b"), ("generate.py 'my runs/a run'", "run", "my runs/a run"),
     ("evaluate.py run text.txt", "text", "text.txt"), ("evaluate.py text.txt run", "run", "run"),
@@ -56,15 +59,15 @@ PLAIN = [
     ("compare.py 'my runs' runs/x", "runs", "'my runs',runs/x"), ("export.py run onnx", "format", "onnx"),
     ("search.py n_trials=1e1", "n_trials", 10), ("train.py name=1e-3", "name", "1e-3"),
     ("train.py name=true", "name", "true"), ("train.py name=null", "name", None),
-    ("generate.py max_tokens=3 run", "tokens", 3), ("train.py v4 layers=2 lr=1e-2", "model", {"n_layer": 2}),
+    ("generate.py max_tokens=3 run", "tokens", 3), ("train.py v4 layers=2 lr=1e-2", "model.n_layer", 2),
     (r"generate.py prompt='a\tb\\nc\d'", "prompt", "a\tb\\nc\\d"),
     ("gpt/__main__.py name run y", "name", "y"), ("gpt/__main__.py tag run tags golden", "tags", "tags,golden"),
     ("gpt/__main__.py tag run golden -wide", "tags", "golden,-wide"),
-    ("train.py logger=null experiment=null debug=null metrics=null v5", "metrics", {}),
+    ("train.py logger=null experiment=null debug=null metrics=null v5", "metrics", []),
     # With dashes.
-    ("train.py --compile v5 --n-layer=2 --lr 3e-4", "training", {"learning_rate": 3e-4}),
-    ("train.py --n_layer 2 --compile=False --model v5", "model", {"n_layer": 2}),
-    ("train.py --training.learning-rate 1e-2 --quiet v5", "stage", "v5"),
+    ("train.py --compile v5 --n-layer=2 --lr 3e-4", "training.learning_rate", 3e-4),
+    ("train.py --n_layer 2 --compile=False --model v5", "model.n_layer", 2),
+    ("train.py --training.learning-rate 1e-2 --quiet v5", "model", "v5"),
     ("generate.py --run=run --prompt='--a=b'", "prompt", "--a=b"), ("generate.py --run run -5", "prompt", "-5"),
     ("evaluate.py --text text.txt --json", "text", "text.txt"), ("compare.py --by lr stage", "by", "lr"),
     ("search.py --n-trials 5 v4 --lr=1e-3", "n_trials", 5), ("export.py --format onnx --run run", "format", "onnx"),
@@ -72,7 +75,7 @@ PLAIN = [
     # In the words of other programs.
     ("train.py device=gpu amp=true", "dtype", "bfloat16"), ("generate.py --device gpu", "device", "cuda"),
     ("train.py wandb_log=False init_from=resume", "resume", "auto"), ("export.py format=safetensors", "format", "hub"),
-    (f"train.py experiment={REPOSITORY}/conf/experiment/v7_cpu.yaml", "stage", "v7"),
+    (f"train.py experiment={REPOSITORY}/conf/experiment/v7_cpu.yaml", "experiment", "v7_cpu"),
     ("train.py experiment=own.yaml", "seed", 7), ("train.py --config own.yaml seed=8", "seed", 8),
 ]  # fmt: skip
 
@@ -110,13 +113,32 @@ def test_a_file_folder_or_name_is_a_corpus(
     assert "field" not in found
 
 
+def settings(typed: str) -> dict[str, object]:
+    """What a command line sets, by full key, before anything is composed."""
+    script, *words = shlex.split(typed)
+    name = words.pop(0) if script == "gpt/__main__.py" else Path(script).stem
+    schema = COMMANDS[name].load_schema()
+    line = CommandLine.read(words, name, schema)
+    made, texts = quoted(line.overrides, schema, is_sweep=line.is_sweep)
+    read = OverridesParser.create().parse_overrides([*map(str, made)])
+    return {each.key_or_group: each.value() for each in read} | texts
+
+
 @pytest.mark.parametrize(("typed", "key", "value"), PLAIN, ids=[typed for typed, *_ in PLAIN])
-def test_plain_words_become_keys(typed: str, key: str, value: object, called: Script, place: Path) -> None:
-    name, *arguments = shlex.split(typed)
-    shown = ["--cfg", "job", *(["--resolve"] if name == "train.py" else [])]
-    done = succeeded(called(name, *arguments, *shown, cwd=place))
-    found = yaml.safe_load(done.stdout)[key]
-    assert value == ({name: found[name] for name in value or found} if isinstance(value, dict) else found)
+def test_plain_words_become_keys(
+    typed: str, key: str, value: object, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    assert settings(typed)[key] == value
+
+
+def test_the_keys_are_composed(called: Script, place: Path) -> None:
+    typed = "v5 own.yaml --n_layer 2 --compile=False --lr 1e-2 name=1e-3 metrics=null amp=true"
+    done = succeeded(called("train.py", *typed.split(), "--cfg", "job", "--resolve", cwd=place))
+    found = yaml.safe_load(done.stdout)
+    assert (found["stage"], found["seed"], found["name"], found["metrics"]) == ("v5", 7, "1e-3", {})
+    assert (found["compile"], found["dtype"]) == (False, "bfloat16")
+    assert (found["model"]["n_layer"], found["training"]["learning_rate"]) == (2, 0.01)
 
 
 WRONG = [
@@ -235,8 +257,8 @@ def test_advice_leads_to_a_command_without_that_fault(typed: str, called: Script
 def test_a_shell_passes_escapes_and_newlines_on(called: Script, place: Path) -> None:
     documented = "'\"\\n\\n\"'"
     assert f" data.separator={documented}\n" in (REPOSITORY / "docs" / "corpora.md").read_text()
-    for quoted in (documented, r'"\\n\n"', "$'\\n\\n'"):
-        typed = subprocess.check_output(["bash", "-c", f"printf %s data.separator={quoted}"], text=True)
+    for written in (documented, r'"\\n\n"', "$'\\n\\n'"):
+        typed = subprocess.check_output(["bash", "-c", f"printf %s data.separator={written}"], text=True)
         done = called("train.py", "data=text", "data.path=x", typed, "--cfg", "job", cwd=place)
         assert yaml.safe_load(done.stdout)["data"]["separator"] == "\n\n"
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from tests.extras import require_extra
+
+require_extra("datasets")
+
+import datasets
+
 from gpt.base.errors import RequestError, UserError
 from gpt.data.corpora import huggingface
 from gpt.data.corpus import Text
-
-datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
 ROWS = [f"row {i}: é" for i in range(20)]
 Hub = Callable[..., str]

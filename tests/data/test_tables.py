@@ -14,6 +14,7 @@ from gpt.data.corpora import text
 from gpt.data.lines import Documents
 from gpt.data.tables import kind_of, texts_in
 from gpt.tasks.continuation import Continuation
+from tests.extras import require_extra
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters=";\t") | st.sampled_from("\0\"',\r\n\u2028 ")
 PLAIN = st.text("ab 1\"'", min_size=1, max_size=5).filter(lambda cell: not cell.startswith('"'))
@@ -121,7 +122,7 @@ REVIEWS = [f"Film {number:03}: good, or not; who\tknows?" for number in range(40
 
 
 def _parquet(file: Path, rows: list[dict[str, object]]) -> None:
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    require_extra("datasets")
     import pyarrow as pa
     import pyarrow.parquet as pq
 

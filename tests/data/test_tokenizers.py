@@ -13,6 +13,7 @@ from tests.extras import require_extra
 
 require_extra("subwords")
 
+import tiktoken
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,7 +110,6 @@ def test_subwords_of_one_long_word_are_learned_in_linear_time() -> None:
 
 
 def test_the_tokens_of_tiktoken_are_those_of_tiktoken() -> None:
-    tiktoken = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
     ranks = {bytes(SUBWORDS._bytes[i]): i for i in range(len(SUBWORDS))}
     pattern = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
     special = {"<|endoftext|>": len(ranks)}

@@ -6,9 +6,6 @@ import json
 import logging as standard_logging
 import os
 import re
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +23,6 @@ from docs.quoting import ARCHITECTURES, PAGES, PICTURES, filled, numbers, table
 from gpt.base.ladder import LADDER, SMALL
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, succeeded
-from tests.playground.browsing import chromium, violations
 
 pytestmark = pytest.mark.slow
 
@@ -110,10 +106,7 @@ def test_the_answers_about_architectures_stand_in_the_table() -> None:
     assert course.count("> **What do you expect?**") == 4
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=[pytest.mark.slow] * (page.stem == "loop"), id=page.stem) for page in WITH_EXAMPLES],
-)
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in WITH_EXAMPLES])
 def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a page's examples in one session, started in a folder that has the corpus."""
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
@@ -126,7 +119,6 @@ def test_what_a_page_shows_is_what_python_answers(page: Path, tmp_path: Path, mo
     assert result.failed == 0, "".join(report)
 
 
-@pytest.mark.slow
 def test_the_scripts_accept_the_commands_of_the_course(script: Script, tmp_path: Path) -> None:
     """Composed and checked, but not run; of a sweep, the first job."""
     (tmp_path / "mine.txt").write_text("to be or not to be\n" * 100)
@@ -139,98 +131,18 @@ def test_the_scripts_accept_the_commands_of_the_course(script: Script, tmp_path:
         succeeded(script(name, *first, "--cfg", "job", cwd=tmp_path))
 
 
-def _extension(name: str, patch: pytest.MonkeyPatch) -> Any:
-    pytest.importorskip("sphinx")
+def extension_of_the_site(name: str, patch: pytest.MonkeyPatch) -> Any:
+    """A module of docs/_ext, by name, which sees the others there until the patch is undone."""
     for folder in ("docs", "docs/_ext"):
         patch.syspath_prepend(str(REPOSITORY / folder))
     patch.setattr(standard_logging.getLogger(), "level", standard_logging.getLogger().level)
     return importlib.import_module(name)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built from a copy of the repository. Its runs are short: nothing here asks how good they are."""
-    copy = tmp_path_factory.mktemp("clone")
-    for part in ("gpt", "conf", "docs", "tests", "benchmarks", "exercises", "plain", ".github"):  # pages link to all
-        shutil.copytree(REPOSITORY / part, copy / part, ignore=shutil.ignore_patterns("_build", "_generated"))
-    for file in filter(Path.is_file, REPOSITORY.iterdir()):
-        shutil.copy(file, copy)
-    (copy / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
-    with pytest.MonkeyPatch.context() as patch:
-        course_runs = _extension("course_runs", patch)
-        for name, line in course_runs.COMMANDS.items():
-            untimed = [word for word in line if not word.startswith("training.max_iters=")]
-            patch.setitem(course_runs.COMMANDS, name, [*untimed, "training.max_iters=200"])
-        course_runs.train_stale(copy / "docs" / "_generated" / "runs")
-    built = copy / "docs" / "_build" / "html"
-    command, environment = ["-m", "sphinx", "-W", "-n", "-q", "docs", built], os.environ | {"PYTHONPATH": str(copy)}
-    done = subprocess.run([sys.executable, *command], cwd=copy, env=environment, capture_output=True, text=True)
-    succeeded(done)
-    return built
-
-
-@pytest.mark.slow
-def test_every_link_of_the_site_leads_somewhere_on_it(site: Path) -> None:
-    anchors: dict[Path, set[str]] = {}
-    wrong = []
-    for page in site.rglob("*.html"):
-        text = page.read_text()
-        assert re.search(r'<link rel="(?:shortcut )?icon" href="[^"]+"', text), page
-        loaded = re.findall(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="((?:https?:)?//[^"]+)"', text)
-        assert loaded == [], page
-        assert str(site.parents[2]) not in text, f"{page} has a path of the machine that built it"
-        for target in re.findall(r'(?:href|src)="([^"]+)"', text):
-            path, _, anchor = target.partition("#")
-            path = path.partition("?")[0]
-            if re.match(r"[a-z]+:", target) or "_static/live" in path:
-                continue
-            file = (page.parent / path).resolve() if path else page
-            if file.suffix == ".html" and file.exists() and file not in anchors:
-                anchors[file] = {"", *re.findall(r'\bid="([^"]+)"', file.read_text())}
-            if not file.exists() or anchor not in anchors.get(file, {anchor}):
-                wrong.append((page.name, target))
-    assert len(list(site.rglob("*.html"))) > 40
-    assert wrong == []
-    text = (site / "course" / "v6.html").read_text()
-    frame = '<iframe class="live" src="../_static/live/index.html?embed&amp;payoff=#v6"'
-    assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
-    assert '<b data-show="prompt=the+kings&amp;' in (site / "course" / "v2.html").read_text()
-    assert "attention_norm" in text[text.index("+++ plain/v6.py") :]
-    assert all(shown in text for shown in ("2.0607", "layer-norm-light.svg", "layer-norm-dark.svg"))
-
-
-# What reaches beyond the window, where no part of the page scrolls.
-WIDE = """() => {
-  for (const e of document.querySelectorAll("details")) e.open = true;
-  const isCut = (e) => getComputedStyle(e).overflowX !== "visible";
-  const scrolls = (e) => e.tagName !== "ARTICLE" && (isCut(e) || scrolls(e.parentNode));
-  const isWide = (e) => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e);
-  return [...document.querySelectorAll("article *")].filter(isWide).map((e) => e.textContent);
-}"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (320, "dark")])
-def test_no_page_is_cut_off_or_inaccessible(site: Path, width: int, theme: str) -> None:
-    pages = [page for page in site.rglob("*.html") if not {"source", "_static"} & {*page.relative_to(site).parts}]
-    assert {page.stem for page in pages} >= {page.stem for page in PAGES}
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-        for file in pages:
-            page.goto(file.as_uri())
-            page.evaluate("() => globalThis.MathJax?.startup?.promise")
-            code = "[class*='highlight-']:not(.highlight-text) > .highlight pre"
-            cut = f"() => [...document.querySelectorAll({code!r})].filter((e) => e.scrollWidth > e.clientWidth).length"
-            assert page.evaluate(cut) == 0, file
-            assert page.evaluate(WIDE) == [], file
-            page.evaluate("document.querySelectorAll('iframe').forEach((frame) => frame.remove())")  # tested on its own
-            assert violations(page) == [], file
-
-
 @pytest.fixture
 def extension(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """A module of docs/_ext, by name."""
-    return partial(_extension, patch=monkeypatch)
+    return partial(extension_of_the_site, patch=monkeypatch)
 
 
 def test_a_line_of_code_is_an_element_with_its_comment_apart(extension: Callable[[str], Any]) -> None:

@@ -11,8 +11,9 @@ from matplotlib.colors import to_hex, to_rgb
 
 from gpt.base.ladder import LADDER, SMALL
 from tests.conftest import REPOSITORY
+from tests.extras import require_extra
 
-pytest.importorskip("sphinx")
+require_extra("docs")
 sys.path[:0] = [str(REPOSITORY / "docs"), str(REPOSITORY / "docs" / "_ext")]
 from pictures.flow import FLOWS, stage_rows
 from pictures.theme import THEMES, stage_colour

@@ -11,6 +11,7 @@ from PIL import Image
 
 import gpt
 from tests.conftest import REPOSITORY, succeeded
+from tests.extras import require_extra
 from tests.playground.browsing import chromium_path
 
 pytestmark = pytest.mark.slow
@@ -20,8 +21,7 @@ _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_ite
 
 @pytest.mark.slow
 def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> None:
-    pytest.importorskip("playwright.sync_api")
-    pytest.importorskip("sphinx")
+    require_extra("dev")
     chromium_path()
     for part in ("gpt", "conf"):
         shutil.copytree(REPOSITORY / part, tmp_path / part)

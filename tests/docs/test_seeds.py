@@ -14,6 +14,7 @@ from gpt.base.ladder import SMALL
 from gpt.runs.records import Summary
 from tests.conftest import REPOSITORY
 from tests.docs.test_guessing import write
+from tests.extras import require_extra
 from tests.playground.browsing import chromium, violations
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,7 @@ SUMMARY = {"stage": "v3_ffn", "seed": 7, "changed": [], "exact": {"nats": 2.2613
 
 @pytest.fixture
 def seeds(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    pytest.importorskip("sphinx")
+    require_extra("docs")
     for folder in ("docs", "docs/_ext"):
         monkeypatch.syspath_prepend(str(REPOSITORY / folder))
     return importlib.import_module("seeds")

@@ -16,8 +16,10 @@ from tests.extras import require_extra
 
 require_extra("onnx")
 require_extra("hub")
+require_extra("transformers")
 
 import torch
+import transformers
 from huggingface_hub import ModelCard
 from tokenizers import Tokenizer
 
@@ -218,7 +220,6 @@ def test_every_stage_without_counts_has_a_graph(stage: str, changes: dict[str, i
 
 
 def test_v7_is_a_gpt2(run: TrainedRun, called: Script, trained: Path, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
     folder = exported(called, trained, tmp_path / "gpt2", "format=transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -247,7 +248,6 @@ HARD = "Don't we'll naïve\r\n\n  東京 😀\t 1234 e\u0301 \ufeff \u0085x"
 @pytest.mark.parametrize(("tokens", "n_embd"), [("bytes", 256), ("subwords", 304), ("words", 304)])
 def test_other_tokens_are_the_same_in_every_format(tokens: str, n_embd: int, tmp_path: Path) -> None:
     """In a window as wide as the vocabulary is large, as GPT-2's form requires; the graphs' form has the hub's file."""
-    transformers = pytest.importorskip("transformers")
     (tmp_path / "input.txt").write_text(small_corpus()[:5000] + f"{HARD}\n" * 50)
     data = ["data=text", f"data.path={tmp_path / 'input.txt'}", f"data.tokenizer={tokens}"]
     data += ["data.vocab_size=300"] if tokens != "bytes" else []

@@ -18,6 +18,7 @@ from gpt.data.download import npm_package
 from gpt.playground import looking
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY
+from tests.extras import require_extra
 
 _AXE = "axe-core@4.14.1"
 _AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
@@ -27,9 +28,11 @@ _PATIENCE = 120_000  # milliseconds, on a busy machine
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
     """Playwright's browser. Skips the test if the machine has no Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    require_extra("dev")
+    from playwright.sync_api import sync_playwright
+
     path = chromium_path()
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         yield browser
         browser.close()

@@ -19,12 +19,10 @@ import pytest
 
 import gpt
 from gpt.config.schema import Weights
-from gpt.playground.catalogue import Catalogue
-from gpt.playground.server import LOCAL, server_of
-from gpt.playground.trainings import Trainings
 from gpt.runs.finding import finished_runs
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Once, Script, small_corpus, succeeded
+from tests.extras import require_extra
 from tests.playground.browsing import chromium, downloads
 
 MANY_ALPHABETS = "\n".join([small_corpus(), "Don't we'll naïve café, 東京は夜 😀 \r\n\t  x = 1234;\n\n" * 100])
@@ -167,6 +165,11 @@ class Served:
 @contextlib.contextmanager
 def serving(runs: Path) -> Iterator[Served]:
     """The playground of some runs, in a thread of this process."""
+    require_extra("play")
+    from gpt.playground.catalogue import Catalogue
+    from gpt.playground.server import LOCAL, server_of
+    from gpt.playground.trainings import Trainings
+
     catalogue = Catalogue([runs], None, device="cpu")
     server = server_of(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
     with socket.create_server(("127.0.0.1", 0)) as bound:

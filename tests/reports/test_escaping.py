@@ -6,14 +6,13 @@ import io
 import re
 from pathlib import Path
 
-import pytest
-
 from gpt.reports import escaping, tables
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.ranking import Group, Ranking
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from tests.conftest import compare_config
+from tests.extras import require_extra
 from tests.reports.test_ranking import RUN
 
 HOSTILE = [
@@ -25,8 +24,10 @@ HOSTILE = [
 
 
 def test_markdown_of_a_stranger_is_rendered_as_it_is_written() -> None:
-    markdown_it = pytest.importorskip("markdown_it")
-    parser = markdown_it.MarkdownIt("commonmark", {"linkify": False}).enable("table")
+    require_extra("docs")
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"linkify": False}).enable("table")
     for line in [*HOSTILE, *(f"before {text} after" for text in HOSTILE)]:
         escaped = escaping.markdown(line)
         rendered = re.sub("</?code>", "", parser.renderInline(escaped))

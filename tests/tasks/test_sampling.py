@@ -16,6 +16,7 @@ from gpt.tasks.decoding import sampling
 from gpt.tasks.decoding.recorded_step import traced
 from gpt.tasks.decoding.sampling import choose, default_prompt, generate, penalised, shaped, until
 from tests.conftest import build_small
+from tests.extras import require_extra
 
 
 def sample(model: nn.Module, prompt: Tensor, **options: object) -> Tensor:
@@ -57,7 +58,9 @@ def test_tokens_are_drawn_from_what_the_options_leave(options: dict, left: str) 
 
 
 def test_survivors_and_the_penalty_are_those_of_transformers() -> None:
-    transformers = pytest.importorskip("transformers")
+    require_extra("transformers")
+    import transformers
+
     warpers = {
         "top_k": transformers.TopKLogitsWarper,
         "top_p": transformers.TopPLogitsWarper,

@@ -178,6 +178,7 @@ def translator(called: Script, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.mark.slow
 def test_copying_is_learned_measured_and_done_line_by_line(called: Script, translator: Path) -> None:
     done = called("evaluate.py", "beam=2", cwd=translator)
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in done.stdout, done.stderr

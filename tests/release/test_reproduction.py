@@ -18,9 +18,9 @@ from gpt.reports.documented import compare
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, succeeded
-from tests.test_notebooks import ROUNDING, documented_runs
+from tests.docs.test_notebooks import ROUNDING, documented_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.release
 
 SHORT = "training.max_iters=20 training.eval_interval=20 schedule.warmup_iters=0"
 

@@ -6,11 +6,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
+
+from tests.extras import require_extra
+
+require_extra("dev")
+
+import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -26,8 +31,8 @@ FOLDER = REPOSITORY / "docs" / "notebooks"
 TAUGHT = ["ladder.ipynb", "transformer.ipynb"]  # with pictures and stated results
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 ROUNDING = 0.03  # nats, by which a result may differ from what the text calls "about"
-_DOCUMENTED_RUN = re.compile(r'fit\("(v\w+)", "model=\1"(?=\))')
-_SHORTER = "training.max_iters=200"
+DOCUMENTED_RUN = re.compile(r'fit\("(v\w+)", "model=\1"(?=\))')
+SHORTER = "training.max_iters=200"
 
 
 def cells(name: str, kind: str) -> list[NotebookNode]:
@@ -49,7 +54,7 @@ def stated(notebook: NotebookNode) -> Iterator[tuple[NotebookNode, float]]:
 def documented_runs() -> dict[str, float]:
     """The validation losses that the ladder's notebook states of runs with the documented settings and seed 1."""
     losses = stated(nbformat.read(FOLDER / "ladder.ipynb", as_version=4))
-    return {run[1]: loss for cell, loss in losses if (run := _DOCUMENTED_RUN.search(cell.source))}
+    return {run[1]: loss for cell, loss in losses if (run := DOCUMENTED_RUN.search(cell.source))}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -93,7 +98,6 @@ def test_a_notebook_fetches_the_repository_on_colab(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_is_a_page_that_leads_to_colab(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("sphinx")
     monkeypatch.syspath_prepend(str(REPOSITORY / "docs"))
     monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "_ext"))
     as_markdown = importlib.import_module("notebook_pages").as_markdown
@@ -110,27 +114,35 @@ def test_a_notebook_is_a_page_that_leads_to_colab(name: str, monkeypatch: pytest
     assert f"[open it in Colab]({address})" in page
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
-    """The documented runs are shorter here: test_reproduction.py repeats them at full length."""
+def executed(name: str, place: Path, changed: Callable[[str], str]) -> NotebookNode:
+    """A notebook after it has run in `place`, each of its cells as `changed` returns it."""
     if "multi30k" in (FOLDER / name).read_text():
         try:
             multi30k(str(DATA), vocab_size=100)
         except UserError as error:
             pytest.skip(str(error))
-    (tmp_path / "data").symlink_to(REPOSITORY / "data")  # as seen from docs/notebooks
-    folder = tmp_path / "docs" / "notebooks"
+    (place / "data").symlink_to(REPOSITORY / "data")  # as seen from docs/notebooks
+    folder = place / "docs" / "notebooks"
     folder.mkdir(parents=True)
     notebook = nbformat.read(FOLDER / name, as_version=4)
     for cell in notebook.cells:
-        cell.source = _DOCUMENTED_RUN.sub(rf'\g<0>, "{_SHORTER}"', cell.source)
+        cell.source = changed(cell.source)
     client = NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}})
     client.execute(env=os.environ | {"GPT_DATA_DIR": str(DATA), "PYTHONPATH": str(REPOSITORY)})
-    assert (check_what_is_about(notebook) > 0) == (name in TAUGHT)
     stored = nbformat.read(FOLDER / name, as_version=4)
     for cell, kept in zip(notebook.cells, stored.cells, strict=True):
         assert shown(cell) == shown(kept), cell.source
+    return notebook
+
+
+def shortened(source: str) -> str:
+    """A cell with its documented runs shorter: tests/release/test_reproduction.py repeats them at full length."""
+    return DOCUMENTED_RUN.sub(rf'\g<0>, "{SHORTER}"', source)
+
+
+def test_a_notebook_runs_with_short_settings(tmp_path: Path) -> None:
+    """tests/release/test_notebooks.py runs all of them, longer."""
+    executed("ladder.ipynb", tmp_path, lambda source: re.sub(r"max_iters=\d+", "max_iters=20", shortened(source)))
 
 
 def shown(cell: NotebookNode) -> list[str]:
@@ -147,7 +159,7 @@ def check_what_is_about(notebook: NotebookNode) -> int:
     """Check that what is stated as about N is the last number that the cell printed; count them."""
     checked = 0
     for cell, about in stated(notebook):
-        if _SHORTER not in cell.source:
+        if SHORTER not in cell.source:
             found = re.findall(r"\d+\.\d+", printed(cell))[-1]
             assert float(found) == pytest.approx(about, abs=ROUNDING), cell.source
             checked += 1

@@ -1,0 +1,119 @@
+"""The course as a site: it builds, its links lead somewhere, and its pages can be read and used.
+
+Here its runs are of twenty iterations: nothing asks how good they are. tests/release/test_site.py trains them.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.extras import require_extra
+
+require_extra("docs")
+
+from docs.quoting import PAGES
+from tests.conftest import REPOSITORY, Once, succeeded
+from tests.docs.test_course import extension_of_the_site
+from tests.playground.browsing import chromium, violations
+
+pytestmark = pytest.mark.slow
+
+
+def build_site(folder: Path, *settings: str) -> None:
+    """Build the site from a copy of the repository in `folder`; its runs also have these settings."""
+    for part in ("gpt", "conf", "docs", "tests", "benchmarks", "exercises", "plain", ".github"):  # pages link to all
+        shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("_build", "_generated"))
+    for file in filter(Path.is_file, REPOSITORY.iterdir()):
+        shutil.copy(file, folder)
+    (folder / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
+    with pytest.MonkeyPatch.context() as patch:
+        course_runs = extension_of_the_site("course_runs", patch)
+        keys = {setting.partition("=")[0] for setting in settings}
+        for name, line in course_runs.COMMANDS.items():
+            kept = [word for word in line if word.partition("=")[0] not in keys]
+            patch.setitem(course_runs.COMMANDS, name, [*kept, *settings])
+        course_runs.train_stale(folder / "docs" / "_generated" / "runs")
+    command, environment = ["-m", "sphinx", "-W", "-n", "-q", "docs", built(folder)], {"PYTHONPATH": str(folder)}
+    process = {"cwd": folder, "env": os.environ | environment, "capture_output": True, "text": True}
+    succeeded(subprocess.run([sys.executable, *command], **process))
+
+
+def built(folder: Path) -> Path:
+    return folder / "docs" / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def site(once: Once) -> Path:
+    short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1"]
+    return built(once("site", lambda folder: build_site(folder, *short)))
+
+
+def test_every_link_of_the_site_leads_somewhere_on_it(site: Path) -> None:
+    check_links(site)
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (320, "dark")])
+def test_no_page_is_cut_off_or_inaccessible(site: Path, width: int, theme: str) -> None:
+    check_look(site, width, theme)
+
+
+def check_links(site: Path) -> None:
+    """Every link leads somewhere on the site, and nothing is loaded from elsewhere."""
+    anchors: dict[Path, set[str]] = {}
+    wrong = []
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        assert re.search(r'<link rel="(?:shortcut )?icon" href="[^"]+"', text), page
+        loaded = re.findall(r'<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)="((?:https?:)?//[^"]+)"', text)
+        assert loaded == [], page
+        assert str(site.parents[2]) not in text, f"{page} has a path of the machine that built it"
+        for target in re.findall(r'(?:href|src)="([^"]+)"', text):
+            path, _, anchor = target.partition("#")
+            path = path.partition("?")[0]
+            if re.match(r"[a-z]+:", target) or "_static/live" in path:
+                continue
+            file = (page.parent / path).resolve() if path else page
+            if file.suffix == ".html" and file.exists() and file not in anchors:
+                anchors[file] = {"", *re.findall(r'\bid="([^"]+)"', file.read_text())}
+            if not file.exists() or anchor not in anchors.get(file, {anchor}):
+                wrong.append((page.name, target))
+    assert len(list(site.rglob("*.html"))) > 40
+    assert wrong == []
+    text = (site / "course" / "v6.html").read_text()
+    frame = '<iframe class="live" src="../_static/live/index.html?embed&amp;payoff=#v6"'
+    assert (frame in text) == (site / "_static" / "live" / "index.html").exists()
+    assert '<b data-show="prompt=the+kings&amp;' in (site / "course" / "v2.html").read_text()
+    assert "attention_norm" in text[text.index("+++ plain/v6.py") :]
+    assert all(shown in text for shown in ("2.0607", "layer-norm-light.svg", "layer-norm-dark.svg"))
+
+
+# What reaches beyond the window, where no part of the page scrolls.
+WIDE = """() => {
+  for (const e of document.querySelectorAll("details")) e.open = true;
+  const isCut = (e) => getComputedStyle(e).overflowX !== "visible";
+  const scrolls = (e) => e.tagName !== "ARTICLE" && (isCut(e) || scrolls(e.parentNode));
+  const isWide = (e) => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e);
+  return [...document.querySelectorAll("article *")].filter(isWide).map((e) => e.textContent);
+}"""
+
+
+def check_look(site: Path, width: int, theme: str) -> None:
+    """No page is cut off at the side, and axe-core finds nothing that is hard to read or to use."""
+    pages = [page for page in site.rglob("*.html") if not {"source", "_static"} & {*page.relative_to(site).parts}]
+    assert {page.stem for page in pages} >= {page.stem for page in PAGES}
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        for file in pages:
+            page.goto(file.as_uri())
+            page.evaluate("() => globalThis.MathJax?.startup?.promise")
+            code = "[class*='highlight-']:not(.highlight-text) > .highlight pre"
+            cut = f"() => [...document.querySelectorAll({code!r})].filter((e) => e.scrollWidth > e.clientWidth).length"
+            assert page.evaluate(cut) == 0, file
+            assert page.evaluate(WIDE) == [], file
+            page.evaluate("document.querySelectorAll('iframe').forEach((frame) => frame.remove())")  # tested on its own
+            assert violations(page) == [], file
