@@ -62,6 +62,9 @@ hypothesis.settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
+# Folders whose tests belong to another tier than those of a plain `pytest`; elsewhere, a mark says so.
+_TIERS = dict.fromkeys(("docs", "exercises", "exporting", "faults", "playground", "searching"), "slow")
+_TIERS |= {"release": "release", "slurm": "slurm"}
 _DAY = 24 * 3600  # seconds
 _SHORT = [
     "training.max_iters=20",
@@ -73,6 +76,22 @@ _SHORT = [
     "device=cpu",
 ]
 CPU = Runtime(torch.device("cpu"))
+
+
+def _tier(path: Path) -> str | None:
+    return next((tier for folder, tier in _TIERS.items() if path.is_relative_to(REPOSITORY / "tests" / folder)), None)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no folder whose tests are not asked for: that takes seconds."""
+    tier = _tier(collection_path)
+    return True if tier is not None and f"not {tier}" in config.option.markexpr else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if tier := _tier(item.path):
+            item.add_marker(tier)
 
 
 def shell_commands(page: str) -> list[str]:

@@ -47,9 +47,9 @@ def test_train_ends_with_what_was_documented_and_measured(called: Script, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_generate_writes_the_text_alone_to_standard_output(script: Script, called: Script, trained: Path) -> None:
+def test_generate_writes_the_text_alone_to_standard_output(called: Script, trained: Path) -> None:
     arguments = ("prompt=Abc", "tokens=30", "seed=5")
-    first = succeeded(script("generate.py", *arguments, cwd=trained))
+    first = succeeded(called("generate.py", *arguments, cwd=trained))
     assert first.stdout.startswith("Abc")
     assert len(first.stdout) == len("Abc") + 30 + len("\n")
     assert "best weights of runs/" in first.stderr

@@ -24,8 +24,6 @@ from gpt.base.ladder import LADDER, SMALL
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, succeeded
 
-pytestmark = pytest.mark.slow
-
 DOCS = REPOSITORY / "docs"
 COURSE = sorted((DOCS / "course").glob("*.md"))
 WITH_EXAMPLES = [*COURSE, DOCS / "lab" / "architectures.md", DOCS / "lab" / "machines.md"]

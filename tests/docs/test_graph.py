@@ -14,8 +14,6 @@ from tests.conftest import REPOSITORY
 from tests.docs.test_guessing import write
 from tests.playground.browsing import chromium, violations
 
-pytestmark = pytest.mark.slow
-
 PAGE = """<!doctype html><html lang="en"><title>Steps</title><body><main><h1>Steps</h1>{}</main></body></html>"""
 _READ = """(boxes) => boxes.map((box) =>
   [...box.querySelectorAll("text:not(.absent)")].map((text) => text.textContent))"""

@@ -3,13 +3,9 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from gpt.base.ladder import SMALL
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import chromium, violations
-
-pytestmark = pytest.mark.slow
 
 DOCS = REPOSITORY / "docs"
 TOKENS = REPOSITORY / "gpt" / "playground" / "page" / "tokens.css"

@@ -25,8 +25,6 @@ from gpt.base.errors import UserError
 from gpt.data.corpora import multi30k
 from tests.conftest import DATA, REPOSITORY
 
-pytestmark = pytest.mark.slow
-
 FOLDER = REPOSITORY / "docs" / "notebooks"
 TAUGHT = ["ladder.ipynb", "transformer.ipynb"]  # with pictures and stated results
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))

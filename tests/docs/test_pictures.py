@@ -18,8 +18,6 @@ sys.path[:0] = [str(REPOSITORY / "docs"), str(REPOSITORY / "docs" / "_ext")]
 from pictures.flow import FLOWS, stage_rows
 from pictures.theme import THEMES, stage_colour
 
-pytestmark = pytest.mark.slow
-
 STAGES = [stage for stage in LADDER if stage not in SMALL]  # the others are live
 
 

@@ -15,8 +15,6 @@ from tests.conftest import REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "docs"))
 import positions
 
-pytestmark = pytest.mark.slow
-
 T = 12
 SHORT = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1", "device=cpu"]
 

@@ -6,7 +6,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 import gpt
@@ -16,8 +15,6 @@ from tests.exercises.test_exercises import module_of, solved
 
 sys.path.insert(0, str(REPOSITORY / "docs"))
 import learning
-
-pytestmark = pytest.mark.slow
 
 README = (REPOSITORY / "README.md").read_text()
 RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()

@@ -15,8 +15,6 @@ sys.path.insert(0, str(REPOSITORY / "docs"))
 import scaling
 from scaling import Law, fitted, resampled
 
-pytestmark = pytest.mark.slow
-
 LAW = Law(E=1.2, A=40.0, B=300.0, a=0.4, b=0.5)
 N, D = (x.ravel() for x in np.meshgrid(np.geomspace(2e4, 3e6, 8), np.geomspace(2.5e5, 2e6, 4)))
 

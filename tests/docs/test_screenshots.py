@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 import gpt
@@ -14,12 +13,9 @@ from tests.conftest import REPOSITORY, succeeded
 from tests.extras import require_extra
 from tests.playground.browsing import chromium_path
 
-pytestmark = pytest.mark.slow
-
 _SHORT = ("training.max_iters=4", "training.eval_interval=4", "training.eval_iters=1", "device=cpu")
 
 
-@pytest.mark.slow
 def test_the_pictures_of_the_playground_can_be_taken_again(tmp_path: Path) -> None:
     require_extra("dev")
     chromium_path()

@@ -17,8 +17,6 @@ from tests.docs.test_guessing import write
 from tests.extras import require_extra
 from tests.playground.browsing import chromium, violations
 
-pytestmark = pytest.mark.slow
-
 RESULTS = (REPOSITORY / "docs" / "lab" / "results.md").read_text()
 PAGE = """<!doctype html><html lang="en"><title>v3_ffn</title><body><main><h1>v3_ffn</h1>{}
 <iframe class="live" title="live" srcdoc="live"></iframe><iframe name="other" title="other" srcdoc="other"></iframe>

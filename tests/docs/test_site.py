@@ -21,8 +21,6 @@ from tests.conftest import REPOSITORY, Once, succeeded
 from tests.docs.test_course import extension_of_the_site
 from tests.playground.browsing import chromium, violations
 
-pytestmark = pytest.mark.slow
-
 
 def build_site(folder: Path, *settings: str) -> None:
     """Build the site from a copy of the repository in `folder`; its runs also have these settings."""

@@ -22,8 +22,6 @@ from tests.conftest import REPOSITORY
 from tests.exercises.test_exercises import blank, changed
 from tests.exercises.test_exercises import solved as solution
 
-pytestmark = pytest.mark.slow
-
 Exercises = Callable[..., tuple[int, str]]
 
 

@@ -21,8 +21,6 @@ from gpt.models import v2_attention_head, v3_attention_heads, v4_blocks, v5_resi
 from gpt.tasks.decoding.sampling import choose
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.slow
-
 PARTS = {f"{name}-{part.name}": (name, part) for name, exercise in EXERCISES.items() for part in exercise.parts}
 
 

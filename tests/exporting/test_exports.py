@@ -39,8 +39,6 @@ from gpt.runs.records import Parent
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Script, TrainedOnce, build_small, small_corpus, stage_config, succeeded
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def run(trained: Path) -> TrainedRun:
@@ -199,12 +197,7 @@ def test_graphs_compute_the_run_without_code_of_this_project(
         torch.testing.assert_close(torch.from_numpy(found[0]), expected, atol=TOLERANCE, rtol=0)
 
 
-_QUICK = ("v1", "v6", "v8", "mlp", "conv", "rnn", "linear_attention", "hybrid")  # a stage of each kind
-GRAPHS = [
-    (stage, {}) if stage in _QUICK else pytest.param(stage, {}, marks=pytest.mark.slow)
-    for stage in (*LADDER, *OTHERS)
-    if stage != "v9"
-]
+GRAPHS = [(stage, {}) for stage in (*LADDER, *OTHERS) if stage != "v9"]
 
 
 @pytest.mark.parametrize(("stage", "changes"), [*GRAPHS, ("v1", {"block_size": 1})])
@@ -373,7 +366,6 @@ def test_a_missing_library_is_named_with_its_extra(
                 export(run, extra, tmp_path, license="mit")  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_the_page_about_exports_runs_as_written(script: Script, tmp_path: Path) -> None:
     """On a small v7 of its own."""
     page = (REPOSITORY / "docs" / "exports.md").read_text()

@@ -11,8 +11,6 @@ import pytest
 from gpt.runs.folder import RunFolder
 from tests.faults.trials import differences, finish, is_one_line, runs_in, start, whole_run
 
-pytestmark = pytest.mark.slow
-
 # Two checkpoints, the first of which makes room for the second, and everything that a run can leave.
 _TRAINING = [
     "model=v1",
@@ -32,7 +30,7 @@ _PAGE = 4096  # bytes, of which a file system in memory hands out whole ones
 _DISPENSABLE = {"best.safetensors": "the best weights", "sample.txt": "the sample"}  # if the run says so
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8, *(pytest.param(n / 20, marks=pytest.mark.slow) for n in range(1, 20, 2))])
+@pytest.mark.parametrize("share", [n / 20 for n in range(1, 20, 2)])
 def test_a_full_disk_costs_a_line_and_no_checkpoint(share: float, tmp_path: Path) -> None:
     """With room again, the run goes on and ends as it would have."""
     whole = whole_run(tmp_path / "whole", *_TRAINING)

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from gpt.base.errors import UserError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_model
 from tests.conftest import TrainedOnce
-
-pytestmark = pytest.mark.slow
 
 
 def _read_all(path: Path) -> dict[str, object]:

@@ -12,8 +12,6 @@ from gpt import models
 from gpt.runs.folder import RunFolder
 from tests.conftest import small_corpus
 
-pytestmark = pytest.mark.slow
-
 T = 7
 _SETTINGS = [
     "model=v5",

@@ -13,8 +13,6 @@ from gpt import cli
 from gpt.config.keys import flat
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.slow
-
 _VALUES = (
     "", "null", "true", "-1", "0.5", "1e400", "nan", "1" * 400, "x", '"1"', "a b", "é", "\ud800", "\x1b[2J", "a\nb",
     "x" * 9000, "../..", "~", "???", "[a,b]", "[[1]]", "{a:{b:2}}", "1,2", "${nope}", "${", "}", "a=b", "#",

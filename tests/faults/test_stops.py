@@ -5,13 +5,9 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from gpt.runs.folder import RunFolder
 from tests.conftest import small_size
 from tests.faults.trials import differences, finish, is_one_line, runs_in, start, whole_run
-
-pytestmark = pytest.mark.slow
 
 EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 

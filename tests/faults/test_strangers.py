@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 import yaml
 
@@ -26,8 +25,6 @@ from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE
 from gpt.watching.loggers import LOGGER
 from tests.conftest import TrainedOnce
-
-pytestmark = pytest.mark.slow
 
 _NO_CHOICES = ("os.system", "builtins.eval", "gpt.base.files.write_atomically", "../../etc/passwd")
 

@@ -22,8 +22,6 @@ from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding import sampling
 from tests.playground.conftest import Served, serving
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def served(trained: Path) -> Iterator[Served]:

@@ -8,14 +8,10 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 import gpt
 from gpt.playground.requests import LARGEST_BODY
 from tests.conftest import Script, refused
 from tests.playground.conftest import Served, started
-
-pytestmark = pytest.mark.slow
 
 SECRET = b"the content of a file outside the runs folder"
 HOST = b"Host: 127.0.0.1\r\nConnection: close\r\n\r\n"

@@ -29,8 +29,6 @@ from tests.playground.browsing import (
 )
 from tests.playground.conftest import Served
 
-pytestmark = pytest.mark.slow
-
 MINUS = "\N{MINUS SIGN}"
 
 Addresses = dict[str, dict[str, str]]  # by engine and stage

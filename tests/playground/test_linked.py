@@ -11,8 +11,6 @@ from pygments.lexers import PythonLexer
 from tests.conftest import REPOSITORY
 from tests.playground.browsing import Visit, violations, visit
 
-pytestmark = pytest.mark.slow
-
 LINES = {"v2": "v2_attention_head", "v6": "v6_pre_norm"}
 
 

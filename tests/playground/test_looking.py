@@ -13,8 +13,6 @@ from gpt.playground import looking, translating
 from gpt.session.trained import TrainedRun
 from tests.conftest import TrainedOnce, small_corpus
 
-pytestmark = pytest.mark.slow
-
 
 def read(run: TrainedRun, text: str) -> list[int]:
     return run.tokenizer.encode(text).tolist()
@@ -103,7 +101,6 @@ def test_counts_that_decide_are_told_from_attention_that_does_not(counted: Train
     assert torch.equal(looking.logits(counted, ids)[-1], before)  # the run itself is as it was
 
 
-@pytest.mark.slow
 def test_translations_come_with_scores_and_attention(several: Path) -> None:
     run = gpt.load(runs=several / "runs", stage="transformer", device="cpu")
     found = translating.translations(run, "a b c €", beam=3, length_penalty=1.0)

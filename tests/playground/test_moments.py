@@ -28,8 +28,6 @@ from tests.playground.browsing import (
 )
 from tests.playground.conftest import MOMENTS, Served, serving
 
-pytestmark = pytest.mark.slow
-
 SLIDER = "Point in training"
 
 Load = Callable[..., TrainedRun]

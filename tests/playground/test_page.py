@@ -18,8 +18,6 @@ from gpt.tasks.decoding.sampling import SURVIVORS, choose, penalised, shaped, un
 from tests.playground.browsing import PROMPT, Visit, looked, losses, visit
 from tests.playground.conftest import MANY_ALPHABETS, Served, serving
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def ids(served: Served) -> dict[str, str]:

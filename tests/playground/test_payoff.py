@@ -12,8 +12,6 @@ from gpt.inspection.parts import parts
 from gpt.session.trained import TrainedRun
 from tests.playground.browsing import PROMPT, losses, violations, visit
 
-pytestmark = pytest.mark.slow
-
 TEXT = "Abc bad."  # as long as the windows are
 
 

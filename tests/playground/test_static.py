@@ -21,8 +21,6 @@ from tests.conftest import REPOSITORY
 from tests.playground.browsing import downloads, visit
 from tests.playground.conftest import STAGES, serving_files
 
-pytestmark = pytest.mark.slow
-
 TOLERANCE = 1e-4
 
 

@@ -26,8 +26,6 @@ from tests.conftest import stage_config
 from tests.playground.browsing import Visit, downloads, violations, visit
 from tests.playground.conftest import serving_files
 
-pytestmark = pytest.mark.slow
-
 # With a rate of 1e-2, PyTorch itself ends up to 2e-2 away if its weights are nudged by 1e-7: a unit that is almost dead
 # learns from one token or from none, and Adam makes a whole step of either. With 1e-3 it ends within 5e-6.
 ITERATIONS, BATCH, RATE = 50, 16, 1e-3

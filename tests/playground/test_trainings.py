@@ -24,8 +24,6 @@ from tests.conftest import REPOSITORY
 from tests.playground.browsing import Visit, visit
 from tests.playground.conftest import serving, started
 
-pytestmark = pytest.mark.slow
-
 SHORT = "training.max_iters=40 training.eval_interval=20 training.eval_iters=2 training.batch_size=8"
 LONG = SHORT.replace("max_iters=40", "max_iters=100000") + " training.log_interval=20"
 ABC = "abc" * 200
@@ -194,7 +192,6 @@ def train(page: Any, more: str, iterations: int = 100_000) -> None:
     page.get_by_role("button", name="Train", exact=True).click()
 
 
-@pytest.mark.slow
 def test_the_first_run_is_trained_and_then_shown(browser: Any, tmp_path: Path) -> None:
     with (
         started(tmp_path, f"runs={tmp_path / 'runs'}", f"data.dir={tmp_path}") as (served, _),
@@ -221,7 +218,6 @@ def training(browser: Any, trained: Path, tmp_path_factory: pytest.TempPathFacto
         yield visited, served.address
 
 
-@pytest.mark.slow
 def test_a_training_is_paused_and_resumed(training: tuple[Visit, str]) -> None:
     page = training[0].page
     page.get_by_role("button", name="Pause").click()
@@ -230,7 +226,6 @@ def test_a_training_is_paused_and_resumed(training: tuple[Visit, str]) -> None:
     page.wait_for_selector("li[data-state=training]")
 
 
-@pytest.mark.slow
 def test_a_second_training_waits_for_its_turn(training: tuple[Visit, str]) -> None:
     page = training[0].page
     train(page, MORE)
@@ -239,13 +234,11 @@ def test_a_second_training_waits_for_its_turn(training: tuple[Visit, str]) -> No
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.slow
 def test_a_training_survives_a_closed_tab(browser: Any, training: tuple[Visit, str]) -> None:
     with visit(browser, training[1]) as visited:
         visited.page.wait_for_selector("li[data-state=training]")
 
 
-@pytest.mark.slow
 def test_wrong_settings_are_told_in_the_page(training: tuple[Visit, str]) -> None:
     visited, _ = training
     train(visited.page, "training.dropout=1")

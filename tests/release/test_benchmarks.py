@@ -12,8 +12,6 @@ from tests.test_benchmarks import check_benchmark
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from harness import trained
 
-pytestmark = pytest.mark.release
-
 # A few iterations of each that all.py does not run, and what its first rows are of.
 QUICK = {
     "corpus_size": ([str(REPOSITORY / "docs" / "course")], ["text", "tiny Shakespeare", "0.1 MB"]),

@@ -7,8 +7,6 @@ import pytest
 
 from tests.test_delivery import succeeds
 
-pytestmark = pytest.mark.release
-
 
 @pytest.fixture
 def engine() -> str:

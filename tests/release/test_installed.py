@@ -12,8 +12,6 @@ import pytest
 import gpt
 from tests.conftest import REPOSITORY, refused
 
-pytestmark = pytest.mark.release
-
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
 
 

@@ -6,8 +6,6 @@ import pytest
 
 from tests.docs.test_notebooks import NOTEBOOKS, TAUGHT, check_what_is_about, executed, shortened
 
-pytestmark = pytest.mark.release
-
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:

@@ -20,8 +20,6 @@ from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, succeeded
 from tests.docs.test_notebooks import ROUNDING, documented_runs
 
-pytestmark = pytest.mark.release
-
 SHORT = "training.max_iters=20 training.eval_interval=20 schedule.warmup_iters=0"
 
 README, COMMANDS = (

@@ -7,8 +7,6 @@ import pytest
 from tests.conftest import Once
 from tests.docs.test_site import build_site, built, check_links, check_look
 
-pytestmark = pytest.mark.release
-
 
 @pytest.fixture(scope="session")
 def site(once: Once) -> Path:

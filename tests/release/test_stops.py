@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.faults.test_stops import EXIT_CODES, check_stops
-
-pytestmark = pytest.mark.release
 
 
 def test_a_run_that_is_stopped_twenty_times_ends_as_if_it_had_never_stopped(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ from docs.quoting import numbers, table
 from gpt.runs.finding import finished_runs
 from tests.conftest import REPOSITORY, Script, shell_commands, succeeded
 
-pytestmark = pytest.mark.release
-
 
 @pytest.mark.parametrize(
     ("after", "key", "command"),

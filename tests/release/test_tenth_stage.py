@@ -11,8 +11,6 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-pytestmark = pytest.mark.release
-
 MODULE = '''
 """v10: gated feed-forward layers, and a norm that subtracts no mean before them."""
 

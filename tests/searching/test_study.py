@@ -23,8 +23,6 @@ from tests.conftest import REPOSITORY, Script, refused, shell_commands, succeede
 from tests.faults.trials import tree
 from tests.forked import Forked
 
-pytestmark = pytest.mark.slow
-
 RATE = "training.learning_rate=tag(log,interval(1e-4,1e-1))"
 SHORT = ["model=v1", "training.max_iters=12", "training.eval_interval=4", "training.eval_iters=1", "device=cpu"]
 
@@ -92,7 +90,6 @@ def test_n_trials_is_a_total_and_minutes_a_limit(searched: Searched, tmp_path: P
     assert len(trials_in(tmp_path / "runs" / "search_v1")) == 2
 
 
-@pytest.mark.slow
 def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> None:
     command = [str(REPOSITORY / "search.py"), *SHORT, *corpus, RATE, "n_trials=6", "prune=false"]
     for worker in [Forked(command, tmp_path) for _ in range(3)]:
@@ -102,7 +99,6 @@ def test_several_workers_share_one_study(corpus: list[str], tmp_path: Path) -> N
     assert len({trial.params["training.learning_rate"] for trial in trials}) == 6
 
 
-@pytest.mark.slow
 def test_a_killed_search_finds_what_an_unbroken_one_finds(called: Script, corpus: list[str], tmp_path: Path) -> None:
     saving = [
         "training.max_iters=2000",
@@ -204,7 +200,6 @@ def test_another_or_a_damaged_study_is_refused(searched: Searched, tmp_path: Pat
     assert re.fullmatch(r"error: .*S/study\.db.*\n", damaged)
 
 
-@pytest.mark.slow
 def test_the_page_about_searching_runs_as_written(script: Script, corpus: list[str], tmp_path: Path) -> None:
     """Apart from the length of its runs and the number of its trials."""
     short = [*SHORT[1:], "schedule.warmup_iters=0", *corpus]

@@ -272,6 +272,7 @@ def test_a_job_of_a_sweep_is_known_by_its_configuration(called: Script, corpus_f
         assert trained(called, tmp_path, *sweep, "checkpoint.keep=2,3").count(" is finished; ") == finished
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_drawn_is_a_warning(script: Script, corpus_file: Path, tmp_path: Path) -> None:
     done = succeeded(script("train.py", *at(corpus_file), cwd=tmp_path, MPLBACKEND="bogus"))
     assert "loss curve" in done.stderr

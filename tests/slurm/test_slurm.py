@@ -16,8 +16,6 @@ import pytest
 from tests.conftest import Script, succeeded
 from tests.sweeping import COMMANDS, FILES, V1, contents, finished, losses, run_short, start, training, wait_until
 
-pytestmark = pytest.mark.slurm
-
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.sweep.dir=S"]
 # A job in the partition `low` is pre-empted by one in `high`: it gets SIGTERM, and after GraceTime seconds it is killed
 # and requeued. cred_expire is how many seconds a requeued job has to wait, 120 by default.

@@ -16,7 +16,7 @@ from gpt.base.errors import UserError
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.training.processes import World
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, Script, succeeded
 from tests.forked import Forked
 
 slow = pytest.mark.slow
@@ -94,10 +94,10 @@ def finished(process: Forked | subprocess.Popen) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("arguments", "parts"), [(V9, 1), pytest.param([*V5, "optimizer=muon"], 2, marks=slow)], ids=["v9", "muon"]
 )
-def test_two_processes_have_the_losses_of_one(arguments: list[str], parts: int, folder: Path) -> None:
+def test_two_processes_have_the_losses_of_one(arguments: list[str], parts: int, called: Script, folder: Path) -> None:
     # Muon computes in bfloat16, which enlarges the rounding of a gradient that is summed in another order. Two parts of
     # a batch are summed in the order of two processes.
-    run(1, *arguments, f"training.grad_accumulation={parts}", "runs=runs1", cwd=folder)
+    succeeded(called("train.py", *arguments, f"training.grad_accumulation={parts}", "runs=runs1", cwd=folder))
     run(2, *arguments, "runs=runs2", cwd=folder)
     one, two = losses(folder / "runs1"), losses(folder / "runs2")
     assert len(one) == 12
