@@ -2,15 +2,13 @@
 
 # ruff: noqa: F401
 
+import contextlib
 import importlib
 
 import hydra._internal.hydra
 import matplotlib.backends.backend_agg
 import matplotlib.figure
-import optuna
-import sacrebleu.metrics
 import safetensors.torch
-import tokenizers
 import torch.distributed
 from hydra.core.plugins import Plugins
 
@@ -19,6 +17,10 @@ import gpt.reports.run
 import gpt.session.start
 from gpt.base.commands import COMMANDS
 
+with contextlib.suppress(ImportError):  # without an extra
+    import optuna
+    import sacrebleu.metrics
+    import tokenizers
 for command in COMMANDS.values():
     importlib.import_module(command.module)
 Plugins.instance()  # looks for them

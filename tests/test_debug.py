@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Script, refused, small_size, succeeded
+from tests.extras import require_extra
 
 SMALL = ["device=cpu", "training.eval_iters=1"]
 
@@ -36,6 +37,7 @@ def test_fast_does_two_iterations_of_everything(stage: str, called: Script, corp
     given = [f"model.{name}={value}" for name, value in small_size(stage).items()]
     given += ["data=text", f"data.path={corpus_file}"]
     if stage == "transformer":
+        require_extra("translate")
         given = ["model.n_embd=32", "model.n_hidden=32", "data=copy", "data.size=200"]
     succeeded(called("train.py", f"model={stage}", "debug=fast", *given, "device=cpu", cwd=tmp_path))
     rows = [json.loads(line) for line in (run_of(tmp_path) / "metrics.jsonl").read_text().splitlines()]

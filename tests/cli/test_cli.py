@@ -22,6 +22,7 @@ from hydra.core.plugins import Plugins
 import gpt
 from gpt.config.keys import flat
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
+from tests.extras import require_extra
 
 TEXT = ["data=text", "data.path=corpus.txt"]
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1"]
@@ -283,9 +284,10 @@ def test_a_request_that_a_run_cannot_meet_is_refused(called: Script, trained: Pa
         ("generate.py num_samples=2147483647", "num_samples"),
         (f"generate.py device={absent}", f"device={absent}"),
         ("generate.py beam=3", "beam"),
-        ("play.py weights=7000 open=false", "7000"),
     ):
         refused(called(*typed.split(), cwd=trained), word)
+    require_extra("play")
+    refused(called("play.py", "weights=7000", "open=false", cwd=trained), "7000")
 
 
 @pytest.mark.slow

@@ -67,6 +67,7 @@ def test_the_line_that_describes_a_choice_is_a_sentence() -> None:
         assert len(lines) < 2 or path.parent.name == "launcher" or lines[0].endswith("."), path
 
 
+@pytest.mark.slow
 def test_an_experiment_has_only_what_the_program_accepts() -> None:
     for group in ("experiment", "debug"):
         for path in sorted((REPOSITORY / "conf" / group).rglob("*.yaml")):

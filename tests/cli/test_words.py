@@ -29,6 +29,7 @@ from gpt.config.schema import TrainConfig
 from gpt.config.words import overrides_of
 from gpt.data import corpora
 from tests.conftest import REPOSITORY, Script, refused, succeeded
+from tests.extras import require_extra
 
 
 @pytest.fixture
@@ -215,6 +216,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("typed", "word"), WRONG, ids=[typed for typed, _ in WRONG])
 def test_wrong_words_are_refused_in_one_line(typed: str, word: str, called: Script, place: Path) -> None:
+    if typed.startswith("search.py"):
+        require_extra("search")
     before = sorted(place.rglob("*"))
     name, *arguments = shlex.split(typed.replace("/CONF", str(REPOSITORY / "conf")))
     refused(called(name, *arguments, cwd=place, HOME="/home of"), word)
@@ -239,6 +242,7 @@ MEANT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", MEANT)
 def test_advice_leads_to_a_command_without_that_fault(typed: str, called: Script, place: Path) -> None:
     name, *words = shlex.split(typed)

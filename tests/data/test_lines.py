@@ -18,6 +18,7 @@ from gpt.data.tokenizers import built_for
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.training.metrics import accuracy
 from tests.conftest import Script, refused, succeeded
+from tests.extras import require_extra
 
 
 def test_lines_recall_a_digit_or_repeat_letters() -> None:
@@ -84,6 +85,8 @@ QUESTIONS = [f"{a}+{b}={a + b}" for a in range(12) for b in range(12)]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_questions_only_the_answers_and_their_ends_are_targets(kind: str, tmp_path: Path) -> None:
+    if kind == "subwords":
+        require_extra("subwords")
     (tmp_path / "sums.txt").write_text("\n".join([*QUESTIONS, QUESTIONS[0], ""]))
     corpus = questions(str(tmp_path / "sums.txt"), "=", 0.9, tokenizer=kind)
     assert sorted((corpus.train + corpus.val).splitlines()) == sorted(QUESTIONS)  # each once
@@ -132,6 +135,8 @@ def test_files_of_windows_are_the_same_questions_and_documents(tmp_path: Path) -
     [("characters", "\n", 100), ("bytes", "--", 1), ("subwords", "--", 3), ("words", "<|end|>", 4)],
 )
 def test_every_token_of_a_document_is_a_target_once(separator: str, block_size: int, kind: str, tmp_path: Path) -> None:
+    if kind == "subwords":
+        require_extra("subwords")
     names = [f"{letter}{'xyz' * length}{length}" for length in range(4) for letter in "abcdefgh"]
     for part in (0, 1):
         (tmp_path / f"{part}.txt").write_text(separator.join(names[part::2]) + separator)

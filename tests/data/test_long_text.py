@@ -22,6 +22,7 @@ from gpt.data.sources import Source
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
 from tests.conftest import small_corpus, split_text
+from tests.extras import require_extra
 
 CONTENT = small_corpus() + "é€😀\n" * 300 + "z" * 5000
 
@@ -86,6 +87,8 @@ WRITTEN = [
 def test_a_long_text_has_the_tokens_of_one_in_memory(
     kind: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if kind == "subwords":
+        require_extra("subwords")
     draw = random.Random(2)
     content = "".join(written if draw.random() < 0.5 else written[draw.randrange(len(written)) :] for _ in range(300))
     path, tokens = tmp_path / "text", Tokens(kind, 300)

@@ -109,6 +109,8 @@ REFUSED = {
     [(suffix, content, word) for suffix, cases in REFUSED.items() for content, word in cases],
 )
 def test_what_would_lose_text_is_one_line(suffix: str, content: str, word: str, tmp_path: Path) -> None:
+    if suffix == ".parquet":
+        require_extra("datasets")
     file = tmp_path / f"a{suffix}"
     file.write_text(content)
     with pytest.raises(RequestError) as error:

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 import gpt
-from gpt.exporting.training_graphs import drawing
 from gpt.models import v9_counts
 from gpt.models.squared_relu import SquaredReLU
 from gpt.models.v8_modern import TokenShift
 from gpt.models.variants.v8 import NormalisedAttention
 from tests.conftest import REPOSITORY, build, build_small, stage_config
+from tests.extras import require_extra
 
 TWINS = sorted(path.stem for path in (REPOSITORY / "conf" / "model").glob("v8_with*_*.yaml"))
 IDX = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]])
@@ -77,6 +77,9 @@ def test_scaled_first_weights_keep_the_scale() -> None:
 
 
 def test_the_page_draws_scaled_first_weights_alike() -> None:
+    require_extra("onnx")
+    from gpt.exporting.training_graphs import drawing
+
     scaled = build("v4_with_scaled_init")
     for name, drawn in drawing(scaled).items():
         assert drawn["drawn"] == "normal" or 0.8 < scaled.get_parameter(name).abs().max() / drawn["scale"] <= 1, name

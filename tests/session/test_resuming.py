@@ -20,6 +20,7 @@ from gpt.models import STAGE
 from gpt.runs.folder import FILES, RunFolder
 from gpt.session.trained_on import same_corpus
 from tests.conftest import REPOSITORY, Script, TrainedOnce, empty_run, refused, succeeded
+from tests.extras import require_extra
 from tests.faults.trials import tree
 
 LONGER = ["training.max_iters=60", "training.eval_interval=20"]
@@ -171,12 +172,14 @@ def test_auto_goes_on_in_a_given_folder(called: Script, corpus_file: Path, run: 
     assert "DIR is finished" in trained(called, tmp_path, *at(corpus_file, "resume=auto"))
 
 
+@pytest.mark.slow
 def test_every_file_of_a_run_is_in_the_table(called: Script, corpus_file: Path, finished: Path, tmp_path: Path) -> None:
     profile = [
         "+logger.profile._target_=gpt.watching.profiling.Profile",
         "+logger.profile.skip=1",
         "+logger.profile.steps=1",
     ]
+    require_extra("tensorboard")
     every = ["training.average_last=1.0", "checkpoint.snapshots=2", "logger=[csv,tensorboard]", f"init={finished}"]
     corpus = ["data=text", f"data.path={corpus_file}"]
     trained(called, tmp_path, *every, *profile, *corpus, "training.max_iters=4", "hydra.run.dir=DIR")
@@ -248,9 +251,6 @@ def test_a_signal_stops_all_of_a_sweep(corpus_file: Path, tmp_path: Path) -> Non
     assert err.count("\n") == 1
     assert err.endswith(" python train.py resume=sweep\n")
     assert [path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()] == ["000_v1_seed1"]
-
-
-DECIDED = "with training.patience=9, the evaluations so far count in when the run ends"
 
 
 @pytest.mark.slow
@@ -378,6 +378,7 @@ def test_hyperparameters_are_checked_before_a_corpus_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_v9_with_all_its_settings_resumes_to_the_bit(called: Script, corpus_file: Path, tmp_path: Path) -> None:
     options = ["model=v9", "model.block_size=16", "model.n_embd=16", "model.n_head=2", "model.n_layer=1",
                "model.ngrams=3", "model.memory=5000", "training.multi_token=0.3",

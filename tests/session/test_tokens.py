@@ -15,6 +15,7 @@ from gpt.reports.tables import runs_csv, table
 from gpt.runs.finding import FinishedRun
 from gpt.session.trained import TrainedRun
 from tests.conftest import Script, small_corpus, succeeded
+from tests.extras import require_extra
 
 KINDS = ["characters", "bytes", "subwords"]
 CONTENT = small_corpus().replace("a", "é").replace("b", "€")
@@ -24,6 +25,7 @@ SHORT = ["training.max_iters=20", "training.eval_interval=10", "training.eval_it
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with a text and a run of v5 for each kind of tokens."""
+    require_extra("subwords")
     folder = tmp_path_factory.mktemp("tokens")
     (folder / "text.txt").write_text(CONTENT)
     data = ["data=text", f"data.path={folder / 'text.txt'}", "data.vocab_size=300"]

@@ -199,6 +199,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "arguments"), REFUSED.items())
 def test_a_request_that_cannot_be_met_ends_in_one_line(
     called: Script, translator: Path, arguments: list[str], word: str

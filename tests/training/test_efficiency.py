@@ -122,7 +122,7 @@ def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, m
     [
         ("v1", "adamw", False, {}),
         ("v7", "adamw", False, {"grad_clip": 1.0}),
-        ("v7", "muon", False, {"grad_accumulation": 4}),
+        pytest.param("v7", "muon", False, {"grad_accumulation": 4}, marks=pytest.mark.slow),
         ("v5", "adamw", True, {}),
     ],
 )
