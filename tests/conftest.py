@@ -78,19 +78,20 @@ _SHORT = [
 CPU = Runtime(torch.device("cpu"))
 
 
-def _tier(path: Path) -> str | None:
+def tier_of(path: Path) -> str | None:
+    """The tier that the folder of a test says."""
     return next((tier for folder, tier in _TIERS.items() if path.is_relative_to(REPOSITORY / "tests" / folder)), None)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Import no folder whose tests are not asked for: that takes seconds."""
-    tier = _tier(collection_path)
+    tier = tier_of(collection_path)
     return True if tier is not None and f"not {tier}" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if tier := _tier(item.path):
+        if tier := tier_of(item.path):
             item.add_marker(tier)
 
 

@@ -3,12 +3,8 @@
 The others train for a few iterations, enough to show that they run.
 """
 
-import os
 import re
-import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,35 +15,25 @@ from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, succeeded
 from tests.docs.test_notebooks import ROUNDING, documented_runs
+from tests.test_first_commands import COMMANDS as README
+from tests.test_first_commands import copy_of_the_repository, run_as_written
 
 SHORT = "training.max_iters=20 training.eval_interval=20 schedule.warmup_iters=0"
 
-README, COMMANDS = (
-    re.findall(r"^(?:.*&& )?(python .*?)(?: +#.*)?$", (REPOSITORY / page).read_text(), re.MULTILINE)
-    for page in ("README.md", "docs/using.md")
+COMMANDS = re.findall(
+    r"^(?:.*&& )?(python .*?)(?: +#.*)?$", (REPOSITORY / "docs" / "using.md").read_text(), re.MULTILINE
 )
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository in which every command of the page has run."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("gpt", "conf"):
-        shutil.copytree(REPOSITORY / name, folder / name)
-    for path in (*REPOSITORY.glob("*.py"), REPOSITORY / "README.md"):
-        shutil.copy(path, folder)
-    (folder / "data").symlink_to(REPOSITORY / "data")
-    environment = os.environ | {"PYTHONPATH": str(folder)}
-    # `python` is the interpreter that runs the tests.
-    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("checkout"))
     for command in COMMANDS:
         as_written = (
             command in README or not command.startswith("python train.py") or re.search("ladder|debug=", command)
         )
-        typed = command if as_written else f"{command} {SHORT}"
-        streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-        done = succeeded(subprocess.run(typed, shell=True, cwd=folder, env=environment, **streams))
-        assert "Traceback" not in done.stderr
+        run_as_written(command if as_written else f"{command} {SHORT}", folder)
     return folder
 
 
