@@ -47,7 +47,7 @@ def built(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def site(once: Once) -> Path:
-    short = ["training.max_iters=20", "training.eval_interval=20", "training.eval_iters=1"]
+    short = ["training.max_iters=20", "training.eval_interval=20", "schedule.warmup_iters=0"]
     return built(once("site", lambda folder: build_site(folder, *short)))
 
 

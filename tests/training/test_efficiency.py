@@ -142,7 +142,7 @@ def test_more_steps_read_no_more_numbers_from_the_device(
     assert is_watched or counts[0] == 3  # both losses of an evaluation are read together
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
 def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData) -> None:
     torch._dynamo.reset()
