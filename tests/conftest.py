@@ -275,7 +275,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 @pytest.fixture(scope="session")
 def kept(pytestconfig: pytest.Config, once: Once) -> Once:
     """`once`, for what later test sessions find again: it depends on what the digest is of, and on its name alone."""
-    if pytestconfig.cache is None:  # -p no:cacheprovider
+    if (cache := getattr(pytestconfig, "cache", None)) is None:  # -p no:cacheprovider
         return once
     digest = hashlib.sha256(f"{platform.python_version()} {platform.processor()}".encode())
     for package in ("torch", "numpy", "hydra-core", "omegaconf", "pydantic", "safetensors", "tokenizers"):
@@ -286,7 +286,7 @@ def kept(pytestconfig: pytest.Config, once: Once) -> Once:
     )
     for path in [*sorted(files), REPOSITORY / "data" / "tinyshakespeare.txt", Path(__file__)]:
         digest.update(f"{path.relative_to(REPOSITORY)} {path.stat().st_size}\n".encode() + path.read_bytes())
-    place = pytestconfig.cache.mkdir("runs") / digest.hexdigest()[:12]
+    place = cache.mkdir("runs") / digest.hexdigest()[:12]
     place.mkdir(exist_ok=True)
     for earlier in place.parent.iterdir():
         if time.time() - earlier.stat().st_mtime > _DAY:

@@ -22,13 +22,17 @@ from tests.docs.test_course import extension_of_the_site
 from tests.playground.browsing import chromium, violations
 
 
-def build_site(folder: Path, *settings: str) -> None:
-    """Build the site from a copy of the repository in `folder`; its runs also have these settings."""
+def copy_repository(folder: Path) -> None:
+    """What the site is built from."""
     for part in ("gpt", "conf", "docs", "tests", "benchmarks", "exercises", "plain", ".github"):  # pages link to all
         shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns("_build", "_generated"))
     for file in filter(Path.is_file, REPOSITORY.iterdir()):
         shutil.copy(file, folder)
     (folder / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
+
+
+def build_site(folder: Path, *settings: str) -> None:
+    """Build the site from the copy in `folder`; its runs also have these settings."""
     with pytest.MonkeyPatch.context() as patch:
         course_runs = extension_of_the_site("course_runs", patch)
         keys = {setting.partition("=")[0] for setting in settings}
@@ -45,10 +49,19 @@ def built(folder: Path) -> Path:
     return folder / "docs" / "_build" / "html"
 
 
+def build_brief_site(folder: Path) -> None:
+    """Build the site with short runs, of which one stage is live: exporting a stage takes half a minute."""
+    copy_repository(folder)
+    live = folder / "docs" / "_ext" / "live_stages.py"
+    all_stages = '_STAGES = (*_TRAINED, "v7", "reverse")'
+    assert all_stages in live.read_text()
+    live.write_text(live.read_text().replace(all_stages, '_STAGES = ("v2",)'))
+    build_site(folder, "training.max_iters=20", "training.eval_interval=20", "schedule.warmup_iters=0")
+
+
 @pytest.fixture(scope="session")
 def site(once: Once) -> Path:
-    short = ["training.max_iters=20", "training.eval_interval=20", "schedule.warmup_iters=0"]
-    return built(once("site", lambda folder: build_site(folder, *short)))
+    return built(once("site", build_brief_site))
 
 
 def test_every_link_of_the_site_leads_somewhere_on_it(site: Path) -> None:

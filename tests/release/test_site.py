@@ -5,12 +5,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Once
-from tests.docs.test_site import build_site, built, check_links, check_look
+from tests.docs.test_site import build_site, built, check_links, check_look, copy_repository
+
+
+def build_whole_site(folder: Path) -> None:
+    copy_repository(folder)
+    build_site(folder)
 
 
 @pytest.fixture(scope="session")
 def site(once: Once) -> Path:
-    return built(once("published_site", build_site))
+    return built(once("published_site", build_whole_site))
 
 
 def test_every_link_of_the_site_leads_somewhere_on_it(site: Path) -> None:
