@@ -129,7 +129,7 @@ def test_the_scripts_accept_the_commands_of_the_course(script: Script, tmp_path:
         succeeded(script(name, *first, "--cfg", "job", cwd=tmp_path))
 
 
-def extension_of_the_site(name: str, patch: pytest.MonkeyPatch) -> Any:
+def _extension(name: str, patch: pytest.MonkeyPatch) -> Any:
     """A module of docs/_ext, by name, which sees the others there until the patch is undone."""
     for folder in ("docs", "docs/_ext"):
         patch.syspath_prepend(str(REPOSITORY / folder))
@@ -140,7 +140,7 @@ def extension_of_the_site(name: str, patch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def extension(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """A module of docs/_ext, by name."""
-    return partial(extension_of_the_site, patch=monkeypatch)
+    return partial(_extension, patch=monkeypatch)
 
 
 def test_a_line_of_code_is_an_element_with_its_comment_apart(extension: Callable[[str], Any]) -> None:

@@ -18,8 +18,16 @@ require_extra("docs")
 
 from docs.quoting import PAGES
 from tests.conftest import REPOSITORY, Once, succeeded
-from tests.docs.test_course import extension_of_the_site
 from tests.playground.browsing import chromium, violations
+
+# What the copy's docs/_ext/course_runs.py ends with: its runs are brief.
+_BRIEF = """
+for name, line in COMMANDS.items():
+    kept = [word for word in line if not word.startswith(("training.max_iters=", "training.eval_", "schedule.warmup"))]
+    brief = ["training.max_iters=20", "training.eval_interval=20", "training.exact_tokens=2000"]
+    estimated = [] if name == "reverse" else ["training.eval_iters=1"]  # a run that translates estimates nothing
+    COMMANDS[name] = [*kept, *brief, *estimated, "schedule.warmup_iters=0"]
+"""
 
 
 def copy_repository(folder: Path) -> None:
@@ -31,15 +39,8 @@ def copy_repository(folder: Path) -> None:
     (folder / "data").symlink_to(REPOSITORY / "data")  # where the corpus is and downloads are kept
 
 
-def build_site(folder: Path, *settings: str) -> None:
-    """Build the site from the copy in `folder`; its runs also have these settings."""
-    with pytest.MonkeyPatch.context() as patch:
-        course_runs = extension_of_the_site("course_runs", patch)
-        keys = {setting.partition("=")[0] for setting in settings}
-        for name, line in course_runs.COMMANDS.items():
-            kept = [word for word in line if word.partition("=")[0] not in keys]
-            patch.setitem(course_runs.COMMANDS, name, [*kept, *settings])
-        course_runs.train_stale(folder / "docs" / "_generated" / "runs")
+def build_site(folder: Path) -> None:
+    """Train the runs of the copy in `folder`, and build the site."""
     command, environment = ["-m", "sphinx", "-W", "-n", "-q", "docs", built(folder)], {"PYTHONPATH": str(folder)}
     process = {"cwd": folder, "env": os.environ | environment, "capture_output": True, "text": True}
     succeeded(subprocess.run([sys.executable, *command], **process))
@@ -50,13 +51,15 @@ def built(folder: Path) -> Path:
 
 
 def build_brief_site(folder: Path) -> None:
-    """Build the site with short runs, of which one stage is live: exporting a stage takes half a minute."""
+    """Build the site with brief runs, of which one is live: exporting a stage takes half a minute."""
     copy_repository(folder)
-    live = folder / "docs" / "_ext" / "live_stages.py"
-    all_stages = '_STAGES = (*_TRAINED, "v7", "reverse")'
+    extensions = folder / "docs" / "_ext"
+    with (extensions / "course_runs.py").open("a") as file:
+        file.write(_BRIEF)
+    live, all_stages = extensions / "live_stages.py", '_STAGES = (*_TRAINED, "v7", "reverse")'
     assert all_stages in live.read_text()
     live.write_text(live.read_text().replace(all_stages, '_STAGES = ("v2",)'))
-    build_site(folder, "training.max_iters=20", "training.eval_interval=20", "schedule.warmup_iters=0")
+    build_site(folder)
 
 
 @pytest.fixture(scope="session")
