@@ -58,7 +58,7 @@ _WHOLE = {
     "sums": ("gpt.models.attention._SHORT", "0", [_V6_COMPILED]),
     "dropout": ("gpt.models.attention.Dropout.forward", "lambda self, x: dropout(x, self.p, self.training)", [_V7_CPU]),
     "scan": (
-        "gpt.models.hybrid.Scan.apply",
+        "gpt.models.records.hybrid.Scan.apply",
         "lambda a, b, h: (lambda A, B: (A * h[:, None] + B).transpose(0, 1))"
         "(*scanned(a.transpose(0, 1), b.transpose(0, 1), (len(a) - 1).bit_length()))",
         ["model=hybrid training.max_iters=40 training.eval_iters=5 training.exact_tokens=1000"],
@@ -74,7 +74,7 @@ _WHOLE = {
 _WITHOUT = """
 import gpt, math, runpy, sys
 from unittest import mock
-from gpt.models.min_gru import scanned
+from gpt.models.others.min_gru import scanned
 from torch.nn.functional import dropout
 from torch.utils.flop_counter import FlopCounterMode
 name, value, *sys.argv = sys.argv[1:]

@@ -14,7 +14,8 @@ from gpt.base.ladder import LADDER, SMALL
 from gpt.config.choices import Choice
 from gpt.config.composing import composed
 from gpt.inspection.dataflow import Part, Row, dataflow
-from gpt.models import build, conv, rnn, v6_pre_norm
+from gpt.models import build, v6_pre_norm
+from gpt.models.others import conv, rnn
 from pictures.theme import WIDTH, stage_colour
 
 VOCABULARY = 65  # of tiny Shakespeare

@@ -118,7 +118,7 @@ class StudyConfig(Schema):
     sampling_seed: Seed
 
 
-ExportFormat = Literal["hub", "transformers", "transformers_code", "onnx", "script"]
+ExportFormat = Literal["hub", "transformers", "onnx", "script"]
 
 
 class ExportConfig(RunConfig):

@@ -43,10 +43,7 @@ def export(trained: TrainedRun, folder: Path) -> str:
     model = trained.model
     if type(model) not in (v6_pre_norm.GPT, v7_dropout.GPT):
         stage = trained.config.stage
-        raise RequestError(
-            f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub, or "
-            f"format=transformers_code, which has the stage's own code"
-        )
+        raise RequestError(f"transformers has no architecture for {stage}, only for v6 and v7 (GPT-2): use format=hub")
 
     logging.disable_progress_bar()
     V, block_size = trained.task.vocab_size, model.block_size

@@ -10,7 +10,7 @@ from gpt.config.request import Request
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
 
-_MODULES = {"transformers": "as_gpt2", "transformers_code": "own_code", "onnx": "graphs"}  # not named like the format
+_MODULES = {"transformers": "as_gpt2", "onnx": "graphs"}  # not named like the format
 
 
 def main(config: ExportConfig, _: Request) -> None:
@@ -53,7 +53,7 @@ def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license
     """
     from gpt.base.errors import requiring
 
-    with requiring(format.removesuffix("_code")):
+    with requiring(format):
         module = importlib.import_module(f"gpt.exporting.{_MODULES.get(format, format)}")
     checked: str = module.export(trained, folder, **({"license": license} if format == "hub" else {}))
     return checked

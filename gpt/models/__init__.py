@@ -1,4 +1,7 @@
-"""The stages, one module each, in reading order: each is the previous one plus a single idea.
+"""The ladder, one stage a module, in reading order: each is the previous one plus a single idea.
+
+Beside it stand the encoder-decoder (transformer.py), other architectures (others/), the stages of records (records/),
+and ablations (variants/).
 
 A stage is a `torch.nn.Module` with
 

@@ -45,7 +45,7 @@ _ABLATIONS = "gpt.models.variants"
 # Stages with one difference, which the page trains beside the stage itself (page/training/experiments.js): by stage and
 # name, the hyperparameters that differ.
 _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "v2": {"without_scaling": {"_target_": f"{_ABLATIONS}.without_scaling.GPT"}},
+    "v2": {"without_scaling": {"_target_": f"{_ABLATIONS}.v2.WithoutScaling"}},
     "v3": {
         "one_head": {"n_head": 1},
         "one_head_with_direct_path": {"_target_": f"{_ABLATIONS}.v3.WithDirectPath", "n_head": 1},
@@ -61,11 +61,7 @@ _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "v5": {
         "6_blocks": {"n_layer": 6},
-        "6_blocks_without_residuals": {
-            "_target_": f"{_ABLATIONS}.without_residuals.GPT",
-            "n_layer": 6,
-            "layer_norm": False,
-        },
+        "6_blocks_without_residuals": {"_target_": f"{_ABLATIONS}.v5.WithoutResiduals", "n_layer": 6},
     },
 }
 

@@ -8,8 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.base.errors import RequestError
 from gpt.base.ladder import OTHERS
-from gpt.models import conv, hybrid, linear_attention, min_gru, mlp
 from gpt.models.kv_cache import KVCache
+from gpt.models.others import conv, linear_attention, min_gru, mlp
+from gpt.models.records import hybrid
 from tests.conftest import build
 from tests.models.test_kv_cache import read
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import nn
 
-from gpt.config.choices import Depth, Length, Size
 from gpt.models import v4_blocks, v5_residual
 from gpt.models.v3_feed_forward import FeedForward
+from gpt.models.variants import signature_of
 
 
 class WithScaledInit(v4_blocks.GPT):
@@ -15,8 +15,9 @@ class WithScaledInit(v4_blocks.GPT):
     Source: "Delving Deep into Rectifiers" (He et al., 2015), section 2.2. PyTorch's have 1 / (3 C).
     """
 
-    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
-        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer)
+    @signature_of(v4_blocks.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         block: Any
         for block in self.blocks:
             for layer, gain in ((block.attention.qkv, 3**0.5), (block.feed_forward[0], 6**0.5)):
@@ -28,8 +29,9 @@ class WithScaledInit(v4_blocks.GPT):
 class WithResiduals(v5_residual.GPT):
     """With v5's plus signs, but neither its projections nor its wider feed-forward layers."""
 
-    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
-        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer)
+    @signature_of(v5_residual.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         block: Any
         for block in self.blocks:
-            block.attention.projection, block.feed_forward = nn.Identity(), FeedForward(n_embd)
+            block.attention.projection, block.feed_forward = nn.Identity(), FeedForward(self.lm_head.in_features)

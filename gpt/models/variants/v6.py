@@ -1,17 +1,30 @@
 """v6 without one of its parts: `experiment=v6_parts` says what each is worth."""
 
+from collections import OrderedDict
+from typing import Any
+
 from torch import Tensor, nn
 
-from gpt.config.choices import Depth, Length, Size
 from gpt.models import v6_pre_norm
+from gpt.models.variants import signature_of
 
 
 class WithoutPositions(v6_pre_norm.GPT):
     """With token embeddings alone: the order of the tokens shows in the causal mask only."""
 
-    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
-        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer)
+    @signature_of(v6_pre_norm.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.add_module("embedding", self.embedding.token)
+
+
+class WithoutResiduals(v6_pre_norm.GPT):
+    """With blocks whose branches and norms follow one another, without v5's plus signs."""
+
+    @signature_of(v6_pre_norm.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.blocks = nn.Sequential(*(nn.Sequential(OrderedDict(block.named_children())) for block in self.blocks))
 
 
 class Block(nn.Module):
@@ -34,8 +47,9 @@ class WithoutFeedForward(v6_pre_norm.GPT):
 
     branch = "attention"
 
-    def __init__(self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth) -> None:
-        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer)
+    @signature_of(v6_pre_norm.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.blocks = nn.Sequential(*(Block(block, self.branch) for block in self.blocks))
 
 

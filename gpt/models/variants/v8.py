@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
-from gpt.config.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual, v8_modern
 from gpt.models.kv_cache import CachedEmbedding
+from gpt.models.variants import signature_of
 
 _SOFT_CAP = 15.0
 
@@ -16,10 +16,9 @@ _SOFT_CAP = 15.0
 class _Twin(v8_modern.GPT):
     """v8, with each block changed after construction."""
 
-    def __init__(
-        self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
-    ) -> None:
-        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
+    @signature_of(v8_modern.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         for block in self.blocks:
             self.change(block)
 
@@ -32,11 +31,11 @@ class WithoutRotary(_Twin):
 
     slides = False
 
-    def __init__(
-        self, vocab_size: int, block_size: Length, n_embd: Size, n_head: Size, n_layer: Depth, dropout: Fraction
-    ) -> None:
-        super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
-        self.add_module("embedding", CachedEmbedding(vocab_size, block_size, n_embd))
+    @signature_of(v8_modern.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        tokens = self.embedding
+        self.add_module("embedding", CachedEmbedding(tokens.num_embeddings, self.block_size, tokens.embedding_dim))
 
     def change(self, block: Any) -> None:
         """The attention of v5 to v7, without dropout."""

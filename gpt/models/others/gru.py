@@ -7,7 +7,7 @@ reset gate is applied after the product with the state instead of before it, so 
 import torch
 from torch import Tensor
 
-from gpt.models import rnn
+from gpt.models.others import rnn
 
 
 class Recurrent(rnn.Recurrent):

@@ -6,7 +6,7 @@ from torch import Tensor
 from gpt.models import v2_attention_head
 
 
-class GPT(v2_attention_head.GPT):
+class WithoutScaling(v2_attention_head.GPT):
     """embedding -> attention, softmax(q k^T) v -> logits."""
 
     def forward(self, idx: Tensor) -> Tensor:

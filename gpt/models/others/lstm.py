@@ -7,7 +7,7 @@ Forget" (Gers et al., 2000).
 import torch
 from torch import Tensor
 
-from gpt.models import rnn
+from gpt.models.others import rnn
 
 
 class Recurrent(rnn.Recurrent):

@@ -15,11 +15,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
 from gpt.config.choices import CountOrZero, Depth, Fraction, Length, Size
-from gpt.models import v8_modern
+from gpt.models import v8_modern, v9_counts
 from gpt.models.attention import Dropout
 from gpt.models.kv_cache import continued
-from gpt.models.min_gru import scanned
+from gpt.models.others.min_gru import scanned
 from gpt.models.squared_relu import SquaredReLU
+from gpt.models.variants import signature_of
 
 _LONGEST = 4.0  # the initial gate logit of the slowest channel, which remembers 1 + e^4, about 55 tokens
 
@@ -38,16 +39,26 @@ class GPT(v8_modern.GPT):
         dropout: Fraction,
     ) -> None:
         super().__init__(vocab_size, block_size, n_embd, n_head, n_layer, dropout)
-        replace_attention(self, n_embd, n_attention, dropout)
+        replace_attention(self, n_attention)
 
 
-def replace_attention(model: v8_modern.GPT, n_embd: int, n_attention: int, dropout: float) -> None:
+class WithRecurrences(v9_counts.GPT):
+    """v9 with the recurrence in place of attention in all layers but the last."""
+
+    @signature_of(v9_counts.GPT.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        replace_attention(self, 1)
+
+
+def replace_attention(model: v8_modern.GPT, n_attention: int) -> None:
     """Make recurrent blocks of all but the last `n_attention` blocks. Raises ValueError if there are fewer blocks."""
     n_layer = len(model.blocks)
     if n_attention > n_layer:
         raise ValueError(f"n_attention={n_attention} must be at most n_layer={n_layer}")
     for i in range(n_layer - n_attention):
-        model.blocks[i] = RecurrentBlock(n_embd, model.block_size, dropout)
+        block: Any = model.blocks[i]
+        model.blocks[i] = RecurrentBlock(model.lm_head.in_features, model.block_size, block.dropout.p)
 
 
 class RecurrentBlock(nn.Module):

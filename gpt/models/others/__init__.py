@@ -1,0 +1,1 @@
+"""The architectures beside the ladder: those that the Transformer replaced, and those that would replace it."""
