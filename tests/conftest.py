@@ -65,6 +65,7 @@ DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # th
 # Folders whose tests belong to another tier than those of a plain `pytest`; elsewhere, a mark says so.
 _TIERS = dict.fromkeys(("docs", "exercises", "exporting", "faults", "playground", "searching"), "slow")
 _TIERS |= {"release": "release", "slurm": "slurm"}
+_QUICK = "not slow and not release and not slurm"  # of a plain `pytest`: addopts in pyproject.toml
 _DAY = 24 * 3600  # seconds
 _SHORT = [
     "training.max_iters=20",
@@ -85,8 +86,8 @@ def tier_of(path: Path) -> str | None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Import no folder whose tests are not asked for: that takes seconds."""
-    tier = tier_of(collection_path)
-    return True if tier is not None and f"not {tier}" in config.option.markexpr else None
+    is_quick = config.option.markexpr == _QUICK
+    return True if is_quick and tier_of(collection_path) is not None else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

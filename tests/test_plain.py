@@ -81,6 +81,7 @@ def test_a_page_ends_with_the_packages_weights_and_text(
         assert [float(number) for number in re.findall(r"\d+\.\d+", line)] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "settings"),
     [
@@ -109,6 +110,7 @@ def test_a_run_with_its_own_settings_is_a_page(
     assert done.stderr.startswith(f"error: {text} ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "settings", "named"),
     [

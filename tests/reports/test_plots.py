@@ -47,6 +47,7 @@ def ranked(runs: list[FinishedRun]) -> Ranking:
     return ranking
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1e-5, 1e12), min_size=1, max_size=40), st.booleans())
 def test_the_numbers_on_an_axis_do_not_touch(values: list[float], is_log: bool) -> None:
     figure, (axes,), _ = panels(1)

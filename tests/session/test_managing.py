@@ -139,6 +139,7 @@ def test_labels_are_changed_after_the_fact_and_found(called: Script, runs: Path)
     assert {name for name in before if after[name] != before[name]} == {"run.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["quiet=true", "json=true", "quiet=false json=false", "quiet=true resume=auto"])
 def test_a_run_is_resumed_with_less_output(words: str, called: Script, corpus_file: Path, tmp_path: Path) -> None:
     typed = ["v1", "training.eval_iters=1", "data=text", f"data.path={corpus_file}", "hydra.run.dir=run"]

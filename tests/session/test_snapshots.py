@@ -16,6 +16,8 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.weights import moments
 from tests.conftest import Script, succeeded
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "training.eval_interval=20",
     "training.eval_iters=2",

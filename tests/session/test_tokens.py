@@ -17,6 +17,8 @@ from gpt.session.trained import TrainedRun
 from tests.conftest import Script, small_corpus, succeeded
 from tests.extras import require_extra
 
+pytestmark = pytest.mark.slow
+
 KINDS = ["characters", "bytes", "subwords"]
 CONTENT = small_corpus().replace("a", "é").replace("b", "€")
 SHORT = ["training.max_iters=20", "training.eval_interval=10", "training.eval_iters=2", "device=cpu"]

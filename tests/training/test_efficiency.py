@@ -1,6 +1,5 @@
 """What makes the loop fast and small cannot be lost unseen: these tests count operations, they do not clock."""
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -17,10 +16,8 @@ from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.averaging import WeightAverage
-from gpt.training.compilation import compiler_options, training_losses
 from gpt.training.evaluation import mean_loss, tokens_per_pass
 from gpt.training.memory import recompute_blocks
-from gpt.training.objectives import Objective
 from gpt.training.state import TrainingState
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, StepLog
@@ -36,6 +33,8 @@ from tests.training.helpers import (
     train_state,
     weights,
 )
+
+pytestmark = pytest.mark.slow
 
 
 class Count(TorchDispatchMode):
@@ -122,7 +121,7 @@ def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, m
     [
         ("v1", "adamw", False, {}),
         ("v7", "adamw", False, {"grad_clip": 1.0}),
-        pytest.param("v7", "muon", False, {"grad_accumulation": 4}, marks=pytest.mark.slow),
+        ("v7", "muon", False, {"grad_accumulation": 4}),
         ("v5", "adamw", True, {}),
     ],
 )
@@ -140,26 +139,6 @@ def test_more_steps_read_no_more_numbers_from_the_device(
         counts.append(reads.count)
     assert counts[0] == counts[1]
     assert is_watched or counts[0] == 3  # both losses of an evaluation are read together
-
-
-@pytest.mark.release
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
-def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData) -> None:
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    results = []
-    for is_compiled in (False, True):
-        state = small_state("v7", dropout=0.0)
-        example = data.training_batch(1, 0, 32)
-        model = state.model.train()
-        with compiler_options(CPU.device):
-            loss, reported = training_losses(model, [example], CPU, Objective(), parts=1, compile=is_compiled)
-            train_state(state, data, loss=loss, reported_loss=reported)
-        results.append(state.progress.evaluations[-1].val.nats)
-    assert results[1] == pytest.approx(results[0], abs=1e-5)
-    counters = torch._dynamo.utils.counters
-    assert counters["stats"]["unique_graphs"] == 1
-    assert counters["aot_autograd"]["autograd_cache_saved"] == 0  # which PyTorch may crash at
 
 
 def test_decoding_with_a_cache_never_grows_a_tensor() -> None:

@@ -67,6 +67,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "objective", "dtype"),
     [
