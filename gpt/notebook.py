@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpt.base.stopping import Stop
-    from gpt.config.request import Request
-    from gpt.config.schema import TrainConfig, Weights
+    from gpt.config.command import Command
+    from gpt.config.schema import Weights
     from gpt.reports.comparison import ComparisonReport
     from gpt.session.modules import Module
     from gpt.session.trained import Trained, TrainedRun
@@ -39,14 +39,16 @@ def train(
     Ctrl-C stops the run between two steps. An interactive session then gets the model so far, whose `interrupted` is
     true; a program gets KeyboardInterrupt. Raises UserError where the command line prints one line and exits.
     """
+    from gpt.config.composing import compose
     from gpt.session.modules import given
     from gpt.session.running import run
     from gpt.session.trained import NewlyTrained
 
-    with _TRAINING, _undisturbed() as stop, given(module) as words:
-        config, request = _requested([*overrides, *words], folder, values)
+    with _TRAINING, _undisturbed() as stop, given(module) as own:
+        command = _command(overrides, folder, values, own)
+        config = compose(command)
         is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
-        outcome = run(config, request, stop, keeps=is_interactive)
+        outcome = run(config, command, stop, keeps=is_interactive)
         if outcome.job is None or (folder is not None and outcome.summary is not None):  # None: it had finished
             return load(folder or config.resume, runs=config.runs, module=module, device=config.device)
         return NewlyTrained(outcome.job, outcome.summary, list(outcome.evaluations))
@@ -90,7 +92,6 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
     """
     from gpt.base.errors import RequestError
     from gpt.config.command_schemas import CompareConfig
-    from gpt.config.composing import composed
     from gpt.reports.comparison import compared
     from gpt.runs.naming import roots
 
@@ -99,33 +100,33 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
             raise RequestError("out= is for compare.py: the report that is returned has write()")
         several = [runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs
         names = [str(name) for name in several]
-        config = CompareConfig.model_validate(composed("compare", [])[0] | values)
+        config = CompareConfig.model_validate(values)
         return compared(config, [folder for name in names for folder in roots(name)])
 
 
-def _requested(
-    overrides: "Sequence[str]", folder: "str | Path | None", values: "Mapping[str, Any]"
-) -> "tuple[TrainConfig, Request]":
+def _command(
+    words: "Sequence[str]", folder: "str | Path | None", values: "Mapping[str, Any]", module: "Mapping[str, Any]"
+) -> "Command":
     from dataclasses import replace  # imports inspect, which is slow
     from pathlib import Path
 
     from gpt.base.errors import RequestError
-    from gpt.base.typed import expanded
-    from gpt.config.requesting import of_python
+    from gpt.config.reading import read
 
-    for override in overrides:
-        if not isinstance(override, str):
-            advice = "a module is given by name, as in gpt.train(module=...)" if callable(override) else "give text"
-            raise RequestError(f'{override!r:.60} is not an override, as in gpt.train("model=v5"): {advice}')
-    config, request = of_python(overrides, values)
-    if folder is None:
-        return config, replace(request, destination=None)
-    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
-        raise RequestError(f"folder={folder!r:.60} is not the path of a folder")
-    assert request.destination is not None
-    destination = replace(request.destination, folder=Path(expanded(str(folder))))
-    command = f"{request.command.removesuffix(')')}, folder={str(folder)!r})"
-    return config, replace(request, command=command, destination=destination)
+    for word in words:
+        if not isinstance(word, str):
+            advice = "a module is given by name, as in gpt.train(module=...)" if callable(word) else "give text"
+            raise RequestError(f'{word!r:.60} is not a setting, as in gpt.train("model=v5"): {advice}')
+    said = [*map(repr, words), *(f"{name}={value!r}" for name, value in values.items())]
+    said += ["module=..."] if module else []
+    own: dict[str, Any] = {**values, **module}
+    if folder is not None:
+        if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
+            raise RequestError(f"folder={folder!r:.60} is not the path of a folder")
+        own["hydra.run.dir"] = str(folder)
+        said.append(f"folder={str(folder)!r}")
+    command = read("train", words, own)
+    return replace(command, line=f"gpt.train({', '.join(said)})", writes=folder is not None)
 
 
 @contextlib.contextmanager

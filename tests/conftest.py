@@ -42,7 +42,7 @@ from torch import nn
 from gpt import models
 from gpt.base.ladder import LADDER
 from gpt.base.runtime import Runtime
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.config.command_schemas import CompareConfig
 from gpt.config.schema import TrainConfig
 from gpt.data.corpora import LOADER

@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gpt.base.errors import RequestError
 from gpt.config import schema
-from gpt.config.choices import Choice, Registry
+from gpt.registry import Choice, Registry
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE

@@ -11,7 +11,7 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.textpath import TextPath
 
 from gpt.base.ladder import LADDER, SMALL
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.config.composing import composed
 from gpt.inspection.dataflow import Part, Row, dataflow
 from gpt.models import build, v6_pre_norm

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gpt.base.installation import installing
-from gpt.base.typed import as_typed
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -152,6 +151,6 @@ def in_json(text: str) -> str:
 
 def _shorten(value: object) -> str:
     if value is None or isinstance(value, bool):
-        return as_typed(value)
+        return json.dumps(value)
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:60]}..."

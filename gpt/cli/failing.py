@@ -1,29 +1,14 @@
-"""How a script fails: one line and an exit code, also for a job of a sweep."""
+"""How a command fails: one line and an exit code."""
 
 import os
-import shlex
 import sys
-import textwrap
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import yaml
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-
 from gpt.base import console
-from gpt.base.errors import RequestError, UserError, printable, report
+from gpt.base.errors import printable, report
 from gpt.base.stopping import Stopped
-from gpt.cli import sweeps
-from gpt.cli.job import is_sweep, job_title
-from gpt.config.explanations import explain_composition, one_line
-from gpt.config.override import Override
-
-
-class JobError(UserError):
-    """A job of a sweep failed and printed its error; Hydra runs the other jobs and raises this at the end."""
 
 
 @contextmanager
@@ -33,60 +18,20 @@ def one_line_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()  # it fails here, and not when nothing can be said of it
     except KeyboardInterrupt:
-        _exit("interrupted", 130, prefix="")
+        end("interrupted", 130, prefix="")
     except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except JobError as error:
-        logs = sweeps.logs()  # They hold the error lines if this terminal does not.
-        _exit("not every job of the sweep succeeded" + (f": {error}; logs in {logs}" if logs else ""), error.exit_code)
-    except Stopped as error:  # ends the sweep too: the signal was not meant for one job
-        message = str(error)
-        if is_sweep() and HydraConfig.get().job.config_name == "train":
-            folder = shlex.quote(HydraConfig.get().sweep.dir)
-            message += f"; resume the sweep with: {console.command('train')} resume={folder}"
-        _exit(message, error.exit_code, prefix="")
+    except Stopped as error:
+        end(str(error), error.exit_code, prefix="")
     except Exception as error:
         reported = report(error)
         if reported is None:
             raise
-        message, code = reported
-        if not is_sweep():
-            _exit(message, code)
-        failed = JobError(f"{job_title()}: {message}")
-        print(console.in_red(printable(f"error: {failed}"), sys.stderr), file=sys.stderr)
-        failed.exit_code = code
-        raise failed from error
+        end(*reported)
 
 
-@contextmanager
-def explained(config_name: str, overrides: Sequence[Override], is_composed: Callable[[], bool]) -> Iterator[None]:
-    """Turn the errors of Hydra, YAML and launchers about these overrides into a UserError.
-
-    `is_composed` tells whether the configuration was composed: an error after that is a bug rather than a bad command
-    line.
-    """
-    try:
-        yield
-    except HydraException as error:
-        raise RequestError(explain_composition(error, config_name, overrides)) from error
-    except yaml.YAMLError as error:
-        raise RequestError(one_line(error)) from error
-    except sweeps.Refusal as refused:
-        raise RequestError(str(refused)) from None
-    except UserError:
-        raise
-    except Exception as error:
-        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
-        library = innermost.f_globals["__name__"].partition(".")[0]
-        if library == "submitit":
-            raise UserError(f"{library}: {textwrap.shorten(str(error), 400)}") from error
-        if is_composed() or not isinstance(error, ValueError | TypeError | RecursionError | AssertionError):
-            raise
-        raise RequestError(f"Hydra cannot compose this command line: {one_line(error)}") from error
-
-
-def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
+def end(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:
     """Print a line and exit."""
     line = f"{prefix}{printable(message)}"
     # In a single write, because processes that torchrun started end at the same moment.

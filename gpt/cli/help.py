@@ -1,8 +1,10 @@
 """--help: what a script does, the choices, and the meaning, range and default of every key.
 
-Meanings are the comments in conf/, ranges come from the schema, and defaults from the choices on the command line.
+Of train.py, meanings are the comments in conf/, and values come from the choices on the command line; of the others, both
+are those of the schema. Ranges come from the schema.
 """
 
+import inspect
 import re
 import shutil
 import textwrap
@@ -10,15 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from hydra.core.hydra_config import HydraConfig
 
-from gpt.base.console import command, usage
+from gpt.base.commands import COMMANDS
+from gpt.base.console import command as console_command
+from gpt.base.console import usage
+from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.ladder import LADDER, is_ablation
-from gpt.base.typed import as_typed
-from gpt.config.composing import choices_of, composed, groups, is_for_users, settings_of
+from gpt.config.command import Command
+from gpt.config.composing import composition, kind_of
+from gpt.config.conf import choices_of, groups, is_choice, is_for_users, meanings, settings_of
+from gpt.config.fields import fields_of, put
 from gpt.config.keys import flat
-from gpt.config.meanings import meanings
+from gpt.config.schema import TrainConfig
+from gpt.config.values import as_typed
 
 _COMMAND = re.compile(r"python (?:(\w+)\.py|-m gpt (\w+))")  # as a clone has it
 _COLUMN = 38  # column where meanings start, unless a key is longer
@@ -27,28 +35,46 @@ _OFTEN = ("data", "optimizer", "schedule", "training.max_iters", "training.batch
           "training.eval_interval", "name", "seed", "device", "resume")  # fmt: skip
 
 
-def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_whole: bool = True) -> str:
-    """The help text of conf/<config_name>.yaml, with the values that these overrides compose.
+def text(command: Command, *, is_whole: bool = True) -> str:
+    """The help text of a command, with the values that its settings give.
 
     That of train.py has 400 lines; unless `is_whole`, it has the ladder and the keys that people change.
     """
-    width = max(60, shutil.get_terminal_size().columns)
-    tree, settings = composed(config_name, overrides)
+    return _of_training(command, is_whole=is_whole) if command.name == "train" else _of_schema(command)
+
+
+def _of_schema(command: Command) -> str:
+    schema, width = COMMANDS[command.name].load_schema(), _width()
+    fields, ranges = fields_of(schema), _ranges(schema.model_json_schema(by_alias=True))
+    lines = []
+    for key, field in fields.items():
+        if field.description is not None:
+            default = "" if field.is_required() else as_typed(field.get_default(call_default_factory=True))
+            value = as_typed(command.settings.get(key, default))
+            lines += _entry(f"{key}={value}", _meaning(field.description, ranges.get(key, "")), width)
+    others = {"search": ["All other keys are those of train.py."]}.get(command.name, [])
+    keys = ["Keys (key=value), with their values here:", "\n".join(lines)] if lines else []
+    return "\n\n".join([*_head(command.name, inspect.getdoc(schema) or ""), *keys, *others])
+
+
+def _of_training(command: Command, *, is_whole: bool) -> str:
+    width = _width()
+    try:
+        tree, settings = _composed(command)
+    except RequestError:  # the help is shown all the same
+        tree, settings = _composed(Command("train"))
     choices = settings["runtime"]["choices"]
-    is_short = config_name == "train" and not is_whole
-    shown = ["model"] if is_short else groups(config_name)
-    purposes = [_group(group, choices.get(group), width, is_short=is_short) for group in shown]
-    template = _COMMAND.sub(lambda match: command(match[1] or match[2]), settings["help"]["template"])
-    parts = [template.strip(), f"Usage: {usage(config_name)}", *purposes]
-    explained = meanings(config_name, choices)
-    ranges = _ranges(schema.model_json_schema(by_alias=True))
+    shown = groups() if is_whole else ["model"]
+    purposes = [_group(group, choices.get(group), width, is_short=not is_whole) for group in shown]
+    explained = meanings(choices)
+    ranges = _ranges(TrainConfig.model_json_schema(by_alias=True))
     section = None
     lines: list[str] = []
     for key, value in flat(tree).items():
         group, _, name = key.partition(".")
-        if not is_for_users(key) or (config_name == "train" and key == "stage"):
+        if not is_for_users(key) or key == "stage":
             continue
-        if is_short and group != "model" and key not in _OFTEN:
+        if not is_whole and group != "model" and key not in _OFTEN:
             continue
         if name and group != section:
             chosen = f" ({group}={choices[group]})" if choices.get(group) else ""
@@ -57,16 +83,40 @@ def text(config_name: str, schema: type[BaseModel], overrides: list[str], *, is_
             lines.append("")
         section = group if name else None
         meaning = explained.get(key) or explained.get(name, "")
-        allowed = ranges.get(key, "")
-        if allowed and not all(word in meaning for word in re.findall(r"\w+", allowed)):
-            meaning = f"{meaning} ({allowed})" if meaning else allowed
-        lines += _entry(f"{key}={_default(value)}", meaning, width)
+        lines += _entry(f"{key}={_default(value)}", _meaning(meaning, ranges.get(key, "")), width)
     title, more = "Keys (key=value), with their values here:", []
-    if is_short:
+    if not is_whole:
         title = "The keys that people change, with their values here; a short key will do, as in lr=3e-4 or --lr 3e-4:"
         others = [f"{group}={choices[group]}" for group in _OFTEN if group in choices]
         more = [f"Choices: {', '.join(others)}.", "--help all lists the other stages, all choices, and every key."]
-    return "\n\n".join([*parts, title, "\n".join(lines), *more])
+    head = _head("train", settings["help"]["template"])
+    return "\n\n".join([*head, *purposes, title, "\n".join(lines), *more])
+
+
+def _composed(command: Command) -> tuple[dict[str, Any], Any]:
+    """What the command's choices and settings give, with references as they are written, and Hydra's settings."""
+    with composition(command) as content:
+        for key, value in command.settings.items():
+            if not is_choice(key) and kind_of(key, content) is not None:
+                put(content, key, value)
+        return content, HydraConfig.get()
+
+
+def _head(name: str, template: str) -> list[str]:
+    """What a command does, with examples, and its usage."""
+    examples = _COMMAND.sub(lambda match: console_command(match[1] or match[2]), template)
+    return [examples.strip(), f"Usage: {usage(name)}"]
+
+
+def _width() -> int:
+    return max(60, shutil.get_terminal_size().columns)
+
+
+def _meaning(said: str, allowed: str) -> str:
+    """The meaning of a key, and the values that it may have, unless they are said already."""
+    if not allowed or all(word in said for word in re.findall(r"\w+", allowed)):
+        return said
+    return f"{said} ({allowed})" if said else allowed
 
 
 def _group(group: str, chosen: Any, width: int, *, is_short: bool) -> str:

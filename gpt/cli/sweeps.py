@@ -1,185 +1,377 @@
-"""Sweeps: the number of jobs, a line for each, and the comparison at the end."""
+"""Sweeps: Hydra makes jobs of several values and runs them; each job is composed and trained as a single run is."""
 
 import contextlib
+import itertools
+import json
+import logging
 import math
-import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser import types
-from hydra.errors import HydraException
-from omegaconf import DictConfig, read_write
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
 
-from gpt.base import stopping
-from gpt.base.console import command
-from gpt.base.errors import RequestError, UserError, printable
-from gpt.base.files import parsing, read_text_file
-from gpt.base.typed import expanded, in_quotes, is_path, listed
-from gpt.cli.command_line import CommandLine
-from gpt.config import given_code
-from gpt.config.composing import parsed, sweeper_params
-from gpt.config.explanations import explain_composition
+from gpt.base import console
+from gpt.base.console import command as called
+from gpt.base.errors import RequestError, UserError, printable, report
+from gpt.base.files import parsing, read_text_file, write_atomically
+from gpt.base.installation import CONF
+from gpt.base.paths import expanded, is_path
+from gpt.base.stopping import Stopped
+from gpt.cli.failing import end
+from gpt.config.command import Command, SweepJob, command_line
+from gpt.config.composing import VERSION, compose, hydra_word, settings_of_hydra
+from gpt.config.conf import is_choice
+from gpt.config.explaining import explained
 from gpt.config.keys import FIXED, declared
-from gpt.config.override import Override
+from gpt.config.reading import MULTIRUN
+from gpt.config.schema import SETTING_FILES
+from gpt.config.sweeping import is_swept, parsed
+from gpt.config.values import Typed, as_typed, in_quotes, listed, unquoted
+from gpt.registry import is_user_code
 from gpt.runs import naming
 
-# In the environment, which worker processes inherit.
-_JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
-_JSON = "GPT_SWEEP_JSON"
-_COMMAND = naming.SWEEP  # where Hydra records the sweep
-_OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
-_created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
+_MOST = 100  # jobs that are checked before the first one trains
+_OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)|hydra\.launcher\.n_jobs")
+log = logging.getLogger("gpt")
+
+
+@dataclass
+class Sweep:
+    """A sweep of this process, as far as it is known; its jobs, in whatever process, get a copy."""
+
+    fixed: Command  # what all jobs have
+    swept: tuple[str, ...] = ()  # the keys of which they have different values, as far as they are known
+    count: int | None = None  # of jobs; None if a sweeper chooses each after the previous one
+    folder: Path | None = None
+    logs: Path | None = None  # of the jobs, if their output does not reach this terminal
+    created: list[Path] = field(default_factory=list)  # folders that it makes, the innermost first
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the jobs print JSON, and so nothing else may be on standard output."""
+        return as_typed(self.fixed.settings.get("json")).lower() == "true"
 
 
 class Refusal(BaseException):
     """A sweep cannot start. Hydra turns any Exception of a callback into a warning."""
 
 
-def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
-    """Record the size and the folder of a sweep; return the overrides of its jobs, one a key, swept or not.
-
-    Ranges become lists of their values, because Hydra's are not exact. The overrides are [] for a sweeper that chooses
-    each job after the previous one. Raises Refusal.
-    """
-    if any(Override.parse(word).key == "hydra.run.dir" for word in settings.overrides.hydra):
-        raise Refusal("hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir=FOLDER")
-    folder = Path(str(settings.sweep.dir))
-    os.environ[_FOLDER] = expanded(str(folder))
-    if as_json:
-        os.environ[_JSON] = "1"
-    _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
-    overrides: dict[str, types.Override] = {}
-    if settings.sweeper._target_.endswith("BasicSweeper"):
-        params = sweeper_params(settings)
-        typed = [*params, *(_settled(Override.parse(word), runs) for word in settings.overrides.task)]
-        try:
-            given = parsed(typed)
-        except HydraException as error:
-            raise Refusal(explain_composition(error, "train", typed)) from None
-        _check_values(given[len(params) :])
-        overrides = {override.key_or_group: override for override in given}  # the command line's, if both have a key
-        counts = {key: _count(override) for key, override in overrides.items() if override.is_sweep_override()}
-        with read_write(settings):
-            settings.sweeper.params = {
-                override.get_key_element(): Override.parse(_listed(overrides[override.key_or_group])).value
-                for override in given[: len(params)]
-            }
-            settings.overrides.task = [_listed(override) for override in given[len(params) :]]
-        os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
-    if launcher(settings) == "submitit":
-        _announce(settings)
-    return list(overrides.values())
+class JobError(UserError):
+    """A job failed and its error was printed; Hydra runs the other jobs and raises this at the end."""
 
 
-def _settled(override: Override, runs: str) -> Override:
-    """The override; of init=, with folders in place of names, because `last` would be another run in each job."""
-    value = override.value or "null"
-    if override.key != "init" or value == "null" or "(" in value:
-        return override
+class _Failed(JobReturn):
+    """The result of a failed job, whose error has been printed: Hydra's own would print the command line as well."""
+
+    @property  # type: ignore[misc]  # that of a failed job is never set
+    def return_value(self) -> Any:
+        raise self._return_value
+
+
+_current: list[Sweep] = []  # what the callback, which Hydra makes, is about
+
+
+def is_sweep(command: Command) -> bool:
+    """Whether a command is for several jobs: -m, or an experiment that sweeps."""
+    return not {*MULTIRUN}.isdisjoint(command.options) or settings_of_hydra(command).mode == RunMode.MULTIRUN
+
+
+def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[Path], None] | None) -> None:
+    """Run `task` for each job of a sweep, then `after` with the folder of the sweep."""
+    if "hydra.run.dir" in command.settings:
+        raise RequestError("hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir=FOLDER")
+    if "init" in command.settings:
+        command = command.replacing({"init": _settled(command)})
+    several = {key: value for key, value in command.settings.items() if is_swept(key, value)}
+    fixed = {key: value for key, value in command.settings.items() if key not in several}
+    sweep = Sweep(replace(command, settings=fixed))
+    _current[:] = [sweep]
+    sys.argv[1:] = ["-m", *_for_hydra(command, fixed, several)]
+
+    def job(_: DictConfig) -> Any:
+        return _job(sweep, task)
+
+    failed = None
     try:
-        paths = [naming.the_one(item, runs) for item in listed(value)]
-    except UserError as error:
-        raise Refusal(str(error)) from None
-    return replace(override, value=",".join(in_quotes(str(path)) for path in paths))
+        with explained():
+            hydra.main(**VERSION, config_path=command.foreign or str(CONF), config_name="train")(job)()
+    except JobError as error:
+        failed = error
+    except Refusal as refused:
+        raise RequestError(str(refused)) from None
+    finally:
+        _remove_empty_folders(sweep)
+    if after is not None and sweep.folder is not None and not sweep.is_json:
+        after(sweep.folder)
+    if failed is not None:
+        where = f"; logs in {sweep.logs}" if sweep.logs else ""
+        end(f"not every job of the sweep succeeded: {failed}{where}", failed.exit_code)
 
 
-def _check_values(typed: list[types.Override]) -> None:
-    """Raise Refusal for one value after several of the same key, as in resume=SWEEP seed=3."""
-    swept: dict[str, types.Override] = {}
-    for override in typed:
-        key = override.key_or_group
-        if override.is_sweep_override():
-            swept[key] = override
-        elif key in swept:
-            raise Refusal(f"{override.input_line} would drop the jobs of {swept[key].input_line}: give all values")
+def _for_hydra(command: Command, fixed: Mapping[str, Any], several: Mapping[str, Any]) -> list[str]:
+    """The words for Hydra: options, choices, what is swept over, and where the runs are; the rest it need not know."""
+    options = [option for option in command.options if option not in MULTIRUN]
+    words = [hydra_word(key, value) for key, value in fixed.items() if is_choice(key) and not is_user_code(key, value)]
+    for key, value in several.items():
+        _add_user_code(key, value)
+        words.append(f"{key}={value}" if is_choice(key) else f"++{key}={value}")
+    places = {key: fixed[key] for key in ("runs", "hydra.sweep.dir", "hydra.sweep.subdir") if key in fixed}
+    for key, value in places.items():
+        if not (text := expanded(unquoted(as_typed(value)))):
+            raise RequestError(f"{key}= is empty: name a folder")
+        words.append(f"{key}={in_quotes(text)}")
+    name = unquoted(as_typed(fixed.get("name")))
+    if re.fullmatch(r"(?!null$)[\w.+-]+", name) and "hydra.sweep.dir" not in places:
+        words.append(f"hydra.sweep.dir=${{runs}}/${{now:%Y-%m-%d}}/${{now:%H-%M-%S}}_{name}")
+    return [*options, *words]
 
 
-def _count(override: types.Override) -> int:
-    """The number of values. Raises Refusal if they cannot be counted, or there are none."""
-    key = override.key_or_group
+def _add_user_code(group: str, value: Any) -> None:
+    """Have Hydra know code of one's own by its name; what it sets is composed in each job."""
+    for name in listed(value):
+        if is_user_code(group, name):
+            *folders, file = name.split("/")
+            ConfigStore.instance().store(file, {}, "/".join([group, *filter(None, folders)]), "_global_")
+
+
+def _settled(command: Command) -> Any:
+    """init= with folders in place of names, because `last` would be another run in each job."""
+    value, runs = command.settings["init"], as_typed(command.settings.get("runs", naming.RUNS))
+    if value in (None, "null") or "(" in value:
+        return value
+    paths = [str(naming.the_one(each, runs)) for each in listed(value)]
+    return Typed(",".join(map(in_quotes, paths)))
+
+
+def _job(sweep: Sweep, task: Callable[[Any, Command], Any]) -> Any:
+    """One job, in this process or a worker: its command is what all jobs have, with its own values."""
+    settings = HydraConfig.get()
+    words: Any = OmegaConf.to_container(settings.overrides.task)
+    typed = (word.lstrip("+").partition("=") for word in map(str, words))
+    own = {key: Typed(value) for key, _, value in typed if key not in sweep.fixed.settings}
+    number, plugin = settings.job.num, launcher(settings)
+    console.show_log(f"[{number + 1}] " if plugin == "joblib" else "")
+    title = _title(sweep, number, own)
+    if not sweep.is_json:
+        log.info(title)
+    with _errors_of(title, sweep):
+        command = _command_of_job(sweep, own, number, settings)
+        if plugin == "submitit" and "resume" not in command.settings:  # a requeued job has its original command line
+            command = command.replacing({"resume": "auto"})
+        return task(compose(command), command)
+
+
+def _command_of_job(sweep: Sweep, own: Mapping[str, Any], number: int, settings: Any) -> Command:
+    folder, subdir = Path(expanded(settings.sweep.dir)), settings.sweep.subdir
+    job = SweepJob(number, folder, None if subdir == "." else folder / subdir, sweep.swept)
+    command = sweep.fixed.replacing(own, job=job)
+    name = unquoted(as_typed(command.settings.get("name")))
+    if name != "null" and "name" not in own:
+        command = command.replacing({"name": f"{name}_{number + 1}"})
+    return replace(command, line=command_line("train", [*command.same_place, *command.words()]))
+
+
+def _title(sweep: Sweep, number: int, own: Mapping[str, Any]) -> str:
+    """The line of a job, with its swept values: "job 3 of 8: learning_rate=0.001 seed=1"."""
+    total = "" if sweep.count is None else f" of {sweep.count}"
+    shown = [f"{key.rpartition('.')[2]}={value}" for key, value in own.items() if not sweep.swept or key in sweep.swept]
+    return f"job {number + 1}{total}: {' '.join(shown)}"
+
+
+@contextlib.contextmanager
+def _errors_of(title: str, sweep: Sweep) -> Iterator[None]:
+    """Report the error of a job in one line; the other jobs go on. A signal was meant for all of them."""
+    try:
+        yield
+    except Stopped as error:
+        end(
+            f"{error}; resume the sweep with: {called('train')} resume={shlex.quote(str(sweep.folder))}",
+            error.exit_code,
+            prefix="",
+        )
+    except Exception as error:
+        if (reported := report(error)) is None:
+            raise
+        failed = JobError(f"{title}: {reported[0]}")
+        failed.exit_code = reported[1]
+        print(console.in_red(printable(f"error: {failed}"), sys.stderr), file=sys.stderr)
+        raise failed from None
+
+
+class SweepCallback(Callback):
+    """Begin a sweep, or refuse one that has a job with a wrong value; named in conf/train.yaml."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Before the first job."""
+        if _current:
+            _begin(_current[0], config.hydra)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002
+        """After each job, in its process."""
+        if job_return.status == JobStatus.FAILED:
+            job_return.__class__ = _Failed
+
+
+def _begin(sweep: Sweep, settings: Any) -> None:
+    """Count the jobs, check them, and record the sweep in its folder. Raises Refusal."""
+    sweep.folder = folder = Path(str(settings.sweep.dir))
+    sweep.created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+    params = {
+        key: str(value) for key, value in (settings.sweeper.params or {}).items() if key not in sweep.fixed.settings
+    }
+    if settings.sweeper._target_.endswith("BasicSweeper"):
+        typed = {
+            key.lstrip("+"): value for key, _, value in (str(word).partition("=") for word in settings.overrides.task)
+        }
+        several = {key: value for key, value in (params | typed).items() if key not in sweep.fixed.settings}
+        try:
+            with explained():
+                given = dict(zip(several, parsed(several), strict=True))
+            values = {key: _values(key, override) for key, override in given.items()}
+            sweep.swept = tuple(key for key, override in given.items() if override.is_sweep_override())
+            sweep.count = math.prod(map(len, values.values()))
+            with read_write(settings):  # ranges as lists, because Hydra's are not exact; what is typed replaces params
+                settings.sweeper.params = {}
+                kept = [
+                    word
+                    for word in map(str, settings.overrides.task)
+                    if word.lstrip("+").partition("=")[0] not in several
+                ]
+                settings.overrides.task = [*kept, *(_word(key, given[key], values[key]) for key in several)]
+            _check_jobs(sweep, values)
+        except RequestError as error:
+            raise Refusal(str(error)) from None
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / naming.SWEEP).exists():
+        write_atomically(folder / naming.SWEEP, _record(sweep, settings))
+    if launcher(settings) == "submitit":
+        _announce(sweep, settings)
+
+
+def _values(key: str, override: types.Override) -> list[str]:
+    """The values of a key, in words. Raises RequestError if they cannot be counted, or there are none."""
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
-        raise Refusal(f"{key}: a sweep needs values, as in {key}=1,2; an interval is for {command('search')}")
-    if not (count := len(list(override.sweep_string_iterator()))):
-        raise Refusal(f"{key}: the range is empty")
-    return count
+        raise RequestError(f"{key}: a sweep needs values, as in {key}=1,2; an interval is for {called('search')}")
+    if not (values := list(override.sweep_string_iterator())):
+        raise RequestError(f"{key}: the range is empty")
+    return values
 
 
-def _listed(override: types.Override) -> str:
-    """The override as typed, except for a range, whose values are listed."""
-    typed = str(override.input_line)
-    if not override.is_discrete_sweep() or "range(" not in typed:
-        return typed
-    return f"{override.get_key_element()}=choice({','.join(override.sweep_string_iterator())})"
+def _word(key: str, override: types.Override, values: list[str]) -> str:
+    """What is swept over, as Hydra takes it: the values of a range one by one."""
+    prefix, typed = "" if is_choice(key) else "++", str(override.input_line)
+    is_range = override.is_discrete_sweep() and "range(" in typed
+    return f"{prefix}{key}=choice({','.join(values)})" if is_range else f"{prefix}{typed}"
 
 
-def continued(line: CommandLine) -> list[str] | None:
-    """The words of the sweep that `resume=SWEEP` continues, from the record in its folder; None for anything else.
+def _check_jobs(sweep: Sweep, values: Mapping[str, list[str]]) -> None:
+    """Compose each job, so that none fails after another was trained. Raises RequestError."""
+    for group in SETTING_FILES:
+        for choice in values.get(group, ()):
+            with contextlib.suppress(RequestError):  # the job will say more
+                settings = settings_of_hydra(Command("train", {group: Typed(choice)}, sweep.fixed.options))
+                if settings.mode == RunMode.MULTIRUN or settings.sweeper.params:
+                    raise Refusal(f"{group}={choice} is a sweep itself: start it alone")
+    for job in itertools.islice(itertools.product(*values.values()), _MOST):
+        own = {key: Typed(value) for key, value in zip(values, job, strict=True)}
+        try:
+            compose(sweep.fixed.replacing(own))
+        except Exception as error:
+            if (reported := report(error)) is None:
+                raise
+            swept = " ".join(f"{key}={value}" for key, value in own.items() if key in sweep.swept)
+            raise RequestError(f"nothing was trained, because of the job {swept}: {reported[0]}") from None
+
+
+def _record(sweep: Sweep, settings: Any) -> str:
+    """The settings of a sweep, for `continued`: those that were typed, as text, and those that are objects."""
+    typed = {key: value for key, value in sweep.fixed.settings.items() if isinstance(value, Typed)}
+    objects = {key: value for key, value in sweep.fixed.settings.items() if not isinstance(value, Typed)}
+    several = (str(word).lstrip("+").partition("=") for word in settings.overrides.task)
+    typed |= {key: value for key, _, value in several if key not in sweep.fixed.settings}
+    return json.dumps({"typed": typed, "objects": objects, "run": sweep.fixed.run}, indent=2)
+
+
+def continued(command: Command) -> Command:
+    """The command of the sweep that `resume=SWEEP` continues, from the record in its folder; else the command itself.
 
     Of the record, only what a user types for a run and the choice of a launcher is taken: the folder may be anyone's.
     Raises RequestError if several sweeps have this name.
     """
-    given = {override.key: override.text for override in line.overrides}
-    typed = given.get("resume", "auto")
-    if typed == "auto":  # To look for a name, all runs would be read.
-        return None
-    found = [Path(expanded(typed))] if is_path(typed) else [*naming.find(typed, given.get("runs", naming.RUNS))]
-    found = [folder for folder in found if (folder / _COMMAND).is_file()]
+    name = unquoted(as_typed(command.settings.get("resume", "auto")))
+    if name in ("auto", "null"):  # To look for a name, all runs would be read.
+        return command
+    runs = as_typed(command.settings.get("runs", naming.RUNS))
+    found = [Path(expanded(name))] if is_path(name) else [*naming.find(name, runs)]
+    found = [folder for folder in found if (folder / naming.SWEEP).is_file()]
     if len(found) > 1:
-        raise RequestError(f"{typed} can be {' or '.join(map(str, found))}: give a folder")
+        raise RequestError(f"{name} can be {' or '.join(map(str, found))}: give a folder")
     if not found:
-        return None
-    folder = found[0]
-    with parsing(folder / _COMMAND):
-        overrides = yaml.safe_load(read_text_file(folder / _COMMAND))["hydra"]["overrides"]
-        recorded = [Override.parse(str(word)) for word in overrides["task"]]
-        hydras = [word for word in map(str, overrides["hydra"]) if _OF_LAUNCHERS.fullmatch(word)]
-    task = [each for each in recorded if each.key != "resume" and not each.key.startswith("hydra")]
-    for each in filter(given_code.is_code, task):
-        if each not in line.overrides:
-            raise RequestError(f"resume={folder}: its jobs have code of your own, which a folder lacks: add {each}")
-    others = [each for each in line.overrides if each.key != "resume" and each not in task]
-    _check_kept(folder, others, task)
-    own = [Override("resume", "auto"), Override("hydra.sweep.dir", str(folder))]
-    options = [option for option in line.options if option != "-m"]
-    return ["-m", *options, *map(str, task), *hydras, *map(str, others), *map(str, own)]
+        return command
+    (folder,) = found
+    with parsing(folder / naming.SWEEP):
+        record = json.loads(read_text_file(folder / naming.SWEEP))
+        typed = {str(key): Typed(value) for key, value in record["typed"].items()}
+        recorded = typed | dict(record["objects"])
+    kept = {
+        key: value for key, value in recorded.items() if not key.startswith("hydra") or _OF_LAUNCHERS.fullmatch(key)
+    }
+    kept.pop("resume", None)
+    others = {key: value for key, value in command.settings.items() if key != "resume" and kept.get(key) != value}
+    _check_kept(folder, kept, command.settings, others)
+    own = {"resume": "auto", "hydra.sweep.dir": str(folder)}
+    options = ("-m", *(option for option in command.options if option not in MULTIRUN))
+    return replace(command, settings={**kept, **others, **own}, options=options, run=record["run"])
 
 
-def _check_kept(folder: Path, others: Sequence[Override], task: Sequence[Override]) -> None:
-    """Raise RequestError for a setting beside resume=SWEEP that is not one of those swept over."""
-    swept = {each.key for each in task if {*",("} & {*(each.value or "")}}
-    for each in others:
-        if declared(each.key).role in FIXED and each.key not in swept:
-            raise RequestError(f"resume={folder}: a resumed sweep keeps its settings; for {each}, start a new one")
+def _check_kept(folder: Path, kept: Mapping[str, Any], given: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    """Raise RequestError for code that the command lacks, and for a setting that is not one of those swept over."""
+    for key, value in kept.items():
+        if any(is_user_code(key, name) for name in listed(as_typed(value))) and given.get(key) != value:
+            raise RequestError(
+                f"resume={folder}: its jobs have code of your own, which a folder lacks: add {key}={value}"
+            )
+    for key, value in others.items():
+        if is_swept(key, kept.get(key)) and not is_swept(key, value):
+            raise RequestError(f"{key}={value} would drop the jobs of {key}={kept[key]}: give all values")
+        if declared(key).role in FIXED and not is_swept(key, kept.get(key)):
+            raise RequestError(
+                f"resume={folder}: a resumed sweep keeps its settings; for {key}={as_typed(value)}, start a new one"
+            )
 
 
-def _announce(settings: DictConfig) -> None:
-    """Print where a cluster's jobs, which have no terminal, are; a signal ends this process but not the jobs."""
-    folder = str(settings.sweep.dir)
-    os.environ[_LOGS] = str(Path(settings.launcher.submitit_folder).parent)
-    count = os.environ.get(_JOBS, "")
-    jobs = f"{count} {'job' if count == '1' else 'jobs'}".strip()
-    stream = sys.stderr if is_json() else sys.stdout
-    print(printable(f"{jobs} in {folder}, their logs in {os.environ[_LOGS]}"), file=stream, flush=True)
-    comparing = f"{command('compare')} runs={shlex.quote(folder)}"
-    stopping.start_sweep(printable(f"the jobs continue: squeue lists them, {comparing} compares the finished ones"))
+def _announce(sweep: Sweep, settings: Any) -> None:
+    """Print where a cluster's jobs, which have no terminal, are."""
+    sweep.logs = Path(settings.launcher.submitit_folder).parent
+    jobs = "" if sweep.count is None else f"{sweep.count} {'job' if sweep.count == 1 else 'jobs'} "
+    stream = sys.stderr if sweep.is_json else sys.stdout
+    print(printable(f"{jobs}in {sweep.folder}, their logs in {sweep.logs}"), file=stream, flush=True)
 
 
-def remove_empty_folders() -> None:
-    """Remove the folders that a sweep has created and left empty: submitit's, and its own if no job began a run."""
-    empty = [Path(os.environ[_LOGS], "%j"), Path(os.environ[_LOGS])] if _LOGS in os.environ else []
+def _remove_empty_folders(sweep: Sweep) -> None:
+    """Remove the folders that a sweep has made and left empty: submitit's, and its own if no job began a run."""
+    empty = [sweep.logs / "%j", sweep.logs] if sweep.logs else []
     with contextlib.suppress(OSError):
-        if _created and [path.name for path in _created[0].iterdir()] == [_COMMAND]:
-            (_created[0] / _COMMAND).unlink()
-    for path in (*empty, *_created):
+        if sweep.created and {path.name for path in sweep.created[0].iterdir()} <= {naming.SWEEP, "multirun.yaml"}:
+            for path in [*sweep.created[0].iterdir()]:
+                path.unlink()
+    for path in (*empty, *sweep.created):
         with contextlib.suppress(OSError):  # it is not empty
             path.rmdir()
-    _created.clear()
 
 
 def launcher(settings: Any) -> str | None:
@@ -188,28 +380,8 @@ def launcher(settings: Any) -> str | None:
     return plugin and plugin[1]
 
 
-def is_json() -> bool:
-    """Whether the jobs of this sweep print JSON, and so nothing else may be on standard output."""
-    return _JSON in os.environ
-
-
-def swept_keys() -> tuple[str, ...]:
-    """The keys known to differ between the jobs of this sweep."""
-    return tuple(os.environ.get(_KEYS, "").split())
-
-
-def logs() -> str | None:
-    """The folder of the jobs' logs, if their output does not reach this terminal."""
-    return os.environ.get(_LOGS)
-
-
-def title(number: int, overrides: Sequence[Override]) -> str:
-    """A line for job `number`, counted from 0, with its swept values: "job 3 of 8: learning_rate=0.001 seed=1"."""
-    total, swept = f" of {os.environ[_JOBS]}" if _JOBS in os.environ else "", swept_keys()
-    own = [f"{each.key.rpartition('.')[2]}={each.value}" for each in overrides if not swept or each.key in swept]
-    return f"job {number + 1}{total}: {' '.join(own)}"
-
-
-def folder() -> Path | None:
-    """The folder of this sweep."""
-    return Path(os.environ[_FOLDER]) if _FOLDER in os.environ else None
+def call_hydra(words: list[str]) -> None:
+    """Have Hydra answer its own options, such as --info."""
+    sys.argv[1:] = words
+    with explained():
+        hydra.main(**VERSION, config_path=str(CONF), config_name="train")(lambda _: None)()

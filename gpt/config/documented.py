@@ -3,18 +3,14 @@
 import functools
 from typing import Any
 
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-
 from gpt.base.errors import RequestError
-from gpt.config.composing import composed_tree, own_configuration, search_path
+from gpt.config.command import CONFIG_DIR, Command
+from gpt.config.composing import content_of
 from gpt.config.keys import completed, differences, is_compared
-from gpt.config.override import Override
-from gpt.config.request import Request
 from gpt.config.schema import TrainConfig
 
 
-def changed(config: TrainConfig, request: Request) -> list[str]:
+def changed(config: TrainConfig, command: Command) -> list[str]:
     """The settings of a configuration that differ from the documented run of its stage, as key=value.
 
     A stage that the project's own conf/ lacks is looked up where the command line says. Raises RequestError for an
@@ -22,19 +18,19 @@ def changed(config: TrainConfig, request: Request) -> list[str]:
     """
     if config.model.is_own:
         return [f"model={config.adds}"]
-    groups = {key.partition(".")[0] for key in request.given if key != "model"}
-    if not request.foreign and "resume" not in groups and not any(map(is_compared, groups)):
+    groups = {key.partition(".")[0] for key in command.given if key != "model"}
+    if not command.foreign and "resume" not in groups and not any(map(is_compared, groups)):
         return []  # composing takes 50 ms
-    if request.foreign is None:
-        return differing(config, request.folders)
-    return [f"--config-path={request.foreign}", *differing(config, (*request.folders, request.foreign))]
+    if command.foreign is None:
+        return differing(config, command.folders)
+    return [f"--config-path={command.foreign}", *differing(config, (*command.folders, command.foreign))]
 
 
 def differing(config: TrainConfig, folders: tuple[str, ...] = ()) -> list[str]:
     """The same of a run whose command line is not known; `folders` are looked up for a stage that conf/ lacks."""
     content = config.content()
     found = differences(completed(documented(config.stage, folders), content), content)
-    return [change for change in found if is_compared(Override.parse(change).key)]
+    return [change for change in found if is_compared(change.partition("=")[0])]
 
 
 @functools.cache
@@ -43,10 +39,9 @@ def documented(stage: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
 
     Composed once a process, because that takes as long as a short training.
     """
+    options = tuple(word for folder in folders for word in (CONFIG_DIR[0], folder))
     try:
-        with own_configuration(), composed_tree([f"model={stage}", *search_path(folders)]) as (tree, _):
-            content: Any = OmegaConf.to_container(tree, resolve=True)
-    except HydraException:
+        return content_of(Command("train", {"model": stage}, options))
+    except RequestError:
         advice = "add the --config-dir that the run was started with"
         raise RequestError(f"model={stage} is not in conf/: {advice}") from None
-    return content

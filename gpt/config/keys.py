@@ -1,18 +1,19 @@
 """Keys of configurations: what the schema declares about each, and configurations flattened to dotted keys."""
 
 import contextlib
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
-from gpt.config.choices import Choice, Registry, validated
 from gpt.config.schema import ASIDE, SETTING_FILES, Key, TrainConfig
+from gpt.registry import Choice, Registry, validated
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
 FIXED = ("setting", "measure", "repeat", "stated")  # roles of the keys that a resumed run keeps
@@ -69,12 +70,16 @@ def completed(content: Mapping[str, Any], like: Mapping[str, Any] | None = None)
 @cache
 def defaults(group: str, target: str) -> dict[str, Any]:
     """The defaults of a choice; {} for code that this process was not given."""
+    found = {name: p.default for name, p in parameters(group, target).items() if p.default is not p.empty}
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def parameters(group: str, target: str) -> dict[str, inspect.Parameter]:
+    """What a choice takes, by name; {} for code that this process was not given."""
     package, also = _declared(TrainConfig)[group].package, "torch.optim" if group == "optimizer" else ""
     registry = Registry(group, "a choice", package, "defined there", callable, also=also)
     with contextlib.suppress(RequestError):
-        parameters = registry.hyperparameters(registry.find(Choice(_target_=target)))
-        found = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-        return {name: [*value] if isinstance(value, tuple) else value for name, value in found.items()}
+        return registry.hyperparameters(registry.find(Choice(_target_=target)))
     return {}
 
 
@@ -95,33 +100,6 @@ def written(path: Path) -> dict[str, Any]:
     """What a file of conf/ says."""
     content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), YAML)
     return content
-
-
-def literal(schema: type[BaseModel], name: str) -> bool:
-    """Whether the value of a key is taken as typed, without Hydra's grammar."""
-    return _declared(schema).get(name, ASIDE).literal
-
-
-def escaping(schema: type[BaseModel]) -> tuple[str, ...]:
-    r"""The keys whose values on the command line may have escapes, such as \n."""
-    return tuple(key for key, declared in _declared(schema).items() if declared.escapes)
-
-
-def takes_list(schema: type[BaseModel], name: str) -> bool:
-    """Whether a list in the value of a literal key is one, rather than text."""
-    return _declared(schema).get(name, ASIDE).listed
-
-
-def textual(schema: type[BaseModel], name: str) -> bool:
-    """Whether the value of a key is text, or a list of texts, even if it looks like a number."""
-
-    def takes_text(annotation: Any) -> bool:
-        if get_origin(annotation) in (Literal, dict):
-            return False
-        return annotation is str or any(map(takes_text, get_args(annotation)))
-
-    field = schema.model_fields.get(name)
-    return literal(schema, name) or (field is not None and takes_text(field.annotation))
 
 
 @cache

@@ -7,7 +7,7 @@ key is about, and how it is typed, is in its `Key` annotation, or that of its gr
 """
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from gpt.base.durations import seconds_of
 from gpt.base.losses import Saved
 from gpt.base.record import MetricName
-from gpt.base.typed import listed
-from gpt.config.choices import BatchSize, Choice, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
+from gpt.config.choices import BatchSize, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
+from gpt.registry import Choice
 
 StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
 Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a folder's name
@@ -46,10 +46,6 @@ class Key:
     _: KW_ONLY
     within: Mapping[str, "Key"] = field(default_factory=dict)  # of a group: exceptions among the keys of its choices
     package: str = ""  # of a group: where its choices are defined, as of their Registry
-    # On the command line:
-    literal: bool = False  # Hydra's grammar does not apply to its value
-    escapes: bool = False  # \n, \t, \r and \\ in its value stand for these characters
-    listed: bool = False  # [a,b] without quotes around it is a list of texts, though it is literal
 
 
 def _duration(typed: Any) -> Any:
@@ -58,24 +54,12 @@ def _duration(typed: Any) -> Any:
 
 
 Duration = Annotated[str, BeforeValidator(_duration)]
-SETTING, ASIDE, PLACE = Key("setting"), Key("aside"), Key("place", literal=True)
-LITERAL = replace(ASIDE, literal=True)
-LIST = BeforeValidator(lambda value: listed(value) if isinstance(value, str) else value)  # typed as text: a,b
+SETTING, ASIDE, PLACE = Key("setting"), Key("aside"), Key("place")
 _LENGTH, _MEASURE, _STATED = Key("length"), Key("measure"), Key("stated")
-_TEXT = replace(SETTING, literal=True)
 _OF_TRAINING = Key("setting", package="gpt.training")
-_PROJECTS = dict.fromkeys(("wandb.project", "trackio.project"), LITERAL)
 SETTING_FILES = dict.fromkeys(("experiment", "debug"), SETTING)  # groups of files that set keys
 TOKENIZER_KEYS = ("tokenizer", "vocab_size")  # of a corpus: into which tokens it is split
-DATA = Key(
-    "setting",
-    package="gpt.data",
-    within={
-        **dict.fromkeys(("path", "source", "target", "dir"), PLACE),
-        **dict.fromkeys(("name", "subset", "field"), _TEXT),
-        "separator": replace(_TEXT, escapes=True),
-    },
-)
+DATA = Key("setting", package="gpt.data", within=dict.fromkeys(("path", "source", "target", "dir"), PLACE))
 
 
 class Schema(BaseModel):
@@ -162,15 +146,15 @@ class TrainConfig(Schema):
     data: Annotated[Choice, DATA]
     optimizer: Annotated[Choice, _OF_TRAINING]
     schedule: Annotated[Choice, _OF_TRAINING]
-    logger: Annotated[dict[str, Choice], replace(ASIDE, within=_PROJECTS)]
-    metrics: Annotated[dict[MetricName, Choice], ASIDE]
+    logger: Annotated[dict[str, Choice], Key("aside", package="gpt.watching")]
+    metrics: Annotated[dict[MetricName, Choice], Key("aside", package="gpt.training")]
     checkpoint: Annotated[CheckpointConfig, ASIDE]
     documented: Annotated[Documented, _STATED]
     overfit: Annotated[NonNegative | None, SETTING]
     target: Annotated[NonNegative | None, ASIDE]
-    init: Annotated[PathName | None, _TEXT]
+    init: Annotated[PathName | None, SETTING]
     name: Annotated[Label | None, Key("label")]
-    tags: Annotated[list[Label], LIST, Key("label", literal=True)]
+    tags: Annotated[list[Label], Key("label")]
     seed: Annotated[Seed, Key("repeat")]
     device: Annotated[DeviceName, ASIDE]
     dtype: Annotated[DtypeName, ASIDE]

@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from typing import Any
 
-from gpt.config.override import Override
+from gpt.config.values import Typed, as_typed, unquoted
 
 # Common other names of the keys; a name of several keys means the first that the script has.
 _ALSO = {
@@ -82,26 +82,27 @@ def by_name(keys: Iterable[str]) -> dict[str, str]:
     return others | parts
 
 
-def translated(typed: Override, names: Mapping[str, str]) -> Override | None:
+def translated(key: str, value: Any, names: Mapping[str, str]) -> tuple[str, Any] | None:
     """A setting in this program's words: device=cuda for device=gpu and for cuda=true, and None for cuda=false.
 
     `names` are those of `by_name`.
     """
+    text = unquoted(as_typed(value))
     for meant, others in _MEANING.items():
-        own, words = Override.parse(meant), others.split()
-        is_word = typed.key in words and typed.key not in names and own.key in names and " " not in meant
-        if str(typed) in words or (is_word and typed.text.lower() in ("true", "1")):
-            return own
-        if is_word and typed.text.lower() in ("false", "0"):
+        own, words = meant.partition("=")[0], others.split()
+        is_word = key in words and key not in names and own in names and " " not in meant
+        if f"{key}={text}" in words or (is_word and text.lower() in ("true", "1")):
+            return own, Typed(meant.partition("=")[2])
+        if is_word and text.lower() in ("false", "0"):
             return None
-    return replace(typed, key=names.get(typed.key, typed.key))
+    return names.get(key, key), value
 
 
 def meant(word: str, keys: Collection[str]) -> str | None:
     """What a word that is no key stands for: another program's word, a key's last part, or one that is similar."""
     last = word.rpartition(".")[2].replace("-", "_")
     for typed, others in _MEANING.items():
-        if not {word, last}.isdisjoint(others.split()) and Override.parse(typed).key in keys:
+        if not {word, last}.isdisjoint(others.split()) and typed.partition("=")[0] in keys:
             return typed
     names = by_name(keys)
     if last in names:

@@ -12,8 +12,8 @@ from pydantic import Field
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import sha256
 from gpt.base.installation import TINY_SHAKESPEARE, data_folder
-from gpt.base.typed import expanded
-from gpt.config.choices import PathName, PathNames, Registry
+from gpt.base.paths import expanded
+from gpt.config.choices import PathName, PathNames
 from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
 from gpt.data.lines import Documents
@@ -24,6 +24,7 @@ from gpt.data.sources import Source
 from gpt.data.splits import SplitBy, TrainFraction, split_at, split_by
 from gpt.data.tables import sorted_out, texts_in
 from gpt.data.tokenizers import TokenKind
+from gpt.registry import Registry
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
 _MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end

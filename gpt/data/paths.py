@@ -6,7 +6,8 @@ from glob import glob
 from pathlib import Path
 
 from gpt.base.errors import RequestError, UnavailableError
-from gpt.base.typed import expanded, listed
+from gpt.base.paths import expanded
+from gpt.config.values import listed
 
 
 def files_of(path: str | Sequence[str]) -> list[Path]:

@@ -4,8 +4,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpt.config.command import Command
 from gpt.config.command_schemas import ExportConfig, ExportFormat, RunConfig
-from gpt.config.request import Request
 
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _MODULES = {"transformers": "as_gpt2", "onnx": "graphs"}  # not named like the format
 
 
-def main(config: ExportConfig, _: Request) -> None:
+def main(config: ExportConfig, _: Command) -> None:
     """Export the run to a new folder, after checking that the two agree."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
@@ -34,7 +34,7 @@ def main(config: ExportConfig, _: Request) -> None:
     print(printable(f"written: {out}"))
 
 
-def show(config: RunConfig, _: Request) -> None:
+def show(config: RunConfig, _: Command) -> None:
     """Print what a run is: its model card, or its line in the list of runs if it has not finished."""
     from gpt.exporting.model_card import in_terminal
     from gpt.reports.listing import Line, table

@@ -24,11 +24,11 @@ from torch.onnx import ONNXProgram
 
 from gpt import models
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice
 from gpt.exporting.verification import check
 from gpt.inspection.attention_weights import Observed
 from gpt.models import Stage
 from gpt.models.ngrams import Remembering
+from gpt.registry import Choice
 from gpt.runs.weights import shapes_only
 from gpt.session.trained import TrainedRun
 from gpt.tasks import Continuation

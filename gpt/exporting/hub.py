@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from gpt import models, tasks
 from gpt.base.errors import UserError
 from gpt.base.files import parsing, read_text_file
-from gpt.config.choices import Choice
 from gpt.data.vocabulary import Vocabulary, parts_of
 from gpt.exporting.model_card import body
+from gpt.registry import Choice
 from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun
 

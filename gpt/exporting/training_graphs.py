@@ -30,10 +30,10 @@ from gpt import models
 from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import random_numbers_kept
 from gpt.base.seeding import generator
-from gpt.config.choices import Choice
 from gpt.exporting.graphs import inputs_of, running, sizes_of, translated
 from gpt.models import Stage
 from gpt.models.ngrams import Remembering
+from gpt.registry import Choice
 
 _TOLERANCE = 1e-4  # of a gradient, relative to the largest of its weight; or 10 times autograd's rounding
 _TRIED = ((32, 65), (7, 3), (2, 200))  # sizes of the batch and of the vocabulary

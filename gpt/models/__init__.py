@@ -34,7 +34,7 @@ from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice, Registry
+from gpt.registry import Choice, Registry
 
 
 def _is_stage(target: Any) -> bool:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from gpt.config.command import Command
 from gpt.config.command_schemas import PlayConfig
-from gpt.config.request import Request
 
 
-def main(config: PlayConfig, _: Request) -> None:
+def main(config: PlayConfig, _: Command) -> None:
     """Serve the page until Ctrl-C, or write it as static files."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import printable, requiring
@@ -27,7 +27,7 @@ def main(config: PlayConfig, _: Request) -> None:
         else:
             run = chosen_run(config.run, config.runs, config.stage)
             runs = {run.config().stage: run}
-        print(printable(write(runs, Path(config.out), Path(config.data["dir"]), weights=config.weights), keep="\n"))
+        print(printable(write(runs, Path(config.out), Path(config.data.dir), weights=config.weights), keep="\n"))
         return
     with requiring("play"):
         from gpt.playground.server import serve
@@ -39,5 +39,5 @@ def main(config: PlayConfig, _: Request) -> None:
         chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
     catalogue = Catalogue(folders, chosen, config.weights, config.device)
     place = next((folder for folder in folders if not holds_run(folder)), Path(RUNS))
-    trainings = Trainings(place, Path(config.data["dir"]))
+    trainings = Trainings(place, Path(config.data.dir))
     serve(catalogue, trainings, host=config.host, port=config.port, names=config.names, opens=config.open)

@@ -17,7 +17,6 @@ import torch
 from gpt.base.errors import RequestError, UserError
 from gpt.base.ladder import rank
 from gpt.base.runtime import size_of
-from gpt.config.choices import Choice
 from gpt.config.command_schemas import BeamConfig
 from gpt.config.schema import Saved, Weights
 from gpt.data.download import npm_package
@@ -28,6 +27,7 @@ from gpt.exporting.training_graphs import export_training
 from gpt.playground import looking, translating
 from gpt.playground.assets import POLICY, files
 from gpt.playground.describing import in_full
+from gpt.registry import Choice
 from gpt.reports.listing import differing
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder

@@ -19,8 +19,9 @@ from gpt.base.files import write_atomically
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.base.stopping import Stopped
+from gpt.config.composing import compose
 from gpt.config.documented import differing
-from gpt.config.requesting import of_python
+from gpt.config.reading import read
 from gpt.playground.catalogue import id_of
 from gpt.playground.describing import curve_of, documented_of
 from gpt.reports.listing import corpus_name
@@ -87,7 +88,7 @@ class Trainings:
         with self._lock:
             if text is not None:
                 overrides += ["data=text", f"data.path={self._saved(text, name)}"]
-            config, _ = of_python(overrides)
+            config = compose(read("train", overrides))
             path = self.root / f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{config.stage}_seed{config.seed}"
             taken = {training.run.path for training in self._own.values()}
             while path.exists() or path in taken:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
+from gpt import registry
 from gpt.base.console import command
 from gpt.base.errors import printable
 from gpt.base.losses import nats_per
 from gpt.base.pictures import picture
-from gpt.config import given_code
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.training.progress import Evaluation, Step
@@ -76,7 +76,7 @@ def closing_lines(summary: Summary, run: RunFolder) -> list[str]:
         f"{summary.parameters:,} parameters{flops}",
         f"{steps}; {whole}",
         f"run folder: {run.path}",
-        f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}{given_code.words(run.config().model)}",
+        f"sample from it: {command('generate')} run={shlex.quote(str(run.path))}{registry.words(run.config().model)}",
     ]
 
 

@@ -3,10 +3,33 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from gpt.base.errors import RequestError, UnavailableError, UserError
+from gpt.base.paths import expanded
+from gpt.config.command import Command
+from gpt.config.schema import TrainConfig
+from gpt.config.values import as_typed, unquoted
 from gpt.runs.folder import RunFolder
+
+
+def own_folder(command: Command) -> Path | None:
+    """The folder that a command gives its run. Raises RequestError if that is empty."""
+    if command.job is not None or "hydra.run.dir" not in command.settings:
+        return command.job.folder if command.job else None
+    typed = unquoted(as_typed(command.settings["hydra.run.dir"]))
+    if typed in ("", "???"):
+        raise RequestError("hydra.run.dir= is empty: name a folder")
+    return Path(expanded(typed))
+
+
+def usual_folder(config: TrainConfig, command: Command) -> Path:
+    """The folder of a new run: below `runs`, by date and time, or in the folder of its sweep."""
+    name = "_".join([config.stage, *([config.name] if config.name else []), f"seed{config.seed}"])
+    if command.job is not None:
+        return command.job.sweep / f"{command.job.number:03d}_{name}"
+    return Path(config.runs, f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{name}")
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ from pathlib import Path
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.losses import Loss
-from gpt.base.typed import expanded, is_path, listed
+from gpt.base.paths import expanded, is_path
+from gpt.config.values import listed
 from gpt.runs.finding import FinishedRun, finished_runs, last_started, started_runs
 from gpt.runs.folder import RunFolder
 
 RUNS = "runs"  # the default folder for looking up names
-SWEEP, STUDY = "multirun.yaml", "study.db"  # in the folder of a sweep, of a search
+SWEEP, STUDY = "sweep.json", "study.db"  # in the folder of a sweep, of a search
 _SHOWN = 12  # names in a message
 
 

@@ -17,9 +17,9 @@ from gpt import models
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import is_temporary
 from gpt.base.losses import in_words
-from gpt.config.choices import Choice
 from gpt.config.schema import Saved, Weights
 from gpt.models import Stage
+from gpt.registry import Choice
 from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
 from gpt.training.memory import check_weights

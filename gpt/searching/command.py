@@ -6,17 +6,19 @@ import shlex
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gpt.base.console import command, reports_hidden
-from gpt.base.errors import RequestError, printable, requiring
+from gpt.base.console import command as called
+from gpt.base.console import reports_hidden
+from gpt.base.errors import RequestError, requiring
 from gpt.base.files import attempt, write_atomically
 from gpt.base.losses import nats_per
 from gpt.base.pictures import picture
 from gpt.base.stopping import Stopped
+from gpt.config.command import Command, command_line
 from gpt.config.command_schemas import StudyConfig
-from gpt.config.override import Override
-from gpt.config.request import Request
+from gpt.config.values import Typed
 
 if TYPE_CHECKING:
     from gpt.searching.study import Search
@@ -24,38 +26,39 @@ if TYPE_CHECKING:
 log = logging.getLogger("gpt")
 
 
-def main(config: StudyConfig, request: Request) -> None:
+def main(config: StudyConfig, command: Command) -> None:
     """Run trials until the study has n_trials of them, and report the best one; each is a run of train.py."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise RequestError(f"torchrun is for one run: for several processes, start {command('search')} in each")
+        raise RequestError(f"torchrun is for one run: for several processes, start {called('search')} in each")
     with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
-        from gpt.config.ranges import divided
+        from gpt.searching.ranges import divided
         from gpt.searching.study import Search
 
-    base, begun = divided(request.rest), time.monotonic()
+    base, begun = divided(command), time.monotonic()
     search = Search(base, config)
     for trial in search.trials(config.n_trials):
-        drawn = _overrides(trial.params)
+        drawn = _drawn(trial.params)
         try:
             with reports_hidden():
-                ended = search.train(trial, [*base.overrides, *drawn], request.folders)
+                own = base.command.replacing(drawn)
+                ended = search.train(trial, replace(own, line=command_line("train", [*own.same_place, *own.words()])))
         except Stopped as stopped:
             again = f"stopped in trial {trial.number}; repeat the command to continue"
             raise Stopped(stopped.number, again) from None
         result = f"{ended.value:.4f}" if ended.state.name == "COMPLETE" else ended.state.name.lower()
-        log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(map(str, drawn))}  {result}")
+        log.info(f"{trial.number + 1}/{config.n_trials}  {' '.join(Command('train', drawn).words())}  {result}")
         if config.minutes is not None and time.monotonic() - begun > 60 * config.minutes:
             log.info(f"{config.minutes:g} minutes are over; repeat the command to continue")
             break
-    _conclude(search, [*request.options, *map(str, base.overrides)])
+    _conclude(search, base.command)
 
 
-def _overrides(params: Mapping[str, Any]) -> list[Override]:
-    """Drawn hyperparameters as overrides; four digits are enough for any of them."""
-    return [Override(key, f"{value:.4g}" if isinstance(value, float) else str(value)) for key, value in params.items()]
+def _drawn(params: Mapping[str, Any]) -> dict[str, Typed]:
+    """Drawn hyperparameters as settings; four digits are enough for any of them."""
+    return {key: Typed(f"{value:.4g}" if isinstance(value, float) else value) for key, value in params.items()}
 
 
-def _conclude(search: "Search", words: list[str]) -> None:
+def _conclude(search: "Search", base: Command) -> None:
     """Print the best trial and the next command. Raises RequestError if no trial is complete."""
     states = [trial.state.name.lower() for trial in search.study.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -68,9 +71,10 @@ def _conclude(search: "Search", words: list[str]) -> None:
     run = search.run(best.number)
     measure = search.metric or f"exact validation loss in {nats_per(run.summary().exact.unit)}"
     log.info(f"best: {run.path.name}, {measure}: {best.value:.4f}")
-    log.info(f"use it: {command('generate')} run={shlex.quote(str(run.path))}")
+    log.info(f"use it: {called('generate')} run={shlex.quote(str(run.path))}")
     log.info("train it again, longer with training.max_iters=N:")
-    print(printable(f"{command('train')} {shlex.join([*words, *map(str, _overrides(best.params))])}"))
+    again = base.replacing(_drawn(best.params))
+    print(command_line("train", [*again.same_place, *again.words()]))
 
 
 def _draw(search: "Search") -> None:

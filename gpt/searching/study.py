@@ -6,7 +6,7 @@ interrupted: the next worker resumes it.
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -22,13 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gpt.base.errors import DivergedError, RequestError, UnavailableError, UserError, report
 from gpt.base.seeding import generator
-from gpt.base.typed import in_quotes
+from gpt.config.command import Command
 from gpt.config.command_schemas import StudyConfig
-from gpt.config.override import Override
-from gpt.config.ranges import Base
-from gpt.config.requesting import of_overrides
+from gpt.config.composing import compose
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import STUDY
+from gpt.searching.ranges import Base
 from gpt.session import train
 from gpt.training.metrics import is_higher_better
 from gpt.training.state import TrainingState
@@ -46,7 +45,7 @@ class Search:
         self._space, self._seed = base.space, config.sampling_seed
         is_higher = self.metric is not None and is_higher_better(base.config.metrics, self.metric)
         ranges = [f"{key}: {distribution_to_json(where)}" for key, where in base.space.items()]
-        settings = sorted([f"metric={config.metric}", *map(str, base.overrides), *ranges])
+        settings = sorted([f"metric={config.metric}", *base.command.words(), *ranges])
         (self.folder / ".locks").mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / ".locks" / "study")
         with self._lock:
@@ -70,13 +69,13 @@ class Search:
         """The run of a trial."""
         return RunFolder(self.folder / f"trial_{number:03d}")
 
-    def train(self, trial: Trial, overrides: Sequence[Override], folders: Sequence[str]) -> FrozenTrial:
+    def train(self, trial: Trial, command: Command) -> FrozenTrial:
         """Train a trial and store its result. Raises errors that its hyperparameters did not cause: it is resumable."""
         run, value, state = self.run(trial.number), None, TrialState.PRUNED
         try:
             with suppress(_PrunedError, DivergedError):
-                own = [Override("resume", "auto"), Override("hydra.run.dir", in_quotes(str(run.path)))]
-                train.main(*of_overrides([*overrides, *own], folders), [_Pruning(trial, self.metric)])
+                own = command.replacing({"resume": "auto", "hydra.run.dir": str(run.path)})
+                train.main(compose(own), own, [_Pruning(trial, self.metric)])
                 summary = run.summary()
                 value = summary.metrics.get(self.metric) if self.metric else summary.exact.common
         except (RequestError, ValidationError, MemoryError, RuntimeError) as error:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from gpt.config.command import Command
 from gpt.config.command_schemas import CompareConfig
-from gpt.config.request import Request
 
 
-def main(config: CompareConfig, _: Request) -> None:
+def main(config: CompareConfig, _: Command) -> None:
     """Print the tables of all runs, and write what `out` names: a table or a picture."""
     # Imported here so that --help and tab completion do not pay for importing matplotlib.
     from gpt.base.errors import RequestError, printable

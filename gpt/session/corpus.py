@@ -4,8 +4,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.errors import in_json
+from gpt.config.command import Command
 from gpt.config.command_schemas import DataConfig
-from gpt.config.request import Request
 
 if TYPE_CHECKING:
     from gpt.base.losses import Loss
@@ -17,7 +17,7 @@ _LARGEST_TABLE = 2**13  # tokens of a vocabulary whose pairs are counted
 _SHOWN, _WIDEST = 5, 100  # lines, and their characters
 
 
-def main(config: DataConfig, _: Request) -> None:
+def main(config: DataConfig, _: Command) -> None:
     """Print the sizes of a corpus, its vocabulary, its first lines, and the losses of three guesses."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from tabulate import tabulate

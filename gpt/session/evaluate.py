@@ -3,12 +3,12 @@
 import shlex
 import sys
 
-from gpt.base.typed import is_path
+from gpt.base.paths import is_path
+from gpt.config.command import Command
 from gpt.config.command_schemas import EvaluateConfig
-from gpt.config.request import Request
 
 
-def main(config: EvaluateConfig, request: Request) -> None:
+def main(config: EvaluateConfig, command: Command) -> None:
     """Print the exact loss and, for a run that translates, the scores of its translations."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
@@ -26,9 +26,9 @@ def main(config: EvaluateConfig, request: Request) -> None:
         raise RequestError(f"{error}; text={shlex.quote(config.run)} measures that text") from None
     keep_freed_memory(trained.device)
     with trained.runtime.settings():
-        found = measured(trained, config, request.given)
+        found = measured(trained, config, command.given)
     if config.as_json:
-        print(found.as_json(indent=None if request.is_of_sweep else 2))
+        print(found.as_json(indent=2))
         return
     print(printable(found.title), file=sys.stderr)
     print(found.table())

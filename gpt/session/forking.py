@@ -6,11 +6,11 @@ from typing import Any
 
 from gpt.base.errors import RequestError
 from gpt.base.files import sha256
-from gpt.config.choices import Choice
+from gpt.config.command import Command
 from gpt.config.keys import declared, differences
-from gpt.config.request import Request
 from gpt.config.schema import SETTING_FILES, TOKENIZER_KEYS, TrainConfig
 from gpt.models import STAGE, build
+from gpt.registry import Choice
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.naming import the_one
 from gpt.runs.records import Parent
@@ -40,12 +40,12 @@ def parent_of(path: Path) -> Parent:
     )
 
 
-def forked(wanted: TrainConfig, request: Request) -> Plan:
+def forked(wanted: TrainConfig, command: Command) -> Plan:
     """The plan of a new run from the weights of the run that init= names, with its settings except for given keys.
 
     Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
     """
-    given, parent = request.given, parent_of(the_one(str(wanted.init), wanted.runs))
+    given, parent = command.given, parent_of(the_one(str(wanted.init), wanted.runs))
     run = RunFolder(parent.folder)
     config, vocabulary = run.config(), run.vocabulary()
     for group in SETTING_FILES.keys() & {*given}:
@@ -66,7 +66,7 @@ def forked(wanted: TrainConfig, request: Request) -> Plan:
         content["data"] |= found.model_dump(by_alias=True) | _own(content, "data", given)
         corpus = own if found == Choice.model_validate(content["data"]) else None
     final = TrainConfig.model_validate(content | {"init": parent.run, "resume": wanted.resume})
-    return Plan(final, request, parent, vocabulary=vocabulary, corpus=corpus)
+    return Plan(final, command, parent, vocabulary=vocabulary, corpus=corpus)
 
 
 def _tokenizer(old: Choice, new: Choice, given: Collection[str], parent: Parent) -> dict[str, Any]:

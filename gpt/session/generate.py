@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.base.console import read_standard_input
-from gpt.base.typed import unescaped
+from gpt.config.command import Command
 from gpt.config.command_schemas import GenerateConfig
-from gpt.config.request import Request
+from gpt.config.values import unescaped
 
 if TYPE_CHECKING:
     from gpt.session.trained import TrainedRun
@@ -24,7 +24,7 @@ _FORMATS = (".txt", ".jsonl")
 log = logging.getLogger(__name__)
 
 
-def main(config: GenerateConfig, request: Request) -> None:
+def main(config: GenerateConfig, command: Command) -> None:
     """Print text or translations to standard output or a file, and everything else to standard error."""
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
@@ -41,7 +41,7 @@ def main(config: GenerateConfig, request: Request) -> None:
         check_output(Path(config.out), _FORMATS)
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device)
     keep_freed_memory(trained.device)
-    trained.task.refuse_others(request.given)
+    trained.task.refuse_others(command.given)
     prompts: Iterable[str | None] = [config.prompt]
     if config.prompt_file is not None:
         prompts = [read_text(Path(config.prompt_file), errors=trained.task.undecodable)]

@@ -12,13 +12,13 @@ from gpt import models, tasks
 from gpt.base.errors import RequestError
 from gpt.base.losses import Loss, Saved
 from gpt.base.runtime import select_device, select_runtime
-from gpt.config.choices import Choice
 from gpt.config.schema import TrainConfig
 from gpt.data.batch import Data, OneBatch
 from gpt.data.corpus import Corpus
 from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE, Stage
+from gpt.registry import Choice
 from gpt.runs.weights import shapes_only
 from gpt.session.length import with_length
 from gpt.session.modules import OfProgram, check_logits, check_trainable
@@ -69,13 +69,13 @@ class Job:
         """
         config, settings = plan.config, plan.config.training
         device, metrics = select_device(config.device), chosen_metrics(config.metrics)
-        loggers = chosen_loggers(config.logger) if plan.request.destination else []
+        loggers = chosen_loggers(config.logger) if plan.command.writes else []
         schedule, objective = SCHEDULE.partial(config.schedule), Objective.of(settings)
         if settings.length[0] == "max_iters":
             check_warmup(config.schedule, settings.max_iters)
         schedule(0, 1, settings.learning_rate)  # one's own may fail
         OPTIMIZER.partial(config.optimizer)
-        tasks.of(config.data).refuse_others(key for key in plan.request.given if key.startswith("training."))
+        tasks.of(config.data).refuse_others(key for key in plan.command.given if key.startswith("training."))
         stage, is_own = STAGE.find(config.model), config.model.is_own
         if not is_own:
             with shapes_only(config.model):

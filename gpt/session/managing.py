@@ -8,9 +8,9 @@ from typing import Any
 from gpt.base.console import command
 from gpt.base.durations import seconds_of
 from gpt.base.errors import RequestError, printable
-from gpt.base.typed import as_typed
+from gpt.config.command import Command
 from gpt.config.command_schemas import NameConfig, RunsConfig, TagConfig
-from gpt.config.request import Request
+from gpt.config.values import as_typed
 from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder
@@ -18,7 +18,7 @@ from gpt.runs.naming import roots, the_one
 from gpt.runs.records import now
 
 
-def runs(config: RunsConfig, _: Request) -> None:
+def runs(config: RunsConfig, _: Command) -> None:
     """List the runs, the newest or the lowest loss first."""
     lines = by_loss(_lines(config)) if config.sort == "loss" else _lines(config)
     if config.as_json:
@@ -32,7 +32,7 @@ def runs(config: RunsConfig, _: Request) -> None:
         print(printable(f"no run{' with ' if asked else ''}{' '.join(asked)} in {config.runs}: {hint}"))
 
 
-def tag(config: TagConfig, _: Request) -> None:
+def tag(config: TagConfig, _: Command) -> None:
     """Give tags to runs; a tag with a minus sign is taken away."""
     taken = {tag.removeprefix("-") for tag in config.tags if tag.startswith("-")}
     if not (runs := _started(config.runs)):
@@ -42,7 +42,7 @@ def tag(config: TagConfig, _: Request) -> None:
         _label(run, tags=[tag for tag in tags if tag not in taken])
 
 
-def name(config: NameConfig, _: Request) -> None:
+def name(config: NameConfig, _: Command) -> None:
     """Give a run another name; its folder stays where it is."""
     _label(RunFolder(the_one(config.run)), name=config.name)
 

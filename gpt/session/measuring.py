@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gpt.base.console import read_standard_input
 from gpt.base.errors import RequestError, in_json
 from gpt.base.losses import Loss, Over, in_words
-from gpt.base.typed import expanded
+from gpt.base.paths import expanded
 from gpt.config.command_schemas import EvaluateConfig
 from gpt.data.batch import Batch, Targets
 from gpt.data.records import read_text

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gpt import registry
 from gpt.base.errors import RequestError
 from gpt.base.runtime import random_numbers_kept
-from gpt.config import given_code
-from gpt.config.choices import GIVEN
 from gpt.data.batch import Batch
 from gpt.models import Stage
 
@@ -29,9 +28,13 @@ Module = nn.Module | Callable[[int], nn.Module]  # a model, or a function that m
 class OfProgram:
     """A module of the calling program, as a stage: itself, or what makes it."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, target: str | None = None) -> None:
         if not callable(module):
             raise RequestError(f"module is {type(module).__name__}, but must be a torch.nn.Module or a function of V")
+        kind = type(module) if isinstance(module, nn.Module) else module
+        name = getattr(kind, "__qualname__", type(kind).__name__)
+        stage = re.sub(r"[^\w-]", "_", name)[-100:]
+        self.target = target or f"{stage}@python.{name}"
         self.module = module
         self.forward = getattr(module, "forward", module)  # tells which task it is for
 
@@ -67,25 +70,21 @@ class OfProgram:
 
 
 @contextlib.contextmanager
-def given(module: Module | str | None, target: str | None = None) -> Iterator[list[str]]:
-    """The words that choose a module of the calling program, or of a file, while the context lasts.
+def given(module: Module | str | None, target: str | None = None) -> Iterator[dict[str, Any]]:
+    """The settings that choose a module of the calling program, or of a file, while the context lasts.
 
     `target`: of the run that is opened with it. Raises RequestError if it is no module.
     """
     if module is None or isinstance(module, str):
         if module is not None and target is not None:
-            given_code.load("model", module)
-        yield [] if module is None else [f"model={module}"]
+            registry.load_user_code("model", module)
+        yield {} if module is None else {"model": module}
         return
-    kind = type(module) if isinstance(module, nn.Module) else module
-    name = getattr(kind, "__qualname__", type(kind).__name__)
-    stage = re.sub(r"[^\w-]", "_", name)[-100:]
-    target = target or f"{stage}@python.{name}"
+    code = OfProgram(module, target)
     try:
-        given_code.add("model", f"{stage}@python", target, OfProgram(module), f"{name} of the calling program")
-        yield [f"model={stage}@python"]
+        yield {"model": registry.give("model", code, code.target) and code}
     finally:
-        GIVEN.pop(target, None)  # lets go of a large module
+        registry.forget(code.target)  # lets go of a large module
 
 
 @torch.no_grad()

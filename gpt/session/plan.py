@@ -5,12 +5,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gpt.config.request import Request
+from gpt.config.command import Command
 from gpt.config.schema import TrainConfig
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
-from gpt.runs.creation import created, created_at
+from gpt.runs.creation import created, created_at, own_folder, usual_folder
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Parent
 from gpt.runs.weights import load_weights, remove_snapshots_after
@@ -24,7 +24,7 @@ class Plan:
     """How a run begins, from random weights, another run's weights (a fork) or a checkpoint; and its folder."""
 
     config: TrainConfig  # final, apart from numbers that the corpus decides
-    request: Request
+    command: Command
     parent: Parent | None = None  # the run whose weights it begins with, if it is a fork without a checkpoint
     run: RunFolder | None = None  # the run to resume, locked
     checkpoint: Checkpoint | None = None  # where it is resumed; None: at its beginning
@@ -33,8 +33,8 @@ class Plan:
 
     def for_others(self) -> "Plan":
         """The plan for ranks other than 0: rank 0 writes, and sends them the state."""
-        request = replace(self.request, destination=None)
-        return replace(self, request=request, parent=None, run=None, corpus=None)
+        command = replace(self.command, writes=False)
+        return replace(self, command=command, parent=None, run=None, corpus=None)
 
     def begin(self, state: TrainingState) -> None:
         """Load the checkpoint or the parent's weights into a new state. Raises UserError if they are damaged."""
@@ -47,11 +47,10 @@ class Plan:
     @contextlib.contextmanager
     def opened(self, config: TrainConfig, vocabulary: Vocabulary) -> Iterator[RunFolder]:
         """The run's folder, locked, with its final configuration: from now on, it can be resumed."""
-        place = self.request.destination
-        assert place is not None
         if self.run is None:
-            create = created_at if place.folder and not place.sweep else created
-            with create(place.of(config)) as run, run.logging():
+            folder = own_folder(self.command)
+            create = created_at if folder and not self.command.job else created
+            with create(folder or usual_folder(config, self.command)) as run, run.logging():
                 self._begin_in(run, config, vocabulary)
                 yield run
         else:
@@ -64,7 +63,7 @@ class Plan:
         if self.parent is not None:
             run.update(parent=self.parent)
             log.info(f"starting from {self.parent.description}")
-        run.add_command(self.request.command, 0)
+        run.add_command(self.command.line, 0)
         run.write_vocabulary(vocabulary)
         run.mark_training()
 
@@ -75,7 +74,7 @@ class Plan:
         run.mark_training()
         run.write_config(config)
         run.write_vocabulary(vocabulary)
-        run.add_command(self.request.command, iteration)
+        run.add_command(self.command.line, iteration)
         Checkpoints(run, config.checkpoint.keep).remove_after(iteration)
         remove_snapshots_after(run, iteration)
         if self.checkpoint is not None:

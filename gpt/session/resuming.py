@@ -4,15 +4,17 @@ import contextlib
 import logging
 import shlex
 from collections.abc import Collection
+from pathlib import Path
 
-from gpt.base.console import command
+from gpt.base.console import command as called
 from gpt.base.errors import RequestError, UserError
 from gpt.config import keys
-from gpt.config.choices import require
-from gpt.config.request import Request
+from gpt.config.command import Command
 from gpt.config.schema import SETTING_FILES, TrainConfig
 from gpt.models import STAGE
+from gpt.registry import require
 from gpt.runs.checkpoints import Checkpoints
+from gpt.runs.creation import own_folder
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.naming import the_one
@@ -26,27 +28,28 @@ from gpt.training.schedules import depends_on_length
 log = logging.getLogger(__name__)
 
 
-def run_to_resume(config: TrainConfig, request: Request, new: Plan | None) -> RunFolder | None:
+def run_to_resume(config: TrainConfig, command: Command, new: Plan | None) -> RunFolder | None:
     """The run that resume= names; with resume=auto, the one that `new` would repeat, if there is one.
 
     Raises RequestError if there is no run of that name.
     """
-    destination = request.destination
+    folder = own_folder(command)
     if new is None:
         run = RunFolder(the_one(str(config.resume), config.runs))
         if not holds_run(run.path):
             raise RequestError(f"resume={run.path}: {'not a run folder' if run.path.is_dir() else 'no such folder'}")
-        if destination is not None and destination.folder not in (None, run.path):
+        if folder not in (None, run.path):
             raise RequestError(f"hydra.run.dir= is for new runs, but resume={config.resume} names a run: omit one")
         return run
-    if config.resume is None or destination is None:
+    if config.resume is None or not command.writes:
         return None
-    if not request.is_of_sweep and destination.folder is not None:
-        runs = [run] if (run := RunFolder(destination.folder)).is_started() else []
+    job = command.job
+    if job is None and folder is not None:
+        runs = [run] if (run := RunFolder(folder)).is_started() else []
     else:
-        is_finished = None if request.is_of_sweep else False  # A repeated sweep skips finished runs.
-        runs = started_runs(destination.sweep or destination.runs, is_finished=is_finished)
-    return next((run for run in runs if _is_asked_for(run, new.config, destination.swept)), None)
+        is_finished = None if job else False  # A repeated sweep skips finished runs.
+        runs = started_runs(job.sweep if job else Path(config.runs), is_finished=is_finished)
+    return next((run for run in runs if _is_asked_for(run, new.config, job.swept if job else ())), None)
 
 
 def _is_asked_for(run: RunFolder, wanted: TrainConfig, swept: Collection[str]) -> bool:
@@ -56,7 +59,7 @@ def _is_asked_for(run: RunFolder, wanted: TrainConfig, swept: Collection[str]) -
     return False
 
 
-def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | None) -> Plan | Summary:
+def resumed(wanted: TrainConfig, command: Command, run: RunFolder, new: Plan | None) -> Plan | Summary:
     """The plan of a resumed run, or its results if it has finished; `new` is the new run that resume=auto allows.
 
     Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
@@ -64,13 +67,13 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
     before = run.config()
     require(model=before.model, optimizer=before.optimizer, schedule=before.schedule)
     if new is None:
-        _check_kept(run, before, wanted, request.given)
-    config = _with_changes(before, wanted, request.given, is_found=new is not None)
+        _check_kept(run, before, wanted, command.given)
+    config = _with_changes(before, wanted, command.given, is_found=new is not None)
     if refusal := _refusal_of_length(before, config):
         raise RequestError(f"{refusal}; to train its weights on, start a new run: init={shlex.quote(str(run.path))}")
     if run.is_finished() and config.training.length == before.training.length:
-        if new is None and any(keys.declared(key).role == "label" for key in request.given):
-            raise RequestError(f"{run.path} is finished: {command('tag')} and {command('name')} label it")
+        if new is None and any(keys.declared(key).role == "label" for key in command.given):
+            raise RequestError(f"{run.path} is finished: {called('tag')} and {called('name')} label it")
         summary = run.summary()
         iteration_of(run, summary.exact.weights)  # raises UserError if the weights are lost
         log.info(f"{run.path} is finished; training.max_iters=N extends it")
@@ -81,10 +84,10 @@ def resumed(wanted: TrainConfig, request: Request, run: RunFolder, new: Plan | N
         raise UserError(f"{run.path} has no usable checkpoint: start a new run")
     if checkpoint is None and parent is not None and not _has_same_weights(parent):
         raise UserError(f"{run.path} has no checkpoint, and the weights it began with are gone: start a new run")
-    data, corpus = same_corpus(run, STAGE.find(config.model), config.data, request.given)
+    data, corpus = same_corpus(run, STAGE.find(config.model), config.data, command.given)
     config = config.model_copy(update={"data": data})
     begins_with = parent if checkpoint is None else None
-    return Plan(config, request, begins_with, run, checkpoint, run.vocabulary(), corpus)
+    return Plan(config, command, begins_with, run, checkpoint, run.vocabulary(), corpus)
 
 
 def _has_same_weights(parent: Parent) -> bool:

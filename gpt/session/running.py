@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from gpt.base.console import command
+from gpt import registry
+from gpt.base.console import command as called
 from gpt.base.errors import DivergedError, UserError
 from gpt.base.files import attempt
 from gpt.base.installation import CONF
 from gpt.base.losses import Saved
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
 from gpt.base.stopping import Stop, Stopped
-from gpt.config import given_code
-from gpt.config.composing import choices_of, settings_of
+from gpt.config.command import Command
+from gpt.config.conf import choices_of, settings_of
 from gpt.config.documented import changed
-from gpt.config.request import Request
 from gpt.config.schema import TrainConfig
 from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.checkpoints import Checkpoints
@@ -59,7 +59,7 @@ class Outcome:
 
 def run(
     config: TrainConfig,
-    request: Request,
+    command: Command,
     stop: Stop,
     world: World = ALONE,
     *,
@@ -76,7 +76,7 @@ def run(
     over-fit, and Stopped after a signal.
     """
     with contextlib.ExitStack() as stack:
-        plan = stack.enter_context(planned(config, request, world))
+        plan = stack.enter_context(planned(config, command, world))
         if isinstance(plan, Summary):
             return Outcome(plan)
         stop.check()
@@ -86,7 +86,7 @@ def run(
         settings = job.recipe.settings
         guard = NonFiniteGuard(state, settings.on_nonfinite, job.recipe.schedule, settings.max_iters)
         watchers: list[Watcher] = [guard, *_averages(job, state)]
-        if request.destination is not None and world.is_first:
+        if command.writes and world.is_first:
             folder = stack.enter_context(plan.opened(job.config, job.vocabulary))
             _log_opening(job)
             checkpoints = _checkpoints(job, state, folder, guard)
@@ -127,7 +127,7 @@ def _job(plan: Plan, world: World, stack: contextlib.ExitStack, stop: Stop) -> J
     stack.enter_context(job.recipe.runtime.settings())
     if world.is_first:
         with stop.deferred():  # Hydra would wrap an exception in its own.
-            job = replace(job, changed=changed(job.config, plan.request))
+            job = replace(job, changed=changed(job.config, plan.command))
         stop.check()
     return job
 
@@ -187,13 +187,13 @@ def _shorter(job: Job) -> str:
     """The command for a smaller training of this stage on a CPU; "" if there is no such experiment."""
     name = f"{job.config.stage}_cpu"
     is_there = job.recipe.runtime.device.type == "cpu" and name in choices_of("experiment")
-    return f"experiment={name}" if is_there and not {"experiment", "init"} & {*job.plan.request.given} else ""
+    return f"experiment={name}" if is_there and not {"experiment", "init"} & {*job.plan.command.given} else ""
 
 
 def _log_opening(job: Job) -> None:
     """Log what is trained, on what, and what is unusual about it."""
-    request, config, recipe = job.plan.request, job.config, job.recipe
-    others = settings_of(config.stage, [CONF, *map(Path, request.folders)])
+    command, config, recipe = job.plan.command, job.config, job.recipe
+    others = settings_of(config.stage, [CONF, *map(Path, command.folders)])
     also = f"; model={config.stage} also sets {' '.join(others)}" if others else ""
     processes = "" if recipe.world.size == 1 else f", {recipe.world.size} processes"
     size = f"{size_of(job.model):,} parameters"
@@ -237,9 +237,9 @@ def explaining_how_to_resume(
         if run.is_finished():
             raise
         config = run.config()
-        code = given_code.words(config.model, config.optimizer, config.schedule)
+        code = registry.words(config.model, config.optimizer, config.schedule)
         unsaved = "" if is_saved() else "; the last iterations were not saved"
-        again = f"{command('train')} resume={shlex.quote(str(run.path))}{code}"
+        again = f"{called('train')} resume={shlex.quote(str(run.path))}{code}"
         raise Stopped(stopped.number, f"{stopped}{unsaved}; resume with: {again}") from None
     except DivergedError as error:
         has_best = run.weights("best").exists()

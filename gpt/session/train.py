@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.config.request import Request
+from gpt.config.command import Command
 from gpt.config.schema import TrainConfig
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gpt")
 
 
-def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher]" = ()) -> float:
+def main(config: TrainConfig, command: Command, more_watchers: "Sequence[Watcher]" = ()) -> float:
     """Train a stage, or resume a run; write the run folder, and return `Loss.common` of the exact validation loss.
 
     `more_watchers` are the watchers of a calling program such as search.py.
@@ -37,10 +37,10 @@ def main(config: TrainConfig, request: Request, more_watchers: "Sequence[Watcher
         World.joined(config.device) as world,
     ):
         keep_freed_memory(select_device(config.device))
-        outcome = run(config, request, stop, world, more=more_watchers, is_quiet=is_quiet)
+        outcome = run(config, command, stop, world, more=more_watchers, is_quiet=is_quiet)
     assert outcome.summary is not None  # a stopped training raises Stopped
     if is_quiet and world.is_first:
-        _print(outcome.summary, outcome.folder, as_json=config.as_json, indent=None if request.is_of_sweep else 2)
+        _print(outcome.summary, outcome.folder, as_json=config.as_json, indent=None if command.job else 2)
     return outcome.summary.exact.common
 
 
@@ -59,7 +59,6 @@ def _print(summary: "Summary", folder: "RunFolder | None", *, as_json: bool, ind
 def after_sweep(folder: Path) -> None:
     """Compare the runs of a sweep that has ended."""
     from gpt.config.command_schemas import CompareConfig
-    from gpt.config.composing import composed
     from gpt.reports.comparison import print_comparison
 
-    print_comparison(folder, CompareConfig.model_validate(composed("compare", [])[0]))
+    print_comparison(folder, CompareConfig())

@@ -16,7 +16,6 @@ from gpt.base.errors import RequestError, UserError
 from gpt.base.files import read_text_file
 from gpt.base.losses import Loss, Over, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
-from gpt.config.choices import Choice
 from gpt.config.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.batch import Batch
 from gpt.data.corpora import LOADER, type_of
@@ -25,6 +24,7 @@ from gpt.data.lines import Lines
 from gpt.data.tokenizer import TextTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models import Stage
+from gpt.registry import Choice
 from gpt.reports.attention import AttentionMaps
 from gpt.reports.run import Picture, Table, card, curve_of_run, history, loss_curve
 from gpt.runs.folder import RunFolder

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from gpt import tasks
 from gpt.base.errors import RequestError, UnavailableError, UserError
 from gpt.base.installation import data_folder
-from gpt.config.choices import Choice
 from gpt.config.keys import declared
 from gpt.data.corpus import Corpus
 from gpt.data.download import nothing_downloaded
+from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.tasks import Stage
 

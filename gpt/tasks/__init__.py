@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice
 from gpt.data.corpora import LOADER, type_of
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
+from gpt.registry import Choice
 from gpt.tasks.continuation import Continuation
 from gpt.tasks.task import Task, every_task
 from gpt.tasks.translation import Translation

@@ -12,8 +12,8 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice, Registry
 from gpt.data.batch import IGNORED, Batch
+from gpt.registry import Choice, Registry
 from gpt.training.progress import Means
 
 Metric = Callable[[nn.Module, Batch], Tensor]  # the mean over every target of a batch: a scalar

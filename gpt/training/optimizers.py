@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from gpt.base.errors import RequestError
 from gpt.base.runtime import has_bfloat16
-from gpt.config.choices import Fraction, NonNegative, Registry
+from gpt.config.choices import Fraction, NonNegative
+from gpt.registry import Registry
 
 _EPSILON = 1e-8  # AdamW's, in PyTorch and in the paper
 

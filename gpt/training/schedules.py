@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice, CountOrZero, Fraction, Registry
+from gpt.config.choices import CountOrZero, Fraction
+from gpt.registry import Choice, Registry
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gpt.base.errors import RequestError
 from gpt.base.files import attempt
 from gpt.base.installation import installing
-from gpt.config.choices import Choice, Registry
+from gpt.registry import Choice, Registry
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.training.progress import Clock, Evaluation, Progress, Step

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpt import models
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice, Registry
+from gpt.registry import Choice, Registry
 from gpt.data.corpora import LOADER
 from gpt.models import STAGE
 from gpt.models.v6_pre_norm import GPT

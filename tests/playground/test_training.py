@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 import gpt
 from gpt import models
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.data.lines import recall
 from gpt.exporting.training_graphs import export_training
 from gpt.playground import static

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from gpt.base.errors import RequestError
 from gpt.base.pictures import FORMATS, picture
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.reports import against, plots
 from gpt.reports.axes import mark_values, panels, short
 from gpt.reports.comparison import ComparisonReport

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gpt.base.files import read_text_file
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.reports.listing import corpus_name
 from gpt.reports.ranking import label, names, p_value, rankings
 from gpt.reports.tables import table

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from gpt.base.files import sha256
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.data.vocabulary import LeftOut
 from gpt.runs.folder import RunFolder
 from gpt.session.forking import is_same_function

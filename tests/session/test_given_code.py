@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import gpt
-from gpt.config.choices import GIVEN, Choice
+from gpt.registry import GIVEN, Choice
 from gpt.runs.folder import RunFolder
 from gpt.runs.tensors import read
 from gpt.training.optimizers import OPTIMIZER

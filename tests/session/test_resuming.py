@@ -14,7 +14,7 @@ import yaml
 
 from gpt.base.errors import UserError
 from gpt.base.files import PLACE, sealed
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.data import download
 from gpt.models import STAGE
 from gpt.runs.folder import FILES, RunFolder

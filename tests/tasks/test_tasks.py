@@ -10,7 +10,7 @@ from torch import nn
 
 from gpt import models, tasks
 from gpt.base.errors import RequestError, UserError
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.config.command_schemas import BeamConfig, GenerateConfig, SamplingConfig
 from gpt.config.composing import composed
 from gpt.data import corpora

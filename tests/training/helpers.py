@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gpt.base.runtime import Runtime
 from gpt.base.stopping import Stop
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.config.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
 from gpt.training.loop import train

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.errors import RequestError
-from gpt.config.choices import Choice
+from gpt.registry import Choice
 from gpt.data.batch import IGNORED, Batch
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder

@@ -1,7 +1,6 @@
-"""Ranges of a search: the command line of train.py, with ranges in place of some values."""
+"""Ranges of a search: the settings of train.py, with ranges in place of some values."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.override_parser import types
@@ -11,52 +10,51 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from gpt.base.errors import RequestError
+from gpt.config.command import Command
 from gpt.config.command_schemas import StudyConfig
-from gpt.config.composing import parsed, sweeper_params
-from gpt.config.grammar import quoted
+from gpt.config.composing import compose, own_hydra, settings_of_hydra
+from gpt.config.explaining import explained
+from gpt.config.fields import fields_of
 from gpt.config.keys import check_one_length, flat
-from gpt.config.override import Override
-from gpt.config.requesting import composition, explained
 from gpt.config.schema import TrainConfig
+from gpt.config.sweeping import is_swept, parsed
 
 
 @dataclass(frozen=True)
 class Base:
-    """The settings that all trials of a search share, and the ranges."""
+    """The command that all trials of a search share, and the ranges."""
 
-    overrides: list[Override]  # of every trial, as typed
-    config: TrainConfig  # with the settings
+    command: Command
+    config: TrainConfig  # what it composes
     space: dict[str, BaseDistribution]  # of each key to search over
     name: str  # of the experiment or else of the stage, for a folder: search_v6
 
 
-def divided(training: Sequence[Override]) -> Base:
-    """Divide a command line of train.py into values and ranges; an experiment may have ranges too.
+def divided(command: Command) -> Base:
+    """Divide a command of search.py into the values of its trainings, and ranges; an experiment may have ranges too.
 
     Raises RequestError if there is nothing to search over.
     """
-    made, _ = quoted(training, TrainConfig)
-    with explained(made):
-        typed = dict(zip(training, parsed(made), strict=True))
-    given = {override.key_or_group for override in typed.values()}
-    for key in given & {"resume", "hydra.run.dir"}:
+    own = fields_of(StudyConfig)
+    settings = {key: value for key, value in command.settings.items() if key not in own}
+    for key in settings.keys() & {"resume", "hydra.run.dir"}:
         raise RequestError(f"{key}= is for one run: study=FOLDER names a search, and repeating its command resumes it")
-    fixed = [each for each, override in typed.items() if not override.is_sweep_override()]
-    with composition(fixed, StudyConfig.model_fields) as (values, settings):
-        config, chosen = TrainConfig.model_validate(values), settings.runtime.choices
-    params = sweeper_params(settings)
-    with explained(params):
-        of_experiment = dict(zip(params, parsed(params), strict=True))
-    typed = {each: override for each, override in of_experiment.items() if override.key_or_group not in given} | typed
-    fixed = [each for each, override in typed.items() if not override.is_sweep_override()]
-    space = {each.key_or_group: _distribution(each) for each in typed.values() if each.is_sweep_override()}
+    ranges = {key: value for key, value in settings.items() if is_swept(key, value)}
+    fixed = {key: value for key, value in settings.items() if key not in ranges}
+    base = replace(command, name="train", settings=fixed)
+    config, hydra = compose(base), settings_of_hydra(base)
+    params = {key: str(value) for key, value in (hydra.sweeper.params or {}).items() if key not in settings}
+    with own_hydra(command.foreign), explained():
+        overrides = {each.key_or_group: each for each in parsed(params | ranges)}
+    base = base.replacing({key: value for key, value in params.items() if not overrides[key].is_sweep_override()})
+    space = {key: _distribution(each) for key, each in overrides.items() if each.is_sweep_override()}
     if not space:
         raise RequestError("there is nothing to search over: add a range, as in training.batch_size='range(8,65,8)'")
     if "seed" in space:
         raise RequestError("seed: all trials have the same seed; train the best one again with others")
-    check_one_length({*given, *space}, flat(config.content()) | space)
-    name = f"search_{(chosen.experiment or chosen.model).removeprefix('search_')}"
-    return Base(fixed, config, space, name)
+    check_one_length({*settings, *space}, flat(config.content()) | space)
+    name = f"search_{(hydra.runtime.choices.experiment or hydra.runtime.choices.model).removeprefix('search_')}"
+    return Base(base, config, space, name)
 
 
 def _distribution(override: types.Override) -> BaseDistribution:

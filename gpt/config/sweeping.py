@@ -1,0 +1,47 @@
+"""Several values of a key, in Hydra's grammar: 1,2 or range(1,5) for a sweep, interval(0,1) for a search."""
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser import types
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+from hydra.errors import HydraException
+
+from gpt.config.values import Typed
+
+
+def is_swept(key: str, value: Any) -> bool:
+    """Whether a value that was typed stands for several, in a sweep or a search."""
+    if not isinstance(value, Typed) or not {*",("} & {*value}:
+        return False
+    with suppress(HydraException):
+        return OverridesParser.create().parse_override(f"{key}={value}").is_sweep_override()
+    return False
+
+
+def parsed(settings: Mapping[str, Any]) -> list[types.Override]:
+    """Settings in the grammar of the running Hydra, which resolves glob(), and with exact ranges.
+
+    The decimals of Hydra's own are sums of binary fractions. Raises HydraException for what is not in the grammar.
+    """
+    functions = create_functions()
+    functions.functions["range"] = _range
+    del functions.functions["sort"]  # Hydra's yields other numbers than those of a range
+    parser = OverridesParser(functions, GlobalHydra.instance().config_loader())
+    return parser.parse_overrides([f"{key}={value}" for key, value in settings.items()])
+
+
+def _range(start: float, stop: float | None = None, step: float = 1) -> RangeSweep | ChoiceSweep:
+    start, stop = (0, start) if stop is None else (start, stop)
+    if not all(map(math.isfinite, (start, stop, step))) or not step:
+        raise ValueError("a range has finite numbers, and a step other than 0")
+    if all(isinstance(number, int) for number in (start, stop, step)):
+        return RangeSweep(start=start, stop=stop, step=step)
+    first, end, by = (Decimal(str(number)) for number in (start, stop, step))  # as typed
+    count = max(0, math.ceil((end - first) / by))
+    return ChoiceSweep(list=[float(first + i * by) for i in range(count)])
