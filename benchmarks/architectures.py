@@ -28,7 +28,8 @@ from harness import in_new_process, machine, markdown, parser, seconds_of
 
 from gpt.base.ladder import OTHERS
 from gpt.base.runtime import Runtime, select_device
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.data.batch import Batch
 from gpt.models import Stage, build
 from gpt.tasks.decoding.sampling import generate
@@ -80,10 +81,10 @@ def _costs(stage: str, length: int, rows: int, threads: int) -> Costs:
     device, runtime = select_device("auto"), Runtime(select_device("auto"))
     torch.set_num_threads(threads)
     layers = [f"model.n_layer={int(math.log2(length))}"] if stage == "conv" else []
-    config, _ = of_python([f"model={stage}", f"model.block_size={length}", *_STAGES[stage], *layers])
+    config = compose(read("train", [f"model={stage}", f"model.block_size={length}", *_STAGES[stage], *layers]))
     torch.manual_seed(0)
     model = build(config.model, _VOCABULARY).to(device)
-    optimizer = OPTIMIZER.build(of_python(["model=v6"])[0].optimizer, model=model, learning_rate=1e-3)
+    optimizer = OPTIMIZER.build(compose(read("train", ["model=v6"])).optimizer, model=model, learning_rate=1e-3)
     ids = torch.randint(_VOCABULARY, (rows, length + 1), device=device)
     batch, no = Batch.full(ids[:, :-1], ids[:, 1:]), torch.zeros((), device=device)
 

@@ -15,7 +15,8 @@ from harness import kept, machine, markdown, output, parser, train_command, trai
 from same_losses import first_difference, losses
 
 from gpt.base.runtime import Runtime, select_device
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.data.batch import Batch
 from gpt.models import build
 from gpt.runs.folder import RunFolder
@@ -52,7 +53,7 @@ def _difference(one: RunFolder, other: RunFolder) -> str:
 
 def _compiled(stage: str, quick: bool) -> list[list[str]]:
     """Compare the gradients of some compiled passes, between which the weights change, with those of plain passes."""
-    config, _ = of_python([f"model={stage}", *(_SMALL if quick else [])])
+    config = compose(read("train", [f"model={stage}", *(_SMALL if quick else [])]))
     vocab_size = 65
     model = build(config.model, vocab_size).to(device := select_device("auto"))
     model.eval()  # without dropout, whose masks differ

@@ -39,7 +39,8 @@ from harness import (
 )
 
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.session.job import Job
 from gpt.session.plan import Plan
 from gpt.training.compilation import compiler_options
@@ -172,7 +173,8 @@ def step(stage: str, steps: int, *, compile: bool = False, dtype: str = "float32
     keep_freed_memory(device := select_device("auto"))
     settings = [f"model={stage}", "optimizer=adamw", f"dtype={dtype}", f"compile={compile}".lower()]
     with compiler_options(device) if compile else nullcontext():
-        job = Job.of(Plan(*of_python(settings)), ALONE)
+        command = read("train", settings)
+        job = Job.of(Plan(compose(command), command), ALONE)
         recipe, optimizer, batch = job.recipe, job.optimizer, job.recipe.batch(0)
         gradient = recipe.gradient(job.model) if is_recorded else Autograd(recipe.loss, recipe.runtime)
 

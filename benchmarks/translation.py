@@ -27,7 +27,8 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from gpt import models
 from gpt.base.runtime import keep_freed_memory, select_runtime
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.data.batch import Batch
 from gpt.data.corpora import multi30k, reverse
 from gpt.data.corpus import PairCorpus
@@ -40,7 +41,7 @@ from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
 
 _VOCAB, _TOKENS = 4000, 1024
-_MODEL = of_python(["model=transformer"])[0].model
+_MODEL = compose(read("train", ["model=transformer"])).model
 _SIZE = SimpleNamespace(**_MODEL.hyperparameters)
 
 

@@ -21,7 +21,8 @@ from harness import QUICK_TRAINING, kept, markdown, parser, seconds_of, train_co
 
 from gpt import tasks
 from gpt.base.ladder import SMALL
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.models import checked
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
@@ -83,7 +84,8 @@ def _of_generation(texts: int, count: int) -> str:
 def _of_a_run(stage: str, quick: bool) -> str:
     often, seldom = (2, 1) if quick else (300, 5)
     few = ["training.eval_iters=1"] if quick else []
-    job = Job.of(Plan(*of_python([f"model={stage}", "device=cpu", *few])), ALONE)
+    command = read("train", [f"model={stage}", "device=cpu", *few])
+    job = Job.of(Plan(compose(command), command), ALONE)
     model, optimizer, runtime, training = job.model, job.optimizer, job.recipe.runtime, job.config.training
     evaluations = 1 + training.max_iters // int(training.eval_interval)
     batch, no_skip, gradient = job.recipe.batch(0), torch.zeros(()), job.recipe.gradient(model)

@@ -42,7 +42,6 @@ from torch import nn
 from gpt import models
 from gpt.base.ladder import LADDER
 from gpt.base.runtime import Runtime
-from gpt.registry import Choice
 from gpt.config.command_schemas import CompareConfig
 from gpt.config.schema import TrainConfig
 from gpt.data.corpora import LOADER
@@ -50,6 +49,7 @@ from gpt.data.corpus import TextCorpus
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.models import STAGE
+from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE

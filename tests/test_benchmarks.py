@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt.config.composing import composed
+from gpt.config.composing import content_of
+from gpt.config.reading import read
 from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.sampling import generate
@@ -95,8 +96,8 @@ def test_the_settings_of_the_page_lead_from_record_to_record() -> None:
             continue
         settings += changed[1].split()
         if (REPOSITORY / "conf" / "experiment" / "records" / f"{name}.yaml").exists():
-            config, _ = composed("train", [f"experiment=records/{base}", *settings])
-            assert config == composed("train", [f"experiment=records/{name}"])[0]
+            config = content_of(read("train", [f"experiment=records/{base}", *settings]))
+            assert config == content_of(read("train", [f"experiment=records/{name}"]))
             reached.append(name)
     assert reached == ["12_shuffled", "13_hybrid", "14_ngrams", "08_two_tokens"]
 

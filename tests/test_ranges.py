@@ -11,10 +11,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gpt.base.errors import RequestError
 from gpt.config import schema
-from gpt.registry import Choice, Registry
 from gpt.data.corpora import LOADER
 from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
+from gpt.registry import Choice, Registry
 from gpt.runs.checkpoints import _Contents
 from gpt.runs.records import Command, Parent, Summary
 from gpt.training.metrics import METRIC

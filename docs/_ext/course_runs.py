@@ -15,7 +15,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import gpt
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.data.corpora import shakespeare
 from gpt.data.corpus import TextCorpus
 from gpt.models import STAGE
@@ -136,7 +137,7 @@ def _is_fresh(run: RunFolder, line: list[str]) -> bool:
     """Whether a run is what this command line trains, and finished. What another one began to train is removed."""
     if not run.is_started():
         return False
-    config, _ = of_python(line)
+    config = compose(read("train", line))
     digest = load_corpus(config.data, STAGE.find(config.model)).digest
     if (
         has_same_settings(run.config(), config, {"checkpoint", "metrics", "training.max_iters"})

@@ -14,7 +14,8 @@ from quoting import RESULTS, by_seed
 from sphinx.util.docutils import SphinxDirective
 
 from gpt.base.ladder import SMALL
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 
 _ROW = 44  # pixels
 _APART = 1.8  # per cent of the width, at least, between two dots at the same height
@@ -74,7 +75,7 @@ def _spread(stage: str, losses: dict[int, float]) -> str:
 
 
 def _documented(stage: str) -> float | None:
-    documented = of_python((f"model={stage}",))[0].documented
+    documented = compose(read("train", [f"model={stage}"])).documented
     return documented.train if documented.val is None else documented.val
 
 

@@ -11,8 +11,8 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.textpath import TextPath
 
 from gpt.base.ladder import LADDER, SMALL
-from gpt.registry import Choice
-from gpt.config.composing import composed
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.inspection.dataflow import Part, Row, dataflow
 from gpt.models import build, v6_pre_norm
 from gpt.models.others import conv, rnn
@@ -36,8 +36,7 @@ def stage_rows(stage: str) -> list[Row]:
 
 
 def _built(settings: list[str]) -> Any:
-    config, _ = composed("train", settings)
-    return build(Choice.model_validate(config["model"]), VOCABULARY)
+    return build(compose(read("train", settings)).model, VOCABULARY)
 
 
 def flow(stage: str) -> Figure:

@@ -8,8 +8,9 @@ from torch import nn
 import gpt
 from exercises.checks import EXERCISES
 from gpt.base.errors import RequestError
-from gpt.config.composing import settings_of
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.conf import settings_of
+from gpt.config.reading import read
 
 
 def train(name: str, *overrides: str) -> str:
@@ -20,7 +21,7 @@ def train(name: str, *overrides: str) -> str:
     stage = EXERCISES[name].stage
     if stage is None:
         raise RequestError(f"{name} is not a model of its own, so there is nothing to train")
-    config, _ = of_python((f"model={stage}", *overrides))
+    config = compose(read("train", [f"model={stage}", *overrides]))
     others = [word for word in (*settings_of(stage), *overrides) if not word.startswith("model.")]
     made = importlib.import_module(f"exercises.{name}").GPT
 

@@ -302,7 +302,7 @@ def _record(sweep: Sweep, settings: Any) -> str:
     typed = {key: value for key, value in sweep.fixed.settings.items() if isinstance(value, Typed)}
     objects = {key: value for key, value in sweep.fixed.settings.items() if not isinstance(value, Typed)}
     several = (str(word).lstrip("+").partition("=") for word in settings.overrides.task)
-    typed |= {key: value for key, _, value in several if key not in sweep.fixed.settings}
+    typed |= {key: Typed(value) for key, _, value in several if key not in sweep.fixed.settings}
     return json.dumps({"typed": typed, "objects": objects, "run": sweep.fixed.run}, indent=2)
 
 

@@ -28,7 +28,7 @@ def read(typed: str, kind: Any) -> Any:
     is a number and numbers are allowed as well, or [a,b] and lists are. Without text, it is a number, true, false or a
     list, and what is none of these stays text, for the schema to refuse; 1e3 is the whole number 1000.
     """
-    kinds = set(_kinds(kind))
+    typed, kinds = str(typed), set(_kinds(kind))
     is_listed = typed[:1] + typed[-1:] == "[]"
     if typed == "null":
         return None

@@ -8,7 +8,6 @@ from typing import Any
 
 from gpt.base.installation import TINY_SHAKESPEARE
 from gpt.config.command_schemas import SamplingConfig, Slider, TextField
-from gpt.config.meanings import meanings
 
 # What the page may load: nothing from elsewhere. Plot writes a <style> into its pictures.
 POLICY = "; ".join(
@@ -41,9 +40,8 @@ def media_type(path: str) -> str:
 
 def sampling_options() -> list[dict[str, Any]]:
     """The options of sampling with their controls and help, from which page/controls.js makes its list."""
-    explained = meanings("generate", {})
     return [
-        {"name": name, "help": explained[name], "default": field.default} | asdict(control)
+        {"name": name, "help": field.description, "default": field.default} | asdict(control)
         for name, field in SamplingConfig.model_fields.items()
         for control in field.metadata
         if isinstance(control, Slider | TextField)

@@ -93,7 +93,7 @@ def measured(trained: TrainedRun, config: EvaluateConfig, given: Collection[str]
         if more := [key for key in given if key in ("split", *data_keys)]:
             raise RequestError(f"text= is measured alone: omit {more[0]}=")
         return _of_text(trained, config.text, most)
-    corpus = trained.corpus(config.data, data_keys)
+    corpus = trained.corpus(config.data.model_dump(), data_keys)
     split = task.split(config.split, corpus)
     data = task.data(corpus, trained.model, trained.device)
     over = task.over(split, corpus, trained.model)

@@ -1,10 +1,9 @@
 """Values as they are typed: quotes, lists and whole numbers."""
 
 import pytest
+from gpt.base.typed import in_quotes, listed, unescaped, unquoted, whole
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-
-from gpt.base.typed import in_quotes, listed, unescaped, unquoted, whole
 
 
 def test_quotes_around_a_whole_value_are_no_part_of_it() -> None:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gpt.base.typed import unescaped
+from gpt.config.grammar import quoted
+from gpt.config.requesting import of_overrides, of_python
+from gpt.config.words import overrides_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gpt.base.errors import RequestError
-from gpt.base.typed import unescaped
 from gpt.config.composing import own_configuration
-from gpt.config.grammar import quoted
-from gpt.config.requesting import of_overrides, of_python
 from gpt.config.schema import TrainConfig
-from gpt.config.words import overrides_of
 from gpt.runs.folder import RunFolder
 from tests.conftest import Script, refused, succeeded
 

@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 from gpt.base.installation import CONF
 from gpt.base.ladder import LADDER, is_ablation, rank
 from gpt.cli import help as help_
-from gpt.config.composing import composed, settings_of
+from gpt.config.composing import content_of
+from gpt.config.conf import settings_of
 from gpt.config.keys import flat
-from gpt.config.schema import TrainConfig
+from gpt.config.reading import read
 from tests.conftest import REPOSITORY, check_config
 
 STAGES = sorted((path.stem for path in (REPOSITORY / "conf" / "model").glob("*.yaml")), key=rank)
@@ -28,9 +29,8 @@ def test_the_settings_of_a_stage_are_shown_as_typed() -> None:
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if settings_of(stage) and not is_ablation(stage)])
 def test_without_what_a_stage_sets_only_the_model_differs(stage: str) -> None:
     """v6 sets nothing else, so that its composition with what a stage sets has all but the model of that stage's."""
-    config, _ = composed("train", [f"model={stage}"])
-    same, settings = composed("train", ["model=v6", *settings_of(stage)])
-    assert settings["overrides"]["task"] == ["model=v6", *settings_of(stage)]
+    config = content_of(read("train", [f"model={stage}"]))
+    same = content_of(read("train", ["model=v6", *settings_of(stage)]))
     for tree in (config, same):
         for key in ("stage", "adds", "model", "documented"):
             tree.pop(key)
@@ -50,7 +50,7 @@ def test_a_stage_that_changes_another_sets_what_that_one_does(tmp_path: Path) ->
 
 
 def test_help_lists_stages_in_order_with_what_they_set() -> None:
-    text = help_.text("train", TrainConfig, ["model=v7"]).partition("\n\ndata=NAME")[0].partition("model=NAME")[2]
+    text = help_.text(read("train", ["model=v7"])).partition("\n\ndata=NAME")[0].partition("model=NAME")[2]
     ladder, beside = text.split("\n  beside the ladder, to compare:\n")
     listed = [stage for stage in STAGES if stage in LADDER]
     assert re.findall(r"^  [* ] (\w+)", ladder, re.MULTILINE) == listed
@@ -72,5 +72,5 @@ def test_an_experiment_has_only_what_the_program_accepts() -> None:
     for group in ("experiment", "debug"):
         for path in sorted((REPOSITORY / "conf" / group).rglob("*.yaml")):
             name = path.relative_to(REPOSITORY / "conf" / group).with_suffix("").as_posix()
-            tree, _ = composed("train", [f"{group}={name}"])
+            tree = content_of(read("train", [f"{group}={name}"]))
             check_config(tree | {"stage": "v1"})

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gpt.cli.command_line import CommandLine
+from gpt.config.grammar import quoted
+from gpt.config.requesting import of_python
+from gpt.config.words import overrides_of
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import gpt
 from gpt.base import console
 from gpt.base.commands import COMMANDS
-from gpt.cli.command_line import CommandLine
 from gpt.cli.help import meanings
 from gpt.config.composing import composed, is_for_users, own_configuration
-from gpt.config.grammar import quoted
 from gpt.config.keys import flat
-from gpt.config.requesting import of_python
 from gpt.config.schema import TrainConfig
-from gpt.config.words import overrides_of
 from gpt.data import corpora
 from tests.conftest import REPOSITORY, Script, refused, succeeded
 from tests.extras import require_extra

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from gpt import models
 from gpt.base.errors import RequestError
-from gpt.registry import Choice, Registry
 from gpt.data.corpora import LOADER
 from gpt.models import STAGE
 from gpt.models.v6_pre_norm import GPT
+from gpt.registry import Choice, Registry
 from gpt.training.metrics import METRIC
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE, cosine

@@ -7,7 +7,8 @@ import yaml
 
 from gpt.config import keys
 from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
-from gpt.config.requesting import of_python
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.config.schema import Key, TrainConfig
 from gpt.runs.finding import has_same_settings
 from tests.conftest import REPOSITORY, empty_run
@@ -32,14 +33,14 @@ def test_every_key_has_a_role() -> None:
 
 def test_a_run_older_than_a_key_has_its_default(tmp_path: Path) -> None:
     """So resume=auto finds it: here without an optional key of the schema, and without hyperparameters."""
-    config, _ = of_python(["model=v7", "data=text", "data.path=a.txt"])
+    config = compose(read("train", ["model=v7", "data=text", "data.path=a.txt"]))
     content = config.content()
     for group, key in (("training", "epochs"), ("data", "encoding"), ("data", "split")):
         del content[group][key]
     run = empty_run(tmp_path / "run")
     run.write_config(TrainConfig.model_validate(content))
     assert has_same_settings(run.config(), config)
-    other, _ = of_python(["model=v7", "data=text", "data.path=a.txt", "data.split=lines"])
+    other = compose(read("train", ["model=v7", "data=text", "data.path=a.txt", "data.split=lines"]))
     assert not has_same_settings(run.config(), other)
 
 

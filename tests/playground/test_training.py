@@ -15,10 +15,10 @@ from torch.nn.functional import cross_entropy
 import gpt
 from gpt import models
 from gpt.base.errors import RequestError
-from gpt.registry import Choice
 from gpt.data.lines import recall
 from gpt.exporting.training_graphs import export_training
 from gpt.playground import static
+from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 from gpt.training.optimizers import AdamW

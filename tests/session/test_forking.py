@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from gpt.base.files import sha256
-from gpt.registry import Choice
 from gpt.data.vocabulary import LeftOut
+from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.session.forking import is_same_function
 from tests.conftest import Script, refused, stage_config, succeeded

@@ -14,9 +14,9 @@ import yaml
 
 from gpt.base.errors import UserError
 from gpt.base.files import PLACE, sealed
-from gpt.registry import Choice
 from gpt.data import download
 from gpt.models import STAGE
+from gpt.registry import Choice
 from gpt.runs.folder import FILES, RunFolder
 from gpt.session.trained_on import same_corpus
 from tests.conftest import REPOSITORY, Script, TrainedOnce, empty_run, refused, succeeded

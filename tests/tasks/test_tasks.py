@@ -10,15 +10,14 @@ from torch import nn
 
 from gpt import models, tasks
 from gpt.base.errors import RequestError, UserError
-from gpt.registry import Choice
-from gpt.config.command_schemas import BeamConfig, GenerateConfig, SamplingConfig
-from gpt.config.composing import composed
+from gpt.config.command_schemas import GenerateConfig
 from gpt.data import corpora
 from gpt.data.corpus import Corpus, TextCorpus
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import STAGE
+from gpt.registry import Choice
 from gpt.tasks.decoding.log_probabilities import LogProbabilities
 from gpt.tasks.decoding.sampling import generate
 from gpt.tasks.task import every_task
@@ -120,12 +119,6 @@ def test_a_key_of_the_other_task_is_refused(task: type[tasks.Task], own: list[st
     for key in of_the_other:
         with pytest.raises(RequestError, match=key):
             task.refuse_others([*own, key])
-
-
-def test_python_has_the_defaults_of_generate_py() -> None:
-    values, _ = composed("generate", [])
-    assert all(values[name] == value for name, value in SamplingConfig().sampling().items())
-    assert all(values[name] == value for name, value in BeamConfig().model_dump().items())
 
 
 def text(samples: Iterator[Iterable[str]]) -> str:

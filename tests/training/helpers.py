@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from gpt.base.runtime import Runtime
 from gpt.base.stopping import Stop
-from gpt.registry import Choice
 from gpt.config.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
+from gpt.registry import Choice
 from gpt.training.loop import train
 from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import OPTIMIZER, Optimizer

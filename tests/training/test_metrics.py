@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gpt.base.errors import RequestError
-from gpt.registry import Choice
 from gpt.data.batch import IGNORED, Batch
 from gpt.data.text import TextData
+from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.training.metrics import Metric, chosen_metrics, entropy
 from gpt.training.progress import Means, Progress

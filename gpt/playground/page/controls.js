@@ -40,7 +40,7 @@ function chosen(option) {
   return Number(value) === (option.neutral ?? Number(max)) ? option.default : Number(value);
 }
 
-const ESCAPES = { n: "\n", r: "\r", t: "\t", "\\": "\\" }; // as in gpt/base/typed.py
+const ESCAPES = { n: "\n", r: "\r", t: "\t", "\\": "\\" }; // as in gpt/config/values.py
 
 /**
  * Calls `asked` to generate, `stopped` to stop, `edited` when the prompt changes, `moved` when the distribution's
