@@ -1,7 +1,6 @@
 """--help: what a script does, the choices, and the meaning, range and default of every key.
 
-Of train.py, meanings are the comments in conf/, and values come from the choices on the command line; of the others, both
-are those of the schema. Ranges come from the schema.
+Ranges come from the schema; so do meanings and values, but for train.py, which has them in conf/.
 """
 
 import inspect

@@ -17,7 +17,7 @@ from gpt.cli.failing import one_line_errors
 from gpt.config.command import Command
 from gpt.config.composing import compose, content_of, hydra_word
 from gpt.config.conf import is_choice
-from gpt.config.reading import read
+from gpt.config.reading import MULTIRUN, read
 from gpt.config.settings import settings_of
 
 
@@ -36,6 +36,8 @@ def main(task: Callable[[Any, Command], Any], name: str, *, after_sweep: Callabl
             return
         command = sweeps.continued(command)
         if not {"--cfg", "-c"}.isdisjoint(command.options):
+            if not {*MULTIRUN}.isdisjoint(command.options):
+                raise RequestError("--cfg shows one configuration: omit -m")
             _show(command)
         elif sweeps.is_sweep(command):
             sweeps.run(command, task, after_sweep)

@@ -323,7 +323,7 @@ class SelectionConfig(Schema):
 
 
 class RunsConfig(SelectionConfig):
-    """List the runs, a line each: loss or state, stage, what differs from the documented run, corpus, age, tags, folder.
+    """List the runs, a line each: loss or state, stage, what is not as documented, corpus, age, tags, folder.
 
     A run without a loss is training, or was paused, diverged, pruned, failed or killed.
 

@@ -16,11 +16,11 @@ from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.config.command import Command
 from gpt.config.conf import OWN_PLACES, groups, is_choice, is_for_users
-from gpt.config.explaining import explained, unknown_key
+from gpt.config.explaining import explained, unknown_choice, unknown_key
 from gpt.config.fields import fields_of, kind_of_field, put
 from gpt.config.keys import LENGTHS, check_one_length, choice_groups, flat, parameters
-from gpt.config.schema import TrainConfig
-from gpt.config.values import Typed, in_quotes, is_text, read, unquoted
+from gpt.config.schema import SETTING_FILES, TrainConfig
+from gpt.config.values import Typed, as_typed, in_quotes, is_text, read, unquoted
 from gpt.registry import user_choice
 
 VERSION: Any = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}  # 1.4 has no such argument
@@ -100,7 +100,7 @@ def settings_of_hydra(command: Command) -> Any:
 
 @contextmanager
 def own_hydra(folder: str | None = None) -> Iterator[None]:
-    """Compose from conf/, or another folder, beside the Hydra that runs, if there is one; all threads share its state."""
+    """Compose from conf/, or another folder, beside a Hydra that runs: all threads share its state."""
     with _HYDRA:
         running = GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()
@@ -125,10 +125,12 @@ def hydra_word(key: str, value: Any) -> str:
     """A choice for Hydra: quotes keep a name together, and none of several is []."""
     if key not in groups():
         return f"{key}={value}"
-    several = key in choice_groups(several=True)
+    several = key in (*choice_groups(several=True), *SETTING_FILES)
     names = read(value, list[str] | None if several else str | None) if isinstance(value, Typed) else value
     quoted = [in_quotes(str(name)) for name in (names if isinstance(names, list) else [names]) if name is not None]
-    return f"{key}=[{','.join(quoted)}]" if several else f"{key}={quoted[0] if quoted else 'null'}"
+    if not several and len(quoted) != 1:
+        raise RequestError(unknown_choice(key, as_typed(value)))
+    return f"{key}=[{','.join(quoted)}]" if several else f"{key}={quoted[0]}"
 
 
 def _of_run(content: dict[str, Any], command: Command) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def kind_of(key: str, content: Mapping[str, Any]) -> Any:
     if field := fields_of(TrainConfig).get(key):
         return kind_of_field(field)
     group, _, name = key.partition(".")
-    choice: Any = content.get(group)
+    choice: Any = content.get(group) if group in groups() else None
     if group in choice_groups(several=True):
         inner, _, name = name.rpartition(".")
         choice = (choice or {}).get(inner)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gpt.config.schema import Schema
+
 
 @cache
 def fields_of(schema: type[BaseModel]) -> Mapping[str, FieldInfo]:
@@ -18,7 +20,7 @@ def _walk(schema: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo
     for name, field in schema.model_fields.items():
         key, kind = f"{prefix}{field.alias or name}", field.annotation
         yield key, field
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if isinstance(kind, type) and issubclass(kind, Schema):
             yield from _walk(kind, f"{key}.")
 
 

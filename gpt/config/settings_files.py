@@ -3,6 +3,7 @@
 Keys are nested or dotted. The config.yaml of a run is such a file, too: it repeats the run.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gpt.base.errors import RequestError
 from gpt.base.paths import expanded, is_file
 from gpt.config.explaining import one_line
 from gpt.config.keys import leaves
+from gpt.config.values import scalar
 
 
 class _Strict(yaml.SafeLoader):
@@ -23,6 +25,11 @@ class _Strict(yaml.SafeLoader):
         for key in {key for key in keys if keys.count(key) > 1}:
             raise RequestError(f"{self.name} has {key} twice")
         return super().construct_mapping(node, deep)
+
+
+# 1e-3 is a number here, as in conf/ and on the command line; in YAML 1.1 it is text.
+_Strict.add_implicit_resolver("!exponent", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), [*"-+0123456789"])
+_Strict.add_constructor("!exponent", lambda _, node: scalar(node.value))
 
 
 def is_one(word: str) -> bool:

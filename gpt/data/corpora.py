@@ -21,7 +21,7 @@ from gpt.data.long_text import LongText
 from gpt.data.paths import files_of
 from gpt.data.records import IN_MEMORY, Encoding, lines_of, read_lines, read_text, read_texts, size_of
 from gpt.data.sources import Source
-from gpt.data.splits import SplitBy, TrainFraction, split_at, split_by
+from gpt.data.splits import Separator, SplitBy, TrainFraction, split_at, split_by
 from gpt.data.tables import sorted_out, texts_in
 from gpt.data.tokenizers import TokenKind
 from gpt.registry import Registry
@@ -59,7 +59,7 @@ def shakespeare(
 def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     path: PathNames,
     train_fraction: TrainFraction,
-    separator: str = "\n",
+    separator: Separator = "\n",
     tokenizer: TokenKind = "characters",
     vocab_size: SubwordCount = Tokens.vocab_size,
     split: SplitBy = "place",
@@ -104,7 +104,7 @@ def huggingface(
     subset: _Name | None,
     split: _Name | Annotated[list[_Name], Field(min_length=2, max_length=2)],
     field: _Name | None,
-    separator: str,
+    separator: Separator,
     tokenizer: TokenKind,
     vocab_size: SubwordCount,
 ) -> Text:

@@ -23,7 +23,7 @@ from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import SubwordCount, TextCorpus, Tokens
 from gpt.data.paths import files_of
 from gpt.data.records import Encoding, read_lines, read_texts
-from gpt.data.splits import TrainFraction, divided, with_copies
+from gpt.data.splits import Separator, TrainFraction, divided, with_copies
 from gpt.data.tables import check_size, sorted_out
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers import TokenKind
@@ -110,7 +110,7 @@ class Documents(Lines):
 
 def questions(
     path: PathNames,
-    separator: Annotated[str, Field(min_length=1)],
+    separator: Annotated[Separator, Field(min_length=1)],
     train_fraction: TrainFraction,
     encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gpt.base.errors import RequestError
+from gpt.config.values import Escapes
 
+Separator = Annotated[str, Escapes()]  # between two texts
 TrainFraction = Annotated[float, Field(gt=0, lt=1)]
 SplitBy = Literal["place", "lines", "files"]
 _SEED = "validation split"  # fixed, so that losses of all runs are over the same text

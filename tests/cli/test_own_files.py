@@ -4,15 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gpt.base.typed import unescaped
-from gpt.config.grammar import quoted
-from gpt.config.requesting import of_overrides, of_python
-from gpt.config.words import overrides_of
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gpt.base.errors import RequestError
-from gpt.config.composing import own_configuration
-from gpt.config.schema import TrainConfig
+from gpt.config.composing import compose
+from gpt.config.reading import read
 from gpt.runs.folder import RunFolder
 from tests.conftest import Script, refused, succeeded
 
@@ -51,34 +46,19 @@ TEXTS = ["\\newpage", "a\\\\n", "\n\n", '"', "'", "'quoted'", "null", 'it\'s, "s
          "\"a' b\"", "'a\" b'", "${x}'\"", "it\\'s \"", "a'\n\"[1], 2"]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_a_text_in_it_is_taken_as_yaml_has_it(text: str, tmp_path: Path) -> None:
-    """By one run, and by the grammar of a sweep, whose jobs replace escapes."""
-    (tmp_path / "mine.yaml").write_text(yaml.dump({"data": "documents", "data.separator": text, "data.path": text}))
-    file = [str(tmp_path / "mine.yaml")]
-    _, texts = quoted(overrides_of(file, "train", TrainConfig), TrainConfig)
-    assert (texts["data.separator"], texts["data.path"]) == (text, text)
-    overrides = overrides_of(file, "train", TrainConfig, is_sweep=True)
-    swept, _ = quoted(overrides, TrainConfig, is_sweep=True)
-    values = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides([*map(str, swept)])}
-    found = {key: str(value).replace("\\${", "${") for key, value in values.items()}  # as OmegaConf reads references
-    assert unescaped(found["data.separator"]) == found["data.path"] == text
-
-
-def test_a_text_in_it_is_composed(tmp_path: Path) -> None:
-    content = {"model": "v1", "data": "documents", "data.path": "my file, 1.txt", "data.separator": 'it\'s, "so"'}
-    (tmp_path / "mine.yaml").write_text(yaml.dump(content))
-    config, _ = of_python([str(tmp_path / "mine.yaml")])
-    with own_configuration():
-        other, _ = of_overrides(overrides_of([str(tmp_path / "mine.yaml")], "train", TrainConfig))
-    for found in (config, other):
-        assert found.data.hyperparameters["separator"] == content["data.separator"]
-        assert found.data.hyperparameters["path"] == "my file, 1.txt"
+def test_a_text_in_it_is_taken_as_yaml_has_it(tmp_path: Path) -> None:
+    for text in TEXTS:
+        content = {"model": "v1", "data": "documents", "data.path": text, "data.separator": text}
+        (tmp_path / "mine.yaml").write_text(yaml.dump(content))
+        found = compose(read("train", [str(tmp_path / "mine.yaml")])).data.hyperparameters
+        assert found["separator"] == found["path"] == text
 
 
 def test_a_length_replaces_the_other_kind_of_length(tmp_path: Path) -> None:
     def lengths(*words: str) -> tuple[float | None, int]:
-        training = of_python([str(tmp_path / word) if ".yaml" in word else word for word in words])[0].training
+        training = compose(
+            read("train", [str(tmp_path / word) if ".yaml" in word else word for word in words])
+        ).training
         return training.epochs, training.max_iters
 
     (tmp_path / "epochs.yaml").write_text("training.epochs: 2")

@@ -13,20 +13,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gpt.cli.command_line import CommandLine
-from gpt.config.grammar import quoted
-from gpt.config.requesting import of_python
-from gpt.config.words import overrides_of
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import gpt
 from gpt.base import console
 from gpt.base.commands import COMMANDS
-from gpt.cli.help import meanings
-from gpt.config.composing import composed, is_for_users, own_configuration
+from gpt.config.command import Command
+from gpt.config.composing import compose, content_of, own_hydra
+from gpt.config.conf import is_for_users, meanings
+from gpt.config.fields import fields_of
 from gpt.config.keys import flat
-from gpt.config.schema import TrainConfig
+from gpt.config.reading import read
+from gpt.config.settings import settings_of
 from gpt.data import corpora
 from tests.conftest import REPOSITORY, Script, refused, succeeded
 from tests.extras import require_extra
@@ -56,15 +54,15 @@ PLAIN = [
     ("evaluate.py run text.txt", "text", "text.txt"), ("evaluate.py text.txt run", "run", "run"),
     ("evaluate.py 'To be\\nor not' run", "text", "To be\nor not"),
     ("generate.py 'To be/or not'", "prompt", "To be/or not"),
-    ("generate.py ROMEO: run", "prompt", "ROMEO:"), ("play.py 'my runs' run", "runs", "'my runs',run"),
-    ("compare.py 'my runs' runs/x", "runs", "'my runs',runs/x"), ("export.py run onnx", "format", "onnx"),
+    ("generate.py ROMEO: run", "prompt", "ROMEO:"), ("play.py 'my runs' run", "runs", "my runs,run"),
+    ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("export.py run onnx", "format", "onnx"),
     ("search.py n_trials=1e1", "n_trials", 10), ("train.py name=1e-3", "name", "1e-3"),
     ("train.py name=true", "name", "true"), ("train.py name=null", "name", None),
     ("generate.py max_tokens=3 run", "tokens", 3), ("train.py v4 layers=2 lr=1e-2", "model.n_layer", 2),
     (r"generate.py prompt='a\tb\\nc\d'", "prompt", "a\tb\\nc\\d"),
-    ("gpt/__main__.py name run y", "name", "y"), ("gpt/__main__.py tag run tags golden", "tags", "tags,golden"),
-    ("gpt/__main__.py tag run golden -wide", "tags", "golden,-wide"),
-    ("train.py logger=null experiment=null debug=null metrics=null v5", "metrics", []),
+    ("gpt/__main__.py name run y", "name", "y"), ("gpt/__main__.py tag run tags golden", "tags", ["tags", "golden"]),
+    ("gpt/__main__.py tag run golden -wide", "tags", ["golden", "-wide"]),
+    ("train.py logger=null experiment=null debug=null metrics=null v5", "experiment", "null"),
     # With dashes.
     ("train.py --compile v5 --n-layer=2 --lr 3e-4", "training.learning_rate", 3e-4),
     ("train.py --n_layer 2 --compile=False --model v5", "model.n_layer", 2),
@@ -105,7 +103,7 @@ def test_a_file_folder_or_name_is_a_corpus(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("To be")
     (tmp_path / "folder").mkdir()
-    found = {each.key: each.value for each in overrides_of(typed.split(), "train", TrainConfig)}
+    found = read("train", typed.split()).settings
     assert {key: value for key, value in found.items() if key in ("data", "data.path", "data.name")} == (
         {"data": "text", "data.path": path}
         if path
@@ -115,14 +113,16 @@ def test_a_file_folder_or_name_is_a_corpus(
 
 
 def settings(typed: str) -> dict[str, object]:
-    """What a command line sets, by full key, before anything is composed."""
+    """What a command line sets, by full key: the choices, and the values that it composes."""
     script, *words = shlex.split(typed)
     name = words.pop(0) if script == "gpt/__main__.py" else Path(script).stem
-    schema = COMMANDS[name].load_schema()
-    line = CommandLine.read(words, name, schema)
-    made, texts = quoted(line.overrides, schema, is_sweep=line.is_sweep)
-    read = OverridesParser.create().parse_overrides([*map(str, made)])
-    return {each.key_or_group: each.value() for each in read} | texts
+    command = read(name, words)
+    own = {} if name == "train" else flat(settings_of(command).model_dump(by_alias=True))
+    of_training = {key: value for key, value in command.settings.items() if key not in own}
+    composed = (
+        flat(content_of(Command("train", of_training, command.options))) if "model" in COMMANDS[name].words else {}
+    )
+    return composed | own | {key: value for key, value in command.settings.items() if key not in composed | own}
 
 
 @pytest.mark.parametrize(("typed", "key", "value"), PLAIN, ids=[typed for typed, *_ in PLAIN])
@@ -157,7 +157,7 @@ WRONG = [
     ("train.py -m hydra/sweeper=optuna", "hydra/sweeper=optuna"),
     ("train.py model=null", "model=null"),
     ("train.py -m data=null,copy", "data=null"),
-    ("train.py model=[1]", "Hydra"),
+    ("train.py model=[1]", "model=[1]"),
     ("train.py seed=[1", "seed=[1"),
     ("train.py seed=${nothing}", "nothing"),
     ("train.py training.epochs=2 training.max_iters=9", "training.epochs"),
@@ -281,10 +281,10 @@ def test_a_sweep_reads_texts_and_homes_as_one_run_does(called: Script, corpus_fi
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
-def test_python_has_escapes_of_its_own_and_the_same_homes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_of_python_has_no_escapes_and_the_same_homes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home of")
     monkeypatch.setenv("GPT_DATA_DIR", "~/data")
-    config, _ = of_python(["data=text", "data.path=x", r"data.separator=\n", "runs=~/runs"])
+    config = compose(read("train", ["data=text", "data.path=x", "runs=~/runs"], {"separator": r"\n"}))
     assert (config.data.hyperparameters["separator"], config.runs) == (r"\n", "/home of/runs")
     assert corpora._prepared() == Path("/home of/data/prepared")
     with pytest.raises(gpt.UserError, match="/home of/no/"):
@@ -292,9 +292,9 @@ def test_python_has_escapes_of_its_own_and_the_same_homes(monkeypatch: pytest.Mo
 
 
 def test_composing_alone_leaves_a_running_hydra_as_it_was() -> None:
-    with own_configuration():
+    with own_hydra():
         running = GlobalHydra.instance().hydra
-        composed("train", [])
+        compose(read("train", []))
         assert GlobalHydra.instance().hydra is running
 
 
@@ -336,11 +336,13 @@ def test_a_command_has_a_script_a_schema_and_explained_keys(name: str) -> None:
     function = getattr(importlib.import_module(command.module), command.function)
     assert inspect.signature(function).parameters["config"].annotation is command.load_schema()
     assert {*command.words} - {"model", "data.path"} <= command.load_schema().model_fields.keys()
-    explained = meanings(name, {})
-    assert [key for key in flat(composed(name, [])[0]) if is_for_users(key) and not explained.get(key)] == []
-    settings = yaml.safe_load((REPOSITORY / "conf" / f"{name}.yaml").read_text())["hydra"]
-    assert settings["job"]["name"] == name
-    assert console.command(name) in settings["help"]["template"]
+    if name == "train":
+        explained = meanings({})
+        assert [key for key in flat(content_of(read(name, []))) if is_for_users(key) and not explained.get(key)] == []
+        return
+    fields = fields_of(command.load_schema())
+    assert [key for key, field in fields.items() if not field.description and key != "data"] == []
+    assert console.command(name) in (inspect.getdoc(command.load_schema()) or "")
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from gpt.config import keys
-from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.config.composing import compose
 from gpt.config.reading import read
 from gpt.config.schema import Key, TrainConfig
@@ -42,21 +41,6 @@ def test_a_run_older_than_a_key_has_its_default(tmp_path: Path) -> None:
     assert has_same_settings(run.config(), config)
     other = compose(read("train", ["model=v7", "data=text", "data.path=a.txt", "data.split=lines"]))
     assert not has_same_settings(run.config(), other)
-
-
-def test_texts_paths_and_lists_are_taken_as_they_were_typed() -> None:
-    data = ("dir", "path", "source", "target", "separator", "name", "subset", "field")
-    literal = {*(f"data.{name}" for name in data), "logger.wandb.project", "init", "resume", "tags"}
-    others = {"data.train_fraction", "stage", "name", "runs", "seed", "model.n_layer"}
-    assert {name for name in literal | others if keys.literal(TrainConfig, name)} == literal
-    assert {name for name in others if keys.textual(TrainConfig, name)} == {"stage", "name", "runs"}
-    assert keys.escaping(TrainConfig) == ("data.separator",)
-    assert {*keys.escaping(GenerateConfig)} == {"prompt", "stop"}
-    assert [name for name in ("data.path", "run", "text", "split") if keys.literal(EvaluateConfig, name)] == [
-        "data.path",
-        "run",
-        "text",
-    ]
 
 
 def test_the_schema_has_the_keys_of_conf() -> None:

@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 
 import gpt
-from gpt.registry import GIVEN, Choice
+from gpt import registry
+from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.runs.tensors import read
 from gpt.training.optimizers import OPTIMIZER
@@ -40,7 +41,7 @@ SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iter
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus_file: Path) -> list[str]:
     """The settings of a short training; its files are in the current folder, and this process was given none."""
     monkeypatch.chdir(tmp_path)
-    GIVEN.clear()
+    registry._given.clear()
     Path("net.py").write_text(NET)
     Path("corpus.txt").write_bytes(corpus_file.read_bytes())
     Path("fall.py").write_text(FALL)
@@ -52,7 +53,7 @@ def test_a_run_of_a_file_is_opened_only_with_it(files: list[str]) -> None:
     assert (run.config.stage, run.config.model.hyperparameters) == ("net", {"n_embd": 4, "p": 0.2})
     assert run.summary.changed == ["model=Net of net.py"]
     assert gpt.load("run", module="net.py").loss("abc") == run.loss("abc")
-    GIVEN.clear()
+    registry._given.clear()
     with pytest.raises(gpt.UserError, match=r"model=net\.py:Net$"):
         gpt.load("run")
     with pytest.raises(gpt.UserError, match=r"model=net\.py:Net schedule=fall\.py:fall$"):
@@ -68,7 +69,7 @@ def test_a_run_of_a_file_resumes_bit_for_bit(files: list[str]) -> None:
     shutil.copytree("whole", "cut")  # as if it had been killed after iteration 20
     Path("cut/summary.json").unlink()
     shutil.rmtree("cut/checkpoints/00000040")
-    GIVEN.clear()
+    registry._given.clear()
     gpt.train("resume=cut", "model=net.py", "schedule=fall.py", folder="cut")
     assert len(RunFolder(Path("cut")).summary().commands) == 2
     whole, cut = (read(Path(name, "last.safetensors")) for name in ("whole", "cut"))
