@@ -27,9 +27,10 @@ FLOORS = (
     ("gpt.tasks", "gpt.training", "gpt.inspection"),
     ("gpt.data", "gpt.models"),
     ("gpt.config",),
+    ("gpt.registry",),
     ("gpt.base",),
 )
-MODELS_MAY = ("gpt.config.choices", "gpt.base.errors", "gpt.models")
+MODELS_MAY = ("gpt.registry", "gpt.config.choices", "gpt.base.errors", "gpt.models")
 
 
 def name_of(path: Path) -> str:

@@ -43,7 +43,8 @@ from gpt.registry import is_user_code
 from gpt.runs import naming
 
 _MOST = 100  # jobs that are checked before the first one trains
-_OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)|hydra\.launcher\.n_jobs")
+_OWN = re.compile(r"(?!hydra|resume$)[\w.]+")
+_OF_LAUNCHER = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
 log = logging.getLogger("gpt")
 
 
@@ -328,9 +329,8 @@ def continued(command: Command) -> Command:
         typed = {str(key): Typed(value) for key, value in record["typed"].items()}
         recorded = typed | dict(record["objects"])
     kept = {
-        key: value for key, value in recorded.items() if not key.startswith("hydra") or _OF_LAUNCHERS.fullmatch(key)
+        key: value for key, value in recorded.items() if _OWN.fullmatch(key) or _OF_LAUNCHER.fullmatch(f"{key}={value}")
     }
-    kept.pop("resume", None)
     others = {key: value for key, value in command.settings.items() if key != "resume" and kept.get(key) != value}
     _check_kept(folder, kept, command.settings, others)
     own = {"resume": "auto", "hydra.sweep.dir": str(folder)}

@@ -41,6 +41,8 @@ def compose(command: Command) -> TrainConfig:
 
     Raises RequestError for what cannot be composed, and RequestError or pydantic.ValidationError for wrong values.
     """
+    if "stage" in command.settings:
+        raise RequestError("stage= is set by model=NAME; do not set it yourself")
     content = content_of(command)
     check_one_length(command.given, flat(content))
     return TrainConfig.model_validate(content)

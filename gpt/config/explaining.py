@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
 from gpt.base.console import command
@@ -34,6 +35,8 @@ def explained() -> Iterator[None]:
         yield
     except HydraException as error:
         raise RequestError(_explain(error)) from error
+    except yaml.YAMLError as error:
+        raise RequestError(one_line(error)) from error
     except (ValueError, TypeError, RecursionError, AssertionError) as error:
         raise RequestError(f"Hydra cannot compose these settings: {one_line(error)}") from error
 

@@ -205,10 +205,11 @@ def _options(words: Sequence[str], name: str) -> tuple[list[str], list[str]]:
     Raises RequestError for an option that does not exist, or lacks its value.
     """
     options, rest, remaining = [], [], list(words)
+    known = [*_OPTIONS] if "model" in COMMANDS[name].words else _OF_ALL
     while remaining:
         word = remaining.pop(0)
         option, equals, value = word.partition("=")
-        if option not in (_OPTIONS if "model" in COMMANDS[name].words else _OF_ALL):
+        if option not in known:
             is_key = word.startswith("--") or (_DASHED.match(word) and name != "tag")  # -wide takes a tag away
             rest.append(_from_dashes(word, remaining, name) if is_key else word)
             continue
@@ -235,7 +236,8 @@ def _from_dashes(word: str, following: list[str], name: str) -> str:
     typed, equals, value = word.partition("=")
     key, known = typed.lstrip("-").replace("-", "_"), _known(name)
     full = by_name(known).get(key, key)
-    near = difflib.get_close_matches(typed.replace("_", "-"), _OPTIONS, n=1, cutoff=0.75)
+    options = [*_OPTIONS] if "model" in COMMANDS[name].words else [*_OF_ALL]
+    near = difflib.get_close_matches(typed.replace("_", "-"), options, n=1, cutoff=0.75)
     if near and full not in {*known, "config"}:  # --config FILE is a file of settings
         raise RequestError(f"there is no option {typed}: did you mean {near[0]}?")
     field = fields_of(COMMANDS[name].load_schema()).get(full) or fields_of(TrainConfig).get(full)

@@ -131,7 +131,7 @@ def questions(
 
 def documents(
     path: PathNames,
-    separator: Annotated[str, Field(min_length=1)],
+    separator: Annotated[Separator, Field(min_length=1)],
     train_fraction: TrainFraction,
     encoding: Encoding = "utf-8",
     tokenizer: TokenKind = "characters",

@@ -31,7 +31,7 @@ def main(config: StudyConfig, command: Command) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError(f"torchrun is for one run: for several processes, start {called('search')} in each")
     with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
-        from gpt.searching.ranges import divided
+        from gpt.config.ranges import divided
         from gpt.searching.study import Search
 
     base, begun = divided(command), time.monotonic()

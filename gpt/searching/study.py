@@ -25,9 +25,9 @@ from gpt.base.seeding import generator
 from gpt.config.command import Command
 from gpt.config.command_schemas import StudyConfig
 from gpt.config.composing import compose
+from gpt.config.ranges import Base
 from gpt.runs.folder import RunFolder
 from gpt.runs.naming import STUDY
-from gpt.searching.ranges import Base
 from gpt.session import train
 from gpt.training.metrics import is_higher_better
 from gpt.training.state import TrainingState

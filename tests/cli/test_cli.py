@@ -21,6 +21,8 @@ from hydra.core.plugins import Plugins
 
 import gpt
 from gpt.config.keys import flat
+from gpt.config.reading import read
+from gpt.config.settings import settings_of
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 from tests.extras import require_extra
 
@@ -146,8 +148,7 @@ def test_a_prompt_is_taken_as_it_is(called: Script, trained: Path) -> None:
     """No character of a prompt means anything to Hydra, but null is none."""
     values = ["a b, c", "it's", "x\\", "\\${b}", "[1", "a=b", '"', "äöü 日本"]
     for value in values:
-        done = succeeded(called("generate.py", f"prompt={value}", "--cfg", "job", "--resolve", cwd=trained))
-        assert yaml.safe_load(done.stdout)["prompt"] == value
+        assert settings_of(read("generate", [f"prompt={value}"])).prompt == value
     assert len(called("generate.py", "prompt=null", "tokens=1", cwd=trained).stdout) == len("x\n")
 
 
@@ -162,14 +163,12 @@ def test_a_text_may_have_several_strings_that_end_it(called: Script, trained: Pa
         ("null", None),
         (r"\n", "\n"),
     ):
-        done = succeeded(called("generate.py", f"stop={typed}", "--cfg", "job", "--resolve", cwd=trained))
-        assert yaml.safe_load(done.stdout)["stop"] == meant
+        assert settings_of(read("generate", [f"stop={typed}"])).stop == meant
     arguments = ["prompt=Abc", "tokens=30", "seed=5"]
     text = succeeded(called("generate.py", *arguments, cwd=trained)).stdout
     first, last = text[9:11], text[20:22]
-    for mode in ([], ["-m"]):
-        done = succeeded(called("generate.py", *arguments, f"stop=['{last}','{first}',\\n\\n\\n]", *mode, cwd=trained))
-        assert done.stdout.endswith(text.partition(first)[0] + "\n")
+    done = succeeded(called("generate.py", *arguments, f"stop=['{last}','{first}',\\n\\n\\n]", cwd=trained))
+    assert done.stdout.endswith(text.partition(first)[0] + "\n")
     for wrong in ("", "[]", "['',a]"):
         refused = called("generate.py", f"stop={wrong}", cwd=trained)
         assert refused.stderr.startswith("error: stop")
@@ -379,8 +378,6 @@ def test_a_text_is_evaluated_as_a_whole(called: Script, trained: Path, tmp_path:
     first = f"{loss:.4f} {json.dumps(token)} after {json.dumps(context)}"
     shown = (first, "399", "20 left out", f"{found['nats_per_character']:.4f}", f"{found['nats_in_all']:.2f}")
     assert all(figure in "\n".join(rows) for figure in shown)
-    done = succeeded(called("evaluate.py", "-m", "split=train,val", "json=true", cwd=trained))
-    assert [json.loads(line)["measured"] for line in done.stdout.splitlines()] == ["train split", "val split"]
     for arguments, word in (
         ([f"text={text}", f"data.path={text}"], "data.path="),
         ([f"data.source={text}"], "data.source"),

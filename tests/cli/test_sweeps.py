@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt.config.composing import own_configuration, parsed
+from gpt.config.composing import own_hydra
+from gpt.config.sweeping import parsed
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import RunFolder
 from tests.conftest import REPOSITORY, Script, refused, shell_commands, succeeded
@@ -96,7 +97,7 @@ def test_no_experiment_and_no_debugging_are_values_of_a_sweep(called: Script, fo
 
 
 def test_a_range_has_the_numbers_that_it_says() -> None:
-    with own_configuration():
+    with own_hydra():
         for typed, values in (
             ("range(3)", "0 1 2"),
             ("range(0.1,0.5,0.1)", "0.1 0.2 0.3 0.4"),
@@ -105,7 +106,7 @@ def test_a_range_has_the_numbers_that_it_says() -> None:
             ("range(1e-3,4e-3,1e-3)", "0.001 0.002 0.003"),
             ("float(range(2))", "0.0 1.0"),
         ):
-            (override,) = parsed([f"key={typed}"])
+            (override,) = parsed({"key": typed})
             assert " ".join(override.sweep_string_iterator()) == values, typed
 
 

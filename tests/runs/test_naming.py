@@ -35,7 +35,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         changed = {"exact": loss, "finished": summary.finished - timedelta(hours=age)}
         run.write_summary(summary.model_copy(update=changed))
         run.update(name=name)
-    (tmp_path / "runs" / "wide" / "multirun.yaml").touch()
+    (tmp_path / "runs" / "wide" / "sweep.json").touch()
     return tmp_path
 
 
@@ -71,7 +71,7 @@ def test_a_path_that_exists_always_wins(typed: str, place: Path) -> None:
 
 
 def test_a_search_stands_for_its_run_of_the_lowest_loss(place: Path) -> None:
-    Path("runs/wide/multirun.yaml").rename("runs/wide/study.db")
+    Path("runs/wide/sweep.json").rename("runs/wide/study.db")
     assert one("wide") == "wide/0"
 
 

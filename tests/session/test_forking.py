@@ -34,7 +34,6 @@ def test_a_fork_starts_with_its_parents_best_weights_and_settings(
         f"init={parent.path}",
         "training.max_iters=1",
         "hydra.run.dir=fork",
-        "~optimizer.beta1",
         "training.learning_rate=0",
         "optimizer.weight_decay=0",
     ]

@@ -216,13 +216,13 @@ def test_a_sweep_goes_on_from_its_folder(called: Script, script: Script, corpus_
     shutil.rmtree(lost)
     trained(script, tmp_path, "resume=a sweep")
     assert ((kept / "summary.json").read_bytes(), (lost / "metrics.jsonl").read_bytes()) == (before, expected)
-    record = sweep / "multirun.yaml"
-    record.write_text(record.read_text().replace("- tags=[a]", "- +hydra.callbacks.x._target_=os.getcwd"))
+    record = sweep / "sweep.json"
+    record.write_text(record.read_text().replace('"tags": "[a]"', '"hydra.callbacks.x._target_": "os.getcwd"'))
     trained(script, tmp_path, "resume=a sweep")  # a stranger's settings of Hydra are not taken
     record.write_text("hydra: 5")
     done = called("train.py", "resume=a sweep", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "multirun.yaml" in done.stderr
+    assert "sweep.json" in done.stderr
 
 
 @pytest.mark.slow
