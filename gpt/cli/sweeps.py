@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import re
 import shlex
 import sys
@@ -22,7 +23,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from gpt.base import console
+from gpt.base import console, stopping
 from gpt.base.console import command as called
 from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.files import parsing, read_text_file, write_atomically
@@ -37,7 +38,7 @@ from gpt.config.explaining import explained
 from gpt.config.keys import FIXED, declared
 from gpt.config.reading import MULTIRUN
 from gpt.config.schema import SETTING_FILES
-from gpt.config.sweeping import is_swept, parsed
+from gpt.config.sweeping import in_grammar, is_swept, parsed
 from gpt.config.values import Typed, as_typed, in_quotes, listed, unquoted
 from gpt.registry import is_user_code
 from gpt.runs import naming
@@ -100,6 +101,7 @@ def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[
     sweep = Sweep(replace(command, settings=fixed))
     _current[:] = [sweep]
     sys.argv[1:] = ["-m", *_for_hydra(command, fixed, several)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
 
     def job(_: DictConfig) -> Any:
         return _job(sweep, task)
@@ -127,7 +129,7 @@ def _for_hydra(command: Command, fixed: Mapping[str, Any], several: Mapping[str,
     words = [hydra_word(key, value) for key, value in fixed.items() if is_choice(key) and not is_user_code(key, value)]
     for key, value in several.items():
         _add_user_code(key, value)
-        words.append(f"{key}={value}" if is_choice(key) else f"++{key}={value}")
+        words.append(("" if is_choice(key) else "++") + in_grammar(key, value))
     places = {key: fixed[key] for key in ("runs", "hydra.sweep.dir", "hydra.sweep.subdir") if key in fixed}
     for key, value in places.items():
         if not (text := expanded(unquoted(as_typed(value)))):
@@ -163,11 +165,12 @@ def _job(sweep: Sweep, task: Callable[[Any, Command], Any]) -> Any:
     typed = (word.lstrip("+").partition("=") for word in map(str, words))
     own = {key: Typed(value) for key, _, value in typed if key not in sweep.fixed.settings}
     number, plugin = settings.job.num, launcher(settings)
+    stopping.begin_job()
     console.show_log(f"[{number + 1}] " if plugin == "joblib" else "")
     title = _title(sweep, number, own)
     if not sweep.is_json:
         log.info(title)
-    with _errors_of(title, sweep):
+    with _errors_of(title, sweep), stopping.requeued():
         command = _command_of_job(sweep, own, number, settings)
         if plugin == "submitit" and "resume" not in command.settings:  # a requeued job has its original command line
             command = command.replacing({"resume": "auto"})

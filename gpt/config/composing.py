@@ -42,7 +42,7 @@ def compose(command: Command) -> TrainConfig:
     Raises RequestError for what cannot be composed, and RequestError or pydantic.ValidationError for wrong values.
     """
     if "stage" in command.settings:
-        raise RequestError("stage= is set by model=NAME; do not set it yourself")
+        raise RequestError(f"stage={command.settings['stage']} is set by model=NAME; do not set it yourself")
     content = content_of(command)
     check_one_length(command.given, flat(content))
     return TrainConfig.model_validate(content)
@@ -178,7 +178,7 @@ def kind_of(key: str, content: Mapping[str, Any]) -> Any:
     choice: Any = content.get(group) if group in groups() else None
     if group in choice_groups(several=True):
         inner, _, name = name.rpartition(".")
-        choice = (choice or {}).get(inner)
+        choice = (choice or {}).get(inner, {"_target_": None, name: None})
     if not isinstance(choice, dict) or not name:
         return None
     taken = parameters(group, str(choice.get("_target_"))).get(name)

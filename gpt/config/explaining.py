@@ -77,13 +77,15 @@ def _ladder(stages: Collection[str]) -> str:
 
 
 def unknown_key(key: str, value: Any, known: Collection[str], choices: Mapping[str, Any]) -> str:
-    """The error line for a key that does not exist; `known` are those that do, `choices` those of the groups."""
+    """The error line for a key that does not exist; `known` are those that do, `choices` those of groups."""
     group, _, name = key.rpartition(".")
     near = (meant(key, known) or "").replace("VALUE", as_typed(value))
     for each in [group] if group in choices else [] if group or near else choice_groups():
         if each in choices and (having := _having(each, name)):
             return f"{each}={choices[each]} has no key {name}; it is a key of {each}={', '.join(having)}"
-    return f"unknown key {key}; " + (f"did you mean {near}?" if near else "--help all lists the keys")
+    return f"unknown key {key}; " + (
+        f"did you mean {near}?" if near else f"--help{' all' if choices else ''} lists the keys"
+    )
 
 
 def _having(group: str, name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Several values of a key, in Hydra's grammar: 1,2 or range(1,5) for a sweep, interval(0,1) for a search."""
 
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -12,7 +13,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser, create_
 from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from hydra.errors import HydraException
 
+from gpt.config.keys import choice_groups
+from gpt.config.schema import SETTING_FILES
 from gpt.config.values import Typed
+
+_NULL = re.compile(r"""(?<![\w./'"-])null(?![\w./'"-])""")
+
+
+def in_grammar(key: str, value: Any) -> str:
+    """A setting in Hydra's grammar, in which no choice of a group that needs none is []."""
+    has_none = key in (*choice_groups(several=True), *SETTING_FILES)
+    return f"{key}={_NULL.sub('[]', value) if has_none else value}"
 
 
 def is_swept(key: str, value: Any) -> bool:
@@ -20,7 +31,7 @@ def is_swept(key: str, value: Any) -> bool:
     if not isinstance(value, Typed) or not {*",("} & {*value}:
         return False
     with suppress(HydraException):
-        return OverridesParser.create().parse_override(f"{key}={value}").is_sweep_override()
+        return OverridesParser.create().parse_override(in_grammar(key, value)).is_sweep_override()
     return False
 
 
@@ -33,7 +44,7 @@ def parsed(settings: Mapping[str, Any]) -> list[types.Override]:
     functions.functions["range"] = _range
     del functions.functions["sort"]  # Hydra's yields other numbers than those of a range
     parser = OverridesParser(functions, GlobalHydra.instance().config_loader())
-    return parser.parse_overrides([f"{key}={value}" for key, value in settings.items()])
+    return parser.parse_overrides([in_grammar(key, value) for key, value in settings.items()])
 
 
 def _range(start: float, stop: float | None = None, step: float = 1) -> RangeSweep | ChoiceSweep:
