@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import hydra
@@ -56,6 +57,7 @@ class Sweep:
     fixed: Command  # what all jobs have
     swept: tuple[str, ...] = ()  # the keys of which they have different values, as far as they are known
     count: int | None = None  # of jobs; None if a sweeper chooses each after the previous one
+    plugin: str | None = None  # of the launcher
     folder: Path | None = None
     logs: Path | None = None  # of the jobs, if their output does not reach this terminal
     created: list[Path] = field(default_factory=list)  # folders that it makes, the innermost first
@@ -112,6 +114,10 @@ def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[
             hydra.main(**VERSION, config_path=command.foreign or str(CONF), config_name="train")(job)()
     except JobError as error:
         failed = error
+    except RuntimeError as error:
+        if sweep.plugin != "submitit":
+            raise
+        raise UserError(f"submitit: {shorten(str(error), 400)}") from error
     except Refusal as refused:
         raise RequestError(str(refused)) from None
     finally:
@@ -231,6 +237,7 @@ class SweepCallback(Callback):
 def _begin(sweep: Sweep, settings: Any) -> None:
     """Count the jobs, check them, and record the sweep in its folder. Raises Refusal."""
     sweep.folder = folder = Path(str(settings.sweep.dir))
+    sweep.plugin = launcher(settings)
     sweep.created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
     params = {
         key: str(value) for key, value in (settings.sweeper.params or {}).items() if key not in sweep.fixed.settings
@@ -258,9 +265,8 @@ def _begin(sweep: Sweep, settings: Any) -> None:
         except RequestError as error:
             raise Refusal(str(error)) from None
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / naming.SWEEP).exists():
-        write_atomically(folder / naming.SWEEP, _record(sweep, settings))
-    if launcher(settings) == "submitit":
+    write_atomically(folder / naming.SWEEP, _record(sweep, settings))
+    if sweep.plugin == "submitit":
         _announce(sweep, settings)
 
 

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.config.command import Command
@@ -164,7 +165,8 @@ def _objects(command: Command, content: dict[str, Any]) -> dict[str, Any]:
             continue
         if (kind := kind_of(key, content)) is None:
             choices = {group: HydraConfig.get().runtime.choices.get(group) for group in groups()}
-            known = [key for key in flat(content) if is_for_users(key)]
+            own = fields_of(COMMANDS[command.name].load_schema())
+            known = [*(own if command.name == "search" else ()), *filter(is_for_users, flat(content))]
             raise RequestError(unknown_key(key, value, [*groups(), *known, *OWN_PLACES, "hydra/launcher"], choices))
         found[key] = read(value, kind) if isinstance(value, Typed) else value
     return found

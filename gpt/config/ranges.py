@@ -18,6 +18,7 @@ from gpt.config.fields import fields_of
 from gpt.config.keys import check_one_length, flat
 from gpt.config.schema import TrainConfig
 from gpt.config.sweeping import is_swept, parsed
+from gpt.config.values import Typed
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,21 @@ def divided(command: Command) -> Base:
         raise RequestError(f"{key}= is for one run: study=FOLDER names a search, and repeating its command resumes it")
     ranges = {key: value for key, value in settings.items() if is_swept(key, value)}
     fixed = {key: value for key, value in settings.items() if key not in ranges}
-    base = replace(command, name="train", settings=fixed)
+    base = replace(command, settings=fixed)
     config, hydra = compose(base), settings_of_hydra(base)
     params = {key: str(value) for key, value in (hydra.sweeper.params or {}).items() if key not in settings}
     with own_hydra(command.foreign), explained():
         overrides = {each.key_or_group: each for each in parsed(params | ranges)}
-    base = base.replacing({key: value for key, value in params.items() if not overrides[key].is_sweep_override()})
+    base = base.replacing({key: Typed(value) for key, value in params.items() if not overrides[key].is_sweep_override()})
     space = {key: _distribution(each) for key, each in overrides.items() if each.is_sweep_override()}
     if not space:
         raise RequestError("there is nothing to search over: add a range, as in training.batch_size='range(8,65,8)'")
     if "seed" in space:
         raise RequestError("seed: all trials have the same seed; train the best one again with others")
     check_one_length({*settings, *space}, flat(config.content()) | space)
-    name = f"search_{(hydra.runtime.choices.experiment or hydra.runtime.choices.model).removeprefix('search_')}"
-    return Base(base, config, space, name)
+    chosen = hydra.runtime.choices
+    name = f"search_{(chosen.get('experiment') or chosen.model).removeprefix('search_')}"
+    return Base(replace(base, name="train"), config, space, name)
 
 
 def _distribution(override: types.Override) -> BaseDistribution:

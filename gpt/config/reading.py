@@ -224,8 +224,18 @@ def _options(words: Sequence[str], name: str) -> tuple[list[str], list[str]]:
         value = value or ("all" if option in _INFO else "")
         if not value or (choices is not None and value not in choices):
             raise RequestError(f"{option} needs {'a value' if choices is None else 'one of ' + ', '.join(choices)}")
-        options += [option, expanded(value) if option in (*CONFIG_DIR, *CONFIG_PATH) else value]
+        if option in (*CONFIG_DIR, *CONFIG_PATH):
+            value = str(Path(expanded(value)).absolute())
+            _refuse_hidden(Path(value) if option in CONFIG_DIR else None)
+        options += [option, value]
     return options, rest
+
+
+def _refuse_hidden(folder: Path | None) -> None:
+    """Raise RequestError if Hydra would ignore a file in a --config-dir because conf/ has one of the same name."""
+    for path in sorted(folder.rglob("*.yaml")) if folder else ():
+        if (CONF / path.relative_to(folder)).exists():
+            raise RequestError(f"{path} has the same name as a file in conf/, which would be used: rename it")
 
 
 def _from_dashes(word: str, following: list[str], name: str) -> str:
