@@ -89,10 +89,11 @@ def translated(typed: Override, names: Mapping[str, str]) -> Override | None:
     """
     for meant, others in _MEANING.items():
         own, words = Override.parse(meant), others.split()
-        is_word = typed.key in words and typed.key not in names and own.key in names and " " not in meant
-        if str(typed) in words or (is_word and typed.text.lower() in ("true", "1")):
+        has_value = " " in meant or "VALUE" in meant  # file=0 names a file; only words such as wandb can be false
+        is_switch = typed.key in words and typed.key not in names and own.key in names and not has_value
+        if str(typed) in words or (is_switch and typed.text.lower() in ("true", "1")):
             return own
-        if is_word and typed.text.lower() in ("false", "0"):
+        if is_switch and typed.text.lower() in ("false", "0"):
             return None
     return replace(typed, key=names.get(typed.key, typed.key))
 
