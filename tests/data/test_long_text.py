@@ -5,7 +5,6 @@ import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -58,12 +57,6 @@ def same(text: Text, content: str, train_fraction: float = 0.9) -> None:
         assert torch.equal(text.encoded(tokenizer)[split][:], ids[:])
 
 
-def test_a_long_text_is_the_text_in_memory(file: Path) -> None:
-    for fraction in (0.9, 0.5):
-        same(opened(file, train_fraction=fraction), CONTENT, fraction)
-    same(opened(file, file), f"{CONTENT}\n{CONTENT}")
-
-
 def test_a_text_is_encoded_once_wherever_it_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer, elsewhere = CharTokenizer(CONTENT), file.parent / "elsewhere"
     ids = opened(file).encoded(tokenizer)
@@ -83,18 +76,9 @@ def test_another_text_under_the_same_name_is_another(file: Path) -> None:
     assert len(digests) == 4
 
 
-def test_a_start_that_was_killed_leaves_no_part_of_a_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, tokenizer = opened(file), CharTokenizer(CONTENT)
-    with monkeypatch.context() as patch:
-        patch.setattr(CharTokenizer, "encode", Mock(side_effect=[tokenizer.encode("z"), KeyboardInterrupt]))
-        with pytest.raises(KeyboardInterrupt):
-            text.encoded(tokenizer)
-    same(opened(file), CONTENT)
-
-
 @settings(max_examples=25)
 @given(content=st.text(min_size=2, max_size=60), fraction=st.floats(0.1, 0.9), size=st.integers(1, 7))
-def test_cutting_pieces_and_splits_anywhere_changes_nothing(content: str, fraction: float, size: int) -> None:
+def test_a_long_text_is_the_text_in_memory_wherever_it_is_cut(content: str, fraction: float, size: int) -> None:
     content = "".join(c if c.isprintable() else "\n" for c in content)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         read_in_pieces(patch, size)
@@ -120,22 +104,20 @@ def test_a_long_text_in_any_encoding_is_the_text_in_memory(
         assert list(texts[0].parts()) == list(texts[1].parts())
 
 
-CHINESE = "".join(random.Random(1).choices("的一是不了人我在有他这中大来上个国和也子时道", k=9)) + "。\n"
-WRITTEN = [
-    CHINESE,
-    "日本\u3000語の文章、he's don't 'tis o'clock_x'll re've'd 3.14,159;26½89Ⅷ/79\tनमस्तेदुनिया।फिर, Tie\u0302\u0301ng",
-]
+WRITTEN = (
+    "的一是不了人我在有。\n日本\u3000語の文章、he's don't 'tis o'clock_x'll re've'd 3.14,159;26½89Ⅷ/79\t"
+    "नमस्तेदुनिया।फिर, Tie\u0302\u0301ng"
+)
 
 
-@pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize("kind", ["subwords", "words", "bytes"])
 def test_a_long_text_has_the_tokens_of_one_in_memory(
-    kind: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "subwords":
         require_extra("subwords")
     draw = random.Random(2)
-    content = "".join(written if draw.random() < 0.5 else written[draw.randrange(len(written)) :] for _ in range(300))
+    content = "".join(WRITTEN[draw.randrange(len(WRITTEN)) :] for _ in range(300))
     path, tokens = tmp_path / "text", Tokens(kind, 300)
     path.write_text(content)
     in_memory = replace(split_text(content), tokens=tokens)
