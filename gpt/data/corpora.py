@@ -94,7 +94,7 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
         source = Source([*kinds], separator, encoding, errors, is_unix=newlines == "unix")
         return LongText([source], _prepared(), tokens, train_fraction)
     else:
-        raise RequestError(f"data.split={split} is for a text of up to {_LARGEST_IN_MEMORY / 1e6:.0f} MB")
+        raise RequestError(f"data.split={split} is for a text of up to {_LARGEST_IN_MEMORY / 2**20:.0f} MB")
     texts = [content.replace("\r\n", "\n") if newlines == "unix" else content for content in texts]
     if is_table:
         return Documents.of(texts, separator, train_fraction, tokens)
