@@ -90,10 +90,11 @@ def translated(key: str, value: Any, names: Mapping[str, str]) -> tuple[str, Any
     text = unquoted(as_typed(value))
     for meant, others in _MEANING.items():
         own, words = meant.partition("=")[0], others.split()
-        is_word = key in words and key not in names and own in names and " " not in meant
-        if f"{key}={text}" in words or (is_word and text.lower() in ("true", "1")):
+        has_value = " " in meant or "VALUE" in meant  # file=0 names a file; only words such as wandb can be false
+        is_switch = key in words and key not in names and own in names and not has_value
+        if f"{key}={text}" in words or (is_switch and text.lower() in ("true", "1")):
             return own, Typed(meant.partition("=")[2])
-        if is_word and text.lower() in ("false", "0"):
+        if is_switch and text.lower() in ("false", "0"):
             return None
     return names.get(key, key), value
 

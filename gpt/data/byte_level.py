@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from gpt.base.errors import requiring
-from gpt.data.sources import CONTINUING
 from gpt.data.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ _VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that a
 _OTHERS = [byte for byte in range(256) if byte not in _VISIBLE]
 CHARACTERS = {byte: chr(byte) for byte in _VISIBLE} | {byte: chr(256 + i) for i, byte in enumerate(_OTHERS)}
 BYTES = {character: byte for byte, character in CHARACTERS.items()}
+_CONTINUING = bytes(range(0x80, 0xC0))  # all bytes of a character in UTF-8 but its first one
 _LATIN_1 = str.maketrans({character: chr(byte) for character, byte in BYTES.items()})
 
 
@@ -48,7 +48,7 @@ class ByteLevel(TextTokenizer):
     @functools.cached_property
     def sizes(self) -> Tensor:
         """The characters that begin in each token, and its bytes: (V, 2) int64."""
-        return torch.tensor([(len(token.translate(None, CONTINUING)), len(token)) for token in self._bytes])
+        return torch.tensor([(len(token.translate(None, _CONTINUING)), len(token)) for token in self._bytes])
 
     def without_unknown(self, text: str) -> tuple[str, str]:
         """All of it."""

@@ -2,6 +2,7 @@
 
 import gzip
 import inspect
+import itertools
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextC
 from gpt.data.lines import Documents
 from gpt.data.long_text import LongText
 from gpt.data.paths import files_of
-from gpt.data.records import IN_MEMORY, Encoding, lines_of, read_lines, read_text, read_texts, size_of
+from gpt.data.records import Encoding, lines_of, read_lines, read_text, read_texts, size_of
 from gpt.data.sources import Source
 from gpt.data.splits import Separator, SplitBy, TrainFraction, split_at, split_by
 from gpt.data.tables import sorted_out, texts_in
@@ -27,7 +28,8 @@ from gpt.data.tokenizers import TokenKind
 from gpt.registry import Registry
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
-_MAHONEY_ENDS = (90_000_000, 95_000_000)  # in bytes: where the training and the validation split end
+_MAHONEY_ENDS = (90_000_000, 95_000_000, 100_000_000)  # of the splits, in bytes
+_LARGEST_IN_MEMORY = 2**24  # bytes of a text
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -73,8 +75,8 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     of the text or, with split="lines" or "files", a random part. newlines="unix" shortens the line ends of Windows.
     If a file is a table, `texts_in` and `Documents.of` say what the documents are.
 
-    Raises RequestError if a file is not in this encoding, or too large for another `split`, `encoding` or `newlines`,
-    and UserError if GPT_DATA_DIR/prepared cannot be written.
+    Raises RequestError if a file is not in this encoding, or too large for another `split`, and UserError if
+    GPT_DATA_DIR/prepared cannot be written.
     """
     kinds, tokens = sorted_out(files_of(path), encoding), Tokens(tokenizer, vocab_size)
     is_table = any(kinds.values())
@@ -87,12 +89,13 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
         texts = texts_in(kinds, field, encoding, errors)
     elif field is not None:
         raise RequestError(f"data.field={field} is a column of a table, and {next(iter(kinds))} is plain text")
-    elif sum(map(size_of, kinds)) <= IN_MEMORY:
+    elif sum(map(size_of, kinds)) <= _LARGEST_IN_MEMORY:
         texts = read_texts([*kinds], encoding, errors)
-    elif (split, encoding, newlines) == ("place", "utf-8", "kept"):
-        return LongText(Source([*kinds], separator.encode()), train_fraction, _prepared(), tokens)
+    elif split == "place":
+        source = Source([*kinds], separator, encoding, errors, is_unix=newlines == "unix")
+        return LongText([source], _prepared(), tokens, train_fraction)
     else:
-        raise RequestError(f"split=, encoding= and newlines= of data are for up to {IN_MEMORY / 1e6:.0f} MB")
+        raise RequestError(f"data.split={split} is for a text of up to {_LARGEST_IN_MEMORY / 2**20:.0f} MB")
     texts = [content.replace("\r\n", "\n") if newlines == "unix" else content for content in texts]
     if is_table:
         return Documents.of(texts, separator, train_fraction, tokens)
@@ -114,8 +117,7 @@ def huggingface(
     RequestError for an unknown dataset, split or column, and UserError if its rows cannot be written.
     """
     paths = dataset_files.written(_prepared(), name, subset, split, field, separator)
-    source = Source(paths)
-    return LongText(source, source.starts[1:2], _prepared(), Tokens(tokenizer, vocab_size))
+    return LongText([Source([path]) for path in paths], _prepared(), Tokens(tokenizer, vocab_size))
 
 
 def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
@@ -190,7 +192,10 @@ def tiny_shakespeare() -> str:
 
 
 def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
-    return LongText(Source([download.mahoney(Path(dir), name)]), _MAHONEY_ENDS, _prepared(), tokens)
+    path = download.mahoney(Path(dir), name)
+    errors = "surrogateescape" if tokenizers.named(tokens.kind).reads_bytes else "ignore"  # of a character that is cut
+    parts = itertools.pairwise((0, *_MAHONEY_ENDS))
+    return LongText([Source([path], errors=errors, start=a, end=b) for a, b in parts], _prepared(), tokens)
 
 
 def _prepared() -> Path:

@@ -2,12 +2,14 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, ClassVar, TypeVar
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from gpt.base.losses import SPLITS
 from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer, is_utf8
@@ -27,7 +29,7 @@ class Corpus(ABC):
     def parts(self) -> Iterable[str]:
         """Its whole content, in parts that differ if the same content is split differently."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The SHA-256 of its content, which identifies the corpus."""
         digest = hashlib.sha256()
@@ -47,44 +49,53 @@ class Tokens:
 
 
 class Text(Corpus):
-    """A text to continue: a training and a validation split and, in some benchmarks, a test split."""
+    """A text to continue: a training and a validation split and, in some benchmarks, a test split.
+
+    Bytes that are not UTF-8 are surrogates in it, as `surrogateescape` makes them.
+    """
 
     tokens: Tokens
 
     @property
     @abstractmethod
     def characters(self) -> str:
-        """Each character of the text, in ascending order. Raises RequestError if it is not UTF-8."""
-
-    @property
-    @abstractmethod
-    def is_utf8(self) -> bool:
-        """Whether all of the text is UTF-8; if not, its characters cannot be counted."""
+        """Each character of the text, in ascending order."""
 
     @abstractmethod
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
-
-    def parts(self) -> Iterable[str]:
-        """Its splits, each in memory."""
-        return ("".join(self.texts(split)) for split in self.lengths())
-
-    @abstractmethod
-    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
-        """The token ids of each split, without characters that the vocabulary lacks."""
 
     @abstractmethod
     def texts(self, split: str) -> Iterable[str]:
         """A split, in pieces that end where a word does."""
 
     @abstractmethod
+    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
+        """The token ids of each split, without characters that the vocabulary lacks."""
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether all of the text is UTF-8; if not, its characters cannot be counted."""
+        return is_utf8(self.characters)
+
+    def parts(self) -> Iterable[str]:
+        """Its splits, each in memory."""
+        return ("".join(self.texts(split)) for split in self.lengths())
+
+    def token_ids(self, split: str, tokenizer: TextTokenizer) -> Iterator[Tensor]:
+        """The token ids of each piece of a split, without characters that the vocabulary lacks."""
+        unknown = str.maketrans("", "", tokenizer.without_unknown(self.characters)[1])
+        return (tokenizer.encode(text.translate(unknown) if unknown else text) for text in self.texts(split))
+
     def learned(self, tokenizer: type[Learned]) -> Learned:
         """A tokenizer that is learned from the training split. Raises RequestError if its library is not installed."""
+        is_long = self.lengths()["train"] > LONG
+        return tokenizer.trained_on(self.texts("train"), self.tokens.vocab_size, show_progress=is_long)
 
 
 @dataclass(frozen=True)
 class TextCorpus(Text):
-    """A text in memory. Bytes that are not UTF-8 are surrogates in it, as `surrogateescape` makes them."""
+    """A text in memory."""
 
     train: str
     val: str
@@ -96,27 +107,17 @@ class TextCorpus(Text):
         """Each character of the text, in ascending order."""
         return "".join(sorted(set().union(*self._splits().values())))
 
-    @cached_property
-    def is_utf8(self) -> bool:
-        """Whether no split has bytes as surrogates."""
-        return all(map(is_utf8, self._splits().values()))
-
     def lengths(self) -> dict[str, int]:
         """The characters in each split."""
         return {name: len(text) for name, text in self._splits().items()}
-
-    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
-        """Its token ids, in memory."""
-        return {name: tokenizer.encode(tokenizer.without_unknown(text)[0]) for name, text in self._splits().items()}
 
     def texts(self, split: str) -> Iterable[str]:
         """A split as a whole."""
         return [self._splits()[split]]
 
-    def learned(self, tokenizer: type[Learned]) -> Learned:
-        """A tokenizer that is learned from the training split."""
-        is_long = len(self.train) > LONG
-        return tokenizer.trained_on(self.texts("train"), self.tokens.vocab_size, show_progress=is_long)
+    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
+        """Its token ids, in memory."""
+        return {name: torch.cat([*self.token_ids(name, tokenizer)]) for name in self._splits()}
 
     def _splits(self) -> dict[str, str]:
         return {name: text for name in SPLITS if (text := getattr(self, name)) or name != "test"}

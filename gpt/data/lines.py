@@ -233,12 +233,13 @@ class LineData:
         return Targets(iter(batches), sum(batch.tokens for batch in batches), int(self._counts[split].sum()))
 
     def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
-        """Each line once, or the first of them that have `most` targets."""
+        """Each line once, or evenly spread lines with about `most` targets."""
         counts = self._counts[split]
-        count = len(counts) if most is None else max(1, int((counts.cumsum(0) <= most).sum()))
-        parts = torch.arange(count).split(max(1, tokens_per_pass // len(self._places)))
-        batches = (self._batch(split, rows) for rows in parts)
-        return Targets(batches, int(counts[:count].sum()), int(counts.sum()))
+        lines, targets = len(counts), int(counts.sum())
+        count = lines if most is None or targets <= most else max(1, lines * most // targets)
+        rows = torch.arange(count) * lines // count
+        batches = (self._batch(split, some) for some in rows.split(max(1, tokens_per_pass // len(self._places))))
+        return Targets(batches, int(counts[rows].sum()), targets)
 
     def every_target_in_context(self, split: str, tokens_per_pass: int, most: int | None = None) -> None:
         """None: a line is a window of its own."""

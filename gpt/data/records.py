@@ -13,7 +13,7 @@ from gpt.base.errors import RequestError, UnavailableError
 
 Encoding = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=40)]
 
-IN_MEMORY = 2**24  # bytes of a text
+PIECE = 2**17  # bytes that are read at a time; with larger ones, memory fragments
 _ENDING = 2**16  # bytes at the end of a ZIP archive, where the names of its files are
 # What a file is that is no text: how it begins, what a ZIP archive has in it, and what to do.
 _SIGNS = {
@@ -32,7 +32,7 @@ def read_texts(files: Sequence[Path], encoding: str | None = None, errors: str =
     None is UTF-8, where the user cannot set data.encoding. `errors`, as in `bytes.decode`, can allow bytes that are
     not UTF-8. Raises RequestError if a file is missing, not a regular one or not in this encoding, or if all are empty.
     """
-    texts = [_decoded(file, encoding, errors) for file in files]
+    texts = ["".join(decoded(file, encoding, errors)) for file in files]
     if not any(texts):
         raise RequestError(f"{files[0]} is empty")
     return texts
@@ -104,11 +104,23 @@ def not_decoded(file: Path, line: int, encoding: str | None = None) -> RequestEr
     return RequestError(f"{file} is not UTF-8 text in line {line}: {remedy}")
 
 
-def _decoded(file: Path, encoding: str | None, errors: str) -> str:
-    content = read_bytes(file, 0, size_of(file)).removeprefix(codecs.BOM_UTF8)
+def decoded(
+    file: Path, encoding: str | None = None, errors: str = "strict", start: int = 0, end: int | None = None
+) -> Iterator[str]:
+    """The text of a file, or of its bytes from start to end, in pieces. For the rest, see `read_texts`."""
     try:
-        return content.decode(encoding or "utf-8", errors if encoding in (None, "utf-8") else "strict")
+        " ".encode(encoding or "utf-8")  # refuses codecs that are none of text, such as hex
+        make_decoder = codecs.getincrementaldecoder(encoding or "utf-8")
     except LookupError:
         raise RequestError(f"data.encoding={encoding} is not known: use utf-8, utf-16, latin-1, cp1252, ...") from None
-    except UnicodeError as error:
-        raise not_decoded(file, 1 + content.count(b"\n", 0, getattr(error, "start", 0)), encoding) from None
+    decoder = make_decoder(errors if encoding in (None, "utf-8") else "strict")
+    line, end = 1, size_of(file) if end is None else end
+    for first in range(start, end, PIECE):
+        piece = read_bytes(file, first, min(first + PIECE, end))
+        try:
+            text = decoder.decode(piece if first else piece.removeprefix(codecs.BOM_UTF8), first + PIECE >= end)
+        except UnicodeError as error:
+            content, place = getattr(error, "object", b""), getattr(error, "start", 0)
+            raise not_decoded(file, line + content.count(b"\n", 0, place), encoding) from None
+        line += text.count("\n")
+        yield text

@@ -109,7 +109,7 @@ class TextData:
     ) -> None:
         self.block_size, self._with_starts = block_size, with_starts
         self._device, self._splits = torch.device(device), corpus.encoded(tokenizer)
-        self.sizes = tokenizer.sizes if corpus.is_utf8 else tokenizer.sizes[:, 1:]
+        self.sizes = tokenizer.sizes_in(corpus.characters)
         for name, ids in self._splits.items():
             if len(ids) <= block_size:
                 units = f"{tokenizer.unit}s"
@@ -126,13 +126,9 @@ class TextData:
         """The token ids of a split, (N,)."""
         return self._splits[split]
 
-    def tokens(self, split: str) -> int:
-        """The number of tokens in a split. Raises RequestError if the corpus has no such split."""
-        return len(self._splits[split])
-
     def batch(self, split: str, batch_size: int, draw: torch.Generator) -> Batch:
         """`batch_size` windows at uniformly random positions of a split."""
-        return self._at(split, _starts(self._splits[split], self.block_size, batch_size, draw), self.block_size)
+        return self.windows_at(split, _starts(self._splits[split], self.block_size, batch_size, draw), self.block_size)
 
     def training_batch(self, seed: int, iteration: int, batch_size: int) -> Batch:
         """Batch `iteration` of a run: a pure function of the seed and the iteration."""
@@ -141,11 +137,14 @@ class TextData:
     def training_windows(self, seed: int, iteration: int, rows: int, T: int) -> Batch:
         """The same with `rows` windows of T tokens, at uniformly random positions."""
         draw = generator(seed, "train", iteration)
-        return self.training_windows_at(_starts(self._splits["train"], T, rows, draw), T)
+        return self.windows_at("train", _starts(self._splits["train"], T, rows, draw), T)
 
-    def training_windows_at(self, starts: Tensor, T: int) -> Batch:
-        """The windows of T tokens that begin at `starts`, (B, 1), in the training split."""
-        return self._at("train", starts, T)
+    def windows_at(self, split: str, starts: Tensor, T: int) -> Batch:
+        """The windows of T tokens that begin at `starts`, (B, 1)."""
+        ids = self._splits[split]
+        starts = starts.to(ids.device, non_blocking=True)
+        windows = ids[starts + self._window[: T + 1]]  # (B, T + 1)
+        return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def estimation_batches(
         self, split: str, seed: int, iteration: int, eval_iters: int, batch_size: int, tokens_per_pass: int
@@ -156,7 +155,7 @@ class TextData:
         passes = -(-windows // max(1, tokens_per_pass // self.block_size))
         sizes = (windows // passes + (i < windows % passes) for i in range(passes))
         batches = (self.batch(split, size, draw) for size in sizes)
-        return Targets(batches, windows * self.block_size, self.tokens(split) - 1)
+        return Targets(batches, windows * self.block_size, len(self._splits[split]) - 1)
 
     def every_target_once(self, split: str, tokens_per_pass: int, most: int | None = None) -> Targets:
         """The split as adjacent windows: each token except the first is a target exactly once."""
@@ -168,13 +167,6 @@ class TextData:
 
     def _windows(self, split: str, tokens_per_pass: int, most: int | None) -> Windows:
         return Windows(self._splits[split], self.block_size, tokens_per_pass, most, partial(self._located, split))
-
-    def _at(self, split: str, starts: Tensor, T: int) -> Batch:
-        """The windows of T tokens that begin at `starts`, (B, 1)."""
-        ids = self._splits[split]
-        starts = starts.to(ids.device, non_blocking=True)
-        windows = ids[starts + self._window[: T + 1]]  # (B, T + 1)
-        return self._located(split, Batch.full(windows[:, :-1], windows[:, 1:]), starts[:, 0])
 
     def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
         """The batch on the model's device, with the starts of training windows for a model that remembers the split."""
@@ -209,7 +201,7 @@ class ShuffledWindows(WrappedData):
 
     def training_windows(self, seed: int, iteration: int, rows: int, T: int) -> Batch:
         """The same with `rows` windows of T tokens."""
-        return self._text.training_windows_at(self._starts(seed, iteration, rows, T), T)
+        return self._text.windows_at("train", self._starts(seed, iteration, rows, T), T)
 
     def _starts(self, seed: int, iteration: int, rows: int, T: int) -> Tensor:
         """Where the windows of a batch begin, (rows, 1)."""
@@ -223,14 +215,14 @@ class ShuffledWindows(WrappedData):
         key = (seed, epoch, T)
         if key not in self._orders:
             draw, n = generator(seed, "epoch", epoch, T), self._in_epoch(T)
-            shift = torch.randint(min(T, self._text.tokens("train") - n * T), (1,), generator=draw)
+            shift = torch.randint(min(T, self._text.epoch_tokens - n * T), (1,), generator=draw)
             last = list(self._orders.items())[-1:]
             self._orders = dict([*last, (key, shift + T * torch.randperm(n, generator=draw))])
         return self._orders[key]
 
     def _in_epoch(self, T: int) -> int:
         """How many windows of T tokens and the token after each fit into the text, wherever the first begins."""
-        return max(1, self._text.tokens("train") // T - 1)
+        return max(1, self._text.epoch_tokens // T - 1)
 
 
 class ShortWindows(WrappedData):

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +29,6 @@ class TextTokenizer(ABC):
 
     unit: ClassVar[str]  # what a token is, in a word
     is_complete: ClassVar[bool] = False  # whether it can encode every text
-    joins_characters: ClassVar[bool] = False  # whether a token can be several characters, up to the next white space
     reads_bytes: ClassVar[bool] = False  # whether it also encodes bytes that are not UTF-8
     vocabulary: str | list[str]  # token i is entry i, in the form of tokenizer.json
     merges: list[tuple[str, str]] | None = None  # of subwords
@@ -76,10 +74,6 @@ class TextTokenizer(ABC):
     @abstractmethod
     def encode(self, text: str) -> Tensor:
         """text -> (N,) int64 token ids. Raises RequestError for a character that it cannot encode."""
-
-    def encode_utf8(self, piece: bytes) -> np.ndarray:
-        """A text in UTF-8 -> token ids, (N,) unsigned integers, without characters that it cannot encode."""
-        return self.encode(self.without_unknown(piece.decode())[0]).numpy().astype(np.uint32)
 
     def without_unknown(self, text: str) -> tuple[str, str]:
         """The text without the characters that it cannot encode, and those characters, each once."""

@@ -202,6 +202,8 @@ WRONG = [
     ("train.py v4 minutes=5", "training.seconds=5min"),
     ("train.py v1 fo=1 --cfg job training.lr=3", "key fo"),
     ("train.py file=a.txt", "data=a.txt"),
+    ("train.py v1 file=0", "data=0"),
+    ("train.py v1 text=false", "data=false"),
     ("train.py config.py", "model=config.py"),
     ("train.py v1 dropout=0.1", "dropout"),
     ("train.py -m n_jobs=2 seed=1,2", "hydra.launcher.n_jobs=2"),

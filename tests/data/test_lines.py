@@ -55,7 +55,10 @@ def test_only_the_answers_are_targets() -> None:
     rows = [row for part in whole for row in part.inputs[0]]
     assert [tokenizer.decode(row) for row in rows] == [line[:-1] for line in corpus.val.splitlines()]
     assert (whole.count, whole.of) == (20, 20)
-    assert data.every_target_once("val", tokens_per_pass=17, most=7).count == 6
+    sample = data.every_target_once("val", tokens_per_pass=17, most=7)
+    found = [tokenizer.decode(row) for part in sample for row in part.inputs[0]]
+    assert found == [line[:-1] for line in corpus.val.splitlines()[:9:3]]  # spread evenly over ten lines
+    assert (sample.count, sample.of) == (6, 20)
     assert data.epoch_tokens == 2 * 90
 
 

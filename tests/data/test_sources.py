@@ -53,8 +53,8 @@ def test_too_few_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "one.txt").write_text("one line")
     with pytest.raises(RequestError, match="1 part"):
         corpus(tmp_path / "one.txt", split="lines")
-    monkeypatch.setattr("gpt.data.corpora.IN_MEMORY", 4)
-    with pytest.raises(RequestError, match="split="):
+    monkeypatch.setattr("gpt.data.corpora._LARGEST_IN_MEMORY", 4)
+    with pytest.raises(RequestError, match=r"data\.split=lines"):
         corpus(tmp_path / "one.txt", split="lines")
 
 

@@ -26,10 +26,7 @@ def named(kind: str) -> type[TextTokenizer]:
 
 def built_for(corpus: Text) -> TextTokenizer:
     """The tokenizer that a corpus asks for. Raises RequestError without its library, or if the text is not UTF-8."""
-    tokenizer = named(corpus.tokens.kind)
-    if not tokenizer.reads_bytes:
-        _ = corpus.characters  # raises RequestError before anything is learned
-    return tokenizer.built_for(corpus)
+    return named(corpus.tokens.kind).built_for(corpus)
 
 
 def restored(vocabulary: Vocabulary) -> TextTokenizer:

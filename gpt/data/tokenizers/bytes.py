@@ -42,11 +42,7 @@ class ByteTokenizer(ByteLevel):
         Other unpaired surrogates, which UTF-8 cannot express, become question marks.
         """
         whole = _NO_BYTE.sub("?", text).encode(errors="surrogateescape")
-        return torch.from_numpy(self.encode_utf8(whole).astype(np.int64))
-
-    def encode_utf8(self, piece: bytes) -> np.ndarray:
-        """The bytes themselves."""
-        return np.frombuffer(piece, np.uint8)
+        return torch.from_numpy(np.frombuffer(whole, np.uint8).astype(np.int64))
 
     def as_json(self) -> str:
         """Subwords without merges."""

@@ -24,7 +24,6 @@ class CharTokenizer(TextTokenizer):
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         self.vocabulary = "".join(sorted(set(vocabulary)))
-        self._codes = code_points(self.vocabulary)  # ascending, as the vocabulary is
 
     @classmethod
     def built_for(cls, corpus: Text) -> "CharTokenizer":
@@ -41,37 +40,21 @@ class CharTokenizer(TextTokenizer):
 
     def encode(self, text: str) -> Tensor:
         """text -> (len(text),) int64 token ids. Raises RequestError for a character not in the vocabulary."""
-        codes = code_points(text)
-        ids = np.minimum(self._codes.searchsorted(codes), len(self) - 1)
-        unknown = self._codes[ids] != codes
+        ids = self._of_code_points[code_points(text)]
+        unknown = ids == len(self)
         if unknown.any():
             characters = (text[i] for i in unknown.nonzero()[0])
             more = len(self) - _MOST_SHOWN
             rest = f" and {more:,} more" if more > 0 else ""
             raise RequestError(f"{lacking(characters)}, which is {self.vocabulary[:_MOST_SHOWN]!r}{rest}")
-        return torch.from_numpy(ids.astype(np.int64, copy=False))
-
-    def encode_utf8(self, piece: bytes) -> np.ndarray:
-        """A text in UTF-8 -> token ids, (N,) unsigned integers, without characters that are not in the vocabulary."""
-        if piece.isascii():  # several times as fast
-            table, unknown = self._of_bytes
-            return np.frombuffer(piece.translate(table, unknown), np.uint8)
-        ids = self._of_code_points[code_points(piece.decode())]
-        return ids[ids < len(self)]
+        return torch.from_numpy(ids)
 
     @functools.cached_property
     def _of_code_points(self) -> np.ndarray:
         """The id of every code point; a code point outside the vocabulary has its size, len(self)."""
-        table = np.full(CODE_POINTS, len(self), np.uint32)
-        table[self._codes] = np.arange(len(self))
+        table = np.full(CODE_POINTS, len(self), np.int64)
+        table[code_points(self.vocabulary)] = np.arange(len(self))
         return table
-
-    @functools.cached_property
-    def _of_bytes(self) -> tuple[bytes, bytes]:
-        """The ids of ASCII characters, as a table for `bytes.translate`, and the characters outside the vocabulary."""
-        ids = self._of_code_points[:256]
-        table = np.where(ids < len(self), ids, 0).astype(np.uint8)
-        return table.tobytes(), bytes(np.flatnonzero(ids[:128] == len(self)).tolist())
 
     def as_json(self) -> str:
         """The tokenizer in the format of the library `tokenizers`; it refuses a character not in the vocabulary."""

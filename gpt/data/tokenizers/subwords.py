@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +26,6 @@ class BytePairs(ByteLevel, LearnedTokenizer):
     """Token i is entry i of the vocabulary, which the merges build from single bytes."""
 
     unit = "subword"
-    joins_characters = True
 
     def __init__(self, vocabulary: list[str], merges: list[tuple[str, str]]) -> None:
         """Raises ValueError if they do not fit each other, RequestError if the library is not installed."""
@@ -60,10 +58,6 @@ class BytePairs(ByteLevel, LearnedTokenizer):
         """text -> (N,) int64 token ids."""
         whole = text.encode(errors="replace").decode()  # without unpaired surrogates
         return torch.tensor(self._tokenizer.encode(whole).ids, dtype=torch.int64)
-
-    def encode_utf8(self, piece: bytes) -> np.ndarray:
-        """A text in UTF-8 -> token ids, (N,)."""
-        return np.array(self._tokenizer.encode(piece.decode()).ids, dtype=np.uint32)
 
     def as_json(self) -> str:
         """The tokenizer in the format of the library `tokenizers`."""

@@ -32,7 +32,6 @@ class Words(LearnedTokenizer):
     """Characters, then words of several characters."""
 
     unit = "word"
-    joins_characters = True
     vocabulary: list[str]
 
     def __init__(self, vocabulary: list[str]) -> None:
