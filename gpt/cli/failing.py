@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import textwrap
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -16,8 +15,8 @@ from hydra.errors import HydraException
 from gpt.base import console
 from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.stopping import Stopped
-from gpt.cli import sweeps
 from gpt.cli.job import is_sweep, job_title
+from gpt.cli.sweeps import Refusal, Sweep
 from gpt.config.explanations import explain_composition, one_line
 from gpt.config.override import Override
 
@@ -27,19 +26,19 @@ class JobError(UserError):
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(sweep: Sweep | None = None) -> Iterator[None]:
     """Report errors that the user can fix as one line on standard error and an exit code; a bug keeps its traceback."""
+    sweep = sweep or Sweep()
     try:
         yield
         sys.stdout.flush()  # it fails here, and not when nothing can be said of it
-    except KeyboardInterrupt:
-        _exit("interrupted", 130, prefix="")
     except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except JobError as error:
-        logs = sweeps.logs()  # They hold the error lines if this terminal does not.
-        _exit("not every job of the sweep succeeded" + (f": {error}; logs in {logs}" if logs else ""), error.exit_code)
+        # The logs hold the error lines if this terminal does not.
+        where = f": {error}; logs in {sweep.logs}" if sweep.logs else ""
+        _exit(f"not every job of the sweep succeeded{where}", error.exit_code)
     except Stopped as error:  # ends the sweep too: the signal was not meant for one job
         message = str(error)
         if is_sweep() and HydraConfig.get().job.config_name == "train":
@@ -53,7 +52,7 @@ def one_line_errors() -> Iterator[None]:
         message, code = reported
         if not is_sweep():
             _exit(message, code)
-        failed = JobError(f"{job_title()}: {message}")
+        failed = JobError(f"{job_title(sweep)}: {message}")
         print(console.in_red(printable(f"error: {failed}"), sys.stderr), file=sys.stderr)
         failed.exit_code = code
         raise failed from error
@@ -72,18 +71,22 @@ def explained(config_name: str, overrides: Sequence[Override], is_composed: Call
         raise RequestError(explain_composition(error, config_name, overrides)) from error
     except yaml.YAMLError as error:
         raise RequestError(one_line(error)) from error
-    except sweeps.Refusal as refused:
+    except Refusal as refused:
         raise RequestError(str(refused)) from None
     except UserError:
         raise
     except Exception as error:
-        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
-        library = innermost.f_globals["__name__"].partition(".")[0]
-        if library == "submitit":
-            raise UserError(f"{library}: {textwrap.shorten(str(error), 400)}") from error
+        if isinstance(error, _errors_of_cluster()):
+            raise UserError(f"submitit: {textwrap.shorten(str(error), 400)}") from error
         if is_composed() or not isinstance(error, ValueError | TypeError | RecursionError | AssertionError):
             raise
         raise RequestError(f"Hydra cannot compose this command line: {one_line(error)}") from error
+
+
+def _errors_of_cluster() -> tuple[type[Exception], ...]:
+    """What submitit raises, once it is used, if a job is refused or lost."""
+    utils = sys.modules.get("submitit.core.utils")
+    return () if utils is None else (utils.UncompletedJobError, utils.FailedSubmissionError)
 
 
 def _exit(message: str, code: int, *, prefix: str = "error: ") -> NoReturn:

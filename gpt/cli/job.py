@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from gpt.base.errors import RequestError
 from gpt.base.typed import expanded
-from gpt.cli import sweeps
+from gpt.cli.sweeps import Sweep
 from gpt.config.override import Override
 from gpt.config.request import Destination, Request
 from gpt.config.requesting import command_line, request_of
@@ -30,17 +30,18 @@ def job_overrides() -> list[Override]:
     return [Override.parse(str(word)) for word in words]
 
 
-def job_title() -> str:
+def job_title(sweep: Sweep) -> str:
     """The line that names the current job of a sweep."""
-    return sweeps.title(HydraConfig.get().job.num, job_overrides())
+    return sweep.title(HydraConfig.get().job.num, job_overrides())
 
 
 def request_of_job(
-    config_name: str, typed: Sequence[str], config: BaseModel, rest: tuple[Override, ...] = ()
+    config_name: str, typed: Sequence[str], config: BaseModel, swept: tuple[str, ...], rest: tuple[Override, ...] = ()
 ) -> Request:
     """The request of the current job: `typed` is the command line, `config` is what it says.
 
-    A new run goes to hydra.run.dir, to the folder of its sweep, or below `runs` by date and time.
+    `swept` are the keys that differ between the jobs. A new run goes to hydra.run.dir, to the folder of its sweep, or
+    below `runs` by date and time.
     """
     settings, overrides = HydraConfig.get(), job_overrides()
     # Each job composes anew on a cluster or in a worker, for which a --config-dir must be repeated.
@@ -57,7 +58,7 @@ def request_of_job(
         f"{settings.job.num:03d}_",
         None if subdir == "." else sweep / subdir,
         sweep,
-        sweeps.swept_keys(),
+        swept,
     )
     command = command_line(config_name, [*request.options, *map(str, overrides)])
     return replace(request, command=command, destination=destination)

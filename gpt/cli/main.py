@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from gpt.base.errors import RequestError
 from gpt.base.installation import CONF
 from gpt.base.version import __version__
 from gpt.cli import help, sweeps  # noqa: A004
+from gpt.cli.callback import SweepCallback
 from gpt.cli.command_line import CommandLine
 from gpt.cli.failing import JobError, explained, one_line_errors
 from gpt.cli.job import is_sweep, job_overrides, job_title, request_of_job
@@ -54,40 +56,40 @@ def main(
         own, rest = line.divided(schema.model_fields) if config_name == "search" else (line, ())
         overrides, texts = quoted(own.overrides, schema, is_sweep=line.is_sweep)
         sys.argv[1:] = own.for_hydra(overrides)
-    if line.is_sweep:
-        stopping.start_sweep(stopping.REPEAT if config_name == "train" else "stopped")
+    sweep = SweepCallback.sweep = sweeps.Sweep()  # A worker process gets a copy, in the closure of its job.
     composed: list[bool] = []
 
     def job(config: DictConfig) -> Any:
         composed.append(True)
-        stopping.begin_job()
+        number = HydraConfig.get().job.num + 1 if is_sweep() else 1
         launcher = sweeps.launcher(HydraConfig.get()) if is_sweep() else None
-        worker = stopping.within_sweep() if launcher == "joblib" else nullcontext()  # others have no long-lived parent
-        with worker, one_line_errors(), stopping.requeued():
-            console.show_log(f"[{HydraConfig.get().job.num + 1}] " if launcher == "joblib" else "")
+        parent = parent_process() if launcher == "joblib" else None  # Other launchers have no long-lived parent.
+        worker = nullcontext() if parent is None or parent.pid is None else stopping.following(parent.pid)
+        with worker, one_line_errors(sweep):
+            console.show_log(f"[{number}] " if launcher == "joblib" else "")
             if is_sweep() and config.get("json") is not True:
-                log.info(job_title())
+                log.info(job_title(sweep))
             given_code.taken(job_overrides())  # a worker, of joblib for example, was given nothing yet
             escaped = {each.key for each in job_overrides()}.intersection(escaping(schema)) if is_sweep() else ()
             values = resolved(config, texts, escaped)
             if launcher == "submitit" and "resume" in values:  # a requeued job has its original command line
                 values["resume"] = values["resume"] or "auto"
-            if is_sweep() and values.get("name") and "name" not in sweeps.swept_keys():
-                values["name"] += f"_{HydraConfig.get().job.num + 1}"
+            if is_sweep() and "name" in values:
+                values["name"] = sweep.name(values["name"], number)
             checked = schema.model_validate(values)
-            return task(checked, request_of_job(config_name, line.typed, checked, rest))
+            return task(checked, request_of_job(config_name, line.typed, checked, sweep.keys, rest))
 
     failed: JobError | None = None
-    with one_line_errors():
+    with one_line_errors(sweep):
         try:
             with explained(config_name, overrides, lambda: bool(composed)):
                 hydra.main(**VERSION, config_path=str(CONF), config_name=config_name)(job)()
         except JobError as error:
             failed = error
         finally:
-            sweeps.remove_empty_folders()
-        if after_sweep is not None and (folder := sweeps.folder()) is not None and not sweeps.is_json():
-            after_sweep(folder)
+            sweep.remove_empty_folders()
+        if after_sweep is not None and sweep.folder is not None and not sweep.is_json:
+            after_sweep(sweep.folder)
         if failed is not None:
             raise failed
 

@@ -2,12 +2,12 @@
 
 import contextlib
 import math
-import os
 import re
-import shlex
+import shutil
+import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from hydra.core.override_parser import types
 from hydra.errors import HydraException
 from omegaconf import DictConfig, read_write
 
-from gpt.base import stopping
 from gpt.base.console import command
 from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.files import parsing, read_text_file
@@ -29,19 +28,48 @@ from gpt.config.keys import FIXED, declared
 from gpt.config.override import Override
 from gpt.runs import naming
 
-# In the environment, which worker processes inherit.
-_JOBS, _KEYS, _FOLDER, _LOGS = "GPT_SWEEP_JOBS", "GPT_SWEEP_KEYS", "GPT_SWEEP_FOLDER", "GPT_SWEEP_LOGS"
-_JSON = "GPT_SWEEP_JSON"
 _COMMAND = naming.SWEEP  # where Hydra records the sweep
 _OF_LAUNCHERS = re.compile(r"hydra/(launcher|sweeper)=\w+|hydra\.launcher\.n_jobs=\d+")
-_created: list[Path] = []  # the folders that a sweep of this process creates, the innermost first
+
+
+@dataclass
+class Sweep:
+    """What is known of a sweep once it has begun."""
+
+    folder: Path | None = None
+    jobs: int | None = None  # None: a sweeper chooses each job after the previous one
+    keys: tuple[str, ...] = ()  # those known to differ between its jobs
+    logs: Path | None = None  # of the jobs, if their output does not reach this terminal
+    is_json: bool = False  # the jobs print JSON, so nothing else may be on standard output
+    created: list[Path] = field(default_factory=list)  # the folders that it creates, the innermost first
+
+    def title(self, number: int, overrides: Sequence[Override]) -> str:
+        """A line for job `number`, counted from 0, with its swept values: "job 3 of 8: learning_rate=0.001 seed=1"."""
+        total = "" if self.jobs is None else f" of {self.jobs}"
+        swept = [each for each in overrides if not self.keys or each.key in self.keys]
+        own = [f"{each.key.rpartition('.')[2]}={each.value}" for each in swept]
+        return f"job {number + 1}{total}: {' '.join(own)}"
+
+    def name(self, given: str | None, number: int) -> str | None:
+        """The name of job `number`, counted from 1: the one given, with this number unless the names differ."""
+        return f"{given}_{number}" if given and "name" not in self.keys else given
+
+    def remove_empty_folders(self) -> None:
+        """Remove the folders that it has created and left empty: submitit's, and its own if no job began a run."""
+        empty = [self.logs / "%j", self.logs] if self.logs else []
+        with contextlib.suppress(OSError):
+            if self.created and [path.name for path in self.created[0].iterdir()] == [_COMMAND]:
+                (self.created[0] / _COMMAND).unlink()
+        for path in (*empty, *self.created):
+            with contextlib.suppress(OSError):  # it is not empty
+                path.rmdir()
 
 
 class Refusal(BaseException):
     """A sweep cannot start. Hydra turns any Exception of a callback into a warning."""
 
 
-def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
+def begin(sweep: Sweep, settings: Any, runs: str) -> list[types.Override]:
     """Record the size and the folder of a sweep; return the overrides of its jobs, one a key, swept or not.
 
     Ranges become lists of their values, because Hydra's are not exact. The overrides are [] for a sweeper that chooses
@@ -50,10 +78,8 @@ def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
     if any(Override.parse(word).key == "hydra.run.dir" for word in settings.overrides.hydra):
         raise Refusal("hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir=FOLDER")
     folder = Path(str(settings.sweep.dir))
-    os.environ[_FOLDER] = expanded(str(folder))
-    if as_json:
-        os.environ[_JSON] = "1"
-    _created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+    sweep.folder = Path(expanded(str(folder)))
+    sweep.created = [path for path in (folder, *folder.parents) if not path.exists()]
     overrides: dict[str, types.Override] = {}
     if settings.sweeper._target_.endswith("BasicSweeper"):
         params = sweeper_params(settings)
@@ -71,9 +97,11 @@ def begin(settings: Any, runs: str, *, as_json: bool) -> list[types.Override]:
                 for override in given[: len(params)]
             }
             settings.overrides.task = [_listed(override) for override in given[len(params) :]]
-        os.environ |= {_JOBS: str(math.prod(counts.values())), _KEYS: " ".join(counts)}
+        sweep.jobs, sweep.keys = math.prod(counts.values()), tuple(counts)
     if launcher(settings) == "submitit":
-        _announce(settings)
+        _announce(sweep, settings)
+    if launcher(settings) == "joblib" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # joblib would kill its workers before they have saved
     return list(overrides.values())
 
 
@@ -158,58 +186,17 @@ def _check_kept(folder: Path, others: Sequence[Override], task: Sequence[Overrid
             raise RequestError(f"resume={folder}: a resumed sweep keeps its settings; for {each}, start a new one")
 
 
-def _announce(settings: DictConfig) -> None:
-    """Print where a cluster's jobs, which have no terminal, are; a signal ends this process but not the jobs."""
-    folder = str(settings.sweep.dir)
-    os.environ[_LOGS] = str(Path(settings.launcher.submitit_folder).parent)
-    count = os.environ.get(_JOBS, "")
-    jobs = f"{count} {'job' if count == '1' else 'jobs'}".strip()
-    stream = sys.stderr if is_json() else sys.stdout
-    print(printable(f"{jobs} in {folder}, their logs in {os.environ[_LOGS]}"), file=stream, flush=True)
-    comparing = f"{command('compare')} runs={shlex.quote(folder)}"
-    stopping.start_sweep(printable(f"the jobs continue: squeue lists them, {comparing} compares the finished ones"))
-
-
-def remove_empty_folders() -> None:
-    """Remove the folders that a sweep has created and left empty: submitit's, and its own if no job began a run."""
-    empty = [Path(os.environ[_LOGS], "%j"), Path(os.environ[_LOGS])] if _LOGS in os.environ else []
-    with contextlib.suppress(OSError):
-        if _created and [path.name for path in _created[0].iterdir()] == [_COMMAND]:
-            (_created[0] / _COMMAND).unlink()
-    for path in (*empty, *_created):
-        with contextlib.suppress(OSError):  # it is not empty
-            path.rmdir()
-    _created.clear()
+def _announce(sweep: Sweep, settings: DictConfig) -> None:
+    """Print where a cluster's jobs, which have no terminal, are. Raises Refusal where there is no cluster."""
+    if settings.launcher._target_.endswith("SlurmLauncher") and shutil.which("srun") is None:
+        raise Refusal("this machine has no Slurm (srun): for jobs without it, add hydra/launcher=submitit_local")
+    sweep.logs = Path(settings.launcher.submitit_folder).parent
+    jobs = f"{sweep.jobs or ''} {'job' if sweep.jobs == 1 else 'jobs'}".strip()
+    stream = sys.stderr if sweep.is_json else sys.stdout
+    print(printable(f"{jobs} in {settings.sweep.dir}, their logs in {sweep.logs}"), file=stream, flush=True)
 
 
 def launcher(settings: Any) -> str | None:
     """The plugin of the launcher in Hydra's settings, as in "joblib"; None for Hydra's own, one job after another."""
     plugin = re.match(r"hydra_plugins\.hydra_(\w+)_launcher\.", settings.launcher._target_)
     return plugin and plugin[1]
-
-
-def is_json() -> bool:
-    """Whether the jobs of this sweep print JSON, and so nothing else may be on standard output."""
-    return _JSON in os.environ
-
-
-def swept_keys() -> tuple[str, ...]:
-    """The keys known to differ between the jobs of this sweep."""
-    return tuple(os.environ.get(_KEYS, "").split())
-
-
-def logs() -> str | None:
-    """The folder of the jobs' logs, if their output does not reach this terminal."""
-    return os.environ.get(_LOGS)
-
-
-def title(number: int, overrides: Sequence[Override]) -> str:
-    """A line for job `number`, counted from 0, with its swept values: "job 3 of 8: learning_rate=0.001 seed=1"."""
-    total, swept = f" of {os.environ[_JOBS]}" if _JOBS in os.environ else "", swept_keys()
-    own = [f"{each.key.rpartition('.')[2]}={each.value}" for each in overrides if not swept or each.key in swept]
-    return f"job {number + 1}{total}: {' '.join(own)}"
-
-
-def folder() -> Path | None:
-    """The folder of this sweep."""
-    return Path(os.environ[_FOLDER]) if _FOLDER in os.environ else None

@@ -58,7 +58,8 @@ def request_of(config: BaseModel, settings: Any, overrides: Sequence[Override], 
     if isinstance(config, TrainConfig):
         check_one_length(given, flat(config.content()))
     now, runs = datetime.now(), Path(getattr(config, "runs", "."))
-    folder = None if settings.run.dir == "." else Path(expanded(settings.run.dir))
+    is_given = settings.run.dir != "." or "hydra.run.dir=." in settings.overrides.hydra
+    folder = Path(expanded(settings.run.dir)) if is_given else None
     main = next(source.path for source in settings.runtime.config_sources if source.provider == "main")
     destination = Destination(runs, runs / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}_", folder)
     return Request(given, "", destination, tuple(folders), None if Path(main) == CONF else main)
