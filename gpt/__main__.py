@@ -7,7 +7,6 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from gpt.base import stopping
 from gpt.base.commands import COMMANDS, OTHER_WORDS
 from gpt.base.console import command
 from gpt.base.version import __version__
@@ -40,11 +39,14 @@ def _run(name: str) -> None:
         version = ".".join(map(str, sys.version_info[:2]))
         sys.exit(f"error: Hydra does not start on Python {version}: use Python 3.11, 3.12 or 3.13")
     atexit.register(gc.freeze)  # Skip garbage collection at exit: it takes 0.2 s.
-    stopping.start()  # before the imports: they take most of a second
-    from gpt import cli
+    try:
+        from gpt import cli
 
-    module = import_module(COMMANDS[name].module)
-    cli.main(getattr(module, COMMANDS[name].function), name, after_sweep=getattr(module, "after_sweep", None))
+        module = import_module(COMMANDS[name].module)
+        cli.main(getattr(module, COMMANDS[name].function), name, after_sweep=getattr(module, "after_sweep", None))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

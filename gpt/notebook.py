@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gpt.base.stopping import Stop
     from gpt.config.command import Command
     from gpt.config.schema import Weights
     from gpt.reports.comparison import ComparisonReport
@@ -44,11 +43,11 @@ def train(
     from gpt.session.running import run
     from gpt.session.trained import NewlyTrained
 
-    with _TRAINING, _undisturbed() as stop, given(module) as own:
+    with _TRAINING, _undisturbed(), given(module) as own:
         command = _command(overrides, folder, values, own)
         config = compose(command)
         is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
-        outcome = run(config, command, stop, keeps=is_interactive)
+        outcome = run(config, command, keeps=is_interactive)
         if outcome.job is None or (folder is not None and outcome.summary is not None):  # None: it had finished
             return load(folder or config.resume, runs=config.runs, module=module, device=config.device)
         return NewlyTrained(outcome.job, outcome.summary, list(outcome.evaluations))
@@ -130,7 +129,7 @@ def _command(
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator["Stop"]:
+def _undisturbed() -> Iterator[None]:
     """Leave the calling program as it was, apart from PyTorch's settings, which `run` restores itself.
 
     Restores signal handlers, logging, filters of warnings, the environment, random numbers and PyTorch's modes. Raises
@@ -138,19 +137,12 @@ def _undisturbed() -> Iterator["Stop"]:
     """
     from gpt.base.console import showing_warnings
     from gpt.base.runtime import random_numbers_kept
-    from gpt.base.stopping import Stop, Stopped
+    from gpt.base.stopping import Stopped
 
     environment = dict(os.environ)  # Compilers and profilers add to it.
     try:
-        with (
-            showing_warnings(),
-            warnings.catch_warnings(),
-            random_numbers_kept(),
-            _usual_modes(),
-            _documented_errors(),
-            Stop().listening() as stop,
-        ):
-            yield stop
+        with showing_warnings(), warnings.catch_warnings(), random_numbers_kept(), _usual_modes(), _documented_errors():
+            yield
     except Stopped as stopped:
         raise (KeyboardInterrupt if stopped.number == signal.SIGINT else SystemExit)(str(stopped)) from None
     finally:

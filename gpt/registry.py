@@ -90,6 +90,8 @@ class Registry:
         target, values = self._checked(choice)
 
         def call(*arguments: Any, **given: Any) -> Any:
+            if choice.is_own:  # A ValueError of the user's code can be a bug, and a bug keeps its traceback.
+                return target(*arguments, **given, **values)
             try:
                 return target(*arguments, **given, **values)
             except ValueError as error:

@@ -16,7 +16,7 @@ from unittest import mock
 
 
 def call(command: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
-    """`python SCRIPT ARGUMENTS`, with nothing left behind but the handlers of signals."""
+    """`python SCRIPT ARGUMENTS`, with nothing left behind."""
     from hydra.core.global_hydra import GlobalHydra
 
     out, err, code = io.StringIO(), io.StringIO(), 0

@@ -59,6 +59,8 @@ from tests.forked import Forked
 # On a busy machine, any example may take long.
 hypothesis.settings.register_profile("patient", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("patient")
+# A suite in the background ignores Ctrl-C; the commands that it starts must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPT_DATA_DIR", REPOSITORY / "data")).resolve()  # the folder of downloaded corpora
@@ -236,13 +238,8 @@ def script() -> Script:
 
 
 def _call(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    """`script`, in the present process, whose handlers of signals stay."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        return call([str(REPOSITORY / name), *arguments], cwd, environment)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    """`script`, in the present process."""
+    return call([str(REPOSITORY / name), *arguments], cwd, environment)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.conftest import REPOSITORY, shell_commands
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
-# Long enough to be stopped on the way, without a checkpoint unless it is stopped.
+# Long enough to be stopped on the way, without a checkpoint unless a test asks for some.
 SWEEP = [
     "-m",
     "data=text",

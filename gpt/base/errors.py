@@ -1,8 +1,8 @@
 """Errors that the user can fix: the scripts print them as one line, without a traceback."""
 
 import json
-import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,12 +11,6 @@ from gpt.base.installation import installing
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
-
-# How PyTorch's devices and allocators report that they are out of memory.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "Storage size calculation overflowed")
-
-_OS_ERROR = re.compile(r"\(os error (\d+)\)$")  # how libraries written in Rust report what the system refused
-
 
 Ending = Literal["paused", "diverged", "pruned", "failed"]  # why a run has ended without finishing
 
@@ -68,12 +62,15 @@ def report(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, OSError):
         file = f"{error.filename}: " if error.filename else ""
         return f"{file}{error.strerror or error}", UserError.exit_code
-    if reason := _OS_ERROR.search(str(error)):
-        return os.strerror(int(reason[1])), UserError.exit_code
-    ran_out = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
-    if ran_out or isinstance(error, MemoryError):
+    if isinstance(error, _out_of_memory()):
         return "not enough memory for this: try a smaller model, batch or number of samples", UserError.exit_code
     return None
+
+
+def _out_of_memory() -> tuple[type[Exception], ...]:
+    """The errors of Python and, once it is imported, of PyTorch when memory runs out."""
+    torch = sys.modules.get("torch")
+    return (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
 
 
 def explain(error: "ValidationError", prefix: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The command line of the scripts: its words are read, Hydra composes and runs the jobs, errors become one line."""
+"""The command line of the scripts: a command is read and called, sweeps are run, errors become one line."""
 
 from gpt.cli.main import main
 

@@ -17,8 +17,6 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()  # it fails here, and not when nothing can be said of it
-    except KeyboardInterrupt:
-        end("interrupted", 130, prefix="")
     except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

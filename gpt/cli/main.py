@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gpt.base import console, stopping
+from gpt.base import console
 from gpt.base.errors import RequestError
 from gpt.base.version import __version__
 from gpt.cli import help, sweeps  # noqa: A004
@@ -31,7 +31,6 @@ def main(task: Callable[[Any, Command], Any], name: str, *, after_sweep: Callabl
         _answer_at_once(name)
         command = read(name, sys.argv[1:])
         if name != "train":
-            stopping.begin_job()
             console.show_log()
             task(settings_of(command), command)
             return
@@ -43,7 +42,6 @@ def main(task: Callable[[Any, Command], Any], name: str, *, after_sweep: Callabl
         elif sweeps.is_sweep(command):
             sweeps.run(command, task, after_sweep)
         else:
-            stopping.begin_job()
             console.show_log()
             task(compose(command), command)
 

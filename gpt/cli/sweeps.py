@@ -8,9 +8,12 @@ import math
 import os
 import re
 import shlex
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from multiprocessing import parent_process
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -19,18 +22,17 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser import types
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from gpt.base import console, stopping
+from gpt.base import console
 from gpt.base.console import command as called
 from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.files import parsing, read_text_file, write_atomically
 from gpt.base.installation import CONF
 from gpt.base.paths import expanded, is_path
-from gpt.base.stopping import Stopped
+from gpt.base.stopping import Stopped, following
 from gpt.cli.failing import end
 from gpt.config.command import Command, SweepJob, command_line
 from gpt.config.composing import VERSION, compose, hydra_word, settings_of_hydra
@@ -76,14 +78,6 @@ class JobError(UserError):
     """A job failed and its error was printed; Hydra runs the other jobs and raises this at the end."""
 
 
-class _Failed(JobReturn):
-    """The result of a failed job, whose error has been printed: Hydra's own would print the command line as well."""
-
-    @property  # type: ignore[misc]  # that of a failed job is never set
-    def return_value(self) -> Any:
-        raise self._return_value
-
-
 _current: list[Sweep] = []  # what the callback, which Hydra makes, is about
 
 
@@ -114,9 +108,7 @@ def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[
             hydra.main(**VERSION, config_path=command.foreign or str(CONF), config_name="train")(job)()
     except JobError as error:
         failed = error
-    except RuntimeError as error:
-        if sweep.plugin != "submitit":
-            raise
+    except _errors_of_cluster() as error:
         raise UserError(f"submitit: {shorten(str(error), 400)}") from error
     except Refusal as refused:
         raise RequestError(str(refused)) from None
@@ -127,6 +119,12 @@ def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[
     if failed is not None:
         where = f"; logs in {sweep.logs}" if sweep.logs else ""
         end(f"not every job of the sweep succeeded: {failed}{where}", failed.exit_code)
+
+
+def _errors_of_cluster() -> tuple[type[Exception], ...]:
+    """What submitit raises, once it is used, if a job is refused or lost."""
+    utils = sys.modules.get("submitit.core.utils")
+    return () if utils is None else (utils.UncompletedJobError, utils.FailedSubmissionError)
 
 
 def _for_hydra(command: Command, fixed: Mapping[str, Any], several: Mapping[str, Any]) -> list[str]:
@@ -171,12 +169,13 @@ def _job(sweep: Sweep, task: Callable[[Any, Command], Any]) -> Any:
     typed = (word.lstrip("+").partition("=") for word in map(str, words))
     own = {key: Typed(value) for key, _, value in typed if key not in sweep.fixed.settings}
     number, plugin = settings.job.num, launcher(settings)
-    stopping.begin_job()
     console.show_log(f"[{number + 1}] " if plugin == "joblib" else "")
     title = _title(sweep, number, own)
     if not sweep.is_json:
         log.info(title)
-    with _errors_of(title, sweep), stopping.requeued():
+    parent = parent_process() if plugin == "joblib" else None  # Other launchers have no long-lived parent.
+    worker = contextlib.nullcontext() if parent is None or parent.pid is None else following(parent.pid)
+    with worker, _errors_of(title, sweep):
         command = _command_of_job(sweep, own, number, settings)
         if plugin == "submitit" and "resume" not in command.settings:  # a requeued job has its original command line
             command = command.replacing({"resume": "auto"})
@@ -186,11 +185,14 @@ def _job(sweep: Sweep, task: Callable[[Any, Command], Any]) -> Any:
 def _command_of_job(sweep: Sweep, own: Mapping[str, Any], number: int, settings: Any) -> Command:
     folder, subdir = Path(expanded(settings.sweep.dir)), settings.sweep.subdir
     job = SweepJob(number, folder, None if subdir == "." else folder / subdir, sweep.swept)
-    command = sweep.fixed.replacing(own, job=job)
-    name = unquoted(as_typed(command.settings.get("name")))
-    if name != "null" and "name" not in own:
-        command = command.replacing({"name": f"{name}_{number + 1}"})
+    command = _named(sweep.fixed.replacing(own, job=job), own, number)
     return replace(command, line=command_line("train", [*command.same_place, *command.words()]))
+
+
+def _named(command: Command, own: Mapping[str, Any], number: int) -> Command:
+    """The command of a job, with a name of its own if all of them were given one."""
+    name = unquoted(as_typed(command.settings.get("name")))
+    return command if name == "null" or "name" in own else command.replacing({"name": f"{name}_{number + 1}"})
 
 
 def _title(sweep: Sweep, number: int, own: Mapping[str, Any]) -> str:
@@ -228,16 +230,13 @@ class SweepCallback(Callback):
         if _current:
             _begin(_current[0], config.hydra)
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002
-        """After each job, in its process."""
-        if job_return.status == JobStatus.FAILED:
-            job_return.__class__ = _Failed
-
 
 def _begin(sweep: Sweep, settings: Any) -> None:
     """Count the jobs, check them, and record the sweep in its folder. Raises Refusal."""
     sweep.folder = folder = Path(str(settings.sweep.dir))
     sweep.plugin = launcher(settings)
+    if settings.launcher._target_.endswith("SlurmLauncher") and shutil.which("srun") is None:
+        raise Refusal("this machine has no Slurm (srun): for jobs without it, add hydra/launcher=submitit_local")
     sweep.created[:] = [path for path in (folder, *folder.parents) if not path.exists()]
     params = {
         key: str(value) for key, value in (settings.sweeper.params or {}).items() if key not in sweep.fixed.settings
@@ -268,6 +267,8 @@ def _begin(sweep: Sweep, settings: Any) -> None:
     write_atomically(folder / naming.SWEEP, _record(sweep, settings))
     if sweep.plugin == "submitit":
         _announce(sweep, settings)
+    if sweep.plugin == "joblib" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # joblib would kill its workers before they have saved
 
 
 def _values(key: str, override: types.Override) -> list[str]:
@@ -299,7 +300,7 @@ def _check_jobs(sweep: Sweep, values: Mapping[str, list[str]]) -> None:
     for job in itertools.islice(itertools.product(*values.values()), _MOST):
         own = {key: Typed(value) for key, value in zip(values, job, strict=True)}
         try:
-            compose(sweep.fixed.replacing(own))
+            compose(_named(sweep.fixed.replacing(own), own, (sweep.count or 1) - 1))
         except Exception as error:
             if (reported := report(error)) is None:
                 raise

@@ -1,1 +1,1 @@
-"""What can be set, and what was typed: the schema, keys and their roles, overrides, composing, other names."""
+"""What can be set, and what was typed: schemas, keys and their roles, reading, composing, other names."""

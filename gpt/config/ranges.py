@@ -47,7 +47,9 @@ def divided(command: Command) -> Base:
     params = {key: str(value) for key, value in (hydra.sweeper.params or {}).items() if key not in settings}
     with own_hydra(command.foreign), explained():
         overrides = {each.key_or_group: each for each in parsed(params | ranges)}
-    base = base.replacing({key: Typed(value) for key, value in params.items() if not overrides[key].is_sweep_override()})
+    base = base.replacing(
+        {key: Typed(value) for key, value in params.items() if not overrides[key].is_sweep_override()}
+    )
     space = {key: _distribution(each) for key, each in overrides.items() if each.is_sweep_override()}
     if not space:
         raise RequestError("there is nothing to search over: add a range, as in training.batch_size='range(8,65,8)'")

@@ -226,14 +226,15 @@ def _options(words: Sequence[str], name: str) -> tuple[list[str], list[str]]:
             raise RequestError(f"{option} needs {'a value' if choices is None else 'one of ' + ', '.join(choices)}")
         if option in (*CONFIG_DIR, *CONFIG_PATH):
             value = str(Path(expanded(value)).absolute())
-            _refuse_hidden(Path(value) if option in CONFIG_DIR else None)
+        if option in CONFIG_DIR:
+            _refuse_hidden(value)
         options += [option, value]
     return options, rest
 
 
-def _refuse_hidden(folder: Path | None) -> None:
+def _refuse_hidden(folder: str) -> None:
     """Raise RequestError if Hydra would ignore a file in a --config-dir because conf/ has one of the same name."""
-    for path in sorted(folder.rglob("*.yaml")) if folder else ():
+    for path in sorted(Path(folder).rglob("*.yaml")):
         if (CONF / path.relative_to(folder)).exists():
             raise RequestError(f"{path} has the same name as a file in conf/, which would be used: rename it")
 

@@ -18,7 +18,6 @@ def main(config: ExportConfig, _: Command) -> None:
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.errors import RequestError, printable
     from gpt.base.losses import in_words
-    from gpt.base.stopping import Stop
     from gpt.exporting.staging import staged
     from gpt.session.trained import load_run
 
@@ -28,7 +27,7 @@ def main(config: ExportConfig, _: Command) -> None:
             f"format={config.format} needs the code of this package, and this is a stage of your own file"
         )
     out = Path(config.out) if config.out else trained.run.path / config.format
-    with Stop().listening(), staged(out) as folder:
+    with staged(out) as folder:
         checked = export(trained, config.format, folder, license=config.license)
     print(printable(f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}\n{checked}", keep="\n"))
     print(printable(f"written: {out}"))

@@ -160,9 +160,12 @@ class Trainings:
         if waiting is None:
             return
         arguments = [f"resume={waiting.run.path}"] if waiting.run.is_started() else waiting.arguments
-        follow = f"from gpt.base import stopping; stopping.follow({os.getpid()})"
-        program = f'{follow}; from gpt.__main__ import main; main("train")'
-        command = [sys.executable, "-c", program, *arguments]  # It ends with this server, even if that is killed.
+        # It ends with this server, even if that is killed.
+        program = (
+            "from gpt.__main__ import main\nfrom gpt.base.stopping import following\n"
+            f"with following({os.getpid()}):\n    main('train')"
+        )
+        command = [sys.executable, "-c", program, *arguments]
         waiting.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

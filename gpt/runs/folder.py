@@ -91,7 +91,8 @@ class RunFolder:
             file.handle(logging.makeLogRecord({"msg": f"ended by {type(error).__name__}: {error}"}))
             if self.is_started() and not self.is_finished():
                 with contextlib.suppress(OSError, UserError):  # a full disk, a damaged record
-                    self.update(ending=getattr(error, "ending", "failed"))
+                    ending = getattr(error, "ending", "failed") if isinstance(error, Exception) else "paused"
+                    self.update(ending=ending)
             raise
         finally:
             logger.removeHandler(file)

@@ -16,7 +16,7 @@ from gpt.base.files import attempt
 from gpt.base.installation import CONF
 from gpt.base.losses import Saved
 from gpt.base.runtime import deterministic_algorithms, select_device, size_of
-from gpt.base.stopping import Stop, Stopped
+from gpt.base.stopping import Stopped
 from gpt.config.command import Command
 from gpt.config.conf import choices_of, settings_of
 from gpt.config.documented import changed
@@ -60,7 +60,6 @@ class Outcome:
 def run(
     config: TrainConfig,
     command: Command,
-    stop: Stop,
     world: World = ALONE,
     *,
     more: Sequence[Watcher] = (),
@@ -79,8 +78,7 @@ def run(
         plan = stack.enter_context(planned(config, command, world))
         if isinstance(plan, Summary):
             return Outcome(plan)
-        stop.check()
-        job = _job(plan, world, stack, stop)
+        job = _job(plan, world, stack)
         folder, started = None, time.perf_counter()
         state = job.state()
         settings = job.recipe.settings
@@ -99,25 +97,22 @@ def run(
             stack.callback(watcher.close)
 
         try:
-            train(state, job.recipe, watchers, stop)
+            train(state, job.recipe, watchers)
         except Stopped as stopped:
             if not keeps:
                 raise
             log.warning(f"{stopped}: the model that was trained so far is kept")
             return Outcome(None, job, state.progress.evaluations, folder)
         exact = job.exact_loss(_use_result(state, job, folder))
-        with stop.deferred():  # A signal must not interrupt an import or the writing of a file.
-            job = job.of_length(state.progress)
-            summary = summarise(job, state, exact, time.perf_counter() - started, folder)
-            if folder is not None:
-                _report(folder, job, summary, watchers)
+        job = job.of_length(state.progress)
+        summary = summarise(job, state, exact, time.perf_counter() - started, folder)
+        if folder is not None:
+            _report(folder, job, summary, watchers)
         _check_overfit(job, summary)
-        if folder is not None and stop.requested is not None:
-            raise Stopped(stop.requested, f"stopped after {folder.path} had finished")
     return Outcome(summary, job, state.progress.evaluations, folder)
 
 
-def _job(plan: Plan, world: World, stack: contextlib.ExitStack, stop: Stop) -> Job:
+def _job(plan: Plan, world: World, stack: contextlib.ExitStack) -> Job:
     """The job of a plan, with PyTorch's settings for it until the stack is closed."""
     stack.enter_context(deterministic_algorithms(wanted=plan.config.deterministic))
     device = select_device(plan.config.device)
@@ -126,9 +121,7 @@ def _job(plan: Plan, world: World, stack: contextlib.ExitStack, stop: Stop) -> J
     job = Job.of(plan, world)
     stack.enter_context(job.recipe.runtime.settings())
     if world.is_first:
-        with stop.deferred():  # Hydra would wrap an exception in its own.
-            job = replace(job, changed=changed(job.config, plan.command))
-        stop.check()
+        job = replace(job, changed=changed(job.config, plan.command))
     return job
 
 
@@ -153,8 +146,7 @@ def _averages(job: Job, state: TrainingState) -> list[Watcher]:
     settings = job.recipe.settings
     if settings.ema:
         return [MovingAverage(state, settings.ema)]
-    begin = round((1 - settings.average_last) * settings.max_iters, 6)  # 1500, not 1500.0000000000002
-    return [WeightAverage(begin)] if settings.average_last else []
+    return [WeightAverage(round((1 - settings.average_last) * settings.max_iters))] if settings.average_last else []
 
 
 def _checkpoints(job: Job, state: TrainingState, folder: RunFolder, guard: NonFiniteGuard) -> CheckpointWriter:
@@ -234,8 +226,6 @@ def explaining_how_to_resume(
     try:
         yield
     except Stopped as stopped:
-        if run.is_finished():
-            raise
         config = run.config()
         code = registry.words(config.model, config.optimizer, config.schedule)
         unsaved = "" if is_saved() else "; the last iterations were not saved"

@@ -26,18 +26,13 @@ def main(config: TrainConfig, command: Command, more_watchers: "Sequence[Watcher
     # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
     from gpt.base.console import reports_hidden
     from gpt.base.runtime import keep_freed_memory, select_device
-    from gpt.base.stopping import Stop
     from gpt.session.running import run
     from gpt.training.processes import World
 
     is_quiet = config.quiet or config.as_json
-    with (
-        reports_hidden() if is_quiet else contextlib.nullcontext(),
-        Stop().listening() as stop,
-        World.joined(config.device) as world,
-    ):
+    with reports_hidden() if is_quiet else contextlib.nullcontext(), World.joined(config.device) as world:
         keep_freed_memory(select_device(config.device))
-        outcome = run(config, command, stop, world, more=more_watchers, is_quiet=is_quiet)
+        outcome = run(config, command, world, more=more_watchers, is_quiet=is_quiet)
     assert outcome.summary is not None  # a stopped training raises Stopped
     if is_quiet and world.is_first:
         _print(outcome.summary, outcome.folder, as_json=config.as_json, indent=None if command.job else 2)

@@ -14,7 +14,7 @@ class WeightAverage(Watcher):
 
     phase = Phase.CHANGE
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: int) -> None:
         self._start = start
 
     def evaluated(self, state: TrainingState) -> None:

@@ -68,10 +68,10 @@ def _prepare(loss: BatchLoss, model: nn.Module, examples: Sequence[Batch], runti
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
     """Turn compiler errors into one line."""
+    from torch._dynamo.exc import TorchDynamoException  # slow to import, like the whole compiler
+
     try:
         yield
-    except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except TorchDynamoException as error:
+        reason = str(error).strip().partition("\n")[0]
         raise UserError(f"compile=true does not work on this machine: {reason}") from error

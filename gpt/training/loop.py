@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gpt.base.stopping import Stop, Stopped
+from gpt.base.stopping import Stop, Stopped, listening
 from gpt.data.batch import Batch
 from gpt.training.evaluation import estimated_losses
 from gpt.training.metrics import means
@@ -21,19 +21,19 @@ from gpt.training.watchers import Watcher, Watchers
 _STOP_INTERVAL_ON_GPU = 16  # iterations between reads of the other processes' stop flag: each waits for the GPU
 
 
-def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = (), stop: Stop | None = None) -> None:
+def train(state: TrainingState, recipe: Recipe, watchers: Sequence[Watcher] = ()) -> None:
     """Train `state.model` in place, from the current iteration to the last; then load the averaged weights, if any.
 
     The watchers are called by phase. Raises Stopped, between two steps, after a signal.
     """
     model, optimizer, progress = state.model, state.optimizer, state.progress
-    settings, world, stop = recipe.settings, recipe.world, stop or Stop()
+    settings, world = recipe.settings, recipe.world
     parameters, gradient = list(optimizer.parameters.values()), recipe.gradient(model)
     watching = Watchers(watchers)
     is_stopping = False
     model.train()
     state.start_clock()
-    with stop.deferred():
+    with listening() as stop:
         while True:
             # Evaluate, if due.
             if recipe.evaluates(progress) and not state.is_evaluated:

@@ -13,8 +13,6 @@ from torch import Tensor
 from gpt.base.errors import RequestError, UserError
 from gpt.base.seeding import generator
 
-# How gloo and NCCL report that a process no longer responds.
-_LOST = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "timed out")
 _TIMEOUT = timedelta(minutes=10)  # time after which an unresponsive process ends the run
 
 Value = TypeVar("Value")
@@ -32,7 +30,7 @@ class World:
     def joined(cls, device: str = "auto") -> Iterator["World"]:
         """Join the process group that torchrun or Slurm describes in the environment: NCCL between GPUs, else gloo.
 
-        Raises UserError if another process dies in the meantime.
+        Raises UserError if the group cannot be joined.
         """
         if "SUBMITIT_EXECUTOR" in os.environ and "WORLD_SIZE" not in os.environ:  # a Slurm job of one or more tasks
             from submitit.helpers import TorchDistributedEnvironment
@@ -54,10 +52,6 @@ class World:
             raise UserError(f"cannot join the other processes: {str(error).partition(chr(10))[0]}") from error
         try:
             yield cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
-        except RuntimeError as error:
-            if not any(sign in str(error).lower() for sign in _LOST):
-                raise
-            raise UserError("another process of this run died; continue with resume=RUN_FOLDER") from error
         finally:
             torch.distributed.destroy_process_group()
 
@@ -76,7 +70,8 @@ class World:
         if self.size == 1:
             return
         message = torch.cat([tensor.flatten() for tensor in tensors])
-        torch.distributed.all_reduce(message)
+        with needing_others():
+            torch.distributed.all_reduce(message)
         for tensor, total in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
@@ -84,8 +79,18 @@ class World:
         """The value of rank 0."""
         values = [value]
         if self.size > 1:
-            torch.distributed.broadcast_object_list(values)
+            with needing_others():
+                torch.distributed.broadcast_object_list(values)
         return values[0]
+
+
+@contextlib.contextmanager
+def needing_others() -> Iterator[None]:
+    """Wrap a collective operation, which fails if another process is gone. Raises UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UserError("another process of this run died; continue with resume=RUN_FOLDER") from error
 
 
 ALONE = World()

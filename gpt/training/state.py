@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gpt.base.errors import UserError
 from gpt.base.runtime import Runtime
 from gpt.training.optimizers import Optimizer
-from gpt.training.processes import World
+from gpt.training.processes import World, needing_others
 from gpt.training.progress import Progress
 
 
@@ -71,7 +71,8 @@ class TrainingState:
             self.optimizer.allocate()
         for tensor in self._tensors().values():
             content = tensor.detach().view(-1).view(torch.uint8)  # as bytes, since gloo and NCCL know no int16
-            torch.distributed.broadcast(content, src=0)
+            with needing_others():
+                torch.distributed.broadcast(content, src=0)
 
     @torch.no_grad()
     def update_average(self) -> None:

@@ -6,7 +6,6 @@ tests/slurm/ repeats the first with a real Slurm.
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from tests.sweeping import (
 pytestmark = pytest.mark.slow
 
 LOCAL = ["hydra/launcher=submitit_local", "hydra.sweep.dir=S"]
+SAVING = ["checkpoint.interval=100", "checkpoint.min_seconds=0"]
 
 
 def children_of(pid: int) -> list[int]:
@@ -42,15 +42,14 @@ def tasks_of(sweep: subprocess.Popen) -> list[int]:
     return [task for controller in children_of(sweep.pid) for task in children_of(controller)]
 
 
-def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, *signals: int) -> None:
-    """Send these signals to each job once it trains."""
+def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, awaited: str, number: int) -> None:
+    """Send a signal to each job once it has written this file."""
     waiting = set(range(jobs))
 
     def none_is_left() -> bool:
         for job in sorted(waiting):
-            if list(folder.glob(f"00{job}_*/metrics.jsonl")):
-                for number in signals:
-                    os.kill(tasks_of(sweep)[job], number)
+            if list(folder.glob(f"00{job}_*/{awaited}")):
+                os.kill(tasks_of(sweep)[job], number)
                 waiting.remove(job)
         return not waiting
 
@@ -59,32 +58,27 @@ def interrupt(sweep: subprocess.Popen, folder: Path, jobs: int, *signals: int) -
 
 @pytest.mark.slow
 def test_a_requeued_sweep_ends_as_an_unbroken_one(script: Script, folder: Path) -> None:
-    """Slurm sends SIGUSR2 before a time limit, and where it pre-empts, SIGTERM first."""
-    sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
-    interrupt(sweep, folder / "S", 2, signal.SIGTERM, signal.SIGUSR2)
+    """Slurm sends SIGUSR2 before a time limit."""
+    sweep = start(*V1, *SAVING, "seed=1,2", *LOCAL, cwd=folder)
+    interrupt(sweep, folder / "S", 2, "checkpoints/0*/checkpoint.json", signal.SIGUSR2)
     done = succeeded(finished(sweep))
     assert done.stdout.startswith("2 jobs in S, their logs in S/.submitit\n")
     logs = "".join(path.read_text() for path in folder.glob("S/.submitit/*/*_log.out"))
     for job in range(2):
         assert f"job {job + 1} of 2: " in logs
         assert f"resuming S/00{job}_v1_seed{job + 1} from iteration " in logs
+    assert "from iteration 0" not in logs
     assert script("train.py", *V1, "seed=1,2", "hydra.sweep.dir=whole", cwd=folder).returncode == 0
     assert len(contents(folder / "whole")) == 2 * len(FILES)
     assert contents(folder / "S") == contents(folder / "whole")
 
 
 @pytest.mark.slow
-def test_a_job_told_to_end_saves_and_awaits_the_cluster(folder: Path) -> None:
-    """SIGTERM alone: a cluster that pre-empts the job would take its end for that of the training."""
-    endless = "training.max_iters=100000000"
-    sweep = start(*V1, *LOCAL, "seed=1", endless, cwd=folder)
+def test_a_job_that_is_cancelled_is_one_line(folder: Path) -> None:
+    sweep = start(*V1, *LOCAL, "seed=1", "training.max_iters=100000000", cwd=folder)
     wait_until(training(folder / "S", 1))
     (task,) = tasks_of(sweep)
-    os.kill(task, signal.SIGTERM)
-    wait_until(lambda: list(folder.glob("S/0*/checkpoints/0*/checkpoint.json")))
-    time.sleep(2)
-    assert tasks_of(sweep) == [task]
-    os.kill(task, signal.SIGKILL)  # it is cancelled
+    os.kill(task, signal.SIGKILL)
     done = finished(sweep)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -97,23 +91,21 @@ def test_a_job_with_too_many_time_limits_is_one_line(folder: Path) -> None:
     """submitit counts every signal in the last ten minutes of a job as its time limit."""
     none = ["hydra.launcher.timeout_min=5", "+hydra.launcher.max_num_timeout=0"]
     sweep = start(*V1, *LOCAL, *none, "seed=1", "training.max_iters=100000000", cwd=folder)
-    interrupt(sweep, folder / "S", 1, signal.SIGUSR2)
+    interrupt(sweep, folder / "S", 1, "metrics.jsonl", signal.SIGUSR2)
     done = finished(sweep)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
-    for word in ("job 1 of 1", "stopped", "resume=S/000_v1_seed1", "timed-out", "S/.submitit"):
-        assert word in last
+    assert "timed-out" in last
 
 
 @pytest.mark.slow
 def test_a_job_of_two_tasks_is_requeued_as_a_whole(script: Script, folder: Path) -> None:
     few = "training.max_iters=1000"
-    sweep = start(*V1, *LOCAL, "seed=1", few, "hydra.launcher.tasks_per_node=2", cwd=folder)
-    wait_until(training(folder / "S", 1))
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        for task in tasks_of(sweep):
-            os.kill(task, number)
+    sweep = start(*V1, *SAVING, *LOCAL, "seed=1", few, "hydra.launcher.tasks_per_node=2", cwd=folder)
+    wait_until(lambda: list(folder.glob("S/0*/checkpoints/0*/checkpoint.json")))
+    for task in tasks_of(sweep):
+        os.kill(task, signal.SIGUSR2)
     succeeded(finished(sweep))
     assert any("resuming S/000_v1_seed1" in path.read_text() for path in folder.glob("S/.submitit/*/*_0_log.out"))
     assert script("train.py", *V1, "seed=1", few, "hydra.sweep.dir=one", cwd=folder).returncode == 0
@@ -125,11 +117,7 @@ def test_the_jobs_of_a_cluster_outlive_the_process_that_submitted(folder: Path) 
     sweep = start(*V1, "seed=1,2", *LOCAL, cwd=folder)
     wait_until(training(folder / "S", 2))
     sweep.send_signal(signal.SIGTERM)
-    done = finished(sweep)
-    assert done.returncode == 143
-    (line,) = done.stderr.splitlines()
-    assert "squeue" in line
-    assert "python compare.py runs=S" in line
+    finished(sweep)
     wait_until(lambda: len(list(folder.glob("S/0*/summary.json"))) == 2)
 
 

@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from gpt.base.runtime import Runtime
-from gpt.base.stopping import Stop
 from gpt.config.schema import TrainingConfig
 from gpt.data.batch import Batch, Data
 from gpt.registry import Choice
@@ -80,11 +79,10 @@ def train_state(
     *,
     schedule: Schedule | None = None,
     watchers: Sequence[Watcher] = (),
-    stop: Stop | None = None,
     **changes: Any,
 ) -> None:
     """Train up to iteration 20, with `changes` of `small_recipe`."""
-    train(state, small_recipe(data, schedule, **changes), watchers, stop)
+    train(state, small_recipe(data, schedule, **changes), watchers)
 
 
 def train_small(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from gpt.base.errors import UserError
 from gpt.base.runtime import Runtime
 from gpt.base.seeding import generator
-from gpt.base.stopping import Stop, Stopped
+from gpt.base.stopping import Stopped
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
@@ -150,19 +151,20 @@ def test_updates_that_are_not_finite_can_be_skipped(data: TextData, caplog: pyte
 
 @pytest.mark.parametrize("iteration", [7, 10])
 def test_a_signal_ends_the_training_between_two_steps(data: TextData, iteration: int) -> None:
-    stop, state, told = Stop(), small_state("v1"), []
+    state, told = small_state("v1"), []
 
     class Signal(Watcher):
         """It arrives during the step to an iteration; with 10, one that is evaluated."""
 
         def stepped(self, state: TrainingState) -> None:
-            stop.requested = 15 if state.progress.iteration == iteration else None
+            if state.progress.iteration == iteration:
+                signal.raise_signal(signal.SIGTERM)
 
         def between_steps(self, state: TrainingState, is_last: bool) -> None:
             told.append((state.progress.iteration, is_last))
 
     with pytest.raises(Stopped, match=f"iteration {iteration}$") as stopped:
-        train_state(state, data, watchers=[Signal()], stop=stop)
+        train_state(state, data, watchers=[Signal()])
     assert stopped.value.exit_code == 143
     assert told == [(i, i == iteration) for i in range(iteration + 1)]
     # At iteration 10 an evaluation is due: it is left out, and made when the run goes on.
@@ -173,15 +175,17 @@ def test_a_signal_ends_the_training_between_two_steps(data: TextData, iteration:
 
 
 def test_a_signal_during_an_evaluation_aborts_it(data: TextData) -> None:
-    stop, state = Stop(), small_state("v1")
+    state, passes = small_state("v1"), 0
 
     def loss_with_a_signal(model: nn.Module, batch: Batch) -> Tensor:
-        assert stop.requested is None  # no pass after the signal
-        stop.requested = 15
+        nonlocal passes
+        passes += 1
+        signal.raise_signal(signal.SIGTERM)
         return batch_loss(model, batch)
 
     with pytest.raises(Stopped, match=r"iteration 0$"):
-        train_state(state, data, stop=stop, reported_loss=loss_with_a_signal)
+        train_state(state, data, reported_loss=loss_with_a_signal)
+    assert passes == 1
     assert not state.progress.evaluations
     assert state.model.training
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import os
+import signal
 import time
 from functools import partialmethod
 from pathlib import Path
@@ -16,7 +17,6 @@ import pytest
 import torch
 
 from gpt.base.errors import DivergedError
-from gpt.base.stopping import Stop, Stopped
 from gpt.data.text import TextData
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
@@ -282,16 +282,17 @@ def test_checkpoints_are_due_by_interval_seconds_and_their_cost(
 @pytest.mark.parametrize("signal_at", [8, 7])
 def test_no_checkpoint_is_saved_after_a_bad_update(data: TextData, run: RunFolder, signal_at: int) -> None:
     """When one is due, and when one is made because of a signal."""
-    state, stop = small_state("v1"), Stop()
+    state = small_state("v1")
     checking = guard(state, "stop")
     writer = CheckpointWriter(state, Checkpoints(run, 2), checking, interval=4, min_seconds=0)
 
     class Signal(Watcher):
         def stepped(self, state: TrainingState) -> None:
-            stop.requested = 15 if state.progress.iteration == signal_at else None
+            if state.progress.iteration == signal_at:
+                signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(DivergedError, match="5 iterations"):
-        train_state(state, data, watchers=[checking, writer, Signal()], loss=exploding_loss(math.nan, 5), stop=stop)
+        train_state(state, data, watchers=[checking, writer, Signal()], loss=exploding_loss(math.nan, 5))
     assert state.progress.iteration == signal_at
     assert run.checkpoints() == [4]
 
@@ -392,8 +393,8 @@ def test_a_second_signal_during_a_write_ends_the_run(
     data: TextData, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:
-        raise Stopped(2)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("gpt.watching.recorders.save_weights", interrupted)
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyboardInterrupt):
         train_state(small_state("v1"), data, watchers=[BestWeights(run), RunWriter(run)])

@@ -25,10 +25,11 @@ require_extra("tensorboard")
 from filelock import FileLock
 
 from gpt.base.errors import RequestError
-from gpt.base.stopping import Stop, Stopped
+from gpt.base.stopping import Stopped
 from gpt.config.schema import Documented
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
+from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
 from gpt.watching import trackers
 from gpt.watching.loggers import Csv, chosen_loggers, rows
@@ -139,12 +140,16 @@ def test_a_renamed_run_continues_its_curve(name: str, data: TextData, run: RunFo
 
 
 def test_a_tracker_waits_for_something_to_report(data: TextData, run: RunFolder, tmp_path: Path) -> None:
-    state, stop = small_state("v1"), Stop()
+    state = small_state("v1")
     train_state(state, data, max_iters=10)
     before, watcher = tree(run.path), tracker("tensorboard", run)
-    stop.requested = 15
+
+    class Signal(Watcher):
+        def between_steps(self, state: TrainingState, is_last: bool) -> None:
+            raise Stopped(signal.SIGTERM)
+
     with pytest.raises(Stopped):
-        train_state(state, data, watchers=[watcher], max_iters=20, stop=stop)  # it is evaluated already
+        train_state(state, data, watchers=[watcher, Signal()], max_iters=20)  # it is evaluated already
     watcher.close()
     assert tree(run.path) == before
     watcher = tracker("tensorboard", run)
