@@ -137,7 +137,7 @@ def picture(track: Track) -> Figure:
         for run in runs.values():
             summary, clock = run.summary(), run.clock()
             preparing = _counted(summary) - clock[summary.iterations]
-            points = [(preparing + clock[e.iteration], e.val.nats) for e in run.evaluations() if e.iteration]
+            points = [(preparing + clock[e.iteration], e.val) for e in run.evaluations() if e.iteration]
             axes.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=0.8, alpha=0.7)
             axes.plot(_counted(summary), summary.exact.nats, "o", color=f"C{number}")
         axes.plot([], [], "o-", color=f"C{number}", label=record)

@@ -59,8 +59,8 @@ def _curve(run: TrainedRun) -> Figure:
     epochs = [m.iteration / evaluations[0].iteration for m in evaluations]  # it was evaluated after each
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(epochs, [m.val.nats for m in evaluations], ".-", label="validation")
-    axes.plot(epochs, [m.train.nats for m in evaluations], ".-", label="train")
+    axes.plot(epochs, [m.val for m in evaluations], ".-", label="validation")
+    axes.plot(epochs, [m.train for m in evaluations], ".-", label="train")
     axes.plot(range(1, len(_REFERENCE) + 1), _REFERENCE, ":", color="grey", label="the reference, other data")
     axes.set(title="loss", xlabel="epoch", ylabel="nats per subword")
     axes.grid(alpha=0.3)

@@ -77,7 +77,7 @@ def test_a_page_ends_with_the_packages_weights_and_text(
     first, last, text = capsys.readouterr().out.split("\n", 2)
     assert text == run.generate(tokens=names["T"] if stage == "v8" else 500) + "\n"
     for line, evaluation in zip((first, last), run.evaluations, strict=True):
-        expected = [evaluation.train.nats, evaluation.val.nats]
+        expected = [evaluation.train, evaluation.val]
         assert [float(number) for number in re.findall(r"\d+\.\d+", line)] == pytest.approx(expected, abs=1e-4)
 
 

@@ -39,7 +39,7 @@ def losses(runs: Mapping[str, TrainedRun]) -> Figure:
     axes = fig.subplots()
     for stage in SMALL:
         metrics = [m for m in runs[stage].run.evaluations() if 0 < m.iteration <= 2000]
-        axes.plot([m.iteration for m in metrics], [m.val.nats for m in metrics], label=stage, color=stage_colour(stage))
+        axes.plot([m.iteration for m in metrics], [m.val for m in metrics], label=stage, color=stage_colour(stage))
     axes.set(xlabel="iteration", ylabel="validation loss (nats per character)")
     axes.legend(ncols=2)
     axes.grid()
@@ -61,7 +61,7 @@ def schedules(runs: Mapping[str, TrainedRun]) -> Figure:
         rates = [schedule(i, max_iters, config.training.learning_rate) for i in range(max_iters)]
         upper.plot(rates, label=label)
         metrics = [m for m in runs[name].run.evaluations() if m.iteration > 0]
-        lower.plot([m.iteration for m in metrics], [m.val.nats for m in metrics], label=label)
+        lower.plot([m.iteration for m in metrics], [m.val for m in metrics], label=label)
     upper.set_ylabel("learning rate")
     lower.set(xlabel="iteration", ylabel="validation loss")
     lower.legend()
@@ -78,8 +78,8 @@ def dropout(runs: Mapping[str, TrainedRun]) -> Figure:
         metrics = [m for m in runs[name].run.evaluations() if m.iteration > 0]
         iterations = [m.iteration for m in metrics]
         label = name.replace("_", " ")
-        axes.plot(iterations, [m.val.nats for m in metrics], color=colour, label=f"validation, {label}")
-        axes.plot(iterations, [m.train.nats for m in metrics], color=colour, linestyle="--", label=f"training, {label}")
+        axes.plot(iterations, [m.val for m in metrics], color=colour, label=f"validation, {label}")
+        axes.plot(iterations, [m.train for m in metrics], color=colour, linestyle="--", label=f"training, {label}")
     axes.set(xlabel="iteration", ylabel="loss (nats per character)")
     axes.legend()
     axes.grid()

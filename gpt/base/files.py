@@ -1,12 +1,7 @@
-"""Atomic writes and checksums.
-
-A file is written under a temporary name, flushed to disk and renamed. The last key of a JSON or YAML text is its
-checksum: the SHA-256 of everything before it.
-"""
+"""Atomic writes: a file is written under a temporary name, flushed to disk and renamed. Checked reads."""
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import re
@@ -14,14 +9,11 @@ import secrets
 import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from gpt.base.errors import RequestError, UserError, explain, report
-
-PLACE = "0" * 64  # stands for a checksum until the content is known
-_CHECKSUM = re.compile(r"""checksum["']?: ["']([0-9a-f]{64})["']\s*}?\s*""")
 
 _LARGEST, _LONGEST_LINE = 2**26, 2**20  # bytes of a record that is read; of a line in a file of them
 
@@ -171,24 +163,6 @@ def parsing(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged: {reason}") from None
 
 
-def seal(record: dict[str, Any], *, indent: int | None = None) -> str:
-    """A record as JSON, with a checksum."""
-    return sealed(json.dumps({**record, "checksum": PLACE}, ensure_ascii=False, indent=indent))
-
-
-def sealed(text: str) -> str:
-    """A text that ends with PLACE as its checksum, with the checksum there."""
-    before, _, after = text.rpartition(PLACE)
-    return f"{before}{_digest(before)}{after}"
-
-
-def check_seal(text: str, source: Path) -> None:
-    """Raise UserError unless the text ends with the checksum of everything before it."""
-    found = _CHECKSUM.fullmatch(text, max(text.rfind("checksum"), 0))
-    if found is None or found[1] != _digest(text[: found.start(1)]):
-        raise UserError(f"{source} is damaged or was edited: it does not end with the checksum of its content")
-
-
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal. Raises UserError if it cannot be read."""
     try:
@@ -196,7 +170,3 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

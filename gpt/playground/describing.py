@@ -94,7 +94,7 @@ def documented_of(run: RunFolder) -> dict[str, Any] | None:
 def curve_of(rows: list[Evaluation]) -> list[dict[str, float]]:
     """At most about 400 estimates of a run, with the last one."""
     kept = [*rows[: -1 : -(-len(rows) // _POINTS)], *rows[-1:]] if rows else []
-    return [{"iteration": row.iteration, "train": row.train.nats, "val": row.val.nats} for row in kept]
+    return [{"iteration": row.iteration, "train": row.train, "val": row.val} for row in kept]
 
 
 def _task(run: RunFolder) -> type[Task]:
@@ -119,7 +119,7 @@ def _prompt(run: RunFolder, tokenizer: TextTokenizer | None) -> str:
         return _LINE
     try:
         sample = read_text_file(run.path / "sample.txt")
-    except UserError:  # This file has no checksum, and nothing depends on it.
+    except UserError:  # Nothing depends on this file.
         return ""
     if tokenizer is not None:
         return tokenizer.without_unknown(sample[:_SAMPLE])[0]

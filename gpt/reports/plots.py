@@ -43,7 +43,9 @@ def curve(run: FinishedRun, x: Axis, unit: Unit = "token") -> dict[int, tuple[fl
     """
     folder, summary = run
     evaluations = folder.evaluations()
-    losses = {e.iteration: e.val.like(summary.exact).per(unit) or e.val.nats for e in evaluations}
+    nats = summary.exact.nats  # the mean of the same tokens, in characters or not
+    scale = (summary.exact.per(unit) or nats) / nats if nats else 1.0
+    losses = {e.iteration: e.val * scale for e in evaluations}
     amounts: dict[int, float] = {e.iteration: e.iteration if x == "iterations" else e.tokens for e in evaluations}
     if x == "seconds":
         amounts = folder.clock() | {0: 0.0}  # not the microseconds before the first step

@@ -143,7 +143,7 @@ def _draw_losses(
         axes.plot(*zip(*recorded, strict=True), color="lightgrey", linewidth=0.8, label=of_steps)
     iterations, changed = [evaluation.iteration for evaluation in evaluations], summary.changes
     for split, colour in _COLOURS.items():
-        losses = [getattr(evaluation, split).nats for evaluation in evaluations]
+        losses = [getattr(evaluation, split) for evaluation in evaluations]
         axes.plot(iterations, losses, ".-", color=colour, label=f"{split}, estimated")
         loss = getattr(summary.documented, split)
         if loss is not None and not changed:
@@ -177,16 +177,8 @@ class Table(list[dict[str, Any]]):
 
 def history(evaluations: list[Evaluation]) -> Table:
     """The evaluations of a run as rows: losses in nats per token."""
-    rows = Table()
-    for evaluation in evaluations:
-        losses = {"train": evaluation.train.nats, "val": evaluation.val.nats}
-        row: dict[str, Any] = {"iteration": evaluation.iteration, **losses, "tokens": evaluation.tokens}
-        for group, rate in evaluation.learning_rates.items():
-            row["learning_rate" if len(evaluation.learning_rates) == 1 else f"learning_rate_{group}"] = rate
-        for name, means in evaluation.metrics.items():
-            row |= {f"{name}_train": means.train, f"{name}_val": means.val}
-        rows.append(row)
-    return rows
+    rows = (evaluation.row() for evaluation in evaluations)
+    return Table({name: value for name, value in row.items() if name != "sample"} for row in rows)
 
 
 def card(summary: Summary, curve: Picture, sample: str, place: str) -> str:

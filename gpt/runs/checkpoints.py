@@ -2,10 +2,9 @@
 
     checkpoints/00001500/state.safetensors    weights, optimizer moments, random states
                          best.safetensors     the run's best weights so far
-                         checkpoint.json      the progress, and the checksums in both files
+                         checkpoint.json      the progress
 
-A checkpoint is written under a temporary name, flushed to disk, renamed, and read back before older ones are removed.
-Its checksums are verified before memory is allocated for its tensors.
+A checkpoint is written under a temporary name, flushed to disk and renamed before older ones are removed.
 """
 
 import contextlib
@@ -16,9 +15,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from pydantic import model_validator
 from torch import Tensor
 
 from gpt.base import files
@@ -38,19 +35,11 @@ _MAY_BE_NAN = "last_batch"  # the loss of the last mini-batch; it is only displa
 
 class _Contents(Record):
     progress: Progress
-    files: dict[str, str]  # the checksum in each
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        expected = {_STATE} if self.progress.best is None else {_STATE, _BEST}
-        if self.files.keys() != expected:
-            raise ValueError(f"it must have exactly the checksums of {' and '.join(sorted(expected))}")
-        return self
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk whose checksums have been verified."""
+    """A checkpoint on disk."""
 
     path: Path
     progress: Progress
@@ -58,11 +47,11 @@ class Checkpoint:
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
         """The checkpoint in the folder `path`. Raises UserError if any of it is missing or damaged."""
-        record = read_record(path / _RECORD, _Contents)
-        for name, checksum in record.files.items():
-            if saved.verify(path / name).checksum != checksum:
+        progress = read_record(path / _RECORD, _Contents).progress
+        for name, iteration in ((_STATE, progress.iteration), (_BEST, progress.best_iteration)):
+            if iteration is not None and saved.iteration_of(path / name) != iteration:
                 raise UserError(f"{path / name} is damaged: it belongs to another checkpoint")
-        return cls(path, record.progress)
+        return cls(path, progress)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the training state, on the CPU."""
@@ -102,17 +91,13 @@ class Checkpoints:
             # The best weights are replaced but never changed in place, so a hard link is as good as a copy.
             if progress.best is not None:
                 _link(self._best, new / _BEST)
-            files.write_flushed(new / _STATE, saved.sealed(tensors, progress.iteration))
-            names = [_STATE] if progress.best is None else [_STATE, _BEST]
-            checksums = {name: saved.entry(new / name).checksum for name in names}
-            record = _Contents(progress=progress, files=checksums).model_dump(mode="json")
-            files.write_flushed(new / _RECORD, to_json(record, indent=2).encode())
+            files.write_flushed(new / _STATE, saved.of_run(tensors, progress.iteration))
+            files.write_flushed(new / _RECORD, to_json({"progress": progress.model_dump(mode="json")}).encode())
             files.flush_folder(new)
             if path.exists():  # damaged, or from before the run was resumed
                 self._remove(progress.iteration)
             new.rename(path)
         files.flush_folder(self.folder)
-        Checkpoint.read(path)
 
     def _remove(self, iteration: int) -> None:
         shutil.rmtree(self._run.checkpoint(iteration))

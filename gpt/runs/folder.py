@@ -1,10 +1,7 @@
 """The run folder: everything a run saves. It is data; nothing in it is ever unpickled or executed.
 
-`FILES` lists its files. Every file except pictures, texts and loggers' files states its format, so that a later release
-can convert it, and carries the SHA-256 of its content, which is verified on each read. JSON and YAML end with the
-checksum of everything before it, in a .jsonl file line by line. A file of tensors begins with the checksum of
-everything after it, its iteration included. checkpoint.json repeats the checksums of the files beside it, so that a
-file of another checkpoint is noticed.
+`FILES` lists its files: plain JSON, YAML and safetensors. Records, the configuration and files of tensors state their
+format, so that a later release can convert them.
 """
 
 import contextlib
@@ -15,6 +12,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -27,8 +25,8 @@ from gpt.config.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
 from gpt.runs.locking import FolderLock
-from gpt.runs.records import AnyRecord, Command, RunRecord, Summary, now, parse_record, read_record
-from gpt.training.progress import Clock, Evaluation, Progress, Step
+from gpt.runs.records import AnyRecord, Command, RunRecord, Summary, now, read_record
+from gpt.training.progress import Evaluation, Progress, Step
 
 if TYPE_CHECKING:
     from gpt.data.tokenizer import TextTokenizer
@@ -48,7 +46,6 @@ FILES = [
     File("tokenizer.json", "the vocabulary, and the digest of the corpus", "at the start"),
     File("train.log", "the log", "while it trains"),
     File("metrics.jsonl", "one line per evaluation, and one every `log_interval` iterations", "while it trains"),
-    File("clock.jsonl", "the training time at these lines", "while it trains"),
     File("checkpoints", "what a run is resumed from", "while it trains"),
     File("snapshots", "the weights at moments of the training", "while it trains, with checkpoint.snapshots="),
     File("best.safetensors", "the weights of the lowest estimated validation loss", "after an evaluation"),
@@ -62,8 +59,6 @@ FILES = [
     File("operators.txt", "the time of each operator", "with debug=profile"),
     File("trace.json.gz", "what the processor and the GPU did when", "with debug=profile"),
 ]
-
-_KINDS: dict[str, type[Step | Evaluation]] = {"step": Step, "evaluation": Evaluation}  # of a line of metrics.jsonl
 
 # killed: it ended without recording why, as in a crash of the machine
 RunStateName = Literal["training", "finished", "killed"] | Ending
@@ -196,17 +191,20 @@ class RunFolder:
         return tokenizers.restored(self.vocabulary())
 
     def write_metrics(self, progress: Progress) -> None:
-        """Save the evaluations and recorded steps so far, and the clock beside them, replacing the files.
+        """Save the evaluations and recorded steps so far as flat rows, with the time of each, replacing the file.
 
         If an iteration has both, the step comes first.
         """
-        rows: list[tuple[str, Step | Evaluation]] = [("step", step) for step in progress.steps]
-        rows += [("evaluation", evaluation) for evaluation in progress.evaluations]
-        rows.sort(key=lambda row: row[1].iteration)
-        lines = (formats.to_json({"kind": kind} | row.model_dump(mode="json")) for kind, row in rows)
+        clock = {each.iteration: each for each in progress.clock}
+        lines = []
+        records: list[Step | Evaluation] = [*progress.steps, *progress.evaluations]
+        for found in sorted(records, key=attrgetter("iteration")):
+            row = found.row()
+            if found.iteration in clock:
+                seconds, speed = clock[found.iteration].seconds, clock[found.iteration].tokens_per_second
+                row |= {"seconds": round(seconds, 3), "tokens_per_second": round(speed)}
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         self.write("metrics.jsonl", "".join(lines))
-        clock = (formats.to_json(row.model_dump(mode="json")) for row in progress.clock)
-        self.write("clock.jsonl", "".join(clock))
 
     def evaluations(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` detects a file that was truncated between two lines."""
@@ -228,9 +226,10 @@ class RunFolder:
 
     def clock(self) -> dict[int, float]:
         """The seconds of training by iteration."""
-        path = self.path / "clock.jsonl"
-        rows = (parse_record(path, line, Clock) for line in read_lines(path))
-        return {row.iteration: row.seconds for row in rows}
+        path = self.path / "metrics.jsonl"
+        with parsing(path):
+            rows = [json.loads(line) for line in read_lines(path)]
+            return {int(row["iteration"]): float(row["seconds"]) for row in rows if "seconds" in row}
 
     def write_summary(self, summary: Summary) -> None:
         """Save the results, which marks the run as finished."""
@@ -260,7 +259,7 @@ class RunFolder:
         return read_record(self.path / name, record)
 
     def _write_record(self, name: str, record: BaseModel) -> None:
-        self.write(name, formats.to_json(record.model_dump(mode="json"), indent=2))
+        self.write(name, formats.to_json(record.model_dump(mode="json")))
 
 
 @dataclass(frozen=True)
@@ -301,12 +300,9 @@ def _name(run: RunFolder) -> RunStateName:
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[Step | Evaluation]:
     for line in lines:
         with parsing(path):
-            fields = formats.from_json(line, path)
-            kind = fields.pop("kind", None)
-            if kind not in _KINDS:
-                raise UserError(f"{path} is damaged: a line of it is no evaluation and no step")
-            row = _KINDS[kind].model_validate_json(json.dumps(fields))
-        yield row
+            row = json.loads(line)
+            found = Evaluation.of_row(row) if "val" in row else Step.of_row(row)
+        yield found
 
 
 def holds_run(path: Path) -> bool:

@@ -131,10 +131,5 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 def read_record(path: Path, record: type[AnyRecord]) -> AnyRecord:
     """The record in the file at `path`. Raises UserError if it is missing or damaged, or has another format."""
-    return parse_record(path, read_text_file(path), record)
-
-
-def parse_record(path: Path, content: str, record: type[AnyRecord]) -> AnyRecord:
-    """The record in `content`, read from `path`. Raises UserError if it was changed, or has another format."""
     with parsing(path):
-        return record.model_validate_json(json.dumps(from_json(content, path)))
+        return record.model_validate_json(json.dumps(from_json(read_text_file(path), path)))

@@ -1,4 +1,4 @@
-"""Weights of a run: safetensors files with a checksum, read into the model that the run's configuration names.
+"""Weights of a run: safetensors files, read into the model that the run's configuration names.
 
 last.safetensors                  after the last update; best: of the lowest estimated validation loss; averaged: a mean
 snapshots/00000640.safetensors    a snapshot, after 640 updates
@@ -33,15 +33,15 @@ def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int,
     path = run.weights(which)
     if isinstance(which, int):
         path.parent.mkdir(exist_ok=True)
-    run.write(str(path.relative_to(run.path)), saved.sealed(tensors, iteration))
+    run.write(str(path.relative_to(run.path)), saved.of_run(tensors, iteration))
 
 
 def iteration_of(run: RunFolder, which: Saved | int) -> int:
     """After how many updates the run had these weights, according to their file; for an average, its last weights.
 
-    Raises UserError if the file is missing, or has no such entry or another format.
+    Raises UserError if the file is missing or damaged, or has another format.
     """
-    return saved.entry(run.weights(which)).iteration
+    return saved.iteration_of(run.weights(which))
 
 
 def load_weights(run: RunFolder, model: nn.Module, which: Saved | int) -> None:
@@ -132,7 +132,7 @@ def remove_snapshots_after(run: RunFolder, iteration: int) -> None:
 
 def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:
     path = existing_weights(run, which)
-    saved.verify(path)
+    saved.iteration_of(path)  # raises UserError for another format
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     second = second_head(shapes)
     first = {name: shape for name, shape in shapes.items() if name not in second}

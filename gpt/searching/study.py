@@ -138,7 +138,7 @@ class _Pruning(Watcher):
         if is_last or not state.is_evaluated:
             return
         newest = state.progress.evaluations[-1]
-        value = newest.metrics[self._metric].val if self._metric else newest.val.nats
+        value = newest.metrics[self._metric].val if self._metric else newest.val
         if value is not None and newest.iteration not in self._reported:
             self._trial.report(value, newest.iteration)
         if self._trial.should_prune():

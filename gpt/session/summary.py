@@ -21,9 +21,9 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
 
     `run` is its folder, if it has one.
     """
-    config, progress, runtime = job.config, state.progress, job.recipe.runtime
+    config, progress, recipe, runtime = job.config, state.progress, job.recipe, job.recipe.runtime
     record, last = run and run.record(), progress.evaluations[-1]
-    best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val.nats)
+    best = progress.best or min(progress.evaluations, key=lambda evaluation: evaluation.val)
     last_batch, of_batch = state.last_batch.item(), job.recipe.over["train"].model_copy(update={"drawn": None})
     gpu = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None
     return Summary(
@@ -35,9 +35,9 @@ def summarise(job: Job, state: TrainingState, exact: Loss, seconds: float, run: 
         iterations=progress.iteration,
         documented=config.documented,
         changed=list(job.changed),
-        estimated=Estimated(train=last.train, val=last.val),
+        estimated=Estimated(train=recipe.estimated("train", last), val=recipe.estimated("val", last)),
         metrics={name: means.val for name, means in last.metrics.items() if means.val is not None},
-        best=best.val,
+        best=recipe.estimated("val", best),
         exact=exact,
         target=config.target,
         counted_seconds=round(progress.seconds + progress.preparing_seconds, 2),

@@ -102,8 +102,8 @@ def _evaluate(state: TrainingState, recipe: Recipe, watching: Watcher, stop: Sto
         progress.evaluations.append(
             Evaluation.model_construct(
                 iteration=progress.iteration,
-                train=recipe.estimated("train", train_loss, progress.iteration),
-                val=recipe.estimated("val", val_loss, progress.iteration),
+                train=train_loss,
+                val=val_loss,
                 learning_rates=rates,
                 tokens=progress.tokens,
                 metrics=means(recipe.metrics, estimate),

@@ -1,10 +1,10 @@
 """The progress of a training run: its evaluations, logged steps and clock. A checkpoint saves it as JSON."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpt.base.losses import Loss
 from gpt.base.record import FiniteFloat, MetricName, Record, Total
 from gpt.config.choices import NonNegative
 
@@ -17,15 +17,31 @@ class Means(Record):
 
 
 class Evaluation(Record):
-    """The estimated losses after `iteration` updates."""
+    """The estimated losses after `iteration` updates, in nats per token."""
 
     iteration: Total
-    train: Loss
-    val: Loss
+    train: FiniteFloat
+    val: FiniteFloat
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
     tokens: Total  # targets trained on
     metrics: dict[MetricName, Means] = Field(default_factory=dict)  # by the names in the configuration
     sample: str | None = None  # a generated text, if one was due
+
+    def row(self) -> dict[str, Any]:
+        """The evaluation as a flat row of a table."""
+        rates = _named("learning_rate", self.learning_rates)
+        metrics = {f"{name}_{split}": value for name, means in self.metrics.items() for split, value in means}
+        sample = {} if self.sample is None else {"sample": self.sample}
+        own = {"iteration": self.iteration, "train": self.train, "val": self.val, "tokens": self.tokens}
+        return own | rates | metrics | sample
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """The evaluation in a row. Raises ValidationError or KeyError if it is none."""
+        fields = {name: value for name, value in row.items() if name in cls.model_fields}
+        found = (name.removesuffix("_val") for name in row if name.endswith("_val"))
+        metrics = {name: {"train": row[f"{name}_train"], "val": row[f"{name}_val"]} for name in found}
+        return cls.model_validate(fields | {"learning_rates": _rates(row), "metrics": metrics})
 
 
 class Step(Record):
@@ -37,6 +53,17 @@ class Step(Record):
     learning_rates: dict[str, FiniteFloat]  # of each group of parameters
     tokens: Total  # targets trained on
 
+    def row(self) -> dict[str, Any]:
+        """The update as a flat row of a table."""
+        own = {"iteration": self.iteration, "batch": self.loss, "gradient_norm": self.gradient_norm}
+        return own | {"tokens": self.tokens} | _named("learning_rate", self.learning_rates)
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """The update in a row. Raises ValidationError or KeyError if it is none."""
+        own = {name: row[name] for name in ("iteration", "gradient_norm", "tokens")}
+        return cls.model_validate(own | {"loss": row["batch"], "learning_rates": _rates(row)})
+
 
 class Clock(Record):
     """The training time at an evaluation or a recorded step, without evaluations and checkpoints."""
@@ -44,6 +71,16 @@ class Clock(Record):
     iteration: Total
     seconds: NonNegative
     tokens_per_second: NonNegative  # the mean since the run began
+
+
+def _named(name: str, values: dict[str, float]) -> dict[str, float]:
+    """Values of groups of parameters in a row; with one group, its name is left out."""
+    return {name if len(values) == 1 else f"{name}_{group}": value for group, value in values.items()}
+
+
+def _rates(row: Mapping[str, Any]) -> dict[str, Any]:
+    rates = {key.removeprefix("learning_rate"): value for key, value in row.items() if key.startswith("learning_rate")}
+    return {group.removeprefix("_") or "all": value for group, value in rates.items()}
 
 
 class Progress(BaseModel):

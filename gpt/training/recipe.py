@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import nn
 
@@ -50,9 +51,10 @@ class Recipe:
         is_plain = isinstance(self.loss, Objective) and not self.settings.recompute and self.world.size == 1
         return RecordedGradient(model, autograd) if is_small and is_repeated and is_plain else autograd
 
-    def estimated(self, split: str, nats: float, iteration: int) -> Loss:
-        """An estimated loss of the weights after `iteration` updates, not validated: it may be NaN."""
-        return Loss.model_construct(nats=nats, how="estimated", over=self.over[split], weights=iteration)
+    def estimated(self, split: Literal["train", "val"], evaluation: Evaluation) -> Loss:
+        """The estimated loss of an evaluation, with what it is over."""
+        nats = getattr(evaluation, split)
+        return Loss(nats=nats, how="estimated", over=self.over[split], weights=evaluation.iteration)
 
     def last(self, progress: Progress) -> int:
         """The iteration that ends the training; with a budget of seconds, as planned so far."""
@@ -114,7 +116,7 @@ class Recipe:
         """
         if not progress.evaluations or progress.evaluations[-1].iteration != progress.iteration:
             return None
-        if self.stop_below is not None and any(e.train.nats < self.stop_below for e in self.counted(progress)[-1:]):
+        if self.stop_below is not None and any(e.train < self.stop_below for e in self.counted(progress)[-1:]):
             return f"the training loss is below {self.stop_below:g}"
         if self.has_stalled(progress):
             return f"no lower validation loss in {self.settings.patience} evaluations (training.patience)"
@@ -125,5 +127,5 @@ class Recipe:
         patience = self.settings.patience
         if patience is None:
             return False
-        losses = [evaluation.val.nats for evaluation in self.counted(progress)]
+        losses = [evaluation.val for evaluation in self.counted(progress)]
         return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])

@@ -87,7 +87,7 @@ class NonFiniteGuard(Watcher):
         """Check the updates since the last check, and the newest losses."""
         self.check(state)
         newest = state.progress.evaluations[-1]
-        train, val = newest.train.nats, newest.val.nats
+        train, val = newest.train, newest.val
         if not (math.isfinite(train) and math.isfinite(val)):
             raise DivergedError(f"the loss is {train} (train) and {val} (val) after {newest.iteration} iterations")
 

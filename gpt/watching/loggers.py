@@ -69,7 +69,7 @@ def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float | None]] = defaultdict(dict)
     evaluations, steps = _since(progress.evaluations, since), _since(progress.steps, since)
     for evaluation in evaluations:
-        found[evaluation.iteration] |= {"loss/train": evaluation.train.nats, "loss/val": evaluation.val.nats}
+        found[evaluation.iteration] |= {"loss/train": evaluation.train, "loss/val": evaluation.val}
         for name, means in evaluation.metrics.items():
             found[evaluation.iteration] |= {f"{name}/train": means.train, f"{name}/val": means.val}
     for step in steps:

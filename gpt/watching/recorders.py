@@ -31,7 +31,7 @@ class BestWeights(Watcher):
         progress = state.progress
         new, best = progress.evaluations[-1], progress.best
         save = partial(save_weights, self._run, state.model.state_dict(), "best", new.iteration)
-        if (best is None or new.val.nats < best.val.nats) and attempt("the best weights", save):
+        if (best is None or new.val < best.val) and attempt("the best weights", save):
             progress.best_iteration = new.iteration
 
 

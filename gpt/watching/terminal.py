@@ -47,15 +47,15 @@ class ConsoleLog(RunWatcher):
         metrics = "".join(f"   {name} {_shown(means)}" for name, means in new.metrics.items())
         log.info(
             f"iteration {new.iteration:>{len(str(max_iters))}}{epochs}"
-            f"   train {new.train.nats:.4f}   val {new.val.nats:.4f}{metrics}   lr {rates}{speed}"
+            f"   train {new.train:.4f}   val {new.val:.4f}{metrics}   lr {rates}{speed}"
         )
         if new.iteration:
             for line in self._examples():
                 log.info(line)
         for line in (new.sample or "").splitlines():
             log.info(f"  | {line}")
-        if new.train.nats > first.train.nats + self._noise:
-            log.warning(f"the training loss is above {first.train.nats:.4f}, its start: the run may be diverging")
+        if new.train > first.train + self._noise:
+            log.warning(f"the training loss is above {first.train:.4f}, its start: the run may be diverging")
         if self._since is None:
             self._since = time.perf_counter(), new.iteration
 

@@ -191,7 +191,7 @@ def test_a_solved_stage_learns_like_the_project_s(
     )
     said = solved.train(name, *small)
     own = gpt.train(f"model={name}", *small)
-    losses = [[(e.train.nats, e.val.nats) for e in run.evaluations] for run in (trained[0], own)]
+    losses = [[(e.train, e.val) for e in run.evaluations] for run in (trained[0], own)]
     for one, other in zip(*losses, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
     found = re.search(r"per character: ([\d.]+)   \(documented: (.+)\)\n.*exact: ([\d.]+)\n", said)

@@ -57,7 +57,7 @@ def test_a_run_is_described_with_its_figures_and_its_curve(served: Served, run_i
     assert listed["chosen"] == run_id
     described = served.get(f"/api/runs/{run_id}")[1]
     assert [loss["nats"] for loss in described["losses"] if loss["name"] == "exact"] == [run.summary.exact.nats]
-    assert [row["val"] for row in described["curve"]] == [row.val.nats for row in run.run.evaluations()]
+    assert [row["val"] for row in described["curve"]] == [row.val for row in run.run.evaluations()]
     assert described["vocabulary"] == list(run.task.tokenizer.vocabulary)
     assert len(described["vocabulary"]) == described["vocabulary_size"]
 

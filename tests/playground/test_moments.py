@@ -194,7 +194,7 @@ def test_the_moments_end_with_the_weights_that_are_shown(load: Load, tmp_path: P
 def test_the_slider_fits_and_moves_nothing(
     browser: Any, address: Address, load: Load, engine: str, width: int, theme: str
 ) -> None:
-    evaluations = {row.iteration: row.val.nats for row in load("v6").evaluations}
+    evaluations = {row.iteration: row.val for row in load("v6").evaluations}
     page = address(engine, "v6")
     with visit(browser, page.replace("/#", "/?embed#") if width == 390 else page, width=width, theme=theme) as visited:
         slider = visited.page.get_by_role("slider", name=SLIDER)

@@ -103,9 +103,7 @@ def train_small(
 
 def losses(state: TrainingState) -> list[float]:
     """Every estimated loss of a training, and the loss of its last mini-batch."""
-    estimated = [
-        loss for evaluation in state.progress.evaluations for loss in (evaluation.train.nats, evaluation.val.nats)
-    ]
+    estimated = [loss for evaluation in state.progress.evaluations for loss in (evaluation.train, evaluation.val)]
     return [*estimated, state.last_batch.item()]
 
 

@@ -58,11 +58,11 @@ def test_a_metric_uses_the_batches_of_the_loss(data: TextData) -> None:
     state = small_state("v7")
     train_state(state, data, metrics={"again": loss, "nan": nan})
     for evaluation in state.progress.evaluations:
-        again, none = Means(train=evaluation.train.nats, val=evaluation.val.nats), Means(train=None, val=None)
+        again, none = Means(train=evaluation.train, val=evaluation.val), Means(train=None, val=None)
         assert evaluation.metrics == {"again": again, "nan": none}
     assert Progress.model_validate_json(state.progress.model_dump_json()) == state.progress
     assert weights(state) == weights(plain)
-    assert [e.val.nats for e in state.progress.evaluations] == [e.val.nats for e in plain.progress.evaluations]
+    assert [e.val for e in state.progress.evaluations] == [e.val for e in plain.progress.evaluations]
 
 
 def test_a_metric_is_recorded_printed_and_tabled(

@@ -208,7 +208,7 @@ def test_the_run_keeps_the_best_and_the_last_weights(data: TextData, run: RunFol
     train_state(state, data, schedule=ruinous, watchers=watchers, eval_interval=5)
     evaluations = state.progress.evaluations
     assert [evaluation.iteration for evaluation in evaluations] == [0, 5, 10, 15, 20]
-    lowest = min(evaluations, key=lambda e: e.val.nats)
+    lowest = min(evaluations, key=lambda e: e.val)
     assert 0 < lowest.iteration < 20
     assert state.progress.best == lowest
     for which, iteration in (("best", lowest.iteration), ("last", 20)):
@@ -379,7 +379,7 @@ def test_the_csv_logger_writes_every_evaluation_or_warns(
     with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row, found in zip(rows, state.progress.evaluations, strict=True):
-        assert (row["iteration"], float(row["val"])) == (str(found.iteration), found.val.nats)
+        assert (row["iteration"], float(row["val"])) == (str(found.iteration), found.val)
         rates = {name.removeprefix("learning_rate_"): float(rate) for name, rate in row.items() if "rate" in name}
         assert rates == found.learning_rates
     (run.path / "metrics.csv").unlink()
