@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import REPOSITORY, shell_commands
+from tests.results import content
 
 FILES = ("metrics.jsonl", "best.safetensors", "last.safetensors", "sample.txt")
 # Long enough to be stopped on the way, without a checkpoint unless a test asks for some.
@@ -75,14 +76,14 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 def contents(sweep: Path) -> dict[str, bytes]:
     """What a sweep leaves that depends on nothing but its configuration."""
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for name in FILES for path in sweep.glob(f"0*/{name}")}
+    return {f"{path.parent.name}/{path.name}": content(path) for name in FILES for path in sweep.glob(f"0*/{name}")}
 
 
 def losses(sweep: Path) -> list[float]:
     """Every estimate of every run."""
     metrics = sorted(sweep.glob("0*/metrics.jsonl"))
     lines = [json.loads(line) for path in metrics for line in path.read_text().splitlines()]
-    return [line[split]["nats"] for line in lines if "val" in line for split in ("train", "val")]
+    return [line[split] for line in lines if "val" in line for split in ("train", "val")]
 
 
 def training(sweep: Path, jobs: int) -> Callable[[], bool]:

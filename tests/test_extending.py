@@ -22,6 +22,7 @@ require_extra("all")
 
 from filelock import FileLock
 
+from tests import results
 from tests.conftest import REPOSITORY, refused, shell_commands, succeeded
 from tests.forked import Forked
 from tests.playground.browsing import chromium
@@ -228,7 +229,7 @@ def test_resumed_runs_with_added_things_equal_uninterrupted_ones(whole: Copy) ->
     for name, done in zip(chosen, whole.run(*(f"python train.py resume=parts/{name}" for name in chosen)), strict=True):
         assert "from iteration 10" in done.stdout, done.stderr
         for file in ("metrics.jsonl", "last.safetensors", "sample.txt"):
-            assert (folder / "parts" / name / file).read_bytes() == (folder / "whole" / name / file).read_bytes()
+            assert results.content(folder / "parts" / name / file) == results.content(folder / "whole" / name / file)
 
 
 def test_an_added_task_is_found_by_its_corpus(done: Callable[[str], Copy]) -> None:

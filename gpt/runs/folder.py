@@ -1,7 +1,7 @@
 """The run folder: everything a run saves. It is data; nothing in it is ever unpickled or executed.
 
-`FILES` lists its files: plain JSON, YAML and safetensors. Records, the configuration and files of tensors state their
-format, so that a later release can convert them.
+`FILES` lists its files: plain JSON, YAML and safetensors. The configuration and each record state their format, so that
+a later release can convert them.
 """
 
 import contextlib

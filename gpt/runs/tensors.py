@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, whose metadata have the format and the iteration."""
+"""Files of tensors: safetensors, whose metadata have the iteration."""
 
 from pathlib import Path
 
@@ -8,12 +8,11 @@ from torch import Tensor
 
 from gpt.base.errors import UserError, printable
 from gpt.base.files import checked_file, parsing
-from gpt.runs.formats import FORMAT, check_format
 
 
 def of_run(tensors: dict[str, Tensor], iteration: int) -> bytes:
     """The content of a run's file of tensors, after `iteration` updates."""
-    return serialised(tensors, {"format": str(FORMAT), "iteration": str(iteration)})
+    return serialised(tensors, {"iteration": str(iteration)})  # one entry: their order is not fixed
 
 
 def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -28,12 +27,10 @@ def serialised(tensors: dict[str, Tensor], metadata: dict[str, str] | None = Non
 def iteration_of(path: Path) -> int:
     """After how many updates a file was saved.
 
-    Raises UserError if it is missing or too short, does not say so, or has a format that cannot be read.
+    Raises UserError if it is missing or too short, or does not say so.
     """
     with parsing(path), safe_open(checked_file(path), "pt") as file:
-        metadata = file.metadata() or {}
-        check_format(int(metadata["format"]) if "format" in metadata else None, path)
-        return int(metadata["iteration"])
+        return int(file.metadata()["iteration"])
 
 
 def shapes(path: Path) -> dict[str, list[int]]:

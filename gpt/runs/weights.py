@@ -39,7 +39,7 @@ def save_weights(run: RunFolder, tensors: dict[str, Tensor], which: Saved | int,
 def iteration_of(run: RunFolder, which: Saved | int) -> int:
     """After how many updates the run had these weights, according to their file; for an average, its last weights.
 
-    Raises UserError if the file is missing or damaged, or has another format.
+    Raises UserError if the file is missing or damaged.
     """
     return saved.iteration_of(run.weights(which))
 
@@ -132,7 +132,6 @@ def remove_snapshots_after(run: RunFolder, iteration: int) -> None:
 
 def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Tensor]:
     path = existing_weights(run, which)
-    saved.iteration_of(path)  # raises UserError for another format
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     second = second_head(shapes)
     first = {name: shape for name, shape in shapes.items() if name not in second}

@@ -70,7 +70,7 @@ def test_the_share_that_is_solved_is_recorded(called: Script, tmp_path: Path) ->
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["exact"]["over"]["count"] == 20
     assert summary["flops"] > 0
-    assert 0 <= summary["metrics"]["accuracy"] == last["metrics"]["accuracy"]["val"] <= 1
+    assert 0 <= summary["metrics"]["accuracy"] == last["accuracy_val"] <= 1
     evaluated = called("evaluate.py", "run=run", "weights=last", "json=true", cwd=tmp_path)
     found = json.loads(evaluated.stdout)["nats_per_character"]
     assert found == pytest.approx(summary["exact"]["nats"], abs=1e-6)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.conftest import REPOSITORY, small_corpus
 from tests.forked import Forked
+from tests.results import content
 
 _RESULTS = ("metrics.jsonl", "best.safetensors", "last.safetensors", "averaged.safetensors", "sample.txt")
 
@@ -44,8 +45,8 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def differences(whole: Path, other: Path, dispensable: Container[str] = ()) -> list[str]:
-    """Which results of two runs are not the same bytes, or are only in one of them."""
-    one, two = tree(whole), tree(other)
+    """Which results of two runs are not the same, or are only in one of them."""
+    one, two = ({n: content(run / n) for n in _RESULTS if (run / n).is_file()} for run in (whole, other))
     return [name for name in _RESULTS if one.get(name) != two.get(name) and name not in dispensable]
 
 

@@ -1,6 +1,5 @@
 """Checkpoints: the newest whole one is found, and nothing of a run is lost with a damaged one."""
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 from gpt.base.errors import UserError
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
-from gpt.runs.formats import to_json
 from gpt.runs.tensors import read
 from gpt.runs.weights import save_weights
 from gpt.training.progress import Evaluation, Progress
@@ -83,11 +81,10 @@ def test_a_state_with_inf_is_not_saved(run: RunFolder) -> None:
     [
         ("state.safetensors", "missing"),
         ("state.safetensors", "cut"),
-        ("checkpoint.json", "flipped"),
+        ("checkpoint.json", "cut"),
         ("checkpoint.json", "a folder"),
-        ("best.safetensors", "flipped"),
-        ("best.safetensors", "another run's"),
-        ("state.safetensors", "another run's"),
+        ("best.safetensors", "cut"),
+        ("state.safetensors", "of another iteration"),
     ],
 )
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
@@ -99,30 +96,14 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     file.unlink()  # the best weights are linked
     if how == "cut":
         file.write_bytes(content[:-2])  # not only a line end
-    elif how == "flipped":
-        content[len(content) // 2] ^= 1
-        file.write_bytes(content)
     elif how == "a folder":
         file.mkdir()
-    elif how == "another run's":  # of the same iteration
-        other = empty_run(run.path.parent / "other")
-        save_best(other, 2.0)
-        Checkpoints(other, 2).save(progress(20, EVALUATION), tensors(21))
-        shutil.copy(other.checkpoint(20) / name, file)
+    elif how == "of another iteration":
+        shutil.copy(run.checkpoint(10) / name, file)
     assert newest(checkpoints).progress.iteration == 10
     (message,) = caplog.messages
     assert "00000020" in message
-    assert (name if how != "another run's" else "another checkpoint") in message
-
-
-def test_a_record_that_names_other_files_is_refused(run: RunFolder) -> None:
-    checkpoints = with_checkpoints(run, 10)
-    path = checkpoints.folder / "00000010" / "checkpoint.json"
-    record = json.loads(path.read_text())
-    record["files"]["../../config.yaml"] = "0" * 64
-    path.write_text(to_json(record))
-    with pytest.raises(UserError, match=r"checkpoint\.json"):
-        Checkpoint.read(path.parent)
+    assert ("another checkpoint" if how == "of another iteration" else name) in message
 
 
 def test_a_checkpoint_restores_the_best_weights_of_its_moment(run: RunFolder) -> None:

@@ -32,7 +32,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         run = RunFolder(Path(shutil.copytree(FINISHED, tmp_path / "runs" / folder)))
         summary = run.summary()
         loss = summary.exact.model_copy(update={"nats": nats, "over": summary.exact.over.model_copy(update=over)})
-        changed = {"exact": loss, "finished": summary.finished - timedelta(hours=age)}
+        changed = {"exact": loss, "finished": summary.finished + timedelta(hours=10 - age)}
         run.write_summary(summary.model_copy(update=changed))
         run.update(name=name)
     (tmp_path / "runs" / "wide" / "sweep.json").touch()

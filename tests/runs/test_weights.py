@@ -1,20 +1,18 @@
 """Weights: bit-exact, of the right shapes, and never code."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from gpt.base.errors import RequestError, UserError
-from gpt.base.files import PLACE, sealed
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import iteration_of, load_model, load_weights, save_weights, selected
-from tests.conftest import REPOSITORY, build_small, empty_run
+from tests.conftest import build_small, empty_run
 
 
 @pytest.mark.parametrize("make", [lambda seed: build_small("v6", seed=seed), lambda _: nn.BatchNorm1d(3)])
@@ -38,20 +36,6 @@ def test_foreign_or_missing_weights_leave_the_model_as_it_was(run: RunFolder) ->
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.slow
-def test_too_little_memory_to_save_is_an_error_for_users() -> None:
-    code = (
-        "import resource, torch; from gpt.base.errors import report; from gpt.runs.tensors import serialised\n"
-        "tensor = torch.zeros(100_000_000)\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + 600_000_000, -1))\n"
-        "try: serialised({'x': tensor})\n"
-        "except Exception as error: print(report(error)[0])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.stdout.startswith("not enough memory"), done.stderr
-
-
 def test_averaged_weights_are_selected_where_a_run_has_them(run: RunFolder) -> None:
     assert selected(run, "auto") == "best"
     shutil.copy(run.weights("last"), run.weights("averaged"))
@@ -63,12 +47,8 @@ def test_averaged_weights_are_selected_where_a_run_has_them(run: RunFolder) -> N
 
 def test_weights_say_after_how_many_iterations_they_were_saved(run: RunFolder) -> None:
     assert iteration_of(run, "last") == 60
-    content = run.weights("last").read_bytes()
-    assert content.count(b' iteration 60"') == 1
-    for other in (b"61", b"-1"):
-        run.weights("last").write_bytes(content.replace(b' 60"', b' %b"' % other))
-        with pytest.raises(UserError, match=r"last\.safetensors .*checksum"):
-            load_model(run, "last")
+    with safe_open(run.weights("last"), "pt") as file:  # as any other program reads it
+        assert file.metadata() == {"iteration": "60"}
 
 
 @pytest.mark.parametrize("target", ["os.system", "gpt.models.build"])
@@ -76,7 +56,6 @@ def test_a_configuration_that_asks_for_foreign_code_is_refused(run: RunFolder, t
     path = run.path / "config.yaml"
     before = path.read_text()
     assert "gpt.models.v7_dropout.GPT" in before
-    content = before.replace("gpt.models.v7_dropout.GPT", target).rpartition("checksum")[0]
-    path.write_text(sealed(f"{content}checksum: '{PLACE}'\n"))
+    path.write_text(before.replace("gpt.models.v7_dropout.GPT", target))
     with pytest.raises(RequestError, match=f"_target_={target}"):
         load_model(run, "last")

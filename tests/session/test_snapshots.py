@@ -15,6 +15,7 @@ from gpt.base.errors import UserError
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import moments
 from tests.conftest import Script, succeeded
+from tests.results import content
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def run(finished: RunFolder, tmp_path: Path) -> RunFolder:
 
 def contents(run: RunFolder) -> dict[str, bytes]:
     """All that a run's training determines."""
-    return {name: (run.path / name).read_bytes() for name in TRAINED} | {
+    return {name: content(run.path / name) for name in TRAINED} | {
         path.name: path.read_bytes() for path in (run.path / "snapshots").iterdir()
     }
 

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpt.base.losses import Over
 from gpt.config.schema import Documented
 from gpt.runs.records import Summary
 from gpt.session.summary import summarise
 from gpt.training.progress import Progress
+from gpt.training.recipe import Recipe
+from gpt.training.schedules import constant
 from tests.conftest import CPU
 from tests.losses import evaluation, exact
 
@@ -19,8 +20,9 @@ from tests.losses import evaluation, exact
 def summary_of(progress: Progress, changed: list[str], last_batch: float = 1.8, **config: Any) -> Summary:
     documented = Documented(train=None, val=2.0, kind="estimated")
     chosen = {"stage": "v5", "name": None, "tags": [], "seed": 7, "documented": documented, "target": None} | config
-    over = {"train": Over(split="train")}
-    recipe = SimpleNamespace(runtime=CPU, data=SimpleNamespace(lengths_vary=True), over=over)
+    data: Any = SimpleNamespace(lengths_vary=True)
+    settings: Any = SimpleNamespace(batch_size=32)
+    recipe = Recipe(data, constant, settings, 7, CPU)
     task = SimpleNamespace(left_out=lambda _: None)
     job: Any = SimpleNamespace(
         config=SimpleNamespace(**chosen), model=nn.Linear(9, 10), recipe=recipe, task=task, corpus=None, changed=changed

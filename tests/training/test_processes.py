@@ -72,7 +72,7 @@ def run(processes: int, *arguments: str, cwd: Path) -> str:
 def losses(root: Path) -> list[float]:
     (metrics,) = root.rglob("metrics.jsonl")
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    return [line[split]["nats"] for line in lines if "val" in line for split in ("train", "val")]
+    return [line[split] for line in lines if "val" in line for split in ("train", "val")]
 
 
 def wait_for(pattern: str, folder: Path) -> Path:
