@@ -186,7 +186,7 @@ class RunFolder:
     @property
     def tokenizer(self) -> "TextTokenizer":
         """The tokenizer of a run that continues a text. Raises UserError for any other run."""
-        from gpt.data import tokenizers  # a tracker's process imports this module without torch
+        from gpt.data import tokenizers  # this module is read without torch, too
 
         return tokenizers.restored(self.vocabulary())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from gpt.base.errors import DivergedError
 from gpt.training.schedules import Schedule
 
-if TYPE_CHECKING:  # a tracker's process imports this module without torch
+if TYPE_CHECKING:
     from gpt.training.state import TrainingState
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from gpt.base.errors import RequestError
 from gpt.base.files import attempt
@@ -18,10 +18,8 @@ from gpt.registry import Choice, Registry
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.training.progress import Clock, Evaluation, Progress, Step
+from gpt.training.state import TrainingState
 from gpt.training.watchers import Watcher
-
-if TYPE_CHECKING:  # a tracker's process imports this module without torch
-    from gpt.training.state import TrainingState
 
 AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
 
@@ -54,7 +52,7 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
     for name, choice in choices.items():
         registry = replace(LOGGER, key=f"logger.{name}")
         logger = registry.partial(choice)
-        package = getattr(registry.find(choice), "package", None) or choice.hyperparameters.get("library")
+        package = getattr(registry.find(choice), "package", None)
         try:
             if package is not None:
                 importlib.metadata.version(package)
@@ -99,7 +97,7 @@ class Csv(Watcher):
     def __init__(self, run: RunFolder, steps: bool = False) -> None:
         self._run, self._has_steps = run, steps
 
-    def evaluated(self, state: "TrainingState") -> None:
+    def evaluated(self, state: TrainingState) -> None:
         """Write all rows, so that a resumed run has each of them once."""
         progress = state.progress
         found = rows(progress if self._has_steps else progress.model_copy(update={"steps": []}))

@@ -7,27 +7,32 @@ import yaml
 
 from gpt.config.keys import flat
 from gpt.runs.folder import RunFolder
-from gpt.watching.tracker_process import Run
 from gpt.watching.trackers import Tracker
 
 
-class EventFiles:
-    """TensorBoard's event files."""
+class TensorBoard(Tracker):
+    """Event files in `tensorboard/` of the run folder."""
 
-    def __init__(self, run: Run) -> None:
+    package = "tensorboard"
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__(run)
+
+    def open(self) -> str:
+        """Begin a file that hides the events of earlier ones."""
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        self.address = f"tensorboard --logdir {shlex.quote(str(run.folder))}"
-        # The purge hides the events of earlier processes.
-        self._writer = SummaryWriter(run.folder / "tensorboard", purge_step=0, flush_secs=10)
-        self._writer.add_text("configuration", _verbatim(yaml.safe_dump(run.config, sort_keys=False)), 0)
+        config = self.run.config().content()
+        self._writer = SummaryWriter(self.run.path / "tensorboard", purge_step=0, flush_secs=10)
+        self._writer.add_text("configuration", _verbatim(yaml.safe_dump(config, sort_keys=False)), 0)
         lines = {name: [f"^loss/{name}$", f"^loss/documented_{name}$"] for name in ("val", "train", "batch")}
         self._writer.add_custom_scalars({"loss": {name: ["Multiline", tags] for name, tags in lines.items()}})
-        values = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in flat(run.config).items()}
+        values = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in flat(config).items()}
         file = self._writer._get_file_writer()  # add_hparams would create a separate run for them
         for summary in hparams(values, {"loss/val": None, "loss/exact_val": None}):
             file.add_summary(summary)
+        return f"tensorboard --logdir {shlex.quote(str(self.run.path))}"
 
     def log(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
         """Add scalars and texts."""
@@ -36,20 +41,9 @@ class EventFiles:
         for name, text in texts.items():
             self._writer.add_text(name, _verbatim(text), step)
 
-    report = log
-
-    def close(self, is_finished: bool) -> None:  # noqa: ARG002
+    def finish(self, *, is_finished: bool) -> None:  # noqa: ARG002
         """Flush and close the file."""
         self._writer.close()
-
-
-class TensorBoard(Tracker):
-    """Event files in `tensorboard/` of the run folder."""
-
-    sink, package = EventFiles, "tensorboard"
-
-    def __init__(self, run: RunFolder) -> None:
-        super().__init__(run)
 
 
 def _verbatim(text: str) -> str:
