@@ -268,6 +268,7 @@ def test_a_request_that_a_run_cannot_meet_is_refused(called: Script, trained: Pa
         ("generate.py num_samples=2147483647", "num_samples"),
         (f"generate.py device={absent}", f"device={absent}"),
         ("generate.py beam=3", "beam"),
+        ("train.py model=v1 hydra.run.dir=.", "not empty"),
     ):
         refused(called(*typed.split(), cwd=trained), word)
     require_extra("play")

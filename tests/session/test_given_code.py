@@ -48,6 +48,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus_file: Path) ->
     return [*SHORT, "data=text", "data.path=corpus.txt"]
 
 
+def test_a_bug_in_a_constructor_keeps_its_traceback(files: list[str]) -> None:
+    Path("net.py").write_text(NET.replace("super().__init__()", "super().__init__(); int('x')"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        gpt.train("model=net.py", *files)
+
+
 def test_a_run_of_a_file_is_opened_only_with_it(files: list[str]) -> None:
     run = gpt.train("model=net.py", "n_embd=4", "schedule=fall.py", *files, folder="run")
     assert (run.config.stage, run.config.model.hyperparameters) == ("net", {"n_embd": 4, "p": 0.2})

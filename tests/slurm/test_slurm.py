@@ -18,7 +18,7 @@ from tests.sweeping import COMMANDS, FILES, V1, contents, finished, losses, run_
 
 SAVING = ["checkpoint.interval=100", "checkpoint.min_seconds=0"]
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.sweep.dir=S"]
-# A job in the partition `low` is pre-empted by one in `high`: it gets SIGTERM, and after GraceTime seconds it is killed
+# A job in the partition `low` is pre-empted by one in `high`: it is killed before it could finish (KillWait, GraceTime)
 # and requeued. cred_expire is how many seconds a requeued job has to wait, 120 by default.
 CONFIGURATION = """ClusterName=one
 SlurmctldHost=localhost
@@ -35,7 +35,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=1,sched_interval=2,bf_interval=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-KillWait=5
+KillWait=1
 SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 StateSaveLocation={folder}/controller
@@ -46,7 +46,7 @@ SlurmdPidFile={folder}/slurmd.pid
 SlurmdLogFile={folder}/slurmd.log
 SlurmdParameters=config_overrides
 NodeName=localhost NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
-PartitionName=low Nodes=localhost Default=YES State=UP PriorityTier=1 GraceTime=10
+PartitionName=low Nodes=localhost Default=YES State=UP PriorityTier=1 GraceTime=0
 PartitionName=high Nodes=localhost State=UP PriorityTier=2 PreemptMode=OFF
 """
 Slurm = dict[str, str]  # the variables that its commands need
@@ -106,7 +106,7 @@ def test_a_preempted_sweep_ends_as_the_unbroken_one(
     preempt: Callable[[Slurm], None], tasks: int, slurm: Slurm, script: Script, folder: Path
 ) -> None:
     """With two tasks a job, the first one requeues both."""
-    swept = ["seed=1,2"] if tasks == 1 else ["seed=1", "training.max_iters=1000"]
+    swept = ["seed=1,2", "training.max_iters=20000"] if tasks == 1 else ["seed=1", "training.max_iters=1000"]
     sweep = start(*V1, *SAVING, *swept, *SLURM, f"hydra.launcher.tasks_per_node={tasks}", cwd=folder, **slurm)
     count = 2 if tasks == 1 else 1
     wait_until(lambda: len({*(path.parents[2] for path in folder.glob("S/0*/checkpoints/0*/*.json"))}) == count)
