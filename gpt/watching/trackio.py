@@ -54,7 +54,10 @@ class Trackio(Tracker):
 
 @contextlib.contextmanager
 def _failing() -> Iterator[None]:
-    """trackio reports its failures as warnings, of this category, and continues."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+    """Raise what trackio reports as a warning of this category, after which it would continue."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         yield
+    for problem in caught:
+        if issubclass(problem.category, UserWarning):
+            raise RuntimeError(str(problem.message))

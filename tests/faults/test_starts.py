@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from gpt import cli
+from gpt.base.commands import COMMANDS
+from gpt.config.fields import fields_of
 from gpt.config.keys import flat
 from tests.conftest import REPOSITORY
 
@@ -22,11 +24,12 @@ _CHOSEN = {"model": "v7", "data": "text", "optimizer": "muon", "schedule": "cosi
 
 
 def _keys(script: str) -> list[str]:
-    keys = [*flat(yaml.safe_load((REPOSITORY / "conf" / f"{script}.yaml").read_text()))]
-    if script == "train":
-        for group, name in _CHOSEN.items():
-            content = yaml.safe_load((REPOSITORY / "conf" / group / f"{name}.yaml").read_text())
-            keys += [group, *(f"{group}.{key}" for key in content.get(group, content))]
+    if script != "train":
+        return [*fields_of(COMMANDS[script].load_schema())]
+    keys = [*flat(yaml.safe_load((REPOSITORY / "conf" / "train.yaml").read_text()))]
+    for group, name in _CHOSEN.items():
+        content = yaml.safe_load((REPOSITORY / "conf" / group / f"{name}.yaml").read_text())
+        keys += [group, *(f"{group}.{key}" for key in content.get(group, content))]
     return [key for key in keys if not key.startswith(("hydra.", "defaults"))]
 
 
