@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -51,7 +52,10 @@ def export(trained: TrainedRun, folder: Path) -> str:
     if not set(BYTES) <= set(tokenizer["model"]["vocab"]):  # With all bytes, no character is unknown.
         tokenizer["model"]["vocab"][_SPECIAL] = len(tokenizer["model"]["vocab"])
         tokenizer["model"]["unk_token"] = _SPECIAL
-    as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)
+    try:
+        as_gpt2(model, trained.config.model.hyperparameters).save_pretrained(folder)
+    except SafetensorError as error:  # such as a full disk
+        raise UserError(f"cannot write the weights: {error}") from error
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)  # readable by others, too
     PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(tokenizer)),

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import signal
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.extras import require_extra
 require_extra("wandb")
 require_extra("trackio")
 require_extra("tensorboard")
+
+import wandb
 
 from gpt.base.errors import RequestError
 from gpt.base.stopping import Stopped
@@ -53,6 +56,9 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in records.environment(tmp_path / "trackers").items():
         monkeypatch.setenv(name, value)
     (tmp_path / "trackers").mkdir()
+    wandb.teardown()  # it reads these variables once a process, as trackio does when it is imported
+    for module in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, module)
 
 
 def chosen(name: str, mode: str = "offline") -> Callable[..., Watcher]:
