@@ -163,7 +163,7 @@ def test_an_added_metric_is_recorded_and_tabled(done: Callable[[str], Copy]) -> 
 
 def test_an_added_sampling_option_reaches_generate_py_and_the_page(done: Callable[[str], Copy]) -> None:
     copy, page = done("sampling"), Page.read("sampling")
-    assert (len(page.files), len({name for name, _ in page.diffs})) == (0, 4)
+    assert (len(page.files), len({name for name, _ in page.diffs})) == (0, 3)
     generate = "python generate.py run=runs/sampled tokens=40"
     plain, cut, greedy = copy.run(generate, f"{generate} epsilon=1.0", f"{generate} temperature=0")
     assert cut.stdout == greedy.stdout != plain.stdout

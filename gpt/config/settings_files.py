@@ -59,7 +59,7 @@ def content_of(word: str) -> dict[str, Any]:
             f"'# @package _global_' at its top, and add --config-dir=DIR experiment={Path(word).stem}"
         )
     if is_of_run(content):
-        return {key: value for key, value in content.items() if key not in ("format", "checksum")}
+        return {key: value for key, value in content.items() if key != "format"}
     found: dict[str, Any] = {}
     for key, value in leaves(content):
         if key in found:
