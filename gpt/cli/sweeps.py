@@ -42,7 +42,7 @@ from gpt.config.keys import FIXED, declared
 from gpt.config.reading import MULTIRUN
 from gpt.config.schema import SETTING_FILES
 from gpt.config.sweeping import in_grammar, is_swept, parsed
-from gpt.config.values import Typed, as_typed, in_quotes, listed, unquoted
+from gpt.config.values import Typed, as_typed, in_quotes, listed, parted, unquoted
 from gpt.registry import is_user_code
 from gpt.runs import naming
 
@@ -166,8 +166,7 @@ def _job(sweep: Sweep, task: Callable[[Any, Command], Any]) -> Any:
     """One job, in this process or a worker: its command is what all jobs have, with its own values."""
     settings = HydraConfig.get()
     words: Any = OmegaConf.to_container(settings.overrides.task)
-    typed = (word.lstrip("+").partition("=") for word in map(str, words))
-    own = {key: Typed(value) for key, _, value in typed if key not in sweep.fixed.settings}
+    own = {key: Typed(value) for key, value in map(parted, map(str, words)) if key not in sweep.fixed.settings}
     number, plugin = settings.job.num, launcher(settings)
     console.show_log(f"[{number + 1}] " if plugin == "joblib" else "")
     title = _title(sweep, number, own)
@@ -242,9 +241,7 @@ def _begin(sweep: Sweep, settings: Any) -> None:
         key: str(value) for key, value in (settings.sweeper.params or {}).items() if key not in sweep.fixed.settings
     }
     if settings.sweeper._target_.endswith("BasicSweeper"):
-        typed = {
-            key.lstrip("+"): value for key, _, value in (str(word).partition("=") for word in settings.overrides.task)
-        }
+        typed = {key: value or "" for key, value in (parted(str(word)) for word in settings.overrides.task)}
         several = {key: value for key, value in (params | typed).items() if key not in sweep.fixed.settings}
         try:
             with explained():
@@ -254,11 +251,7 @@ def _begin(sweep: Sweep, settings: Any) -> None:
             sweep.count = math.prod(map(len, values.values()))
             with read_write(settings):  # ranges as lists, because Hydra's are not exact; what is typed replaces params
                 settings.sweeper.params = {}
-                kept = [
-                    word
-                    for word in map(str, settings.overrides.task)
-                    if word.lstrip("+").partition("=")[0] not in several
-                ]
+                kept = [word for word in map(str, settings.overrides.task) if parted(word)[0] not in several]
                 settings.overrides.task = [*kept, *(_word(key, given[key], values[key]) for key in several)]
             _check_jobs(sweep, values)
         except RequestError as error:
@@ -312,8 +305,8 @@ def _record(sweep: Sweep, settings: Any) -> str:
     """The settings of a sweep, for `continued`: those that were typed, as text, and those that are objects."""
     typed = {key: value for key, value in sweep.fixed.settings.items() if isinstance(value, Typed)}
     objects = {key: value for key, value in sweep.fixed.settings.items() if not isinstance(value, Typed)}
-    several = (str(word).lstrip("+").partition("=") for word in settings.overrides.task)
-    typed |= {key: Typed(value) for key, _, value in several if key not in sweep.fixed.settings}
+    several = (parted(str(word)) for word in settings.overrides.task)
+    typed |= {key: Typed(value) for key, value in several if key not in sweep.fixed.settings}
     return json.dumps({"typed": typed, "objects": objects, "run": sweep.fixed.run}, indent=2)
 
 

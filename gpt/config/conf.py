@@ -10,6 +10,7 @@ from gpt.base.installation import CONF
 from gpt.base.ladder import rank
 from gpt.config.keys import choice_groups, declared, flat, written
 from gpt.config.schema import SETTING_FILES
+from gpt.config.values import parted
 
 OWN_PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # where run folders are; Hydra need not know
 
@@ -49,7 +50,7 @@ def settings_of(stage: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
     found: dict[str, str] = {}
     for default in content.pop("defaults", []):
         if isinstance(default, str) and default != "_self_":  # another stage, which this one changes
-            found |= {setting.partition("=")[0]: setting for setting in settings_of(default, folders)}
+            found |= {parted(setting)[0]: setting for setting in settings_of(default, folders)}
         elif isinstance(default, dict):
             chosen = {key.removeprefix("override ").lstrip("/"): name for key, name in default.items()}
             found |= {key: f"{key}={name}" for key, name in chosen.items()}

@@ -8,6 +8,7 @@ from gpt.config.command import CONFIG_DIR, Command
 from gpt.config.composing import content_of
 from gpt.config.keys import completed, differences, is_compared
 from gpt.config.schema import TrainConfig
+from gpt.config.values import parted
 
 
 def changed(config: TrainConfig, command: Command) -> list[str]:
@@ -30,7 +31,7 @@ def differing(config: TrainConfig, folders: tuple[str, ...] = ()) -> list[str]:
     """The same of a run whose command line is not known; `folders` are looked up for a stage that conf/ lacks."""
     content = config.content()
     found = differences(completed(documented(config.stage, folders), content), content)
-    return [change for change in found if is_compared(change.partition("=")[0])]
+    return [change for change in found if is_compared(parted(change)[0])]
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from gpt.config.keys import LENGTHS, flat
 from gpt.config.schema import TrainConfig
 from gpt.config.sweeping import is_swept
 from gpt.config.synonyms import by_name, translated
-from gpt.config.values import Typed, in_quotes, listed, unquoted
+from gpt.config.values import Typed, in_quotes, listed, parted, unquoted
 from gpt.registry import is_user_code
 
 _INFO, MULTIRUN = ("--info", "-i"), ("--multirun", "-m")
@@ -75,10 +75,10 @@ def read(name: str, words: Sequence[str], values: Mapping[str, Any] | None = Non
 
 def _setting(word: str) -> tuple[str, Any]:
     """A word as a key and its value; + and ++ in front of a key, which Hydra knows, change nothing."""
-    key, _, value = word.partition("=")
+    key, value = parted(word)
     if key.startswith("~"):
         raise RequestError(f"{word} would delete a key: give it another value, such as null")
-    return key.lstrip("+"), Typed(value)
+    return key, Typed(value)
 
 
 def _replaced(settings: Settings, new: Settings) -> Settings:
@@ -208,18 +208,18 @@ def _options(words: Sequence[str], name: str) -> tuple[list[str], list[str]]:
     known = [*_OPTIONS] if "model" in COMMANDS[name].words else _OF_ALL
     while remaining:
         word = remaining.pop(0)
-        option, equals, value = word.partition("=")
+        option, value = parted(word)
         if option not in known:
             is_key = word.startswith("--") or (_DASHED.match(word) and name != "tag")  # -wide takes a tag away
             rest.append(_from_dashes(word, remaining, name) if is_key else word)
             continue
         choices = _OPTIONS[option]
         if choices == ():
-            if equals:
+            if value is not None:
                 raise RequestError(f"{option} takes no value")
             options.append(option)
             continue
-        if not equals and remaining and (choices is None or remaining[0] in choices):
+        if value is None and remaining and (choices is None or remaining[0] in choices):
             value = remaining.pop(0)
         value = value or ("all" if option in _INFO else "")
         if not value or (choices is not None and value not in choices):
@@ -244,7 +244,7 @@ def _from_dashes(word: str, following: list[str], name: str) -> str:
 
     Raises RequestError if there is none, or the word is similar to an option.
     """
-    typed, equals, value = word.partition("=")
+    typed, value = parted(word)
     key, known = typed.lstrip("-").replace("-", "_"), _known(name)
     full = by_name(known).get(key, key)
     options = [*_OPTIONS] if "model" in COMMANDS[name].words else [*_OF_ALL]
@@ -253,8 +253,8 @@ def _from_dashes(word: str, following: list[str], name: str) -> str:
         raise RequestError(f"there is no option {typed}: did you mean {near[0]}?")
     field = fields_of(COMMANDS[name].load_schema()).get(full) or fields_of(TrainConfig).get(full)
     is_switch, after = bool(field and field.annotation is bool), (following or ["--"])[0]
-    if not equals and (after.lower() in ("true", "false") if is_switch else not _DASHED.match(after)):
-        equals, value = "=", following.pop(0)
-    if not equals and full in known and not is_switch:
+    if value is None and (after.lower() in ("true", "false") if is_switch else not _DASHED.match(after)):
+        value = following.pop(0)
+    if value is None and full in known and not is_switch:
         raise RequestError(f"{typed} needs a value")
-    return f"{key}={value}" if equals else f"{key}=true"
+    return f"{key}={'true' if value is None else value}"

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from gpt.config.values import Typed, as_typed, unquoted
+from gpt.config.values import Typed, as_typed, parted, unquoted
 
 # Common other names of the keys; a name of several keys means the first that the script has.
 _ALSO = {
@@ -89,11 +89,11 @@ def translated(key: str, value: Any, names: Mapping[str, str]) -> tuple[str, Any
     """
     text = unquoted(as_typed(value))
     for meant, others in _MEANING.items():
-        own, words = meant.partition("=")[0], others.split()
+        (own, value_meant), words = parted(meant), others.split()
         has_value = " " in meant or "VALUE" in meant  # file=0 names a file; only words such as wandb can be false
         is_switch = key in words and key not in names and own in names and not has_value
         if f"{key}={text}" in words or (is_switch and text.lower() in ("true", "1")):
-            return own, Typed(meant.partition("=")[2])
+            return own, Typed(value_meant)
         if is_switch and text.lower() in ("false", "0"):
             return None
     return names.get(key, key), value
@@ -103,7 +103,7 @@ def meant(word: str, keys: Collection[str]) -> str | None:
     """What a word that is no key stands for: another program's word, a key's last part, or one that is similar."""
     last = word.rpartition(".")[2].replace("-", "_")
     for typed, others in _MEANING.items():
-        if not {word, last}.isdisjoint(others.split()) and typed.partition("=")[0] in keys:
+        if not {word, last}.isdisjoint(others.split()) and parted(typed)[0] in keys:
             return typed
     names = by_name(keys)
     if last in names:

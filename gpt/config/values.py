@@ -17,6 +17,12 @@ class Typed(str):
     __slots__ = ()
 
 
+def parted(setting: str) -> tuple[str, str | None]:
+    """The key and the value of key=value; None for a key alone. + in front of a key, which Hydra knows, says nothing."""
+    key, equals, value = setting.partition("=")
+    return key.lstrip("+"), value if equals else None
+
+
 class Escapes:
     r"""In an annotation of text: \n, \t, \r and \\ in what is typed stand for these characters."""
 

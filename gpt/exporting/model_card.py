@@ -9,6 +9,7 @@ from gpt.base.errors import UserError, printable
 from gpt.base.files import read_text_file
 from gpt.base.runtime import size_of
 from gpt.config.keys import declared, is_compared, unusual
+from gpt.config.values import parted
 from gpt.models.ngrams import Remembering
 from gpt.reports.escaping import markdown
 from gpt.reports.run import closing_lines, loss_rows
@@ -111,7 +112,7 @@ def _weights(trained: TrainedRun, summary: Summary) -> str:
 def without_paths(changed: list[str]) -> list[str]:
     """The changes as key=value, without the values of paths on this machine and the folders of runs."""
     changed = [re.sub(r"^from .*(?=, trained on another text$)", "from another run", change) for change in changed]
-    keys = [change.partition("=")[0] for change in changed]
+    keys = [parted(change)[0] for change in changed]
     is_path = [key in ("--config-path", "init") or declared(key).role == "place" for key in keys]
     return [key if hidden else change for key, change, hidden in zip(keys, changed, is_path, strict=True)]
 

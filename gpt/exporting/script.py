@@ -11,6 +11,7 @@ from torch import nn
 from gpt.base.errors import RequestError, UserError
 from gpt.base.installation import PLAIN, TINY_SHAKESPEARE
 from gpt.config.keys import flat, shown
+from gpt.config.values import parted
 from gpt.data.corpus import TextCorpus
 from gpt.data.tables import kind_of
 from gpt.exporting.verification import check
@@ -50,14 +51,14 @@ def export(trained: "TrainedRun", folder: Path) -> str:
     summary = trained.summary
     settings = flat(config.content()) | {"device": summary.device, "dtype": summary.dtype}
     texts = {"data=text": settings.get("data.path"), "data=shakespeare": str(TINY_SHAKESPEARE)}
-    unsaid = [c for c in summary.changes if c not in summary.changed or c.partition("=")[0] not in _SAID]
+    unsaid = [c for c in summary.changes if c not in summary.changed or parted(c)[0] not in _SAID]
     if (optimizer := config.optimizer.target.rpartition(".")[2]) != "AdamW":
         unsaid.append(f"optimizer={optimizer}")
     if summary.skipped:
         unsaid.append(f"{summary.skipped} skipped updates")
     unsaid += [shown(key, settings[key]) for key, value in _NEEDED.items() if settings[key] != value]
     unsaid += [shown(key, value) for key, value in _EXCLUDED.items() if settings.get(key) == value]
-    corpus = next((c for c in summary.changed if c.partition("=")[0] == "data"), "data=shakespeare")
+    corpus = next((c for c in summary.changed if parted(c)[0] == "data"), "data=shakespeare")
     text = texts.get(corpus)
     if not isinstance(text, str):
         unsaid.append(f"{corpus} of several files" if corpus in texts else corpus)

@@ -13,6 +13,7 @@ from gpt.base.errors import printable
 from gpt.base.losses import Loss, nats_per
 from gpt.config.keys import declared, unusual
 from gpt.config.schema import TOKENIZER_KEYS
+from gpt.config.values import parted
 from gpt.runs.folder import RunFolder, RunState
 from gpt.runs.records import now
 
@@ -96,8 +97,8 @@ def _cells(line: Line) -> list[str]:
 
 def differing(changed: Sequence[str]) -> str:
     """What differs from the documented run: values in few characters, max_iters=300, eval_iters=5; sentences whole."""
-    parts = [change.partition("=") for change in changed if "=" in change]
-    text = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in parts)
+    parts = [parted(change) for change in changed if "=" in change]
+    text = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in parts)
     values = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return ", ".join(filter(None, [values, *(change for change in changed if "=" not in change)]))
 

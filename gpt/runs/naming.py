@@ -1,6 +1,7 @@
 """Names for run folders: a run's name, `last`, `best`, a stage, a sweep or a search."""
 
 import contextlib
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from gpt.runs.folder import RunFolder
 RUNS = "runs"  # the default folder for looking up names
 SWEEP, STUDY = "sweep.json", "study.db"  # in the folder of a sweep, of a search
 _SHOWN = 12  # names in a message
+_TIME = re.compile(r"^\d\d-\d\d-\d\d_")  # in front of a folder's name
 
 
 def chosen_run(typed: str | None, runs: str, stage: str | None = None) -> RunFolder:
@@ -86,7 +88,8 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
         return _lowest(finished_runs(*folders, is_required=False))
     if any(stage == typed and run.is_finished() for run, (_, stage) in labels.items()):
         return {run.folder.path: "" for run in finished_runs(*folders, stages=[typed])[-1 if one else 0 :]}
-    above = {path for run in labels for path in (run.path, *run.path.parents) if typed in (path.name, path.name[9:])}
+    folders_of_runs = {path for run in labels for path in (run.path, *run.path.parents)}
+    above = {path for path in folders_of_runs if typed in (path.name, _TIME.sub("", path.name))}
     return dict.fromkeys(sorted(path for path in above if not {*folders}.isdisjoint(path.parents)), "")
 
 

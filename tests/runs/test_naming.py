@@ -60,6 +60,9 @@ def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.Capt
     assert one("best") == "wide/0"
     RunFolder(Path("runs/a")).update(name="last")
     assert one("last") == "a"  # a run's own name comes before the others
+    Path("runs/b").rename("runs/ablation_b")
+    with pytest.raises(gpt.UserError, match="no folder b "):
+        one("b")
 
 
 @pytest.mark.parametrize("typed", ["my_best", "last", "best", STAGE, "wide", "zz"])

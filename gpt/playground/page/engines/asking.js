@@ -33,6 +33,7 @@ function started() {
   };
   made.onerror = (event) => {
     event.preventDefault();
+    worker = null; // the next task starts another one
     for (const { reject } of waiting.values()) reject(new Error("this browser cannot compute here: try another one"));
     waiting.clear();
   };
