@@ -127,7 +127,7 @@ def _user_choice(group: str, command: Command) -> dict[str, Any] | None:
 def hydra_word(key: str, value: Any) -> str:
     """A choice for Hydra: quotes keep a name together, and none of several is []."""
     if key not in groups():
-        return f"{key}={value}"
+        return f"++{key}={value}" if key.startswith("hydra.") else f"{key}={value}"  # it need not be in conf/
     several = key in (*choice_groups(several=True), *SETTING_FILES)
     names = read(value, list[str] | None if several else str | None) if isinstance(value, Typed) else value
     quoted = [in_quotes(str(name)) for name in (names if isinstance(names, list) else [names]) if name is not None]

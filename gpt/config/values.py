@@ -18,7 +18,7 @@ class Typed(str):
 
 
 def parted(setting: str) -> tuple[str, str | None]:
-    """The key and the value of key=value; None for a key alone. + in front of a key, which Hydra knows, says nothing."""
+    """The key and the value of key=value; None for a key alone. Hydra's + in front of a key says nothing here."""
     key, equals, value = setting.partition("=")
     return key.lstrip("+"), value if equals else None
 

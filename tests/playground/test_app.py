@@ -209,7 +209,7 @@ def test_a_run_that_was_trained_further_is_reopened(trained: Path, tmp_path: Pat
 def test_a_damaged_run_leaves_the_others(trained: Path, tmp_path: Path) -> None:
     runs = copies(trained, tmp_path / "runs", {"a": 1, "b": 2})
     for weights in runs["b"].path.glob("*.safetensors"):
-        weights.write_bytes(weights.read_bytes()[:-4] + b"\0\1\2\3")
+        weights.write_bytes(weights.read_bytes()[:-4])
     with serving(tmp_path / "runs") as served:
         gone = served.get("/api/runs")[1]["chosen"]
         status, answer = served.post("/api/logits", {"run": gone, "ids": [1, 2, 3]})

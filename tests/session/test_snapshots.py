@@ -83,7 +83,7 @@ def test_snapshots_do_not_change_the_training(finished: RunFolder, corpus_file: 
     without = train(corpus_file, tmp_path / "without", "checkpoint.snapshots=0")
     assert not (without.path / "snapshots").exists()
     for name in TRAINED:
-        assert (without.path / name).read_bytes() == (finished.path / name).read_bytes()
+        assert content(without.path / name) == content(finished.path / name)
 
 
 def test_an_average_changes_neither_training_nor_snapshots(
