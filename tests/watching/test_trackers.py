@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,7 @@ def test_a_renamed_run_continues_its_curve(name: str, data: TextData, run: RunFo
         train(data, watcher, max_iters)
         end(watcher, run)
         run = RunFolder(Path(shutil.move(run.path, tmp_path / f"renamed_{max_iters}")))
+        time.sleep(1.0)  # wandb names the folder of an offline run by the second
     ((points, _),) = records.all_recorded(name, tmp_path / "trackers")
     assert points["loss/val"][-1][0] == 15
 
