@@ -20,6 +20,8 @@ from gpt.config.conf import is_choice
 from gpt.config.reading import MULTIRUN, read
 from gpt.config.settings import settings_of
 
+_SHOWING = {"--cfg", "-c", "--info", "-i"}
+
 
 def main(task: Callable[[Any, Command], Any], name: str, *, after_sweep: Callable[[Path], None] | None = None) -> None:
     """Run `task` with the checked settings of the command `name`, and the command itself.
@@ -35,9 +37,9 @@ def main(task: Callable[[Any, Command], Any], name: str, *, after_sweep: Callabl
             task(settings_of(command), command)
             return
         command = sweeps.continued(command)
-        if not {"--cfg", "-c"}.isdisjoint(command.options):
+        if not _SHOWING.isdisjoint(command.options):
             if not {*MULTIRUN}.isdisjoint(command.options):
-                raise RequestError("--cfg shows one configuration: omit -m")
+                raise RequestError("--cfg and --info show one configuration: omit -m")
             _show(command)
         elif sweeps.is_sweep(command):
             sweeps.run(command, task, after_sweep)
@@ -58,15 +60,15 @@ def _answer_at_once(name: str) -> None:
             command = read(name, [word for word in words if word != "all"])
         print(help.text(command, is_whole="all" in words), flush=True)
         sys.exit()
-    if not {"-sc", "--shell-completion", "--info", "-i", "--hydra-help"}.isdisjoint(words) and name == "train":
+    if not {"-sc", "--shell-completion", "--hydra-help"}.isdisjoint(words) and name == "train":
         sweeps.call_hydra(words)
         sys.exit()
 
 
 def _show(command: Command) -> None:
-    """Print what a command composes, or Hydra's settings: --cfg job, hydra or all, of them --package NAME."""
+    """Print what a command composes, or what Hydra has: --cfg job, hydra or all, of them --package NAME; --info."""
     options = dict(itertools.pairwise(command.options))
-    if next(options[name] for name in ("--cfg", "-c") if name in options) != "job":
+    if options.get("--cfg", options.get("-c")) != "job":
         sweeps.call_hydra([*command.options, *(hydra_word(k, v) for k, v in command.settings.items() if is_choice(k))])
         return
     content: Any = content_of(command)

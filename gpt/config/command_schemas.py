@@ -1,11 +1,11 @@
 """The commands other than train.py: the keys of each, with their defaults and meanings, and the text of its --help."""
 
-import os
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gpt.base.installation import data_folder
 from gpt.base.record import MetricName
 from gpt.config.choices import Count, CountOrZero, NonNegative, PathName, Share
 from gpt.config.schema import DATA, DeviceName, Duration, Label, Schema, Seed, StageName, Weights
@@ -160,14 +160,10 @@ class GenerateConfig(RunConfig, BeamConfig, SamplingConfig):
     )
 
 
-def _data_dir() -> str:
-    return os.environ.get("GPT_DATA_DIR", "data")
-
-
 class CorpusPlace(Schema):
     """Where the corpora are that were downloaded."""
 
-    dir: PathName = Field(default_factory=_data_dir, description="the folder of the corpora that are downloaded")
+    dir: PathName = Field(default_factory=data_folder, description="the folder of the corpora that are downloaded")
 
 
 class MovedCorpus(CorpusPlace):

@@ -63,6 +63,8 @@ def unknown_choice(group: str, name: str, options: Collection[str] = ()) -> str:
     if group.startswith("data/") or (group == "data" and Path(expanded(name)).suffix):
         path = f"{group}/{name}".removeprefix("data/")
         return f"there is no file {path}: data= takes a file or folder of text, or the name of a corpus"
+    if "," in name:
+        return f"{group}={name} does not exist: several values are a sweep, with -m"
     known = {*options, *(choices_of(group) if (CONF / group).is_dir() else [])}
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     meant = f"did you mean {group}={near[0]}? " if near else ""
