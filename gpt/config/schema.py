@@ -2,8 +2,8 @@
 
 The values are in `conf/`. Validation is strict: a wrong type, a value out of range or an unknown key is an error,
 raised as `pydantic.ValidationError`. The hyperparameters of a choice (`model`, `data`, `optimizer`, `schedule`,
-`logger`, `metrics`) are checked against the signature of the class or function it names (gpt/config/choices.py). What a
-key is about, and how it is typed, is in its `Key` annotation, or that of its group: gpt/config/keys.py looks it up.
+`logger`, `metrics`) are checked against the signature of the class or function it names (gpt/registry.py). What a
+key is about is in its `Key` annotation, or that of its group: gpt/config/keys.py looks it up.
 """
 
 from collections.abc import Mapping
