@@ -50,7 +50,7 @@ def main() -> int:
     options.add_argument("--iterations", type=int, default=200, help="of each training (default 200)")
     options.add_argument("--only", help="these stages, such as v1,transformer")
     given = options.parse_args()
-    rows, iterations = [], 2 if given.quick else given.iterations
+    rows, iterations = [], 20 if given.quick else given.iterations  # as long as a warm-up among the settings
     with kept() as folder:
         there = _checkout(given.other, folder)
         for name, settings in _CASES.items():
