@@ -96,6 +96,7 @@ def test_a_tracker_has_every_point_once_after_a_resume(
     progress, tensors = state.progress.model_copy(deep=True), {k: t.clone() for k, t in state.tensors().items()}
     train_state(state, data, watchers=[StepLog(5), first], log_interval=5, max_iters=20)
     first.close()  # as of a training that was killed after its checkpoint
+    time.sleep(1.0)  # wandb names the folder of an offline run by the second
 
     resumed, second = small_state("v1", learning_rate=1e-2), tracker(name, run)
     resumed.restore(progress, tensors)
@@ -129,7 +130,7 @@ def test_a_renamed_run_continues_its_curve(name: str, data: TextData, run: RunFo
         train(data, watcher, max_iters)
         end(watcher, run)
         run = RunFolder(Path(shutil.move(run.path, tmp_path / f"renamed_{max_iters}")))
-        time.sleep(1.0)  # wandb names the folder of an offline run by the second
+        time.sleep(1.0)  # as above
     ((points, _),) = records.all_recorded(name, tmp_path / "trackers")
     assert points["loss/val"][-1][0] == 15
 
