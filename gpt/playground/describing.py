@@ -15,6 +15,7 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts, switches
 from gpt.models.ngrams import Remembering
+from gpt.playground.looking import LONGEST_CONTEXT, stride
 from gpt.reports.listing import differing
 from gpt.reports.run import loss_rows
 from gpt.runs.folder import RunFolder
@@ -59,6 +60,8 @@ def in_full(id: str, run: RunFolder, summary: Summary, weights: Weights = "auto"
         "vocabulary_size": len(run.vocabulary().vocabulary),
         "tokenizer": _described(run.vocabulary() if tokenizer is None else tokenizer),
         "block_size": model.block_size,
+        "stride": stride(model.block_size),
+        "longest_context": LONGEST_CONTEXT,
         "contains_text": isinstance(model, Remembering),
         "opens": opens,
         "parts": [] if tokenizer is None else parts(model),

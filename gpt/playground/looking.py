@@ -14,8 +14,13 @@ from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import tokens_per_pass
 
 _LONGEST = 2000  # tokens
-_SHORTEST = 64  # tokens of the contexts that are tried, at most
+LONGEST_CONTEXT = 64  # tokens, to find out how far back a run reads
 _MOST = 16_000_000  # values in an answer: 64 MB; the logits of 318 tokens of GPT-2's vocabulary
+
+
+def stride(T: int) -> int:
+    """How far windows of T tokens advance in a longer text."""
+    return max(1, T // 8)
 
 
 @torch.inference_mode()
@@ -34,7 +39,7 @@ def logits(trained: TrainedRun, ids: list[int], off: Collection[str] = ()) -> Te
     if not set(off) <= set(parts(trained.model)):
         raise RequestError("the run does not have these parts: reload the page")
     model = Switched(trained.model).without(off) if off else trained.model
-    starts = [*range(0, N - T, max(1, T // 8)), N - T] if N > T else [0]
+    starts = [*range(0, N - T, stride(T)), N - T] if N > T else [0]
     rows: list[Tensor] = []
     for first in range(0, len(starts), windows := max(1, tokens_per_pass(trained.runtime, trained.model) // T)):
         some = starts[first : first + windows]
@@ -97,7 +102,7 @@ def interventions(trained: TrainedRun, ids: list[int]) -> dict[str, Tensor]:
         model(idx[:, -1:])  # One token shows whether the stage attends.
     if not observed.weights:
         p = model(idx)[0, -1].softmax(dim=-1)
-        lengths = range(1, min(idx.shape[1], _SHORTEST) + 1)
+        lengths = range(1, min(idx.shape[1], LONGEST_CONTEXT) + 1)
         found["moved"] = torch.stack([(model(idx[:, -n:])[0, -1].softmax(dim=-1) - p).abs().sum() / 2 for n in lengths])
     return {name: tensor.float().cpu() for name, tensor in found.items()}
 

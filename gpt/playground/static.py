@@ -41,6 +41,7 @@ _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 _ORT_FILES = ("dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm")  # of its 100 MB, 14
 _SEARCH = BeamConfig().model_dump()
 _LARGEST_LOADED = 500_000  # parameters of a run to train or with snapshots: a reader loads 2 MB for each
+_TRAINING = ("learning_rate", "batch_size", "max_iters", "eval_iters")  # what the page trains with
 _ABLATIONS = "gpt.models.variants"
 # Stages with one difference, which the page trains beside the stage itself (page/training/experiments.js): by stage and
 # name, the hyperparameters that differ.
@@ -146,7 +147,7 @@ def export_run(name: str, run: RunFolder, folder: Path, weights: Weights = "auto
         if size_of(trained.model) > _LARGEST_LOADED:
             raise RequestError(f"this stage has more than {_LARGEST_LOADED:,} parameters, which is slow in a browser")
         checked.append(export_training(choice, folder))
-        training = {key: getattr(trained.config.training, key) for key in ("learning_rate", "batch_size", "max_iters")}
+        training = {key: getattr(trained.config.training, key) for key in _TRAINING}
         training["optimizer"] = trained.config.optimizer.target.rpartition(".")[2]
         kept = kept or {trained.run.summary().iterations: trained.which}
     except RequestError as error:

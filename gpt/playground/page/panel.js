@@ -15,8 +15,6 @@ import { meanLoss, ranking, scored, softmax } from "./predictions.js";
 import { legend, TextView } from "./text.js";
 import { seenFrom } from "./windows.js";
 
-const CONTEXT = "; beyond the first window, each with 7/8 of a window before it"; // evaluate.py's windows are adjacent
-
 export class TextPanel {
   /**
    * `select` is called with this panel and the position of a token that the reader chooses, `scrub` with this panel and
@@ -259,7 +257,7 @@ export class TextPanel {
 
   /** The first token from which the one at a position is predicted. */
   #seen(position) {
-    return Math.max(seenFrom(position, this.ids.length, this.run.block_size), position - this.reach);
+    return Math.max(seenFrom(position, this.ids.length, this.run), position - this.reach);
   }
 
   /** The prediction of the token at a position. */
@@ -346,9 +344,10 @@ export class TextPanel {
     const parts = [];
     if (own !== null) parts.push("prompt ", element("b", {}, own.toFixed(2)));
     if (written !== null) parts.push(own === null ? "" : " · ", "generated ", element("b", {}, written.toFixed(2)));
-    return parts.length
-      ? [...parts, ` nats per ${this.run.token}`, this.ids.length > this.run.block_size ? CONTEXT : ""]
-      : [`Type at least two ${this.run.token}s to see losses.`];
+    const { token, block_size: T, stride } = this.run;
+    if (!parts.length) return [`Type at least two ${token}s to see losses.`];
+    const beyond = `; beyond the first window, each with at least ${T - stride} before it`; // evaluate.py's are adjacent
+    return [...parts, ` nats per ${token}`, this.ids.length > T ? beyond : ""];
   }
 
   #verdict(x, position, actual) {

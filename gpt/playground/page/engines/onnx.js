@@ -1,7 +1,6 @@
 /**
  * The engine without a server: graphs that `play.py out=` has exported, computed by onnxruntime-web. The interface is
- * that of server.js. A seed gives different text from generate.py, whose random numbers are
- * PyTorch's.
+ * that of server.js. A seed gives different text from generate.py, whose random numbers are PyTorch's.
  *
  * @import { Engine, Model, Run, Tensors } from "./server.js"
  */
@@ -17,7 +16,6 @@ import { random } from "./random.js";
 import { byLayer, parseSafetensors } from "./tensors.js";
 
 const TOKENS_PER_PASS = 4096;
-const SHORTEST = 64; // contexts that are tried, at most, as in gpt/playground/looking.py
 
 /** @type {Record<string, Run>} */
 const described = await (await fetch("runs.json")).json();
@@ -28,8 +26,8 @@ export async function runs() {
   const chosen = listed.at(-1).id;
   for (const { run, weights } of await kept()) {
     if (!(run.trained.of in described)) continue; // the page has been written again, without it
-    const { parts, switches } = described[run.trained.of]; // of the graphs as they are now
-    described[run.id] = { ...run, parts, switches };
+    const { parts, switches, stride, longest_context } = described[run.trained.of]; // of the graphs as they are now
+    described[run.id] = { ...run, parts, switches, stride, longest_context };
     held.set(run.id, weights);
   }
   return { chosen, runs: Object.values(described) };
@@ -45,13 +43,13 @@ export async function describe(id) {
 
 const held = new Map(); // the weights of trainings that were kept, until they are needed
 
-/** @type {Engine["logits"]} As gpt/playground/looking.py: windows that advance by an eighth of their length. */
+/** @type {Engine["logits"]} As gpt/playground/looking.py. */
 export async function logits(model, ids, signal, off = []) {
   const known = off.length ? {} : await first(model, ids);
   if (`logits_${ids.length}` in known) return known[`logits_${ids.length}`];
   const { block_size: T, vocabulary_size: V } = described[model.run];
   const N = ids.length;
-  const starts = windowStarts(N, T);
+  const starts = windowStarts(N, described[model.run]);
   const all = new Float32Array(N * V);
   let filled = 0;
   const windows = Math.max(1, Math.floor(TOKENS_PER_PASS / T));
@@ -141,7 +139,7 @@ async function last(/** @type {Model} */ model, window, off) {
 async function movedBy(model, window, signal) {
   const p = softmax((await last(model, window, [])).data);
   const data = [];
-  for (let n = 1; n <= Math.min(window.length, SHORTEST); n++) {
+  for (let n = 1; n <= Math.min(window.length, described[model.run].longest_context); n++) {
     signal?.throwIfAborted();
     const shorter = softmax((await last(model, window.slice(-n), [])).data);
     data.push(totalVariation(p, shorter));

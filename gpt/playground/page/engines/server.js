@@ -30,7 +30,8 @@
  * A run in full. What is null or empty is not known, or not of this task. If `answers_only`, it has learned to predict
  * the answers of its lines, and nothing of what stands before them.
  * @typedef {RunInBrief & {
- *   adds: string, parameters: number, iterations: number, block_size: number, weights: string, contains_text: boolean,
+ *   adds: string, parameters: number, iterations: number, block_size: number, stride: number,
+ *   longest_context: number, weights: string, contains_text: boolean,
  *   token: string, vocabulary: string[] | null, vocabulary_size: number, prompt: string, changed: string[],
  *   tokenizer: {kind: "characters" | "bytes" | "subwords" | "gpt2" | "sentence_subwords", vocabulary?: string[], merges?: [string, string][]} | null,
  *   opens: boolean, parts: string[], switches: Record<string, Record<string, string[]>>, has_attention?: boolean,
@@ -46,7 +47,7 @@
  * How a run's stage is trained in the page if the reader changes nothing; a string says why it cannot be. `trained` is
  * of a run that was: the run whose stage it has, how far it is, its text, and the estimates to compare it with.
  * @typedef {{
- *   learning_rate: number, batch_size: number, max_iters: number, optimizer: string,
+ *   learning_rate: number, batch_size: number, max_iters: number, eval_iters: number, optimizer: string,
  * }} Offered What a run was trained with.
  * @typedef {{iteration: number, train: number, val: number, accuracy?: number}} Estimate `accuracy` is the share of lines
  *   that are answered right.

@@ -1,5 +1,5 @@
 /** What is to be trained on what, as work.js takes it, and the run that comes of it, as the page shows it. */
-/** @import { Row, Run } from "../engines/server.js" */
+/** @import { Offered, Row, Run } from "../engines/server.js" */
 /** @import { Weight } from "./drawing.js" */
 /** @import { Order, Progress } from "./work.js" */
 import { extended } from "./written.js";
@@ -29,6 +29,7 @@ export function ordered(base, text, { vocabulary, splits }, chosen, description)
   const sizes = description.map(({ shape }) => shape.reduce((n, size) => n * (size ?? vocabulary.length), 1));
   const parameters = sizes.reduce((sum, size) => sum + size, 0);
   const { learningRate, batchSize, iterations, seed, variant } = chosen;
+  const { eval_iters: evalIters } = /** @type {Offered} */ (base.training);
   const isSame =
     !variant && seed === base.seed && vocabulary.join("") === base.vocabulary.join("") && base.moments[0] === 0;
   const documented = text.isDocumented && !variant ? base.documented : null;
@@ -38,7 +39,7 @@ export function ordered(base, text, { vocabulary, splits }, chosen, description)
     description,
     vocabulary,
     splits,
-    settings: { learningRate, batchSize, seed, blockSize: base.block_size, answersOnly: base.answers_only },
+    settings: { learningRate, batchSize, evalIters, seed, blockSize: base.block_size, answersOnly: base.answers_only },
     iterations,
     interval: Math.ceil(iterations / ESTIMATES),
   };

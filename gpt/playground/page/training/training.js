@@ -8,13 +8,13 @@
  *   Promise<Record<string, {data: Float32Array}>>} Graph
  *
  * @typedef {{
- *   learningRate: number, batchSize: number, seed: number, blockSize: number, answersOnly: boolean,
- * }} Settings Whether the targets are only the last characters of lines, each a window with its end.
+ *   learningRate: number, batchSize: number, evalIters: number, seed: number, blockSize: number, answersOnly: boolean,
+ * }} Settings The batches in an estimate of each split's loss; whether the targets are only the last characters of lines, each
+ *   a window with its end.
  */
 import { random } from "../engines/random.js";
 import { AdamW } from "./adamw.js";
 
-const EVAL_ITERS = 200; // batches in an estimate of each split's loss
 const TARGETS_PER_PASS = 8192; // of an estimate
 const IGNORED = -100n; // no target, as in gpt/data/batch.py
 
@@ -47,13 +47,13 @@ export class Training {
   }
 
   /**
-   * Each split's loss with these weights over EVAL_ITERS random batches, always the same ones for a seed, as in the loop.
+   * Each split's loss with these weights over some random batches, always the same ones for a seed, as in the loop.
    * After each of its passes, it yields the share of them that is done.
    */
   async *estimate(/** @type {Tensors} */ weights) {
-    const { seed, batchSize, blockSize } = this.settings;
+    const { seed, batchSize, evalIters, blockSize } = this.settings;
     const most = Math.max(1, Math.floor(TARGETS_PER_PASS / blockSize));
-    const windows = EVAL_ITERS * batchSize;
+    const windows = evalIters * batchSize;
     const losses = [];
     for (const [ids, uniform] of [
       [this.splits.train, random(seed + 1)],
