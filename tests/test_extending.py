@@ -167,9 +167,9 @@ def test_an_added_sampling_option_reaches_generate_py_and_the_page(done: Callabl
     generate = "python generate.py run=runs/sampled tokens=40"
     plain, cut, greedy = copy.run(generate, f"{generate} epsilon=1.0", f"{generate} temperature=0")
     assert cut.stdout == greedy.stdout != plain.stdout
-    code = "from gpt.playground.assets import files; print(files()['sampling.json'].decode())"
+    code = "from gpt.playground.assets import files; print(files()['controls.json'].decode())"
     offered = subprocess.run([sys.executable, "-c", code], cwd=copy.folder, capture_output=True, text=True, check=True)
-    (option,) = [option for option in json.loads(offered.stdout) if option["name"] == "epsilon"]
+    (option,) = [option for option in json.loads(offered.stdout)["sampling"] if option["name"] == "epsilon"]
     assert option["help"].startswith("leave out tokens with less than this probability")
     with chromium() as browser, serving_files(copy.folder / "gpt" / "playground" / "page") as address:
         tab = browser.new_page()

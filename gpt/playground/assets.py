@@ -22,15 +22,28 @@ POLICY = "; ".join(
     ]
 )
 
+# The limits of what the page's fields take, which the server checks again.
+LONGEST_PROMPT = 1000  # characters
+MOST_TOKENS = 1000  # generated
+MOST_BEAMS = 10
+LARGEST_LENGTH_PENALTY = 5
+
 _PAGE = Path(__file__).parent / "page"
 _TYPES = {".js": "text/javascript", ".txt": "text/plain"}  # instead of the system's own table
+# Attributes of the fields of page/index.html, by their ids.
+_LIMITS = {
+    "prompt": {"maxLength": LONGEST_PROMPT},
+    "tokens": {"max": MOST_TOKENS},
+    "beam": {"max": MOST_BEAMS},
+    "length-penalty": {"max": LARGEST_LENGTH_PENALTY},
+}
 
 
 def files() -> dict[str, bytes]:
     """Every file of the page, by its path below the page's address, with tiny Shakespeare to train on."""
     found = {path.relative_to(_PAGE).as_posix(): path.read_bytes() for path in _PAGE.rglob("*") if path.is_file()}
-    sampling = json.dumps(sampling_options()).encode()
-    return found | {"texts/shakespeare.txt": TINY_SHAKESPEARE.read_bytes(), "sampling.json": sampling}
+    controls = json.dumps({"sampling": sampling_options(), "limits": _LIMITS}).encode()
+    return found | {"texts/shakespeare.txt": TINY_SHAKESPEARE.read_bytes(), "controls.json": controls}
 
 
 def media_type(path: str) -> str:

@@ -9,11 +9,12 @@ from gpt.base.errors import RequestError
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Inside, Switched, can_be_opened, heads, parts
 from gpt.models.ngrams import Remembering
+from gpt.playground.assets import LONGEST_PROMPT, MOST_TOKENS
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import tokens_per_pass
 
-_LONGEST = 2000  # tokens
+_LONGEST = LONGEST_PROMPT + MOST_TOKENS  # tokens
 LONGEST_CONTEXT = 64  # tokens, to find out how far back a run reads
 _MOST = 16_000_000  # values in an answer: 64 MB; the logits of 318 tokens of GPT-2's vocabulary
 

@@ -13,6 +13,7 @@ from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.config.choices import CountOrZero
 from gpt.config.command_schemas import SamplingConfig
 from gpt.config.schema import Schema, StageName
+from gpt.playground.assets import LARGEST_LENGTH_PENALTY, LONGEST_PROMPT, MOST_BEAMS, MOST_TOKENS
 
 LARGEST_BODY = 64 * 1024  # bytes
 LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
@@ -21,7 +22,7 @@ LARGEST_TEXT = 2**25  # bytes of a request with a text to train on
 FAILURES = (UserError, pydantic.ValidationError, HTTPException, OSError, ClientDisconnect, MemoryError, RuntimeError)
 
 _TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-_Sentence = Annotated[str, Field(min_length=1, max_length=500)]
+_Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT)]
 
 
 class Asked(Schema):
@@ -52,22 +53,22 @@ class AboutRow(AboutTokens):
 class Continuing(Asked, SamplingConfig):
     """Request for the continuation of a prompt."""
 
-    prompt: Annotated[str, Field(min_length=1, max_length=2000)]
-    tokens: Annotated[int, Field(ge=1, le=1000)]
+    prompt: _Prompt
+    tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 
 
 class Translating(Asked):
     """Request for the translations of a sentence."""
 
-    sentence: _Sentence
-    beam: Annotated[int, Field(ge=1, le=10)]
-    length_penalty: Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
+    sentence: _Prompt
+    beam: Annotated[int, Field(ge=1, le=MOST_BEAMS)]
+    length_penalty: Annotated[float, Field(ge=0, le=LARGEST_LENGTH_PENALTY, allow_inf_nan=False)]
 
 
 class AboutTranslation(Asked):
     """Request for the cross-attention of a translation."""
 
-    sentence: _Sentence
+    sentence: _Prompt
     target: Annotated[list[_TokenId], Field(max_length=1000)]
 
 

@@ -12,9 +12,9 @@ const at = (id) => document.getElementById(id);
  *   high?: number | null, step?: number, neutral?: number | null,
  * }} Option
  *
- * @type {Option[]}
+ * @type {{sampling: Option[], limits: Record<string, object>}}
  */
-const offered = await (await fetch("sampling.json")).json();
+const { sampling: offered, limits } = await (await fetch("controls.json")).json();
 const idOf = ({ name }) => name.replaceAll("_", "-");
 const SETTINGS = [...offered.map(idOf), "tokens", "seed", "beam", "length-penalty"];
 
@@ -32,6 +32,7 @@ for (const option of offered) {
   else at("rare").before(part);
 }
 at("temperature").parentElement.after(at("formula"));
+for (const [id, limit] of Object.entries(limits)) Object.assign(at(id), limit);
 
 /** The value of an option; its default at the neutral position. */
 function chosen(option) {
