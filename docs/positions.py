@@ -5,7 +5,6 @@ python docs/positions.py runs/architectures/64
 
 import argparse
 import itertools
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +69,7 @@ def losses_by_position(runs: list[FinishedRun]) -> ByPosition:
     for other in others:
         if (other.config.data, other.model.block_size) != (text, T):
             raise UserError(f"{other.folder} has another text or another length of windows than {first.folder}")
-    data = first.task.data(first.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")}), first.model, first.device)
+    data = first.task.data(first.corpus(), first.model, first.device)
     each = [torch.stack([_by_position(run, data, T) for run in some]).mean(0) for some in seeds]
     means = dict(zip(names, each, strict=True))
     ends = [1 << i for i in range(T.bit_length()) if 1 << i < T] + [T]

@@ -4,7 +4,6 @@ python docs/temperature.py RUN_FOLDER
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def main() -> None:
 @torch.no_grad()
 def _validation(trained: TrainedRun) -> tuple[Tensor, Tensor]:
     """The logits (N, V) and the targets (N,) of every character of the validation split except the first."""
-    corpus = trained.corpus({"dir": os.environ.get("GPT_DATA_DIR", "data")})
+    corpus = trained.corpus()
     data = trained.task.data(corpus, trained.model, trained.device)
     assert isinstance(data, TextData)
     logits, targets = [], []

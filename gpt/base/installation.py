@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from gpt.base.paths import expanded
+
 _PACKAGE = Path(__file__).parent.parent
 _CLONE = _PACKAGE.parent
 IS_CLONE = (_CLONE / "conf" / "train.yaml").is_file()
@@ -13,8 +15,8 @@ PLAIN = _ROOT / "plain"
 
 
 def data_folder() -> str:
-    """The folder of downloaded corpora, as conf/ has it, too."""
-    return os.environ.get("GPT_DATA_DIR", "data")
+    """The folder of downloaded corpora."""
+    return expanded(os.environ.get("GPT_DATA_DIR", "data"))
 
 
 def installing(extra: str) -> str:

@@ -13,7 +13,6 @@ from pydantic import Field
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import sha256
 from gpt.base.installation import TINY_SHAKESPEARE, data_folder
-from gpt.base.paths import expanded
 from gpt.config.choices import PathName, PathNames
 from gpt.data import dataset_files, download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
@@ -120,7 +119,7 @@ def huggingface(
     return LongText([Source([path]) for path in paths], _prepared(), Tokens(tokenizer, vocab_size))
 
 
-def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
+def enwik8(dir: PathName | None, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
     """The first 100,000,000 bytes of a dump of Wikipedia: 90 % to train on, 5 % to validate on, 5 % to test on.
 
     Found in or downloaded to the folder `dir`. Raises UserError if that fails.
@@ -128,19 +127,19 @@ def enwik8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Tex
     return _mahoney("enwik8", dir, Tokens(tokenizer, vocab_size))
 
 
-def text8(dir: PathName, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
+def text8(dir: PathName | None, tokenizer: TokenKind, vocab_size: SubwordCount) -> Text:
     """100,000,000 letters and spaces of Wikipedia, with the splits and the folder of `enwik8`."""
     return _mahoney("text8", dir, Tokens(tokenizer, vocab_size))
 
 
-def multi30k(dir: PathName, vocab_size: VocabSize) -> PairCorpus:
+def multi30k(dir: PathName | None, vocab_size: VocabSize) -> PairCorpus:
     """German and English captions: 29,000 / 1,014 / 1,000 pairs ("Multi30K", Elliott et al., 2016).
 
     Found in, or downloaded to, `dir`/multi30k. Raises UserError if the download fails or a file has other content.
     """
     parts = []
     for part in ("train", "val", "test_2016_flickr"):
-        files = (download.multi30k(Path(dir), f"{part}.{language}.gz") for language in ("de", "en"))
+        files = (download.multi30k(Path(dir or data_folder()), f"{part}.{language}.gz") for language in ("de", "en"))
         sources, targets = (lines_of(gzip.decompress(path.read_bytes()).decode()) for path in files)
         parts.append(list(zip(sources, targets, strict=True)))
     train, val, test = parts
@@ -191,8 +190,8 @@ def tiny_shakespeare() -> str:
     return read_text(TINY_SHAKESPEARE)
 
 
-def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
-    path = download.mahoney(Path(dir), name)
+def _mahoney(name: str, dir: str | None, tokens: Tokens) -> Text:
+    path = download.mahoney(Path(dir or data_folder()), name)
     errors = "surrogateescape" if tokenizers.named(tokens.kind).reads_bytes else "ignore"  # of a character that is cut
     parts = itertools.pairwise((0, *_MAHONEY_ENDS))
     return LongText([Source([path], errors=errors, start=a, end=b) for a, b in parts], _prepared(), tokens)
@@ -200,7 +199,7 @@ def _mahoney(name: str, dir: str, tokens: Tokens) -> Text:
 
 def _prepared() -> Path:
     """Where long texts are kept as token ids."""
-    return Path(expanded(data_folder())) / "prepared"
+    return Path(data_folder()) / "prepared"
 
 
 def _synthetic(task: str, length: int, size: int, vocab_size: int) -> PairCorpus:

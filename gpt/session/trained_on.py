@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 from gpt import tasks
 from gpt.base.errors import RequestError, UnavailableError, UserError
-from gpt.base.installation import data_folder
 from gpt.config.keys import declared
 from gpt.data.corpus import Corpus
 from gpt.data.download import nothing_downloaded
@@ -21,12 +20,10 @@ def same_corpus(run: RunFolder, stage: Stage, data: Choice, given: Iterable[str]
     downloaded to a folder that only the run names, because a stranger's run could name any. Raises RequestError if the
     corpus is missing, or has changed since the run was trained.
     """
-    values = data.hyperparameters
     places = [data]
-    names = [key for key, value in values.items() if value is not None and declared(f"data.{key}").role == "place"]
+    names = [key for key in data.hyperparameters if declared(f"data.{key}").role == "place"]
     if "dir" in names and "data.dir" not in given:
-        usual = {"dir": data_folder()}
-        places = [data, Choice.model_validate(data.model_dump(by_alias=True) | usual)]
+        places = [data, Choice.model_validate(data.model_dump(by_alias=True) | {"dir": None})]
     for place in places:
         is_last = place is places[-1]
         try:
