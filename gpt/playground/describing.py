@@ -24,7 +24,7 @@ from gpt.runs.weights import leading_to, planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
 from gpt.training.progress import Evaluation
 
-_TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # known to page/encoding.js
+TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # known to page/encoding.js
 _POINTS = 400  # of a curve; more look the same
 _LINE = "ROMEO:\nBut, soft! what light through yonder window breaks?\n"
 _SAMPLE, _SENTENCES = 80, 400  # characters: of a sample of text, and of one of translations
@@ -105,7 +105,7 @@ def _task(run: RunFolder) -> type[Task]:
     task, kind = tasks.of(data), data.hyperparameters.get("tokenizer", "characters")
     if task not in (Continuation, Translation):
         raise UserError(f"{run.path} {task.does}, which the page cannot show")
-    if task is Continuation and kind not in _TOKENIZERS:
+    if task is Continuation and kind not in TOKENIZERS:
         raise UserError(f"{run.path} has tokenizer={kind}, which the page does not know")
     return task
 

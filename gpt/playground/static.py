@@ -45,7 +45,7 @@ _TRAINING = ("learning_rate", "batch_size", "max_iters", "eval_iters")  # what t
 _ABLATIONS = "gpt.models.variants"
 # Stages with one difference, which the page trains beside the stage itself (page/training/experiments.js): by stage and
 # name, the hyperparameters that differ.
-_VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "v2": {"without_scaling": {"_target_": f"{_ABLATIONS}.v2.WithoutScaling"}},
     "v3": {
         "one_head": {"n_head": 1},
@@ -168,7 +168,7 @@ def export_run(name: str, run: RunFolder, folder: Path, weights: Weights = "auto
 def _variants(stage: str, choice: Choice) -> dict[str, Choice]:
     """The variants of a stage, by name; {} for a stage without experiments."""
     own = choice.model_dump(by_alias=True)
-    return {name: Choice.model_validate(own | other) for name, other in _VARIANTS.get(stage, {}).items()}
+    return {name: Choice.model_validate(own | other) for name, other in VARIANTS.get(stage, {}).items()}
 
 
 def _is_made_up_there(data: Choice, block_size: int) -> bool:

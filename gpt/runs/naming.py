@@ -55,7 +55,7 @@ def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
     """
     found = {Path(expanded(typed)): ""} if is_path(typed) else find(typed, runs, one=one)
     if not found:
-        there = ", ".join(names(runs)) or f"nothing; train a run with {command('train')} model=v5"
+        there = ", ".join(_names(runs, typed)) or f"nothing; train a run with {command('train')} model=v5"
         raise RequestError(f"there is no folder {typed} and no run of that name; in {runs} there is {there}")
     if one and len(found) == 1:
         (folder,) = found
@@ -93,12 +93,13 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
     return dict.fromkeys(sorted(path for path in above if not {*folders}.isdisjoint(path.parents)), "")
 
 
-def names(runs: str = RUNS) -> list[str]:
-    """The first twelve names that runs go by."""
+def _names(runs: str, near: str) -> list[str]:
+    """Twelve names that runs go by, first those that contain `near`."""
     labels = {run.path: _labels(run) for run in started_runs(*roots(runs))}
     groups = sorted({path.name for run in labels for path in run.parents if _is_group(path)})
     found = ["last", "best", *(name for name, _ in labels.values()), *(stage for _, stage in labels.values()), *groups]
-    return [*dict.fromkeys(filter(None, found))][:_SHOWN] if labels else []
+    known = dict.fromkeys(filter(None, found)) if labels else {}
+    return sorted(known, key=lambda name: near not in name)[:_SHOWN]
 
 
 def _labels(run: RunFolder) -> tuple[str | None, str | None]:

@@ -15,6 +15,7 @@ from torch import Tensor
 import gpt
 from gpt.base.errors import RequestError, UserError
 from gpt.playground import looking, static, translating
+from gpt.playground.describing import TOKENIZERS
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY
@@ -191,6 +192,16 @@ def test_the_page_is_whole_small_and_names_no_path(browser: Any, published: Path
     page.goto(f"file://{published}/index.html")
     assert "python -m http.server" in page.inner_text("#failure")
     page.close()
+
+
+def test_the_page_names_the_tokenizers_and_variants_that_python_has() -> None:
+    page = REPOSITORY / "gpt" / "playground" / "page"
+    kinds = re.search(r"const kinds = {(.*)};", (page / "encoding.js").read_text())
+    assert kinds is not None
+    assert {*re.findall(r"(\w+):", kinds[1])} == TOKENIZERS
+    trained = "".join((page / name).read_text() for name in ("payoff.js", "training/experiments.js"))
+    named = {*re.findall(r'stage: "(\w+)", variant: "(\w+)"', trained)}
+    assert named == {(stage, variant) for stage, variants in static.VARIANTS.items() for variant in variants}
 
 
 def test_run_folders_give_exactly_these_runs(several: Path, tmp_path: Path) -> None:

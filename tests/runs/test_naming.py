@@ -50,6 +50,7 @@ def test_a_name_stands_for_the_run_that_it_says(place: Path, capsys: pytest.Capt
     for typed, words in (
         ("twice", "runs/c or runs/b"),
         ("zz", "last, best, twice, my_b"),
+        ("y_b", "no run of that name; in runs there is my_best, last"),
         ("best", r"runs/d \(0\.5.* runs/wide/0 \(1\.0000 "),
     ):
         with pytest.raises(gpt.UserError, match=words):

@@ -33,7 +33,7 @@
  *   adds: string, parameters: number, iterations: number, block_size: number, stride: number,
  *   longest_context: number, weights: string, contains_text: boolean,
  *   token: string, vocabulary: string[] | null, vocabulary_size: number, prompt: string, changed: string[],
- *   tokenizer: {kind: "characters" | "bytes" | "subwords" | "gpt2" | "sentence_subwords", vocabulary?: string[], merges?: [string, string][]} | null,
+ *   tokenizer: {kind: string, vocabulary?: string[], merges?: [string, string][]} | null,
  *   opens: boolean, parts: string[], switches: Record<string, Record<string, string[]>>, has_attention?: boolean,
  *   moments: number[], flow: Row[],
  *   losses: Loss[], documented: Documented | null, answers_only: boolean, curve: Estimate[],
