@@ -174,8 +174,8 @@ def _placed(words: Sequence[str], name: str, given: set[str]) -> Settings:
 
 
 def _value(key: str, values: list[str]) -> Any:
-    if key == "data.path" and len(values) > 1:
-        return values
+    if key == "data.path":  # files that are there, and no sweep over the parts of a name with commas
+        return values if len(values) > 1 else values[0]
     if key == "runs":
         values = [in_quotes(run) if is_path(run) and "," in run else run for run in values]
     return Typed(",".join(values))

@@ -133,24 +133,28 @@ def test_a_sweep_over_ranges_writes_one_json_line_per_job(called: Script, folder
 def test_a_sweep_that_is_resumed_drops_none_of_its_values(
     called: Script, folder: Path, tmp_path: Path, swept: str
 ) -> None:
-    sweep = ["-m", "model=v1", "data=text", "data.path=corpus.txt", *SHORT, swept, "hydra.sweep.dir=S"]
-    succeeded(called("train.py", *sweep, cwd=folder))
-    before = tree(folder / "S")
-    done = called("train.py", "resume=S", "training.max_iters=4", cwd=folder)
+    S = "S (1), [a]"
+    shutil.copy(folder / "corpus.txt", folder / "a,b.txt")
+    succeeded(called("train.py", "-m", "v1", "a,b.txt", *SHORT, swept, f"hydra.sweep.dir='{S}'", cwd=folder))
+    before = tree(folder / S)
+    done = called("train.py", f"resume={S}", "training.max_iters=4", cwd=folder)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "training.max_iters=4" in done.stderr
-    assert tree(folder / "S") == before
-    succeeded(called("train.py", "resume=S", "training.max_iters=4,2,3", cwd=folder))
-    assert len(list((folder / "S").glob("*/summary.json"))) == 3
+    assert tree(folder / S) == before
+    succeeded(called("train.py", f"resume={S}", "training.max_iters=4,2,3", cwd=folder))
+    assert len(list((folder / S).glob("*/summary.json"))) == 3
 
 
 def test_more_iterations_extend_every_run_of_a_resumed_sweep(called: Script, folder: Path) -> None:
-    sweep = ["-m", "v1", "data=corpus.txt", *SHORT, "seed=1,2,3", "hydra.sweep.dir=runs/S"]
+    shutil.copy(folder / "corpus.txt", folder / "other.txt")
+    sweep = ["-m", "v1", "data=[corpus.txt,other.txt]", *SHORT, "seed=1,2,3", "hydra.sweep.dir=runs/S"]
     succeeded(called("train.py", *sweep, cwd=folder))
     lost, ended = sorted((folder / "runs" / "S").glob("*_seed[12]"))
     shutil.rmtree(lost)  # as if it had not begun
     before = (ended / "metrics.jsonl").read_text()
-    succeeded(called("train.py", "resume=S", "training.max_iters=4", "device=cpu", cwd=folder))
+    (folder / "other.txt").rename(folder / "moved.txt")
+    more = ["data.path=[corpus.txt,moved.txt]", "training.max_iters=4", "device=cpu"]
+    succeeded(called("train.py", "resume=S", *more, cwd=folder))
     runs = sorted((folder / "runs" / "S").glob("*/summary.json"))
     assert [path.parent.name for path in runs] == [f"{number:03d}_v1_seed{number + 1}" for number in range(3)]
     assert {RunFolder(path.parent).summary().iterations for path in runs} == {4}

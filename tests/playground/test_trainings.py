@@ -31,7 +31,8 @@ ABC = "abc" * 200
 
 @pytest.fixture
 def trainings(tmp_path: Path) -> Iterator[Trainings]:
-    made = Trainings(tmp_path / "runs", tmp_path / "data")
+    folder = tmp_path / "a,b (1) [c]"
+    made = Trainings(folder / "runs", folder / "data")
     yield made
     for training in made._own.values():
         made.pause(training.id)
@@ -80,7 +81,7 @@ def test_a_training_is_saved_when_its_server_is_killed(trainings: Trainings, tmp
     program = f"""if True:
         import os, pathlib, signal, time
         from gpt.playground.trainings import Trainings
-        trainings = Trainings(pathlib.Path("runs"), pathlib.Path("data"))
+        trainings = Trainings(pathlib.Path("{trainings.root}"), pathlib.Path("data"))
         trainings.start("v1", "{LONG}", "abc" * 200)
         while not trainings.listed()[0]["iteration"]:
             time.sleep(0.05)
@@ -91,7 +92,7 @@ def test_a_training_is_saved_when_its_server_is_killed(trainings: Trainings, tmp
     )
     assert killed.returncode == -signal.SIGKILL
     waiting(lambda: trainings.listed()[0]["state"] == "paused", 30)
-    (run,) = started_runs(tmp_path / "runs", is_finished=False)
+    (run,) = started_runs(trainings.root, is_finished=False)
     assert RunState.of(run).iteration > 0
 
 
