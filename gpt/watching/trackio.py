@@ -1,6 +1,7 @@
 """trackio, in a SQLite file on this machine: in $TRACKIO_DIR or its cache."""
 
 import contextlib
+import contextvars
 import html
 import warnings
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ class Trackio(Tracker):
                 for earlier in trackio.Api().runs(self._project):
                     if earlier.name.rpartition(" ")[2] == tracking_id:
                         earlier.delete()  # all of it is logged again
-            self._tracked = trackio.init(
+            # In a context of its own: trackio ends the context's run at exit and prints that to stdout.
+            self._tracked = contextvars.copy_context().run(
+                trackio.init,
                 self._project,
                 name=f"{self.run.path.name} {tracking_id}",
                 config=self.run.config().content(),

@@ -2,10 +2,12 @@
 
 import csv
 import importlib.metadata
+import json
 import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -228,6 +230,18 @@ def test_trackio_reports_its_failures_as_warnings(
         train(data, watcher)
         end(watcher, run)
     assert len(warnings_of(caplog)) == failures
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_trackers_print_nothing_beside_json(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fails:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "file" / "folder"))
+    words = [*SHORT.split(), "model=v1", "json=true", "logger=[tensorboard,wandb,trackio]", "logger.wandb.mode=offline"]
+    command = [sys.executable, str(REPOSITORY / "train.py"), *words]  # not forked: libraries also print at exit
+    done = succeeded(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False))
+    assert json.loads(done.stdout)["stage"] == "v1"
+    assert done.stderr.count("trackio failed, and the run continues") == int(fails)
 
 
 @pytest.mark.slow
