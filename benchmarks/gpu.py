@@ -20,7 +20,7 @@ from gpt.config.reading import read
 from gpt.data.batch import Batch
 from gpt.models import build
 from gpt.runs.folder import RunFolder
-from gpt.training.compilation import compiler_options, training_losses
+from gpt.training.compilation import compiled, compiler_options
 from gpt.training.objectives import Objective
 
 _SMALL = ["model.block_size=16", "model.n_embd=32", "model.n_head=2", "model.n_layer=1", "training.batch_size=4"]
@@ -61,10 +61,10 @@ def _compiled(stage: str, quick: bool) -> list[list[str]]:
     batch, objective = Batch.full(ids[:, :-1], ids[:, 1:]), Objective()
     worst, parameters = (0.0, ""), dict(model.named_parameters())
     with compiler_options(device):
-        compiled, _ = training_losses(model, [batch], Runtime(device), objective, parts=1, compile=True)
+        fast = compiled(objective, model, [batch], Runtime(device), is_whole=True)
         for _ in range(6):
             found = []
-            for loss in (objective, compiled):
+            for loss in (objective, fast):
                 model.zero_grad()
                 loss(model, batch).backward()
                 # Not copied, and kept until the next pass, as in training.

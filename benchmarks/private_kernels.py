@@ -41,9 +41,10 @@ from harness import (
 from gpt.base.runtime import has_bfloat16, keep_freed_memory, select_device
 from gpt.config.composing import compose
 from gpt.config.reading import read
-from gpt.session.job import Job
-from gpt.session.plan import Plan
+from gpt.session.build import build_trainer
+from gpt.session.start import New
 from gpt.training.compilation import compiler_options
+from gpt.training.gradients import gradient_of
 from gpt.training.objectives import Autograd
 from gpt.training.optimizers import has_nonfinite
 from gpt.training.processes import ALONE
@@ -55,7 +56,7 @@ _V6_COMPILED = f"{_V6} compile=true"
 _PRIVATE = {"fused": "_fused_adamw_", "one_check": "_amp_foreach_non_finite_check_and_unscale_"}  # functions of torch
 # Each path: a name of the package, what stands there without the path, and trainings.
 _WHOLE = {
-    "recorded_step": ("gpt.training.recipe._RECORDED_FROM", "math.inf", [_V1, _V3, _V6]),
+    "recorded_step": ("gpt.training.gradients._RECORDED_FROM", "math.inf", [_V1, _V3, _V6]),
     "sums": ("gpt.models.attention._SHORT", "0", [_V6_COMPILED]),
     "dropout": ("gpt.models.attention.Dropout.forward", "lambda self, x: dropout(x, self.p, self.training)", [_V7_CPU]),
     "scan": (
@@ -174,19 +175,19 @@ def step(stage: str, steps: int, *, compile: bool = False, dtype: str = "float32
     settings = [f"model={stage}", "optimizer=adamw", f"dtype={dtype}", f"compile={compile}".lower()]
     with compiler_options(device) if compile else nullcontext():
         command = read("train", settings)
-        job = Job.of(Plan(compose(command), command), ALONE)
-        recipe, optimizer, batch = job.recipe, job.optimizer, job.recipe.batch(0)
-        gradient = recipe.gradient(job.model) if is_recorded else Autograd(recipe.loss, recipe.runtime)
+        trainer = build_trainer(New(compose(command)), command, device, ALONE)
+        optimizer, batch = trainer.optimizer, trainer.batch(0)
+        gradient = gradient_of(trainer) if is_recorded else Autograd(trainer.loss, trainer.runtime)
 
         def run(steps: int) -> None:
             for _ in range(steps):
-                mean = gradient(job.model, batch, 1.0)
+                mean = gradient(trainer.model, batch, 1.0)
                 skip = has_nonfinite([mean, *(p.grad for p in optimizer.parameters.values() if p.grad is not None)])
                 optimizer.step(optimizer.peaks, skip)
                 optimizer.zero_grad()
-            recipe.runtime.synchronize()
+            trainer.runtime.synchronize()
 
-        with recipe.runtime.settings():
+        with trainer.runtime.settings():
             run(min(steps, _WARM_UP))
             return seconds_of(lambda: run(steps)) / steps * 1000
 

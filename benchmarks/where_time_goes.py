@@ -26,12 +26,14 @@ from gpt.config.reading import read
 from gpt.models import checked
 from gpt.models.kv_cache import KVCache
 from gpt.models.v7_dropout import GPT
-from gpt.session.job import Job
-from gpt.session.plan import Plan
+from gpt.session.build import build_trainer
+from gpt.session.start import New
+from gpt.session.train import exact_loss_of
 from gpt.tasks.decoding.packing import packed
 from gpt.tasks.decoding.recorded_step import traced
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.evaluation import estimation_targets, mean_loss
+from gpt.training.gradients import gradient_of
 from gpt.training.processes import ALONE
 
 
@@ -85,13 +87,13 @@ def _of_a_run(stage: str, quick: bool) -> str:
     often, seldom = (2, 1) if quick else (300, 5)
     few = ["training.eval_iters=1"] if quick else []
     command = read("train", [f"model={stage}", "device=cpu", *few])
-    job = Job.of(Plan(compose(command), command), ALONE)
-    model, optimizer, runtime, training = job.model, job.optimizer, job.recipe.runtime, job.config.training
+    trainer = build_trainer(New(compose(command)), command, torch.device("cpu"), ALONE)
+    model, optimizer, runtime, training = trainer.model, trainer.optimizer, trainer.runtime, trainer.settings
     evaluations = 1 + training.max_iters // int(training.eval_interval)
-    batch, no_skip, gradient = job.recipe.batch(0), torch.zeros(()), job.recipe.gradient(model)
+    batch, no_skip, gradient = trainer.batch(0), torch.zeros(()), gradient_of(trainer)
 
     def tokenized() -> None:
-        task, corpus = tasks.load(job.config.data, model)
+        task, corpus = tasks.load(trainer.config.data, model)
         task.data(corpus, model, runtime.device)
 
     def backward() -> None:
@@ -99,7 +101,7 @@ def _of_a_run(stage: str, quick: bool) -> str:
         gradient(model, batch, 1.0)
 
     def estimate() -> None:
-        mean_loss(model, estimation_targets(model, job.recipe, "val", 0), "", runtime)
+        mean_loss(model, estimation_targets(trainer, "val"), "", runtime)
 
     def step() -> None:
         optimizer.step(optimizer.peaks, no_skip)
@@ -111,12 +113,12 @@ def _of_a_run(stage: str, quick: bool) -> str:
             "Python and configuration": wall_seconds(train_command("--cfg", "job"), folder),
             "importing torch": wall_seconds([sys.executable, "-c", "import torch"], folder),
             "corpus and tokens": _median(tokenized, seldom),
-            "batches": training.max_iters * _median(lambda: job.recipe.batch(1), often),
+            "batches": training.max_iters * _median(lambda: trainer.batch(1), often),
             "loss and gradient": training.max_iters * _median(backward, often),
             "optimizer": training.max_iters * _median(step, often),
             "estimates": 2 * evaluations * _median(estimate, seldom),
-            "exact loss": _median(lambda: job.exact_loss("last"), seldom),
-            "sample": _median(lambda: job.task.sample(model, job.corpus, seed=0), seldom),
+            "exact loss": _median(lambda: exact_loss_of(trainer, "last"), seldom),
+            "sample": _median(lambda: trainer.task.sample(model, trainer.corpus, seed=0), seldom),
         }
         short = QUICK_TRAINING if quick else []
         whole = wall_seconds(train_command(f"model={stage}", "device=cpu", *short), folder)

@@ -4,7 +4,6 @@ import atexit
 import gc
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from gpt.base.commands import COMMANDS, OTHER_WORDS
@@ -42,8 +41,7 @@ def _run(name: str) -> None:
     try:
         from gpt import cli
 
-        module = import_module(COMMANDS[name].module)
-        cli.main(getattr(module, COMMANDS[name].function), name, after_sweep=getattr(module, "after_sweep", None))
+        cli.main(name)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gpt.config.command import Command
     from gpt.config.schema import Weights
     from gpt.reports.comparison import ComparisonReport
-    from gpt.session.modules import Module
     from gpt.session.trained import Trained, TrainedRun
+    from gpt.session.user_module import Module
 
 _TRAINING = threading.Lock()  # PyTorch's random state and threads belong to the whole process
 
@@ -38,19 +38,20 @@ def train(
     Ctrl-C stops the run between two steps. An interactive session then gets the model so far, whose `interrupted` is
     true; a program gets KeyboardInterrupt. Raises UserError where the command line prints one line and exits.
     """
+    from gpt.base.runtime import select_device
     from gpt.config.composing import compose
-    from gpt.session.modules import given
-    from gpt.session.running import run
+    from gpt.session.train import train as run_training
     from gpt.session.trained import NewlyTrained
+    from gpt.session.user_module import given
 
     with _TRAINING, _undisturbed(), given(module) as own:
         command = _command(overrides, folder, values, own)
         config = compose(command)
         is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
-        outcome = run(config, command, keeps=is_interactive)
-        if outcome.job is None or (folder is not None and outcome.summary is not None):  # None: it had finished
+        summary, trainer, _ = run_training(config, command, select_device(config.device), keeps_model=is_interactive)
+        if trainer is None or (folder is not None and summary is not None):  # None: it had finished
             return load(folder or config.resume, runs=config.runs, module=module, device=config.device)
-        return NewlyTrained(outcome.job, outcome.summary, list(outcome.evaluations))
+        return NewlyTrained(trainer, summary)
 
 
 def load(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gpt.base.losses import Loss, Over
-from gpt.training.progress import Evaluation
+from gpt.training.state import Evaluation
 
 
 def exact(nats: float, count: int = 900, of: int = 900, **over: Any) -> Loss:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gpt.base.commands import COMMANDS
 from tests.conftest import REPOSITORY, succeeded
 
 FILES = sorted((REPOSITORY / "gpt").rglob("*.py"))
@@ -24,7 +23,8 @@ FLOORS = (
     ("gpt.session",),
     ("gpt.watching", "gpt.reports"),
     ("gpt.runs",),
-    ("gpt.tasks", "gpt.training", "gpt.inspection"),
+    ("gpt.training",),
+    ("gpt.tasks", "gpt.inspection"),
     ("gpt.data", "gpt.models"),
     ("gpt.config",),
     ("gpt.registry",),
@@ -135,12 +135,10 @@ def test_there_are_no_import_cycles() -> None:
 def test_the_commands_import_torch_only_when_they_run() -> None:
     """So that --help and tab completion need not wait for it."""
     code = """
-import contextlib, importlib, runpy, sys
-import pytest
-
+import contextlib, runpy, sys
 from gpt.base.commands import COMMANDS
 for command in COMMANDS.values():
-    importlib.import_module(command.module), command.load_schema()
+    command.load_schema()
 sys.argv = ["train.py", "--help"]
 with contextlib.suppress(SystemExit):
     runpy.run_path("train.py", run_name="__main__")
@@ -148,7 +146,7 @@ print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     modules = set(done.stdout.splitlines()[-1].split())
-    assert {"hydra", *(command.module for command in COMMANDS.values())} <= modules
+    assert "hydra" in modules
     assert modules.isdisjoint({"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "sacrebleu", "optuna"})
 
 

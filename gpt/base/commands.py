@@ -1,21 +1,27 @@
 """The commands: the one table that scripts, console commands, words without a key, schemas, tests and docs follow."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # `python -m gpt` and the first moments of a script do without pydantic
+    from collections.abc import Callable
+
     from pydantic import BaseModel
 
 
 class Command(NamedTuple):
-    """What `gpt NAME` and `python -m gpt NAME` run; its keys and their values are in conf/NAME.yaml."""
+    """What `gpt NAME` and `python -m gpt NAME` run; its keys are those of its schema."""
 
-    module: str  # has its function(config, request) and, if a sweep ends with a report, after_sweep(folder)
+    module: str  # has its function(config, command); imported when it is called, because torch takes a second
     schema: str  # the class of its configuration; without a module, one of gpt/config/command_schemas.py
     words: dict[str, str]  # the keys of its positional words, in order, each as its usage shows it; ...: takes several
     purpose: str
     function: str = "main"
     is_script: bool = True  # whether there is a NAME.py for it
+
+    def load(self) -> "Callable[[Any, Any], Any]":
+        """What the command calls, with its configuration and the `Command` that was typed."""
+        return getattr(import_module(self.module), self.function)
 
     def load_schema(self) -> "type[BaseModel]":
         """The class that checks its configuration."""

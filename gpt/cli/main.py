@@ -2,14 +2,13 @@
 
 import itertools
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gpt.base import console
+from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.version import __version__
 from gpt.cli import help, sweeps  # noqa: A004
@@ -23,18 +22,16 @@ from gpt.config.settings import settings_of
 _SHOWING = {"--cfg", "-c", "--info", "-i"}
 
 
-def main(task: Callable[[Any, Command], Any], name: str, *, after_sweep: Callable[[Path], None] | None = None) -> None:
-    """Run `task` with the checked settings of the command `name`, and the command itself.
-
-    A sweep (-m) calls it once for each job, and `after_sweep` with its folder at the end.
-    """
+def main(name: str) -> None:
+    """Run the command `name` with its checked settings; a sweep (-m) runs it once for each job."""
     console.open_streams()
     with one_line_errors():
         _answer_at_once(name)
         command = read(name, sys.argv[1:])
         if name != "train":
             console.show_log()
-            task(settings_of(command), command)
+            settings = settings_of(command)
+            COMMANDS[name].load()(settings, command)
             return
         command = sweeps.continued(command)
         if not _SHOWING.isdisjoint(command.options):
@@ -42,10 +39,11 @@ def main(task: Callable[[Any, Command], Any], name: str, *, after_sweep: Callabl
                 raise RequestError("--cfg and --info show one configuration: omit -m")
             _show(command)
         elif sweeps.is_sweep(command):
-            sweeps.run(command, task, after_sweep)
+            sweeps.run(command)
         else:
             console.show_log()
-            task(compose(command), command)
+            config = compose(command)
+            COMMANDS[name].load()(config, command)
 
 
 def _answer_at_once(name: str) -> None:

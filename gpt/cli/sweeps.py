@@ -11,7 +11,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing import parent_process
 from pathlib import Path
@@ -27,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from gpt.base import console
+from gpt.base.commands import COMMANDS
 from gpt.base.console import command as called
 from gpt.base.errors import RequestError, UserError, printable, report
 from gpt.base.files import parsing, read_text_file, write_atomically
@@ -35,6 +36,7 @@ from gpt.base.paths import expanded, is_path
 from gpt.base.stopping import Stopped, following
 from gpt.cli.failing import end
 from gpt.config.command import Command, SweepJob, command_line
+from gpt.config.command_schemas import CompareConfig
 from gpt.config.composing import VERSION, compose, hydra_word, settings_of_hydra
 from gpt.config.conf import is_choice
 from gpt.config.explaining import explained
@@ -86,8 +88,8 @@ def is_sweep(command: Command) -> bool:
     return not {*MULTIRUN}.isdisjoint(command.options) or settings_of_hydra(command).mode == RunMode.MULTIRUN
 
 
-def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[Path], None] | None) -> None:
-    """Run `task` for each job of a sweep, then `after` with the folder of the sweep."""
+def run(command: Command) -> None:
+    """Train each job of a sweep, then compare its runs."""
     if "hydra.run.dir" in command.settings:
         raise RequestError("hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir=FOLDER")
     if "init" in command.settings:
@@ -100,7 +102,7 @@ def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here, instead of printed by Hydra
 
     def job(_: DictConfig) -> Any:
-        return _job(sweep, task)
+        return _job(sweep)
 
     failed = None
     try:
@@ -114,8 +116,10 @@ def run(command: Command, task: Callable[[Any, Command], Any], after: Callable[[
         raise RequestError(str(refused)) from None
     finally:
         _remove_empty_folders(sweep)
-    if after is not None and sweep.folder is not None and not sweep.is_json:
-        after(sweep.folder)
+    if sweep.folder is not None and not sweep.is_json:
+        from gpt.reports.comparison import print_comparison  # Matplotlib is slow to import
+
+        print_comparison(sweep.folder, CompareConfig())
     if failed is not None:
         where = f"; logs in {sweep.logs}" if sweep.logs else ""
         end(f"not every job of the sweep succeeded: {failed}{where}", failed.exit_code)
@@ -162,7 +166,7 @@ def _settled(command: Command) -> Any:
     return Typed(",".join(map(in_quotes, paths)))
 
 
-def _job(sweep: Sweep, task: Callable[[Any, Command], Any]) -> Any:
+def _job(sweep: Sweep) -> Any:
     """One job, in this process or a worker: its command is what all jobs have, with its own values."""
     settings = HydraConfig.get()
     words: Any = OmegaConf.to_container(settings.overrides.task)
@@ -178,7 +182,8 @@ def _job(sweep: Sweep, task: Callable[[Any, Command], Any]) -> Any:
         command = _command_of_job(sweep, own, number, settings)
         if plugin == "submitit" and "resume" not in command.settings:  # a requeued job has its original command line
             command = command.replacing({"resume": "auto"})
-        return task(compose(command), command)
+        config = compose(command)
+        return COMMANDS["train"].load()(config, command)
 
 
 def _command_of_job(sweep: Sweep, own: Mapping[str, Any], number: int, settings: Any) -> Command:

@@ -2,25 +2,22 @@
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from gpt.base.errors import RequestError, printable, requiring
+from gpt.base.losses import in_words
 from gpt.config.command import Command
 from gpt.config.command_schemas import ExportConfig, ExportFormat, RunConfig
-
-if TYPE_CHECKING:
-    from gpt.session.trained import TrainedRun
+from gpt.exporting.model_card import in_terminal
+from gpt.exporting.staging import staged
+from gpt.reports.listing import Line, table
+from gpt.runs.naming import chosen_run
+from gpt.session.trained import TrainedRun, load_run
 
 _MODULES = {"transformers": "as_gpt2", "onnx": "graphs"}  # not named like the format
 
 
 def main(config: ExportConfig, _: Command) -> None:
     """Export the run to a new folder, after checking that the two agree."""
-    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import RequestError, printable
-    from gpt.base.losses import in_words
-    from gpt.exporting.staging import staged
-    from gpt.session.trained import load_run
-
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device="cpu")
     if trained.config.model.is_own and config.format != "onnx":
         raise RequestError(
@@ -35,11 +32,6 @@ def main(config: ExportConfig, _: Command) -> None:
 
 def show(config: RunConfig, _: Command) -> None:
     """Print what a run is: its model card, or its line in the list of runs if it has not finished."""
-    from gpt.exporting.model_card import in_terminal
-    from gpt.reports.listing import Line, table
-    from gpt.runs.naming import chosen_run
-    from gpt.session.trained import load_run
-
     run = chosen_run(config.run, config.runs, config.stage)
     print(in_terminal(load_run(str(run.path), device="cpu")) if run.is_finished() else table([Line.of(run)]))
 
@@ -50,8 +42,6 @@ def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license
     Raises RequestError if the run cannot be exported in this format or a library is missing, UserError if the export
     and the run differ.
     """
-    from gpt.base.errors import requiring
-
     with requiring(format):
         module = importlib.import_module(f"gpt.exporting.{_MODULES.get(format, format)}")
     checked: str = module.export(trained, folder, **({"license": license} if format == "hub" else {}))

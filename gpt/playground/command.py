@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
+from gpt.base.errors import printable, requiring
 from gpt.config.command import Command
 from gpt.config.command_schemas import PlayConfig
+from gpt.playground.catalogue import Catalogue
+from gpt.runs.finding import finished_runs
+from gpt.runs.folder import holds_run
+from gpt.runs.naming import RUNS, chosen_run, roots
+from gpt.runs.weights import existing_weights, selected
 
 
 def main(config: PlayConfig, _: Command) -> None:
     """Serve the page until Ctrl-C, or write it as static files."""
-    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import printable, requiring
-    from gpt.playground.catalogue import Catalogue
-    from gpt.runs.finding import finished_runs
-    from gpt.runs.folder import holds_run
-    from gpt.runs.naming import RUNS, chosen_run, roots
-    from gpt.runs.weights import existing_weights, selected
-
     folders = roots(config.runs)
     if config.out is not None:
         with requiring("onnx"):

@@ -22,7 +22,7 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import leading_to, planned_model, selected
 from gpt.tasks import Continuation, Task, Translation
-from gpt.training.progress import Evaluation
+from gpt.training.state import Evaluation
 
 TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # known to page/encoding.js
 _POINTS = 400  # of a curve; more look the same

@@ -16,7 +16,7 @@ from gpt.base.losses import nats_per
 from gpt.base.pictures import picture
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.training.progress import Evaluation, Step
+from gpt.training.state import Evaluation, Step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
     checkpoints/00001500/state.safetensors    weights, optimizer moments, random states
                          best.safetensors     the run's best weights so far
-                         checkpoint.json      the progress
+                         checkpoint.json      the state apart from its tensors
 
 A checkpoint is written under a temporary name, flushed to disk and renamed before older ones are removed.
 """
@@ -25,7 +25,7 @@ from gpt.runs import tensors as saved
 from gpt.runs.folder import RunFolder
 from gpt.runs.formats import to_json
 from gpt.runs.records import read_record
-from gpt.training.progress import Progress
+from gpt.training.state import State
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _MAY_BE_NAN = "last_batch"  # the loss of the last mini-batch; it is only displa
 
 
 class _Contents(Record):
-    progress: Progress
+    state: State
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class Checkpoint:
     """A checkpoint on disk."""
 
     path: Path
-    progress: Progress
+    state: State
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
         """The checkpoint in the folder `path`. Raises UserError if any of it is missing or damaged."""
-        progress = read_record(path / _RECORD, _Contents).progress
-        for name, iteration in ((_STATE, progress.iteration), (_BEST, progress.best_iteration)):
+        state = read_record(path / _RECORD, _Contents).state
+        for name, iteration in ((_STATE, state.iteration), (_BEST, state.best_iteration)):
             if iteration is not None and saved.iteration_of(path / name) != iteration:
                 raise UserError(f"{path / name} is damaged: it belongs to another checkpoint")
-        return cls(path, progress)
+        return cls(path, state)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the training state, on the CPU."""
@@ -59,7 +59,7 @@ class Checkpoint:
 
     def restore_best(self, target: Path) -> None:
         """Restore the best weights as of this checkpoint to `target`."""
-        if self.progress.best is None:
+        if self.state.best is None:
             target.unlink(missing_ok=True)
             return
         files.write_atomically(target, (self.path / _BEST).read_bytes())
@@ -73,29 +73,29 @@ class Checkpoints:
         self._best = run.weights("best")
         self._keep = keep
 
-    def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
+    def save(self, state: State, tensors: dict[str, Tensor]) -> None:
         """Add a checkpoint, with a copy of the run's best weights if it has any, and remove what is not kept.
 
         Raises UserError for NaN or Inf, because no run could resume from them.
         """
         if name := saved.nonfinite({name: tensor for name, tensor in tensors.items() if name != _MAY_BE_NAN}):
             raise UserError(f"{name} contains NaN or Inf: try a smaller training.learning_rate")
-        self._add(progress, tensors)
+        self._add(state, tensors)
         for iteration in self._run.checkpoints()[: -self._keep]:
             self._remove(iteration)
 
-    def _add(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
-        path = self._run.checkpoint(progress.iteration)
+    def _add(self, state: State, tensors: dict[str, Tensor]) -> None:
+        path = self._run.checkpoint(state.iteration)
         self.folder.mkdir(exist_ok=True)
         with _temporary_folder(self.folder) as new:
             # The best weights are replaced but never changed in place, so a hard link is as good as a copy.
-            if progress.best is not None:
+            if state.best is not None:
                 _link(self._best, new / _BEST)
-            files.write_flushed(new / _STATE, saved.of_run(tensors, progress.iteration))
-            files.write_flushed(new / _RECORD, to_json({"progress": progress.model_dump(mode="json")}).encode())
+            files.write_flushed(new / _STATE, saved.of_run(tensors, state.iteration))
+            files.write_flushed(new / _RECORD, to_json({"state": state.model_dump(mode="json")}).encode())
             files.flush_folder(new)
             if path.exists():  # damaged, or from before the run was resumed
-                self._remove(progress.iteration)
+                self._remove(state.iteration)
             new.rename(path)
         files.flush_folder(self.folder)
 

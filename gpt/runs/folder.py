@@ -26,7 +26,7 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
 from gpt.runs.locking import FolderLock
 from gpt.runs.records import AnyRecord, Command, RunRecord, Summary, now, read_record
-from gpt.training.progress import Evaluation, Progress, Step
+from gpt.training.state import Evaluation, State, Step
 
 if TYPE_CHECKING:
     from gpt.data.tokenizer import TextTokenizer
@@ -190,14 +190,14 @@ class RunFolder:
 
         return tokenizers.restored(self.vocabulary())
 
-    def write_metrics(self, progress: Progress) -> None:
+    def write_metrics(self, state: State) -> None:
         """Save the evaluations and recorded steps so far as flat rows, with the time of each, replacing the file.
 
         If an iteration has both, the step comes first.
         """
-        clock = {each.iteration: each for each in progress.clock}
+        clock = {each.iteration: each for each in state.clock}
         lines = []
-        records: list[Step | Evaluation] = [*progress.steps, *progress.evaluations]
+        records: list[Step | Evaluation] = [*state.steps, *state.evaluations]
         for found in sorted(records, key=attrgetter("iteration")):
             row = found.row()
             if found.iteration in clock:

@@ -58,7 +58,7 @@ def load_model(run: RunFolder, which: Saved | int) -> Stage:
     No memory is allocated before the file's contents have been checked.
     """
     planned = planned_model(run)
-    check_weights(planned, torch.device("cpu"))
+    check_weights(planned)
     tensors = _read(run, which, planned)
     model = models.build(run.config().model, len(run.vocabulary().vocabulary))
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})

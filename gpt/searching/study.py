@@ -30,8 +30,8 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.naming import STUDY
 from gpt.session import train
 from gpt.training.metrics import is_higher_better
-from gpt.training.state import TrainingState
-from gpt.training.watchers import Phase, Watcher
+from gpt.training.trainer import Trainer
+from gpt.training.watchers import Watcher
 
 log = logging.getLogger("gpt")
 
@@ -127,17 +127,15 @@ class _PrunedError(UserError):
 class _Pruning(Watcher):
     """Reports each evaluation to the study, and ends the run if the other trials were better at this iteration."""
 
-    phase = Phase.SHOW
-
     def __init__(self, trial: Trial, metric: str | None) -> None:
         self._trial, self._metric = trial, metric
         self._reported = {*trial.study.trials[trial.number].intermediate_values}
 
-    def between_steps(self, state: TrainingState, is_last: bool) -> None:
+    def between_steps(self, trainer: Trainer, is_last: bool) -> None:
         """Report the newest evaluation. Raises _PrunedError."""
-        if is_last or not state.is_evaluated:
+        if is_last or not trainer.state.is_evaluated:
             return
-        newest = state.progress.evaluations[-1]
+        newest = trainer.state.evaluations[-1]
         value = newest.metrics[self._metric].val if self._metric else newest.val
         if value is not None and newest.iteration not in self._reported:
             self._trial.report(value, newest.iteration)

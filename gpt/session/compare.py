@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
+from gpt.base.errors import RequestError, printable
+from gpt.base.files import check_output
+from gpt.base.pictures import is_picture
 from gpt.config.command import Command
 from gpt.config.command_schemas import CompareConfig
+from gpt.reports.comparison import ENDINGS, compared
+from gpt.runs.naming import roots
 
 
 def main(config: CompareConfig, _: Command) -> None:
     """Print the tables of all runs, and write what `out` names: a table or a picture."""
-    # Imported here so that --help and tab completion do not pay for importing matplotlib.
-    from gpt.base.errors import RequestError, printable
-    from gpt.base.files import check_output
-    from gpt.base.pictures import is_picture
-    from gpt.reports.comparison import ENDINGS, compared
-    from gpt.runs.naming import roots
-
     out = Path(config.out) if config.out else None
     if config.by and not (out and is_picture(out)):
         raise RequestError("by= draws a picture: add its file, as in out=by.png")

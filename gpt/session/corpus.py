@@ -1,16 +1,26 @@
 """What a training would see of a corpus: python -m gpt data FILE. See python -m gpt data --help."""
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from gpt import tasks
 from gpt.base.errors import in_json
+from gpt.base.losses import Loss
+from gpt.base.runtime import Runtime
 from gpt.config.command import Command
 from gpt.config.command_schemas import DataConfig
-
-if TYPE_CHECKING:
-    from gpt.base.losses import Loss
-    from gpt.data.corpus import Text
-    from gpt.tasks import Continuation
+from gpt.data.batch import IGNORED
+from gpt.data.corpus import Text
+from gpt.data.lines import Documents, Lines
+from gpt.models import checked
+from gpt.models.ngrams import NGrams
+from gpt.models.v1_bigram import Bigram
+from gpt.tasks import Continuation
+from gpt.training.evaluation import exact_loss
 
 _COUNTED, _SCORED = 10**7, 10**6  # tokens that are counted, and targets that the losses are over
 _LARGEST_TABLE = 2**13  # tokens of a vocabulary whose pairs are counted
@@ -19,12 +29,6 @@ _SHOWN, _WIDEST = 5, 100  # lines, and their characters
 
 def main(config: DataConfig, _: Command) -> None:
     """Print the sizes of a corpus, its vocabulary, its first lines, and the losses of three guesses."""
-    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from tabulate import tabulate
-
-    from gpt import tasks
-    from gpt.models.v1_bigram import Bigram
-
     loaded: tuple[Any, Any] = tasks.load(config.data, Bigram)  # for a stage that continues a text
     task, corpus = loaded
     print(tabulate(_sizes(task, corpus), ["", *corpus.lengths()], disable_numparse=True, colalign=("left", "right")))
@@ -39,8 +43,6 @@ def main(config: DataConfig, _: Command) -> None:
 
 def _sizes(task: "Continuation", corpus: "Text") -> list[list[str]]:
     """The rows of the table of sizes, with a column for each split."""
-    from gpt.data.lines import Documents, Lines
-
     ids, columns = corpus.encoded(task.tokenizer), []
     for split, characters in corpus.lengths().items():
         size, lines, documents, last = 0, 0, 0, ""
@@ -60,17 +62,6 @@ def _sizes(task: "Continuation", corpus: "Text") -> list[list[str]]:
 
 def _losses(task: "Continuation", corpus: "Text") -> "dict[str, Loss]":
     """The exact validation losses of three guesses, whose counts are of the training split."""
-    import torch
-    from torch import Tensor, nn
-
-    from gpt.base.runtime import Runtime
-    from gpt.data.batch import IGNORED
-    from gpt.data.lines import Lines
-    from gpt.models import checked
-    from gpt.models.ngrams import NGrams
-    from gpt.models.v1_bigram import Bigram
-    from gpt.training.evaluation import exact_loss
-
     V, v1 = task.vocab_size, Bigram(1, (2**20 if corpus.answers_only else 256) if isinstance(corpus, Lines) else 8)
     runtime, stage = Runtime(torch.device("cpu")), checked(v1)
     data, over = task.data(corpus, stage, runtime.device), task.over("val", corpus, stage)

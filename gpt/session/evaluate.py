@@ -3,19 +3,17 @@
 import shlex
 import sys
 
+from gpt.base.errors import RequestError, printable
 from gpt.base.paths import is_path
+from gpt.base.runtime import keep_freed_memory
 from gpt.config.command import Command
 from gpt.config.command_schemas import EvaluateConfig
+from gpt.session.measuring import measured
+from gpt.session.trained import load_run
 
 
 def main(config: EvaluateConfig, command: Command) -> None:
     """Print the exact loss and, for a run that translates, the scores of its translations."""
-    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import RequestError, printable
-    from gpt.base.runtime import keep_freed_memory
-    from gpt.session.measuring import measured
-    from gpt.session.trained import load_run
-
     try:
         trained = load_run(
             config.run, runs=config.runs, stage=config.stage, weights=config.weights, device=config.device

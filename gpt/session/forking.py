@@ -15,7 +15,7 @@ from gpt.runs.folder import RunFolder, holds_run
 from gpt.runs.naming import the_one
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, shapes_only
-from gpt.session.plan import Plan
+from gpt.session.start import Fork
 from gpt.session.trained_on import same_corpus
 
 _FREE = {"dropout", "block_size"}  # hyperparameters that may change with the same weights; a window, if none are of it
@@ -40,8 +40,8 @@ def parent_of(path: Path) -> Parent:
     )
 
 
-def forked(wanted: TrainConfig, command: Command) -> Plan:
-    """The plan of a new run from the weights of the run that init= names, with its settings except for given keys.
+def forked(wanted: TrainConfig, command: Command) -> Fork:
+    """How a new run begins with the weights of the run that init= names, and with its settings except for given keys.
 
     Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
     """
@@ -66,7 +66,7 @@ def forked(wanted: TrainConfig, command: Command) -> Plan:
         content["data"] |= found.model_dump(by_alias=True) | _own(content, "data", given)
         corpus = own if found == Choice.model_validate(content["data"]) else None
     final = TrainConfig.model_validate(content | {"init": parent.run, "resume": wanted.resume})
-    return Plan(final, command, parent, vocabulary=vocabulary, corpus=corpus)
+    return Fork(final, vocabulary, corpus, parent)
 
 
 def _tokenizer(old: Choice, new: Choice, given: Collection[str], parent: Parent) -> dict[str, Any]:

@@ -9,15 +9,20 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpt.base.console import read_standard_input
+from gpt.base.errors import RequestError, printable
+from gpt.base.files import check_output, write_atomically
+from gpt.base.losses import in_words
+from gpt.base.runtime import keep_freed_memory
 from gpt.config.command import Command
 from gpt.config.command_schemas import GenerateConfig
 from gpt.config.values import unescaped
-
-if TYPE_CHECKING:
-    from gpt.session.trained import TrainedRun
+from gpt.data.records import read_text
+from gpt.session.trained import TrainedRun, load_run
+from gpt.tasks import Continuation
+from gpt.tasks.decoding.log_probabilities import LogProbabilities, lines
 
 _FORMATS = (".txt", ".jsonl")
 
@@ -26,14 +31,6 @@ log = logging.getLogger(__name__)
 
 def main(config: GenerateConfig, command: Command) -> None:
     """Print text or translations to standard output or a file, and everything else to standard error."""
-    # Imported here so that --help and tab completion do not pay for importing torch, which takes a second.
-    from gpt.base.errors import RequestError, printable
-    from gpt.base.files import check_output, write_atomically
-    from gpt.base.runtime import keep_freed_memory
-    from gpt.data.records import read_text
-    from gpt.session.trained import load_run
-    from gpt.tasks import Continuation
-
     sources = {"prompt": config.prompt, "prompt_file": config.prompt_file, "interactive": config.interactive or None}
     if len(given := [name for name, value in sources.items() if value is not None]) > 1:
         raise RequestError(f"give {' or '.join(given)}, not both")
@@ -60,11 +57,6 @@ def _texts(trained: "TrainedRun", prompts: Iterable[str | None], config: Generat
 
     In an interactive session, Ctrl-C or an error ends the texts for one prompt alone.
     """
-    from gpt.base.errors import RequestError, printable
-    from gpt.base.losses import in_words
-    from gpt.tasks import Continuation
-    from gpt.tasks.decoding.log_probabilities import LogProbabilities, lines
-
     task, title = trained.task, f"{trained.config.stage}, {in_words(trained.which)} of {trained.run.path}"
     is_json = config.as_json or str(config.out).lower().endswith(".jsonl")
     is_printed, blank = config.out is None, [""] if config.num_samples > 1 else []
@@ -93,8 +85,6 @@ def _texts(trained: "TrainedRun", prompts: Iterable[str | None], config: Generat
 
 def _shown(pieces: Iterable[str]) -> Iterator[str]:
     """The pieces, printed one by one."""
-    from gpt.base.errors import printable
-
     for piece in pieces:
         # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
         print(printable(piece, keep="\n\t") if sys.stdout.isatty() else piece, end="", flush=True)

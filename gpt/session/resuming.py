@@ -21,14 +21,14 @@ from gpt.runs.naming import the_one
 from gpt.runs.records import Parent, Summary
 from gpt.runs.weights import iteration_of
 from gpt.session.forking import parent_of
-from gpt.session.plan import Plan
+from gpt.session.start import New, Resume
 from gpt.session.trained_on import same_corpus
 from gpt.training.schedules import depends_on_length
 
 log = logging.getLogger(__name__)
 
 
-def run_to_resume(config: TrainConfig, command: Command, new: Plan | None) -> RunFolder | None:
+def run_to_resume(config: TrainConfig, command: Command, new: New | None) -> RunFolder | None:
     """The run that resume= names; with resume=auto, the one that `new` would repeat, if there is one.
 
     Raises RequestError if there is no run of that name.
@@ -59,8 +59,8 @@ def _is_asked_for(run: RunFolder, wanted: TrainConfig, swept: Collection[str]) -
     return False
 
 
-def resumed(wanted: TrainConfig, command: Command, run: RunFolder, new: Plan | None) -> Plan | Summary:
-    """The plan of a resumed run, or its results if it has finished; `new` is the new run that resume=auto allows.
+def resumed(wanted: TrainConfig, command: Command, run: RunFolder, new: New | None) -> Resume | Summary:
+    """How a resumed run begins, or its results if it has finished; `new` is the new run that resume=auto allows.
 
     Raises RequestError for a change that a resumed run does not allow, UserError if the run is damaged.
     """
@@ -87,7 +87,7 @@ def resumed(wanted: TrainConfig, command: Command, run: RunFolder, new: Plan | N
     data, corpus = same_corpus(run, STAGE.find(config.model), config.data, command.given)
     config = config.model_copy(update={"data": data})
     begins_with = parent if checkpoint is None else None
-    return Plan(config, command, begins_with, run, checkpoint, run.vocabulary(), corpus)
+    return Resume(config, run.vocabulary(), corpus, begins_with, run=run, checkpoint=checkpoint)
 
 
 def _has_same_weights(parent: Parent) -> bool:

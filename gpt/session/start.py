@@ -1,39 +1,107 @@
-"""How a run starts: as a new one, as a fork (`init=`) or where it was interrupted (`resume=`)."""
+"""How a run begins: with random weights, with another run's (a fork), or from a checkpoint; and its folder."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
-from typing import cast
+from dataclasses import dataclass
 
-from gpt.base.errors import RequestError
 from gpt.config.command import Command
 from gpt.config.schema import TrainConfig
-from gpt.runs.records import Summary
-from gpt.session.forking import forked
-from gpt.session.plan import Plan
-from gpt.session.resuming import resumed, run_to_resume
-from gpt.training.processes import ALONE, World
+from gpt.data.corpus import Corpus
+from gpt.data.vocabulary import Vocabulary
+from gpt.runs.checkpoints import Checkpoint, Checkpoints
+from gpt.runs.creation import created, created_at, own_folder, usual_folder
+from gpt.runs.folder import RunFolder
+from gpt.runs.records import Parent
+from gpt.runs.weights import load_weights, remove_snapshots_after
+from gpt.training.state import State
+from gpt.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def planned(config: TrainConfig, command: Command, world: World = ALONE) -> Iterator[Plan | Summary]:
-    """The plan of the requested run, the same on every rank; or the results of a run that has finished.
+@dataclass(frozen=True)
+class New:
+    """A run that begins with random weights."""
 
-    A resumed run stays locked inside the context. Raises RequestError for a request that cannot be trained, UserError
-    if a corpus is missing or a run is damaged.
-    """
-    if not world.is_first:
-        follower: Plan | Summary | None = world.broadcast(None)
-        assert follower is not None
-        yield follower
-        return
-    for key in ("runs", "hydra.run.dir"):
-        if not command.writes and key in command.given:
-            raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
-    new = None
-    if config.resume in (None, "auto"):
-        new = Plan(config, command) if config.init is None else forked(config, command)
-    run = run_to_resume(config, command, new)
-    with run.locked() if run else contextlib.nullcontext():
-        plan = resumed(new.config if new else config, command, run, new) if run else cast(Plan, new)
-        world.broadcast(plan.for_others() if isinstance(plan, Plan) else plan)
-        yield plan
+    config: TrainConfig  # final, apart from numbers that the corpus decides
+    vocabulary: Vocabulary | None = None  # None: built from the corpus
+    corpus: Corpus | None = None  # if it has been read already
+    parent: Parent | None = None  # the run whose weights it begins with, if there is one
+
+    @property
+    def state(self) -> State:
+        """The state from which it begins."""
+        return State()
+
+    def load_into(self, trainer: Trainer) -> None:
+        """Give the trainer of a new run its first weights; by default, it keeps those that it was built with."""
+
+    @contextlib.contextmanager
+    def opened(self, trainer: Trainer, command: Command) -> Iterator[RunFolder]:
+        """The run's folder, locked, with its final configuration: from now on, it can be resumed."""
+        folder = own_folder(command)
+        create = created_at if folder and not command.job else created
+        with create(folder or usual_folder(self.config, command)) as run, run.logging():
+            if self.parent is not None:
+                run.update(parent=self.parent)
+                log.info(f"starting from {self.parent.description}")
+            _record(run, trainer, command)
+            run.mark_training()
+            yield run
+
+
+@dataclass(frozen=True)
+class Fork(New):
+    """A run that begins with the weights of another."""
+
+    def load_into(self, trainer: Trainer) -> None:
+        """Load the parent's weights. Raises UserError if they are damaged."""
+        assert self.parent is not None
+        load_weights(RunFolder(self.parent.folder), trainer.model, self.parent.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(Fork):
+    """A run that continues from its newest checkpoint or, without one, begins again."""
+
+    run: RunFolder  # locked
+    checkpoint: Checkpoint | None
+
+    @property
+    def state(self) -> State:
+        """The state of the checkpoint."""
+        return self.checkpoint.state if self.checkpoint else State()
+
+    def load_into(self, trainer: Trainer) -> None:
+        """Restore the checkpoint. Raises UserError if it is damaged."""
+        if self.checkpoint is not None:
+            trainer.restore(self.checkpoint.state, self.checkpoint.tensors())
+            trainer.state.planned = None
+        elif self.parent is not None:
+            super().load_into(trainer)
+
+    @contextlib.contextmanager
+    def opened(self, trainer: Trainer, command: Command) -> Iterator[RunFolder]:
+        """The run's folder, without what was written after the checkpoint."""
+        run, iteration = self.run, self.state.iteration
+        with run.logging():
+            log.info(f"resuming {run.path} from iteration {iteration}")
+            run.mark_training()
+            _record(run, trainer, command)
+            Checkpoints(run, trainer.config.checkpoint.keep).remove_after(iteration)
+            remove_snapshots_after(run, iteration)
+            if self.checkpoint is not None:
+                self.checkpoint.restore_best(run.weights("best"))
+                run.write_metrics(self.checkpoint.state)
+            yield run
+
+
+Start = New | Fork | Resume
+
+
+def _record(run: RunFolder, trainer: Trainer, command: Command) -> None:
+    """Write what a run needs to be resumed; the vocabulary comes last, because its file marks a run as started."""
+    run.write_config(trainer.config)
+    run.add_command(command.line, trainer.state.iteration)
+    run.write_vocabulary(trainer.task.vocabulary(trainer.corpus))

@@ -31,14 +31,15 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.naming import chosen_run
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_model, selected
-from gpt.session.job import Job, as_configured
-from gpt.session.modules import Module, given
+from gpt.session.build import configured_data
 from gpt.session.trained_on import same_corpus
+from gpt.session.user_module import Module, given
 from gpt.tasks import Task
 from gpt.tasks.decoding.sampling import checked_logits
 from gpt.training.evaluation import loss_over, tokens_per_pass
 from gpt.training.objectives import BatchLoss, batch_loss, target_losses
-from gpt.training.progress import Evaluation
+from gpt.training.state import Evaluation
+from gpt.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class Trained(ABC):
         Those of `train` are the run's own, in their order and without end; another split has each target once.
         """
         corpus, settings = self.corpus(), self.config.training
-        data = as_configured(self.task.data(corpus, self.model, self.device), self.config)
+        data = configured_data(self.task.data(corpus, self.model, self.device), self.config)
         batches: Iterable[Batch] = data.every_target_once(
             self.task.split(split, corpus), tokens_per_pass(self.runtime, self.model)
         )
@@ -216,9 +217,9 @@ class NewlyTrained(Trained):
 
     folder = None
 
-    def __init__(self, job: Job, summary: Summary | None, evaluations: list[Evaluation]) -> None:
-        super().__init__(job.model, job.task, job.config, summary.exact.weights if summary else "last")
-        self._summary, self._evaluations, self._corpus = summary, evaluations, job.corpus
+    def __init__(self, trainer: Trainer, summary: Summary | None) -> None:
+        super().__init__(trainer.model, trainer.task, trainer.config, summary.exact.weights if summary else "last")
+        self._summary, self._evaluations, self._corpus = summary, trainer.state.evaluations, trainer.corpus
 
     @property
     def summary(self) -> Summary:

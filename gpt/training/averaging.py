@@ -5,22 +5,20 @@ The loop loads the average into the model at the end.
 
 import torch
 
-from gpt.training.state import TrainingState
-from gpt.training.watchers import Phase, Watcher
+from gpt.training.trainer import Trainer
+from gpt.training.watchers import Watcher
 
 
 class WeightAverage(Watcher):
     """Averages the weights at each evaluation from iteration `start` on."""
 
-    phase = Phase.CHANGE
-
     def __init__(self, start: int) -> None:
         self._start = start
 
-    def evaluated(self, state: TrainingState) -> None:
+    def evaluated(self, trainer: Trainer) -> None:
         """Update the average."""
-        if state.progress.iteration >= self._start:
-            state.update_average()
+        if trainer.state.iteration >= self._start:
+            trainer.update_average()
 
 
 class MovingAverage(Watcher):
@@ -30,20 +28,18 @@ class MovingAverage(Watcher):
     stay in the average for long, as in TensorFlow's tf.train.ExponentialMovingAverage.
     """
 
-    phase = Phase.CHANGE
-
-    def __init__(self, state: TrainingState, decay: float) -> None:
+    def __init__(self, trainer: Trainer, decay: float) -> None:
         """A resumed average continues; a new one begins with the current weights."""
         self._decay = decay
-        if not state.progress.averaged:
-            state.update_average()
-        trained = {name: x for name, x in state.model.state_dict().items() if x.is_floating_point()}
-        self._averages, self._weights = [state.average[name] for name in trained], list(trained.values())
+        if not trainer.state.averaged:
+            trainer.update_average()
+        trained = {name: x for name, x in trainer.model.state_dict().items() if x.is_floating_point()}
+        self._averages, self._weights = [trainer.average[name] for name in trained], list(trained.values())
 
     @torch.no_grad()
-    def stepped(self, state: TrainingState) -> None:
+    def stepped(self, trainer: Trainer) -> None:
         """Update the average."""
-        t = state.progress.iteration
+        t = trainer.state.iteration
         decay = min(self._decay, (1 + t) / (10 + t))
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
-        state.progress.averaged = [t]
+        trainer.state.averaged = [t]

@@ -10,7 +10,8 @@ from torch import nn
 from gpt.base.errors import UserError
 from gpt.base.runtime import Runtime, is_large, random_numbers_kept
 from gpt.data.batch import Batch
-from gpt.training.objectives import BatchLoss, Objective, batch_loss
+from gpt.training.objectives import BatchLoss, Objective
+from gpt.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -32,37 +33,40 @@ def compiler_options(device: torch.device) -> contextlib.AbstractContextManager[
     return patch
 
 
-def training_losses(
-    model: nn.Module, batches: Sequence[Batch], runtime: Runtime, objective: Objective, *, parts: int, compile: bool
-) -> tuple[BatchLoss, BatchLoss]:
-    """The objective to train with, and the loss that evaluations report.
+def compile_losses(trainer: Trainer, objective: Objective) -> None:
+    """Have the trainer train with a compiled objective and, where it gains, evaluate with it, before the clock starts.
 
-    With `compile`, a forward and backward pass over one of `parts` parts of each batch compiles the objective, before
-    the clock starts. Raises UserError if this machine cannot compile.
+    Raises UserError if this machine cannot compile.
     """
-    if not compile:
-        return objective, batch_loss
-    examples = [batch.part(0, parts) for batch in batches]
+    parts = trainer.world.size * trainer.settings.grad_accumulation
+    examples = [trainer.batch(i).part(0, parts) for i in sorted({0, trainer.settings.short_iters})]  # of every shape
+    with trainer.runtime.settings():  # A compiled step depends on them.
+        trainer.loss = compiled(objective, trainer.model, examples, trainer.runtime, is_whole=parts == 1)
+    # On a CPU, compilation does not speed up an evaluation's large passes.
+    if trainer.runtime.device.type != "cpu" and objective.label_smoothing == 0:
+        trainer.reported_loss = trainer.loss
+
+
+def compiled(
+    objective: Objective, model: nn.Module, examples: Sequence[Batch], runtime: Runtime, *, is_whole: bool
+) -> BatchLoss:
+    """The objective, compiled by a forward and backward pass over each example; `is_whole`: a batch has one part.
+
+    Raises UserError if this machine cannot compile.
+    """
     with _explained():
         log.info("compiling; the first time takes up to a minute")  # The compiler keeps a cache on disk.
         # CUDA graphs save a small stage the time to launch kernels. They overwrite gradients, so the parts of a batch
         # could not add up.
-        graphs = parts == 1 and runtime.device.type == "cuda" and not is_large(model)
-        compiled = torch.compile(objective.__call__, dynamic=False, mode="reduce-overhead" if graphs else None)
-        _prepare(compiled, model, examples, runtime)
-    # On a CPU, compilation does not speed up an evaluation's large passes.
-    gains = runtime.device.type != "cpu" and objective.label_smoothing == 0
-    return compiled, compiled if gains else batch_loss
-
-
-def _prepare(loss: BatchLoss, model: nn.Module, examples: Sequence[Batch], runtime: Runtime) -> None:
-    """Compile a loss by a forward and backward pass over each example."""
-    with random_numbers_kept():
-        for example in examples:
-            with runtime.autocast():
-                value = loss(model, example)
-            value.backward()
-    model.zero_grad()
+        graphs = is_whole and runtime.device.type == "cuda" and not is_large(model)
+        loss: BatchLoss = torch.compile(objective.__call__, dynamic=False, mode="reduce-overhead" if graphs else None)
+        with random_numbers_kept():
+            for example in examples:
+                with runtime.autocast():
+                    value = loss(model, example)
+                value.backward()
+        model.zero_grad()
+    return loss
 
 
 @contextlib.contextmanager

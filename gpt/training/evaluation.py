@@ -18,7 +18,7 @@ from gpt.data.batch import IGNORED, Batch, Data, Targets
 from gpt.models.ngrams import Remembering
 from gpt.training.objectives import BatchLoss, batch_loss
 from gpt.training.processes import ALONE, World
-from gpt.training.recipe import Recipe
+from gpt.training.trainer import Trainer
 
 # Evaluation batches are joined and cut into passes of this many tokens: few enough for the caches of a CPU, enough to
 # keep a GPU busy.
@@ -73,22 +73,22 @@ def mean_loss(
     return sums[0] / sums[1]
 
 
-def estimated_losses(
-    model: nn.Module, recipe: Recipe, iteration: int, loss: BatchLoss = batch_loss
-) -> tuple[float, float]:
+def estimated_losses(trainer: Trainer, loss: BatchLoss = batch_loss) -> tuple[float, float]:
     """The estimated losses on the train and val splits, over random batches determined by the iteration."""
     losses = []
     for split in ("train", "val"):
-        targets = estimation_targets(model, recipe, split, iteration)
-        losses.append(mean_loss(model, targets, f"estimating {split} loss", recipe.runtime, loss, recipe.world))
+        targets, name = estimation_targets(trainer, split), f"estimating {split} loss"
+        losses.append(mean_loss(trainer.model, targets, name, trainer.runtime, loss, trainer.world))
     train, val = torch.stack(losses).tolist()  # waits for the device, once
     return train, val
 
 
-def estimation_targets(model: nn.Module, recipe: Recipe, split: str, iteration: int) -> Targets:
+def estimation_targets(trainer: Trainer, split: str) -> Targets:
     """The targets that a loss is estimated over."""
-    settings, size = recipe.settings, tokens_per_pass(recipe.runtime, model)
-    return recipe.data.estimation_batches(split, recipe.seed, iteration, settings.eval_iters, settings.batch_size, size)
+    settings, size = trainer.settings, tokens_per_pass(trainer.runtime, trainer.model)
+    return trainer.data.estimation_batches(
+        split, trainer.config.seed, trainer.state.iteration, settings.eval_iters, settings.batch_size, size
+    )
 
 
 def exact_loss(

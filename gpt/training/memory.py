@@ -3,11 +3,14 @@
 A machine that runs out of memory hangs before it fails, so a step that cannot fit is refused before it is tried.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils.checkpoint import checkpoint
 
 from gpt.base.errors import RequestError
@@ -15,17 +18,37 @@ from gpt.base.errors import RequestError
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
 
-def check_weights(model: nn.Module, device: torch.device, copies: int = 1) -> None:
-    """Raise RequestError if a model on the meta device would not fit into the memory of the device.
+def check_weights(model: nn.Module) -> None:
+    """Raise RequestError if a model on the meta device would not fit into the memory of the CPU."""
+    _check(sum(parameter.nbytes for parameter in model.parameters()), memory_of(torch.device("cpu")))
 
-    `copies`: of the weights, counting one for the gradients; a lower bound.
+
+@contextlib.contextmanager
+def within_memory(device: torch.device, copies: int) -> Iterator[None]:
+    """Build a model inside: raises RequestError as soon as its parameters would not fit, before they are initialised.
+
+    `copies`: of the weights that the device keeps, counting one for the gradients; a lower bound.
     """
-    weights = sum(parameter.nbytes for parameter in model.parameters())
-    available = memory_of(device)
-    if copies * weights > available:
+    available = min(memory_of(torch.device("cpu")), memory_of(device) // copies)
+    sizes: dict[int, int] = {}  # a tied parameter counts once
+
+    def check(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            sizes[id(parameter)] = parameter.nbytes
+            _check(sum(sizes.values()), available)
+
+    hook = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _check(weights: int, available: int) -> None:
+    if weights > available:
         raise RequestError(
-            f"the weights of this model take {weights / 2**30:,.1f} GiB, and with what is kept for each of them "
-            f"more than the {available / 2**30:,.1f} GiB of memory: make the model or its vocabulary smaller"
+            f"the weights of this model take {weights / 2**30:,.1f} GiB or more, and there is memory for "
+            f"{available / 2**30:,.1f} GiB of them: make the model or its vocabulary smaller"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gpt.base.errors import RequestError
 from gpt.data.batch import IGNORED, Batch
 from gpt.registry import Choice, Registry
-from gpt.training.progress import Means
+from gpt.training.state import Means
 
 Metric = Callable[[nn.Module, Batch], Tensor]  # the mean over every target of a batch: a scalar
 Lower = Annotated[Tensor, "lower"]  # a value for each target, (N,); a lower mean is better

@@ -12,8 +12,7 @@ from gpt.base.runtime import random_numbers_kept
 from gpt.data.batch import Batch
 from gpt.training.gradient_tape import Call, Listener
 from gpt.training.objectives import Objective
-from gpt.training.progress import Progress
-from gpt.training.recipe import Recipe
+from gpt.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -44,32 +43,33 @@ class Counter(Listener):
             self.flops += flop_registry[packet](*call.arguments, **call.options, out_val=call.result)
 
 
-def operations(model: nn.Module, recipe: Recipe, progress: Progress) -> float | None:
+def operations(trainer: Trainer) -> float | None:
     """The operations of all training steps so far, forward and backward; a multiplication and an addition are two.
 
     Counted for one window of each length and multiplied by the number of windows, without element-wise operations, the
     optimizer and evaluations. None for sentence pairs, whose lengths vary, and for a module that cannot be copied or
     counted.
     """
-    if recipe.data.lengths_vary:
+    state = trainer.state
+    if trainer.data.lengths_vary:
         return None
-    if progress.iteration == 0:
+    if state.iteration == 0:
         return 0.0
-    short_iters = recipe.settings.short_iters
-    short = min(short_iters, progress.iteration) / progress.iteration  # the share of the tokens in short windows
+    short_iters = trainer.settings.short_iters
+    short = min(short_iters, state.iteration) / state.iteration  # the share of the tokens in short windows
     try:
-        model = copy.deepcopy(model)  # A step can change a module of the caller's program.
-        first = _per_token(model, recipe, recipe.batch(0))
-        last = _per_token(model, recipe, recipe.batch(short_iters)) if short_iters else first
+        model = copy.deepcopy(trainer.model)  # A step can change a module of the caller's program.
+        first = _per_token(model, trainer, trainer.batch(0))
+        last = _per_token(model, trainer, trainer.batch(short_iters)) if short_iters else first
     except Exception as error:  # An error in the module's own code must not lose the results.
         log.debug(f"no floating-point operations: {error}")
         return None
-    return progress.tokens * (short * first + (1 - short) * last)
+    return state.tokens * (short * first + (1 - short) * last)
 
 
-def _per_token(model: nn.Module, recipe: Recipe, batch: Batch) -> float:
+def _per_token(model: nn.Module, trainer: Trainer, batch: Batch) -> float:
     """The mean over the first window of a batch."""
     window = batch.part(0, len(batch.targets))
     with random_numbers_kept(), Counter() as counted:
-        Objective.of(recipe.settings)(model, window).backward()
+        Objective.of(trainer.settings)(model, window).backward()
     return counted.flops / window.tokens

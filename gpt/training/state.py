@@ -1,153 +1,111 @@
-"""The training state: everything that changes during training and is therefore saved in a checkpoint."""
+"""The state of a training run apart from its tensors. A checkpoint saves it as JSON."""
 
-import contextlib
-import math
-import time
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-import torch
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field
 
-from gpt.base.errors import UserError
-from gpt.base.runtime import Runtime
-from gpt.training.optimizers import Optimizer
-from gpt.training.processes import World, needing_others
-from gpt.training.progress import Progress
+from gpt.base.record import FiniteFloat, MetricName, Record, Total
+from gpt.config.choices import NonNegative
 
 
-class TrainingState:
-    """The state of a run: initially at iteration 0, or restored from a checkpoint.
+class Means(Record):
+    """The mean of a metric over the batches that the losses are estimated over; None if NaN or Inf."""
 
-    The position in the data is not part of it: a batch is a pure function of the seed and the iteration.
-    """
+    train: FiniteFloat | None
+    val: FiniteFloat | None
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, runtime: Runtime) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.progress = Progress()
-        self.average: dict[str, Tensor] = {}  # the mean of the weights after the iterations of `progress.averaged`
-        device = runtime.device
-        self.last_batch = torch.full((), math.nan, device=device)  # the loss on the last training mini-batch
-        self.skipped = torch.zeros((), device=device)  # updates skipped because of NaN or Inf
-        self.finite = torch.zeros((), device=device)  # updates before the first skipped one
-        self.gradient_norm: Tensor | None = None  # of the last update, before clipping, if it was computed
-        self.learning_rates: dict[str, float] = {}  # of the last update, for each group of parameters
-        self._runtime = runtime
-        self._started: float | None = None
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by name, including the states of the random generators."""
-        return self._tensors() | {f"random.{name}": _generator(name).get_rng_state() for name in self._generators()}
+class Evaluation(Record):
+    """The estimated losses after `iteration` updates, in nats per token."""
 
-    def restore(self, progress: Progress, saved: dict[str, Tensor]) -> None:
-        """Load a saved state. Raises UserError if it belongs to another model or optimizer."""
-        self.progress = progress.model_copy(deep=True)
-        self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items() if progress.averaged}
-        if any(name.startswith("optimizer.") for name in saved):
-            self.optimizer.allocate()
-        tensors = self._tensors()
-        kinds = {name: (t.shape, t.dtype) for name, t in saved.items() if not name.startswith("random.")}
-        if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != kinds:
-            raise UserError("the checkpoint belongs to another model or optimizer")
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.copy_(saved[name])
-        for name in self._generators():
-            if f"random.{name}" in saved:  # absent if the run was saved on another device
-                try:
-                    _generator(name).set_rng_state(saved[f"random.{name}"])
-                except (TypeError, RuntimeError):
-                    raise UserError(f"the checkpoint is damaged: random.{name} is not a generator's state") from None
+    iteration: Total
+    train: FiniteFloat
+    val: FiniteFloat
+    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
+    tokens: Total  # targets trained on
+    metrics: dict[MetricName, Means] = Field(default_factory=dict)  # by the names in the configuration
+    sample: str | None = None  # a generated text, if one was due
 
-    def broadcast(self, world: World) -> None:
-        """Send the state of rank 0 to all ranks."""
-        if world.size == 1:
-            return
-        self.progress = world.broadcast(self.progress)
-        if self.progress.averaged and not self.average:
-            self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items()}
-        if world.broadcast(bool(self.optimizer.state)) and not world.is_first:
-            self.optimizer.allocate()
-        for tensor in self._tensors().values():
-            content = tensor.detach().view(-1).view(torch.uint8)  # as bytes, since gloo and NCCL know no int16
-            with needing_others():
-                torch.distributed.broadcast(content, src=0)
+    def row(self) -> dict[str, Any]:
+        """The evaluation as a flat row of a table."""
+        rates = _named("learning_rate", self.learning_rates)
+        metrics = {f"{name}_{split}": value for name, means in self.metrics.items() for split, value in means}
+        sample = {} if self.sample is None else {"sample": self.sample}
+        own = {"iteration": self.iteration, "train": self.train, "val": self.val, "tokens": self.tokens}
+        return own | rates | metrics | sample
 
-    @torch.no_grad()
-    def update_average(self) -> None:
-        """Add the current weights to the average ("Attention Is All You Need", section 6.1)."""
-        self.progress.averaged.append(self.progress.iteration)
-        for name, tensor in self.model.state_dict().items():
-            if name not in self.average:
-                self.average[name] = torch.zeros_like(tensor)
-            if tensor.is_floating_point():
-                self.average[name] += (tensor - self.average[name]) / len(self.progress.averaged)
-            else:  # not trained
-                self.average[name].copy_(tensor)
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """The evaluation in a row. Raises ValidationError or KeyError if it is none."""
+        fields = {name: value for name, value in row.items() if name in cls.model_fields}
+        found = (name.removesuffix("_val") for name in row if name.endswith("_val"))
+        metrics = {name: {"train": row[f"{name}_train"], "val": row[f"{name}_val"]} for name in found}
+        return cls.model_validate(fields | {"learning_rates": _rates(row), "metrics": metrics})
 
-    def use_average(self) -> None:
-        """Load the average, if there is one, into the model."""
-        if self.average:
-            self.model.load_state_dict(self.average)
 
-    def count_step(
-        self, loss: Tensor, tokens: int, skip: Tensor, learning_rates: dict[str, float], gradient_norm: Tensor | None
-    ) -> None:
-        """Count an update, with the mean loss of its batch; `skip` is 1 if it was skipped."""
-        self.progress.iteration += 1
-        self.progress.tokens += tokens
-        self.last_batch, self.learning_rates, self.gradient_norm = loss, learning_rates, gradient_norm
-        self.skipped += skip
-        self.finite += self.skipped == 0
+class Step(Record):
+    """A recorded update, number `iteration`."""
 
-    def plan(self, seconds: float, budget: float) -> None:
-        """Plan the last iteration of a run that has trained for `seconds` of its `budget`."""
-        progress = self.progress
-        left = progress.iteration * (budget - seconds) / seconds
-        progress.planned = progress.iteration + max(0 if seconds >= budget else 1, round(left))
+    iteration: Total
+    loss: FiniteFloat | None  # of the training mini-batch, as it is trained; None if NaN or Inf
+    gradient_norm: FiniteFloat | None  # before clipping; None if NaN or Inf
+    learning_rates: dict[str, FiniteFloat]  # of each group of parameters
+    tokens: Total  # targets trained on
+
+    def row(self) -> dict[str, Any]:
+        """The update as a flat row of a table."""
+        own = {"iteration": self.iteration, "batch": self.loss, "gradient_norm": self.gradient_norm}
+        return own | {"tokens": self.tokens} | _named("learning_rate", self.learning_rates)
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """The update in a row. Raises ValidationError or KeyError if it is none."""
+        own = {name: row[name] for name in ("iteration", "gradient_norm", "tokens")}
+        return cls.model_validate(own | {"loss": row["batch"], "learning_rates": _rates(row)})
+
+
+class Clock(Record):
+    """The training time at an evaluation or a recorded step, without evaluations and checkpoints."""
+
+    iteration: Total
+    seconds: NonNegative
+    tokens_per_second: NonNegative  # the mean since the run began
+
+
+def _named(name: str, values: dict[str, float]) -> dict[str, float]:
+    """Values of groups of parameters in a row; with one group, its name is left out."""
+    return {name if len(values) == 1 else f"{name}_{group}": value for group, value in values.items()}
+
+
+def _rates(row: Mapping[str, Any]) -> dict[str, Any]:
+    rates = {key.removeprefix("learning_rate"): value for key, value in row.items() if key.startswith("learning_rate")}
+    return {group.removeprefix("_") or "all": value for group, value in rates.items()}
+
+
+class State(BaseModel):
+    """How far a run is: its evaluations, recorded steps and clock."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    iteration: Total = 0  # updates done
+    tokens: Total = 0  # targets trained on
+    seconds: NonNegative = 0.0  # of training steps, without evaluations and checkpoints
+    planned: Total | None = None  # the last iteration, planned from the clock, with a budget of seconds
+    preparing_seconds: NonNegative = 0.0  # before the first step, for compiling and reading the text
+    evaluations: list[Evaluation] = []
+    steps: list[Step] = []
+    clock: list[Clock] = []
+    step_stride: Annotated[int, Field(ge=1, lt=2**63)] = 1  # every `step_stride`-th of the steps due is recorded
+    best_iteration: Total | None = None  # of the evaluation whose weights are saved
+    averaged: list[Total] = []  # iterations whose weights are in the average
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation whose weights are saved as the best; None if there is none."""
+        return next((e for e in reversed(self.evaluations) if e.iteration == self.best_iteration), None)
 
     @property
     def is_evaluated(self) -> bool:
         """Whether the current weights have been evaluated."""
-        return [evaluation.iteration for evaluation in self.progress.evaluations[-1:]] == [self.progress.iteration]
-
-    def start_clock(self) -> None:
-        """Start the training clock."""
-        self._started = time.perf_counter()
-
-    def stop_clock(self) -> None:
-        """Wait for the device, then stop the clock."""
-        self._runtime.synchronize()
-        self.progress.seconds = self.seconds
-        self._started = None
-
-    @contextlib.contextmanager
-    def clock_stopped(self) -> Iterator[None]:
-        """Pause the clock."""
-        self.stop_clock()
-        yield
-        self.start_clock()
-
-    @property
-    def tokens_per_second(self) -> float:
-        """The mean speed over all training steps so far."""
-        return self.progress.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def seconds(self) -> float:
-        """The seconds of training steps so far, without evaluations and checkpoints."""
-        running = 0.0 if self._started is None else time.perf_counter() - self._started
-        return self.progress.seconds + running
-
-    def _tensors(self) -> dict[str, Tensor]:
-        groups = {"model": self.model.state_dict(), "optimizer": self.optimizer.state, "average": self.average}
-        tensors = {f"{group}.{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
-        return tensors | {"last_batch": self.last_batch, "skipped": self.skipped, "finite": self.finite}
-
-    def _generators(self) -> list[str]:
-        return sorted({"cpu", self._runtime.device.type})
-
-
-def _generator(device: str) -> ModuleType:  # torch, torch.cuda or torch.mps
-    return torch if device == "cpu" else getattr(torch, device)
+        return bool(self.evaluations) and self.evaluations[-1].iteration == self.iteration

@@ -17,14 +17,14 @@ from gpt.base.installation import installing
 from gpt.registry import Choice, Registry
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.training.progress import Clock, Evaluation, Progress, Step
-from gpt.training.state import TrainingState
+from gpt.training.state import Clock, Evaluation, State, Step
+from gpt.training.trainer import Trainer
 from gpt.training.watchers import Watcher
 
 AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
 
 # Watchers of every run, and a base class.
-_NO_LOGGERS = ("gpt.watching.recorders", "gpt.watching.trackers")
+_NO_LOGGERS = ("gpt.watching.recorder", "gpt.watching.trackers")
 
 
 class RunWatcher(Watcher):
@@ -62,10 +62,10 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
     return loggers
 
 
-def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
+def rows(state: State, *, since: int = 0) -> dict[int, dict[str, float]]:
     """The recorded values from iteration `since` on, by iteration and name; losses are in nats per token."""
     found: dict[int, dict[str, float | None]] = defaultdict(dict)
-    evaluations, steps = _since(progress.evaluations, since), _since(progress.steps, since)
+    evaluations, steps = _since(state.evaluations, since), _since(state.steps, since)
     for evaluation in evaluations:
         found[evaluation.iteration] |= {"loss/train": evaluation.train, "loss/val": evaluation.val}
         for name, means in evaluation.metrics.items():
@@ -76,15 +76,15 @@ def rows(progress: Progress, *, since: int = 0) -> dict[int, dict[str, float]]:
     for record in records:  # A step's learning rates replace an evaluation's at the same iteration.
         rates = {f"learning_rate/{group}": rate for group, rate in record.learning_rates.items()}
         found[record.iteration] |= {**rates, "tokens": record.tokens}
-    for clock in _since(progress.clock, since):
+    for clock in _since(state.clock, since):
         if clock.iteration in found and clock.iteration:  # no speed at iteration 0
             found[clock.iteration] |= {"seconds": clock.seconds, "tokens_per_second": clock.tokens_per_second}
     return {i: {name: value for name, value in found[i].items() if value is not None} for i in sorted(found)}
 
 
-def samples(progress: Progress, *, since: int = 0) -> dict[int, str]:
+def samples(state: State, *, since: int = 0) -> dict[int, str]:
     """The generated texts from iteration `since` on."""
-    return {found.iteration: found.sample for found in _since(progress.evaluations, since) if found.sample is not None}
+    return {found.iteration: found.sample for found in _since(state.evaluations, since) if found.sample is not None}
 
 
 def _since(records: list[AnyRow], iteration: int) -> list[AnyRow]:
@@ -97,10 +97,10 @@ class Csv(Watcher):
     def __init__(self, run: RunFolder, steps: bool = False) -> None:
         self._run, self._has_steps = run, steps
 
-    def evaluated(self, state: TrainingState) -> None:
+    def evaluated(self, trainer: Trainer) -> None:
         """Write all rows, so that a resumed run has each of them once."""
-        progress = state.progress
-        found = rows(progress if self._has_steps else progress.model_copy(update={"steps": []}))
+        state = trainer.state
+        found = rows(state if self._has_steps else state.model_copy(update={"steps": []}))
         names = dict.fromkeys(name for row in found.values() for name in row)
         table = io.StringIO(newline="")
         writer = csv.writer(table)

@@ -10,7 +10,7 @@ from torch.profiler import profile
 from gpt.base.files import attempt
 from gpt.config.choices import Count
 from gpt.runs.folder import RunFolder
-from gpt.training.state import TrainingState
+from gpt.training.trainer import Trainer
 from gpt.training.watchers import Watcher
 
 _COSTLIEST = 10
@@ -32,7 +32,7 @@ class Profile(Watcher):
         self._profile = profile()
         self._is_running = False
 
-    def stepped(self, state: TrainingState) -> None:
+    def stepped(self, trainer: Trainer) -> None:
         """Start or stop profiling, if due."""
         self._taken += 1
         if self._taken == self._skip:
@@ -40,7 +40,7 @@ class Profile(Watcher):
             self._is_running = True
         elif self._taken == self._skip + self._steps:
             self.close()
-            processor = "cpu" if state.last_batch.device.type == "cpu" else "device"
+            processor = "cpu" if trainer.last_batch.device.type == "cpu" else "device"
             if attempt("the profile", lambda: self._write(f"self_{processor}_time_total")):
                 log.info(f"profile: {self._run.path / _TRACE} (for https://ui.perfetto.dev), {self._run.path / _TABLE}")
 

@@ -17,7 +17,7 @@ from gpt.base.errors import UserError
 from gpt.base.files import read_text_file
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.training.state import TrainingState
+from gpt.training.trainer import Trainer
 from gpt.watching.loggers import RunWatcher, rows, samples
 
 Project = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
@@ -55,24 +55,24 @@ class Tracker(RunWatcher, ABC):
     def finish(self, *, is_finished: bool) -> None:
         """Deliver everything."""
 
-    def evaluated(self, state: TrainingState) -> None:  # noqa: ARG002
+    def evaluated(self, trainer: Trainer) -> None:  # noqa: ARG002
         """Mark that there is a row to log."""
         self._is_due = True
 
-    def stepped(self, state: TrainingState) -> None:
+    def stepped(self, trainer: Trainer) -> None:
         """Mark that there is a row to log, if the step was recorded."""
-        self._is_due |= [step.iteration for step in state.progress.steps[-1:]] == [state.progress.iteration]
+        self._is_due |= [step.iteration for step in trainer.state.steps[-1:]] == [trainer.state.iteration]
 
-    def between_steps(self, state: TrainingState, is_last: bool) -> None:  # noqa: ARG002
+    def between_steps(self, trainer: Trainer, is_last: bool) -> None:  # noqa: ARG002
         """Log the row of this iteration or, the first time, all rows so far."""
         if self._is_due:
             self._is_due = False
-            self._attempt(lambda: self._log_rows(state))
+            self._attempt(lambda: self._log_rows(trainer))
 
-    def finished(self, state: TrainingState) -> None:
+    def finished(self, trainer: Trainer) -> None:
         """Log all rows if none has been logged: a resumed run may have nothing left to train."""
         self._is_due |= not self._is_open
-        self.between_steps(state, is_last=True)
+        self.between_steps(trainer, is_last=True)
 
     def reported(self, summary: Summary, lines: list[str]) -> None:
         """Log the results."""
@@ -88,13 +88,13 @@ class Tracker(RunWatcher, ABC):
         if self._is_open:
             self._attempt(lambda: self.finish(is_finished=self._has_finished))
 
-    def _log_rows(self, state: TrainingState) -> None:
-        since = state.progress.iteration if self._is_open else 0
+    def _log_rows(self, trainer: Trainer) -> None:
+        since = trainer.state.iteration if self._is_open else 0
         if not self._is_open:
             log.info(f"{self.name}: to view this run: {self.open()}")
             self._is_open = True
-        documented, found = _documented(self.run), samples(state.progress, since=since)
-        for iteration, values in rows(state.progress, since=since).items():
+        documented, found = _documented(self.run), samples(trainer.state, since=since)
+        for iteration, values in rows(trainer.state, since=since).items():
             values |= documented if "loss/val" in values else {}
             self.log(iteration, values, {"sample": found[iteration]} if iteration in found else {})
 

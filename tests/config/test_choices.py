@@ -95,7 +95,7 @@ UNSUITABLE = {
     "data": ["data.corpora.TextCorpus", "data.corpora._made_up", "data.byte_level.written"],
     "optimizer": ["training.optimizers.Optimizer", "training.optimizers.orthogonalised"],  # abstract; no class
     "schedule": ["training.schedules._warmup"],
-    "logger": ["watching.recorders.RunWriter", "watching.trackers.Tracker"],  # made by train.py itself; a base
+    "logger": ["watching.recorder.Recorder", "watching.trackers.Tracker"],  # made by train.py itself; a base
     "metrics": ["training.metrics.means", "training.evaluation.batch_loss"],
 }
 

@@ -7,10 +7,11 @@ import torch
 import torch._dynamo.utils
 
 from gpt.data.text import TextData
-from gpt.training.compilation import compiler_options, training_losses
+from gpt.training.compilation import compile_losses, compiler_options
+from gpt.training.loop import train
 from gpt.training.objectives import Objective
 from tests.conftest import CPU
-from tests.training.helpers import small_state, train_state
+from tests.training.helpers import configured, small_trainer
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler to compile with")
@@ -19,13 +20,14 @@ def test_a_compiled_loss_is_the_loss_and_is_compiled_once(data: TextData) -> Non
     torch._dynamo.utils.counters.clear()
     results = []
     for is_compiled in (False, True):
-        state = small_state("v7", dropout=0.0)
-        example = data.training_batch(1, 0, 32)
-        model = state.model.train()
+        trainer = small_trainer("v7", dropout=0.0)
+        trainer.model.train()
         with compiler_options(CPU.device):
-            loss, reported = training_losses(model, [example], CPU, Objective(), parts=1, compile=is_compiled)
-            train_state(state, data, loss=loss, reported_loss=reported)
-        results.append(state.progress.evaluations[-1].val)
+            configured(trainer, data, loss=Objective())
+            if is_compiled:
+                compile_losses(trainer, Objective())
+            train(trainer)
+        results.append(trainer.state.evaluations[-1].val)
     assert results[1] == pytest.approx(results[0], abs=1e-5)
     counters = torch._dynamo.utils.counters
     assert counters["stats"]["unique_graphs"] == 1

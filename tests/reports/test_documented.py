@@ -10,7 +10,7 @@ from gpt.reports.plots import draw
 from gpt.runs.finding import FinishedRun
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Estimated
-from gpt.training.progress import Progress
+from gpt.training.state import State
 from tests.conftest import empty_run
 from tests.losses import estimated, evaluation, exact
 from tests.reports.test_ranking import RUN
@@ -86,7 +86,7 @@ def test_changed_and_repeated_runs_are_not_counted() -> None:
 
 def test_a_single_evaluation_is_drawn_as_a_point(tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
-    run.write_metrics(Progress(iteration=0, evaluations=[evaluation(0, 4.0, 3.0)]))
+    run.write_metrics(State(iteration=0, evaluations=[evaluation(0, 4.0, 3.0)]))
     summaries = [summary for _, summary in runs(documented(2.0), documented(None, 2.5, "mini-batch") | {"stage": "v1"})]
     figure = draw(compare([FinishedRun(run, summary) for summary in summaries], tolerance=0.03), [], "iterations")
     assert figure is not None

@@ -21,7 +21,7 @@ from gpt.reports.plots import Axis, at_equal
 from gpt.reports.ranking import Ranking, rankings
 from gpt.reports.tables import equal_table
 from gpt.runs.finding import FinishedRun
-from gpt.training.progress import Progress
+from gpt.training.state import State
 from tests.conftest import compare_config
 from tests.losses import evaluation, exact
 from tests.reports.test_ranking import configure, copies
@@ -30,7 +30,7 @@ from tests.reports.test_ranking import configure, copies
 def with_curve(run: FinishedRun, points: list[tuple[int, float]], flops: float) -> FinishedRun:
     """A run with these losses at these iterations of 100 tokens each, which took so many operations in all."""
     evaluations = [evaluation(i, val, val, 100 * i) for i, val in points]
-    run.folder.write_metrics(Progress(iteration=points[-1][0], evaluations=evaluations))
+    run.folder.write_metrics(State(iteration=points[-1][0], evaluations=evaluations))
     return FinishedRun(run.folder, run.summary.model_copy(update={"flops": flops}))
 
 

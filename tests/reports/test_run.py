@@ -12,7 +12,7 @@ from gpt.config.schema import Documented
 from gpt.reports.run import closing_lines, curve_of_run
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Estimated
-from gpt.training.progress import Means, Progress
+from gpt.training.state import Means, State
 from tests.losses import estimated, exact
 from tests.reports.test_documented import SUMMARY
 from tests.reports.test_ranking import RUN
@@ -80,7 +80,7 @@ def test_a_target_is_judged_by_the_whole_split_only() -> None:
 def test_the_loss_curve_has_a_panel_for_each_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunFolder(Path(shutil.copytree(RUN, tmp_path / "run")))
     assert curve_of_run(run, SUMMARY).content.startswith(b"\x89PNG")
-    progress = Progress(iteration=40)
+    progress = State(iteration=40)
     for number, evaluation in enumerate(run.evaluations()):  # chosen when the run was resumed, and once not finite
         means = {"accuracy": Means(train=0.1 * number, val=None if number == 1 else 0.2)} if number else {}
         progress.evaluations.append(evaluation.model_copy(update={"metrics": means}))

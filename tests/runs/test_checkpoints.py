@@ -12,7 +12,7 @@ from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.tensors import read
 from gpt.runs.weights import save_weights
-from gpt.training.progress import Evaluation, Progress
+from gpt.training.state import Evaluation, State
 from tests.conftest import empty_run
 from tests.losses import evaluation
 
@@ -24,9 +24,9 @@ def run(tmp_path: Path) -> RunFolder:
     return empty_run(tmp_path / "run")
 
 
-def progress(iteration: int, best: Evaluation | None = None) -> Progress:
+def progress(iteration: int, best: Evaluation | None = None) -> State:
     best_iteration = best and best.iteration
-    return Progress(iteration=iteration, tokens=7 * iteration, evaluations=[EVALUATION], best_iteration=best_iteration)
+    return State(iteration=iteration, tokens=7 * iteration, evaluations=[EVALUATION], best_iteration=best_iteration)
 
 
 def tensors(iteration: int) -> dict[str, torch.Tensor]:
@@ -56,7 +56,7 @@ def with_checkpoints(run: RunFolder, *iterations: int, keep: int = 2, best: floa
 def test_a_checkpoint_is_read_bit_exactly_as_it_was_saved(run: RunFolder) -> None:
     assert (Checkpoints(run, 2).newest(), run.checkpoints()) == (None, [])
     found = newest(with_checkpoints(run, 10))
-    assert found.progress == progress(10)
+    assert found.state == progress(10)
     read = found.tensors()
     assert read.keys() == tensors(10).keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors(10).items())
@@ -73,7 +73,7 @@ def test_a_state_with_inf_is_not_saved(run: RunFolder) -> None:
     checkpoints = with_checkpoints(run, 10)
     with pytest.raises(UserError, match=r"optimizer\.second_moment\.x"):
         checkpoints.save(progress(20), tensors(20) | {"optimizer.second_moment.x": torch.tensor([math.inf])})
-    assert newest(checkpoints).progress.iteration == 10
+    assert newest(checkpoints).state.iteration == 10
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
         file.mkdir()
     elif how == "of another iteration":
         shutil.copy(run.checkpoint(10) / name, file)
-    assert newest(checkpoints).progress.iteration == 10
+    assert newest(checkpoints).state.iteration == 10
     (message,) = caplog.messages
     assert "00000020" in message
     assert ("another checkpoint" if how == "of another iteration" else name) in message
@@ -124,7 +124,7 @@ def test_leftovers_of_a_killed_process_are_replaced(run: RunFolder, name: str) -
     shutil.copytree(checkpoints.folder / "00000010", checkpoints.folder / name)
     checkpoints.save(progress(20), tensors(20))
     assert {path.name for path in checkpoints.folder.iterdir()} == {"00000010", "00000020"}
-    assert newest(checkpoints).progress == progress(20)
+    assert newest(checkpoints).state == progress(20)
 
 
 def test_going_back_forgets_later_checkpoints(run: RunFolder) -> None:

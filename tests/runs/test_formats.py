@@ -76,7 +76,7 @@ def test_everything_of_an_earlier_run_is_read(old: RunFolder) -> None:
     assert old.checkpoints() == [0, 40]
     newest = checkpoints.newest()
     assert newest is not None
-    assert newest.progress.evaluations == old.evaluations()
+    assert newest.state.evaluations == old.evaluations()
 
 
 def test_an_earlier_run_generates_is_measured_compared_and_resumed(

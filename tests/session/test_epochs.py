@@ -11,10 +11,11 @@ import torch
 import gpt
 from gpt.base.errors import RequestError
 from gpt.data.text import TextData
-from gpt.session.length import with_length
-from gpt.training import state
+from gpt.training import trainer
+from gpt.training.length import decide_length
+from gpt.training.state import State
 from tests.conftest import Script, refused
-from tests.training.helpers import small_recipe, small_state, train_state, weights
+from tests.training.helpers import configured, small_trainer, train_up, weights
 
 
 @pytest.mark.parametrize("windows", ["random", "shuffled"])
@@ -45,7 +46,7 @@ def test_a_resumed_run_trains_the_epochs_that_are_left(windows: str, corpus_file
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock of the training that goes on by 10 ms each time somebody looks at it, and by 1 s at first."""
     ticks = itertools.chain([0.0], itertools.count(1.0, 0.01))
-    monkeypatch.setattr(state, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
 
 
 @pytest.mark.slow
@@ -86,11 +87,12 @@ def test_epochs_that_cannot_be_trained_are_refused(called: Script, corpus_file: 
 
 def test_measuring_the_speed_of_a_step_changes_nothing(data: TextData) -> None:
     """Not with dropout's masks, in parts."""
-    timed, plain = small_state("v7"), small_state("v7")
+    timed, plain = small_trainer("v7"), small_trainer("v7")
     budget = {"grad_accumulation": 2, "batch_size": 4}
     torch.manual_seed(3)
-    assert with_length(small_recipe(data, seconds=0.5, **budget), timed.model).settings.max_iters > 1
-    train_state(timed, data, **budget)
+    decide_length(configured(timed, data, seconds=0.5, **budget), State())
+    assert timed.settings.max_iters > 1
+    train_up(timed, data, **budget)
     torch.manual_seed(3)
-    train_state(plain, data, **budget)
+    train_up(plain, data, **budget)
     assert weights(timed) == weights(plain)

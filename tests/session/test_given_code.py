@@ -17,8 +17,9 @@ from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.runs.tensors import read
 from gpt.training.optimizers import OPTIMIZER
-from gpt.training.state import TrainingState
-from tests.conftest import CPU, REPOSITORY, build
+from gpt.training.trainer import Trainer
+from tests.conftest import REPOSITORY
+from tests.training.helpers import small_trainer
 
 NET = """
 from torch import nn
@@ -117,26 +118,27 @@ def test_code_that_does_not_fit_is_one_line(files: list[str], words: str, named:
     "name", ["Adadelta", "Adafactor", "Adagrad", "AdamW", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
 )
 def test_an_optimizer_of_torch_is_restored_exactly(name: str) -> None:
-    def made() -> TrainingState:
+    def made() -> Trainer:
         choice = Choice.model_validate(
             {"_target_": f"torch.optim.{name}"} | ({"momentum": 0.9} if name == "SGD" else {})
         )
-        model = build("v2")
-        return TrainingState(model, OPTIMIZER.build(choice, model=model, learning_rate=0.01), CPU)
+        trainer = small_trainer("v2")
+        trainer.optimizer = OPTIMIZER.build(choice, model=trainer.model, learning_rate=0.01)
+        return trainer
 
-    def step(state: TrainingState, seed: int) -> None:
+    def step(trainer: Trainer, seed: int) -> None:
         torch.manual_seed(seed)
-        for parameter in state.model.parameters():
+        for parameter in trainer.model.parameters():
             parameter.grad = torch.randn_like(parameter)
-        state.optimizer.step({"all": 0.01}, torch.zeros(()))
+        trainer.optimizer.step({"all": 0.01}, torch.zeros(()))
 
     whole, resumed = made(), made()
     step(whole, 1)
     saved = {key: tensor.clone() for key, tensor in whole.tensors().items()}
-    resumed.restore(whole.progress, saved)
-    for state in (whole, resumed):
-        step(state, 2)
-    kept = [{k: v for k, v in state.tensors().items() if not k.startswith("random")} for state in (whole, resumed)]
+    resumed.restore(whole.state, saved)
+    for trainer in (whole, resumed):
+        step(trainer, 2)
+    kept = [{k: v for k, v in trainer.tensors().items() if not k.startswith("random")} for trainer in (whole, resumed)]
     assert kept[0].keys() == kept[1].keys()
     assert all(torch.equal(kept[0][key], kept[1][key]) or key == "last_batch" for key in kept[0])
 

@@ -30,10 +30,10 @@ from gpt import models
 from gpt.base import runtime
 from gpt.base.errors import RequestError
 from gpt.models import v1_bigram
-from gpt.session.modules import Module, OfProgram
+from gpt.session.user_module import Module, UserModule
 from gpt.training import memory
 from gpt.training.compilation import compiler_options
-from gpt.training.state import TrainingState
+from gpt.training.trainer import Trainer
 from tests.conftest import REPOSITORY
 
 SHORT = ["training.max_iters=4", "training.eval_interval=2", "training.eval_iters=1", "device=cpu"]
@@ -147,7 +147,7 @@ def test_only_equal_modules_are_repetitions() -> None:
     """Unless each seed makes its own, the weights at the start count, too."""
 
     def told(module: Module) -> str:
-        made: Any = OfProgram(module)
+        made: Any = UserModule(module)
         return repr(made.identity(made(10), has_own_weights=True))
 
     assert told(Bigram) == told(Bigram)
@@ -358,15 +358,15 @@ def test_ctrl_c_in_a_session_keeps_the_trained_model(
 ) -> None:
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     monkeypatch.chdir(tmp_path)
-    step, kept = TrainingState.count_step, []
+    step, kept = Trainer.count_step, []
 
-    def interrupted(state: TrainingState, *args: Any) -> None:
-        step(state, *args)
-        if state.progress.iteration == 50:
-            kept.append(state.model)
+    def interrupted(trainer: Trainer, *args: Any) -> None:
+        step(trainer, *args)
+        if trainer.state.iteration == 50:
+            kept.append(trainer.model)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(TrainingState, "count_step", interrupted)
+    monkeypatch.setattr(Trainer, "count_step", interrupted)
     run = gpt.train("v1", *corpus[1:], max_iters=10**6, folder=folder)
     assert run.interrupted
     assert [run.model] == kept

@@ -363,7 +363,6 @@ def test_downloads_ignore_the_folder_that_a_run_names(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["model=v7", "model.n_head=5"], "n_head"),
         (["schedule=cosine", "schedule.warmup_iters=9999"], "warmup"),
         (["optimizer=muon", "optimizer.momentum=2"], "optimizer.momentum=2"),
         (["metrics=accuracy", "metrics.accuracy.extra=1"], "metrics.accuracy"),

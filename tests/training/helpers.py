@@ -1,5 +1,6 @@
 """Small trainings for the tests: a stage, an optimizer and a schedule of conf/ at a test's length."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,17 +9,23 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from gpt.base.runtime import Runtime
-from gpt.config.schema import TrainingConfig
+from gpt.config.command import Command
+from gpt.config.composing import compose
+from gpt.config.schema import CheckpointConfig, TrainConfig
 from gpt.data.batch import Batch, Data
+from gpt.data.tokenizers.characters import CharTokenizer
+from gpt.models import checked
 from gpt.registry import Choice
+from gpt.runs.folder import RunFolder
+from gpt.tasks.continuation import Continuation
 from gpt.training.loop import train
 from gpt.training.objectives import batch_loss
 from gpt.training.optimizers import OPTIMIZER, Optimizer
-from gpt.training.recipe import Recipe
 from gpt.training.schedules import SCHEDULE, Schedule
-from gpt.training.state import TrainingState
-from gpt.training.watchers import Watcher
-from tests.conftest import CPU, REPOSITORY, build_small, small_corpus
+from gpt.training.trainer import Trainer
+from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.watching.recorder import Recorder
+from tests.conftest import CPU, REPOSITORY, build_small, small_corpus, split_text
 
 OPTIMIZERS = ["adamw", "muon", "sgd"]
 SCHEDULES = ["constant", "cosine", "linear", "inverse_sqrt", "trapezoid"]
@@ -45,7 +52,14 @@ def small_schedule(name: str = "constant", **changes: Any) -> Schedule:
     return SCHEDULE.partial(choice("schedule", name, **changes))
 
 
-def small_state(
+@functools.cache
+def usual_config() -> TrainConfig:
+    """The configuration of train.py without words, with 20 iterations and no logged steps."""
+    short = {"max_iters": MAX_ITERS, "eval_interval": 10, "eval_iters": 2, "log_interval": None}
+    return compose(Command("train", {f"training.{key}": value for key, value in short.items()}))
+
+
+def small_trainer(
     stage: str = "v5",
     *,
     seed: int = 1,
@@ -53,58 +67,75 @@ def small_state(
     learning_rate: float = LEARNING_RATE,
     runtime: Runtime = CPU,
     **changes: Any,
-) -> TrainingState:
+) -> Trainer:
     """A training of the stage at its beginning, with windows of 8 characters; `changes` are those of the stage."""
     size = {"block_size": 8} if stage == "v7" else {}
     model = build_small(stage, vocab_size=VOCAB_SIZE, seed=seed, **(size | changes))
     torch.manual_seed(seed)  # of the dropout masks
-    return TrainingState(model, small_optimizer(model, optimizer, learning_rate), runtime)
+    own = small_optimizer(model, optimizer, learning_rate)
+    data: Any = None  # `configured` sets it
+    task = Continuation(CharTokenizer(small_corpus()))
+    corpus = split_text(small_corpus())
+    return Trainer(usual_config(), task, corpus, checked(model), own, small_schedule(), data, runtime)
 
 
-def small_recipe(
-    data: Data, schedule: Schedule | None = None, *, runtime: Runtime = CPU, seed: int = 1, **changes: Any
-) -> Recipe:
-    """20 iterations; `changes` are those of the recipe, such as its loss, and of its settings."""
-    fields = Recipe.__dataclass_fields__.keys()
-    own = {key: changes.pop(key) for key in list(changes) if key in fields}
-    documented: Any = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf" / "train.yaml").training)
-    short = {"max_iters": MAX_ITERS, "eval_interval": 10, "eval_iters": 2, "log_interval": None}
-    settings = TrainingConfig.model_validate(documented | short).model_copy(update=changes)
-    return Recipe(data, schedule or small_schedule(), settings, seed, runtime, **own)
+def configured(
+    trainer: Trainer, data: Data, *, schedule: Schedule | None = None, seed: int = 1, **changes: Any
+) -> Trainer:
+    """The trainer with this data and 20 iterations.
+
+    `changes` are those of the trainer, such as its loss, of its configuration, and of the settings of the training.
+    """
+    config, settings = usual_config(), {}
+    trainer.data, trainer.schedule = data, schedule or small_schedule()
+    trainer.loss = trainer.reported_loss = batch_loss
+    for key, value in changes.items():
+        if key in Trainer.__dataclass_fields__:
+            setattr(trainer, key, value)
+        elif key in TrainConfig.model_fields:
+            config = config.model_copy(update={key: value})
+        else:
+            settings[key] = value
+    training = config.training.model_copy(update=settings)
+    trainer.config = config.model_copy(update={"training": training, "seed": seed})
+    return trainer
 
 
-def train_state(
-    state: TrainingState,
-    data: Data,
-    *,
-    schedule: Schedule | None = None,
-    watchers: Sequence[Watcher] = (),
-    **changes: Any,
-) -> None:
-    """Train up to iteration 20, with `changes` of `small_recipe`."""
-    train(state, small_recipe(data, schedule, **changes), watchers)
+def train_up(trainer: Trainer, data: Data, *, watchers: Sequence[Watcher] = (), **changes: Any) -> None:
+    """Train up to iteration 20, with `changes` of `configured`."""
+    train(configured(trainer, data, **changes), watchers)
+
+
+def train_recorded(
+    trainer: Trainer, data: Data, run: RunFolder, *, watchers: Sequence[Watcher] = (), **changes: Any
+) -> Recorder:
+    """The same with a recorder, before the other watchers."""
+    configured(trainer, data, **changes)
+    guard = NonFiniteGuard(trainer)
+    recorder = Recorder(trainer, run, guard)
+    train(trainer, [guard, recorder, *watchers])
+    return recorder
+
+
+def checkpoints(**changes: Any) -> CheckpointConfig:
+    """When checkpoints are saved: as usual, but for `changes`."""
+    return usual_config().checkpoint.model_copy(update=changes)
 
 
 def train_small(
-    stage: str,
-    data: Data,
-    *,
-    optimizer: str = "adamw",
-    learning_rate: float = LEARNING_RATE,
-    schedule: Schedule | None = None,
-    **changes: Any,
-) -> TrainingState:
+    stage: str, data: Data, *, optimizer: str = "adamw", learning_rate: float = LEARNING_RATE, **changes: Any
+) -> Trainer:
     """A stage trained over 20 iterations."""
     own = {key: changes[key] for key in ("seed", "runtime") if key in changes}
-    state = small_state(stage, optimizer=optimizer, learning_rate=learning_rate, **own)
-    train_state(state, data, schedule=schedule, **changes)
-    return state
+    trainer = small_trainer(stage, optimizer=optimizer, learning_rate=learning_rate, **own)
+    train_up(trainer, data, **changes)
+    return trainer
 
 
-def losses(state: TrainingState) -> list[float]:
+def losses(trainer: Trainer) -> list[float]:
     """Every estimated loss of a training, and the loss of its last mini-batch."""
-    estimated = [loss for evaluation in state.progress.evaluations for loss in (evaluation.train, evaluation.val)]
-    return [*estimated, state.last_batch.item()]
+    estimated = [loss for evaluation in trainer.state.evaluations for loss in (evaluation.train, evaluation.val)]
+    return [*estimated, trainer.last_batch.item()]
 
 
 def bits(tensors: dict[str, Tensor]) -> dict[str, bytes]:
@@ -112,9 +143,9 @@ def bits(tensors: dict[str, Tensor]) -> dict[str, bytes]:
     return {name: tensor.detach().cpu().contiguous().numpy().tobytes() for name, tensor in tensors.items()}
 
 
-def weights(state: TrainingState) -> dict[str, bytes]:
+def weights(trainer: Trainer) -> dict[str, bytes]:
     """The bytes of the model's weights."""
-    return bits(state.model.state_dict())
+    return bits(trainer.model.state_dict())
 
 
 def exploding_loss(factor: float, *iterations: int) -> Callable[[nn.Module, Batch], Tensor]:

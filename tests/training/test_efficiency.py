@@ -12,25 +12,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.text import TextData
-from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding.sampling import generate
 from gpt.training.averaging import WeightAverage
 from gpt.training.evaluation import mean_loss, tokens_per_pass
+from gpt.training.loop import train
 from gpt.training.memory import recompute_blocks
-from gpt.training.state import TrainingState
+from gpt.training.trainer import Trainer
 from gpt.training.watchers import NonFiniteGuard, Watcher
-from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, StepLog
-from gpt.watching.terminal import ConsoleLog, ProgressBar
+from gpt.watching.console import ConsoleLog, ProgressBar
+from gpt.watching.recorder import Recorder
 from tests.conftest import CPU, build_small, empty_run
 from tests.training.helpers import (
     VOCAB_SIZE,
+    checkpoints,
+    configured,
     losses,
-    small_recipe,
-    small_schedule,
-    small_state,
+    small_trainer,
     train_small,
-    train_state,
+    train_up,
     weights,
 )
 
@@ -107,13 +107,9 @@ def test_an_evaluation_joins_its_batches(data: TextData) -> None:
     assert count.calls["randint"] == 13  # passes over 4,096 tokens each, and not 200
 
 
-def watchers_of_train_py(state: TrainingState, data: TextData, run: RunFolder, max_iters: int) -> list[Watcher]:
-    guard = NonFiniteGuard(state, "stop", small_schedule(), max_iters)
-    checkpoints = CheckpointWriter(state, Checkpoints(run, 2), guard, interval=max_iters // 4, min_seconds=0.0)
-    console = ConsoleLog(small_recipe(data, max_iters=max_iters), lambda: [], 512)
-    average = WeightAverage(0)
-    saving = [StepLog(max_iters // 4), BestWeights(run), RunWriter(run), checkpoints]
-    return [guard, console, *saving, ProgressBar(state, small_recipe(data, max_iters=max_iters)), average]
+def watchers_of_train_py(trainer: Trainer, run: RunFolder) -> list[Watcher]:
+    guard = NonFiniteGuard(trainer)
+    return [guard, WeightAverage(0), Recorder(trainer, run, guard), ConsoleLog(), ProgressBar(trainer)]
 
 
 @pytest.mark.parametrize(
@@ -131,11 +127,13 @@ def test_more_steps_read_no_more_numbers_from_the_device(
     """Reading a number makes the program wait for the device; twice as many steps in between read no more."""
     counts = []
     for max_iters in (20, 40):
-        state, run = small_state(stage, optimizer=optimizer), empty_run(tmp_path / str(max_iters))
-        watchers = watchers_of_train_py(state, data, run, max_iters) if is_watched else []
+        trainer, run = small_trainer(stage, optimizer=optimizer), empty_run(tmp_path / str(max_iters))
         intervals = {"eval_interval": max_iters // 2, "log_interval": max_iters // 4 if is_watched else None}
+        saving = checkpoints(interval=max_iters // 4, min_seconds=0.0)
+        configured(trainer, data, max_iters=max_iters, checkpoint=saving, **intervals, **changes)
+        watchers = watchers_of_train_py(trainer, run) if is_watched else []
         with Reads() as reads:
-            train_state(state, data, watchers=watchers, max_iters=max_iters, **intervals, **changes)
+            train(trainer, watchers)
         counts.append(reads.count)
     assert counts[0] == counts[1]
     assert is_watched or counts[0] == 3  # both losses of an evaluation are read together
@@ -155,13 +153,13 @@ def test_decoding_with_a_cache_never_grows_a_tensor() -> None:
 
 @pytest.mark.parametrize("stage", ["v7", "v9"])
 def test_recomputed_activations_do_not_change_losses_or_weights(stage: str, data: TextData) -> None:
-    state = small_state(stage)
-    recompute_blocks(state.model)
+    trainer = small_trainer(stage)
+    recompute_blocks(trainer.model)
     torch.manual_seed(1)
-    train_state(state, data)
+    train_up(trainer, data)
     expected = train_small(stage, data)
-    assert losses(state) == losses(expected)
-    assert weights(state) == weights(expected)
+    assert losses(trainer) == losses(expected)
+    assert weights(trainer) == weights(expected)
 
 
 def test_only_the_input_of_each_recomputed_block_is_kept() -> None:

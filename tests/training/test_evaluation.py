@@ -14,8 +14,9 @@ from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.tasks import Continuation
 from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss, tokens_per_pass
+from gpt.training.state import State
 from tests.conftest import CPU, build, build_small, split_text, text_data
-from tests.training.helpers import VOCAB_SIZE, small_recipe
+from tests.training.helpers import VOCAB_SIZE, configured, small_trainer
 
 
 class Fixed(nn.Module):
@@ -100,10 +101,11 @@ def test_evaluation_turns_dropout_off_and_then_on_again(data: TextData) -> None:
 
 
 def test_estimates_depend_on_the_seed_and_the_iteration_alone(data: TextData) -> None:
-    model = build_small("v5", vocab_size=VOCAB_SIZE)
+    trainer = small_trainer("v5")
 
     def estimate(seed: int, iteration: int) -> tuple[float, float]:
-        return estimated_losses(model, small_recipe(data, seed=seed, eval_iters=2, batch_size=4), iteration)
+        settings = {"eval_iters": 2, "batch_size": 4, "state": State(iteration=iteration)}
+        return estimated_losses(configured(trainer, data, seed=seed, **settings))
 
     first = estimate(1, 10)
     torch.manual_seed(99)
@@ -111,7 +113,7 @@ def test_estimates_depend_on_the_seed_and_the_iteration_alone(data: TextData) ->
     assert len({first, estimate(2, 10), estimate(1, 20)}) == 3
     for split, loss in zip(("train", "val"), first, strict=True):
         batches = data.estimation_batches(split, 1, 10, 2, 4, 4096)
-        assert loss == pytest.approx(mean_loss(model, batches, "", CPU).item(), abs=1e-9)
+        assert loss == pytest.approx(mean_loss(trainer.model, batches, "", CPU).item(), abs=1e-9)
 
 
 def test_a_pass_of_each_documented_stage_has_4096_tokens() -> None:

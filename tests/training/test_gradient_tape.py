@@ -17,11 +17,12 @@ from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
 from gpt.data.text import ShortWindows, TextData
 from gpt.models import is_own, v5_residual
-from gpt.training import recipe as recipes
+from gpt.training import gradients
 from gpt.training.gradient_tape import Program, RecordedGradient
+from gpt.training.gradients import gradient_of
 from gpt.training.objectives import Autograd, Gradient, Objective
 from tests.conftest import CPU
-from tests.training.helpers import VOCAB_SIZE, small_recipe, small_state, train_state
+from tests.training.helpers import VOCAB_SIZE, configured, small_trainer, train_up
 
 T = 8
 
@@ -32,7 +33,7 @@ def batch(seed: int, rows: int = 5) -> Batch:
 
 
 def step(gradient: Gradient, model: nn.Module, whole: Batch, parts: int = 1) -> list[Tensor | None]:
-    """The loss, the gradient of each parameter, and the state of the random numbers afterwards."""
+    """The loss, the gradient of each parameter, and the trainer of the random numbers afterwards."""
     torch.manual_seed(7)
     model.zero_grad()
     total = torch.zeros(())
@@ -79,7 +80,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
 def test_a_recorded_step_is_the_plain_one(
     stage: str, objective: Objective, dtype: torch.dtype, runs: list[Program]
 ) -> None:
-    model = small_state(stage).model.train()
+    model = small_trainer(stage).model.train()
     objective.prepare(model)
     plain = Autograd(objective, Runtime(torch.device("cpu"), dtype))
     recorded = RecordedGradient(model, plain)
@@ -100,20 +101,18 @@ def test_a_training_is_the_same_with_recorded_steps(
     """With short windows at first, accumulation, clipping and dropout."""
     ends = []
     for first in (1, math.inf):
-        monkeypatch.setattr(recipes, "_RECORDED_FROM", first)
-        state = small_state("v7")
-        train_state(state, ShortWindows(data, 4, 9), grad_accumulation=3, grad_clip=0.5, loss=Objective())
-        ends.append([state.progress.evaluations[-1].val, *map(Tensor.tolist, state.model.parameters())])
+        monkeypatch.setattr(gradients, "_RECORDED_FROM", first)
+        trainer = small_trainer("v7")
+        train_up(trainer, ShortWindows(data, 4, 9), grad_accumulation=3, grad_clip=0.5, loss=Objective())
+        ends.append([trainer.state.evaluations[-1].val, *map(Tensor.tolist, trainer.model.parameters())])
     assert ends[0] == ends[1]
     assert len(runs) > 50
 
 
 def test_only_plain_long_trainings_on_a_cpu_are_recorded(data: TextData) -> None:
-    model = small_state("v5").model
-
     def is_recorded(**changes: object) -> bool:
         settings = {"max_iters": 100, "loss": Objective()} | changes
-        return isinstance(small_recipe(data, **settings).gradient(model), RecordedGradient)
+        return isinstance(gradient_of(configured(small_trainer("v5"), data, **settings)), RecordedGradient)
 
     assert is_recorded()
     assert not is_recorded(max_iters=20)
@@ -127,7 +126,7 @@ class Strange(nn.Module):
 
     def __init__(self, strange: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.stage, self.strange, self.block_size = small_state("v5").model, strange, T
+        self.stage, self.strange, self.block_size = small_trainer("v5").model, strange, T
 
     def forward(self, idx: Tensor) -> Tensor:
         logits: Tensor = self.stage(self.strange(idx))
@@ -147,10 +146,10 @@ class OwnForward(v5_residual.GPT):
 
 
 def _listened(listen: Callable[[nn.Module, Callable[..., Any]], object]) -> Callable[[], nn.Module]:
-    """A stage to which a function with a state of its own listens."""
+    """A stage to which a function with a trainer of its own listens."""
 
     def make() -> nn.Module:
-        model, calls = small_state("v5").model, count(1)
+        model, calls = small_trainer("v5").model, count(1)
 
         def scaled(*values: Any) -> Any:
             found = values[-1]
@@ -245,7 +244,7 @@ def test_a_stage_is_not_recorded_while_its_class_is_changed(
     monkeypatch: pytest.MonkeyPatch, runs: list[Program]
 ) -> None:
     forward, calls = v5_residual.GPT.forward, count(1)
-    model = small_state("v5").model.train()
+    model = small_trainer("v5").model.train()
     monkeypatch.setattr(nn.Module, "smart_apply", lambda self: None, raising=False)  # as transformers does
     assert is_own(model)
     monkeypatch.setattr(v5_residual.GPT, "forward", lambda self, idx: forward(self, idx) / (1 + next(calls) % 2))
@@ -255,7 +254,7 @@ def test_a_stage_is_not_recorded_while_its_class_is_changed(
 
 
 def test_weights_in_new_memory_are_recorded_anew(runs: list[Program]) -> None:
-    model = small_state("v1").model.train()
+    model = small_trainer("v1").model.train()
 
     def move() -> None:
         for p in model.parameters():
@@ -268,4 +267,4 @@ def test_weights_in_new_memory_are_recorded_anew(runs: list[Program]) -> None:
 def test_a_recording_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Program.run
     monkeypatch.setattr(Program, "run", lambda program: [x * (1 + 1e-7) for x in run(program)])
-    assert_repeats(small_state("v5").model.train())
+    assert_repeats(small_trainer("v5").model.train())

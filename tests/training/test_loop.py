@@ -17,10 +17,10 @@ from gpt.base.stopping import Stopped
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
 from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.session.running import explaining_how_to_resume
+from gpt.session.train import explaining_how_to_resume
 from gpt.training.evaluation import exact_loss
 from gpt.training.objectives import batch_loss
-from gpt.training.state import TrainingState
+from gpt.training.trainer import Trainer
 from gpt.training.watchers import NonFiniteGuard, Watcher
 from tests.conftest import CPU, build_small, empty_run
 from tests.training.helpers import (
@@ -29,9 +29,9 @@ from tests.training.helpers import (
     exploding_loss,
     losses,
     small_schedule,
-    small_state,
+    small_trainer,
     train_small,
-    train_state,
+    train_up,
     weights,
 )
 
@@ -53,7 +53,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("stage", GOLDEN)
 def test_a_seed_has_its_golden_loss(stage: str, data: TextData) -> None:
-    assert train_small(stage, data).progress.evaluations[-1].val == pytest.approx(GOLDEN[stage], abs=2e-5)
+    assert train_small(stage, data).state.evaluations[-1].val == pytest.approx(GOLDEN[stage], abs=2e-5)
 
 
 def test_the_loop_is_adamw_on_the_mean_loss(data: TextData) -> None:
@@ -89,21 +89,21 @@ def test_clipping_bounds_the_gradient(data: TextData) -> None:
     norms: list[float] = []
 
     class Norms(Watcher):
-        def updated(self, state: TrainingState) -> None:
-            gradients = [p.grad.norm() for p in state.optimizer.parameters.values() if p.grad is not None]
+        def updated(self, trainer: Trainer) -> None:
+            gradients = [p.grad.norm() for p in trainer.optimizer.parameters.values() if p.grad is not None]
             norms.append(torch.stack(gradients).norm().item())
 
-    train_state(small_state("v5"), data, watchers=[Norms()], grad_clip=0.01)
+    train_up(small_trainer("v5"), data, watchers=[Norms()], grad_clip=0.01)
     assert norms == pytest.approx([0.01] * MAX_ITERS, rel=1e-3)
 
 
 @pytest.mark.parametrize(("clip", "advice"), [(2.0, "grad_clip=1.0"), (1.0, "grad_clip")])
 def test_a_loss_of_nan_or_inf_says_what_to_do(clip: float, advice: str, data: TextData, tmp_path: Path) -> None:
     run = empty_run(tmp_path / "run")
-    state = small_state("v5", learning_rate=1e38)
-    guard = NonFiniteGuard(state, "stop", small_schedule(), MAX_ITERS)
-    with pytest.raises(UserError, match=rf"training\.{advice}$"), explaining_how_to_resume(run, lambda: False, clip):
-        train_state(state, data, watchers=[guard])
+    trainer = small_trainer("v5", learning_rate=1e38)
+    explaining = explaining_how_to_resume(run, trainer, lambda _: False)
+    with pytest.raises(UserError, match=rf"training\.{advice}$"), explaining:
+        train_up(trainer, data, watchers=[NonFiniteGuard(trainer)], grad_clip=clip)
 
 
 def test_the_bigram_table_approaches_the_entropy_of_the_corpus(data: TextData, text: str) -> None:
@@ -115,35 +115,34 @@ def test_the_bigram_table_approaches_the_entropy_of_the_corpus(data: TextData, t
     conditional = counts / counts.sum(dim=1, keepdim=True)
     entropy = -(counts * conditional.clamp(min=1e-300).log()).sum().item() / (len(ids) - 1)
     schedule = small_schedule("linear")
-    state = train_small("v1", data, max_iters=1500, learning_rate=0.03, eval_interval=1500, schedule=schedule)
-    loss = exact_loss(state.model, data, "train", runtime=CPU).nats
+    trainer = train_small("v1", data, max_iters=1500, learning_rate=0.03, eval_interval=1500, schedule=schedule)
+    loss = exact_loss(trainer.model, data, "train", runtime=CPU).nats
     assert entropy - 1e-6 < loss < entropy + 0.01
 
 
 def test_bfloat16_training_is_close_to_float32(data: TextData) -> None:
     exact = train_small("v6", data)
     rough = train_small("v6", data, runtime=Runtime(torch.device("cpu"), torch.bfloat16))
-    assert rough.progress.evaluations[-1].val == pytest.approx(exact.progress.evaluations[-1].val, abs=0.02)
+    assert rough.state.evaluations[-1].val == pytest.approx(exact.state.evaluations[-1].val, abs=0.02)
     assert losses(rough) != losses(exact)
     assert all(p.dtype is torch.float32 for p in rough.model.parameters())
 
 
 def test_updates_that_are_not_finite_can_be_skipped(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
-    state = small_state("v5")
-    seen = [weights(state)]
+    trainer = small_trainer("v5")
+    seen = [weights(trainer)]
 
     class Recorder(Watcher):
-        def stepped(self, state: TrainingState) -> None:
-            seen.append(weights(state))
+        def stepped(self, trainer: Trainer) -> None:
+            seen.append(weights(trainer))
 
-    guard = NonFiniteGuard(state, "skip", lambda *_: 1e-3, 10)
-    loss = exploding_loss(math.nan, 3, 7)
-    train_state(state, data, watchers=[guard, Recorder()], max_iters=10, eval_iters=1, loss=loss)
+    watchers, loss = [NonFiniteGuard(trainer), Recorder()], exploding_loss(math.nan, 3, 7)
+    train_up(trainer, data, watchers=watchers, max_iters=10, eval_iters=1, loss=loss, on_nonfinite="skip")
     unchanged = [before == after for before, after in itertools.pairwise(seen)]
     assert unchanged == [iteration in (3, 7) for iteration in range(10)]
-    assert all(p.isfinite().all() for p in state.model.parameters())
-    assert (int(state.skipped), int(state.finite)) == (2, 3)
-    assert [int(x) for name, x in state.optimizer.state.items() if name.startswith("steps.")] == [8]
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+    assert (int(trainer.skipped), int(trainer.finite)) == (2, 3)
+    assert [int(x) for name, x in trainer.optimizer.state.items() if name.startswith("steps.")] == [8]
     (line,) = caplog.messages
     assert "2 updates" in line
     assert "3 iterations" in line
@@ -151,31 +150,31 @@ def test_updates_that_are_not_finite_can_be_skipped(data: TextData, caplog: pyte
 
 @pytest.mark.parametrize("iteration", [7, 10])
 def test_a_signal_ends_the_training_between_two_steps(data: TextData, iteration: int) -> None:
-    state, told = small_state("v1"), []
+    trainer, told = small_trainer("v1"), []
 
     class Signal(Watcher):
         """It arrives during the step to an iteration; with 10, one that is evaluated."""
 
-        def stepped(self, state: TrainingState) -> None:
-            if state.progress.iteration == iteration:
+        def stepped(self, trainer: Trainer) -> None:
+            if trainer.state.iteration == iteration:
                 signal.raise_signal(signal.SIGTERM)
 
-        def between_steps(self, state: TrainingState, is_last: bool) -> None:
-            told.append((state.progress.iteration, is_last))
+        def between_steps(self, trainer: Trainer, is_last: bool) -> None:
+            told.append((trainer.state.iteration, is_last))
 
     with pytest.raises(Stopped, match=f"iteration {iteration}$") as stopped:
-        train_state(state, data, watchers=[Signal()])
+        train_up(trainer, data, watchers=[Signal()])
     assert stopped.value.exit_code == 143
     assert told == [(i, i == iteration) for i in range(iteration + 1)]
     # At iteration 10 an evaluation is due: it is left out, and made when the run goes on.
-    assert [e.iteration for e in state.progress.evaluations] == [0]
-    train_state(state, data)
-    assert [e.iteration for e in state.progress.evaluations] == [0, 10, 20]
-    assert losses(state) == losses(train_small("v1", data))
+    assert [e.iteration for e in trainer.state.evaluations] == [0]
+    train_up(trainer, data)
+    assert [e.iteration for e in trainer.state.evaluations] == [0, 10, 20]
+    assert losses(trainer) == losses(train_small("v1", data))
 
 
 def test_a_signal_during_an_evaluation_aborts_it(data: TextData) -> None:
-    state, passes = small_state("v1"), 0
+    trainer, passes = small_trainer("v1"), 0
 
     def loss_with_a_signal(model: nn.Module, batch: Batch) -> Tensor:
         nonlocal passes
@@ -184,34 +183,34 @@ def test_a_signal_during_an_evaluation_aborts_it(data: TextData) -> None:
         return batch_loss(model, batch)
 
     with pytest.raises(Stopped, match=r"iteration 0$"):
-        train_state(state, data, reported_loss=loss_with_a_signal)
+        train_up(trainer, data, reported_loss=loss_with_a_signal)
     assert passes == 1
-    assert not state.progress.evaluations
-    assert state.model.training
+    assert not trainer.state.evaluations
+    assert trainer.model.training
 
 
 def test_the_clock_counts_steps_and_not_evaluations(data: TextData, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
 
     class Clock(Watcher):
-        def evaluated(self, state: TrainingState) -> None:
+        def evaluated(self, trainer: Trainer) -> None:
             nonlocal now
             now += 1000.0
 
-        def stepped(self, state: TrainingState) -> None:
+        def stepped(self, trainer: Trainer) -> None:
             nonlocal now
             now += 0.5
 
-    monkeypatch.setattr("gpt.training.state.time.perf_counter", lambda: now)
-    state = small_state("v1")
-    train_state(state, data, watchers=[Clock()])
-    assert state.progress.seconds == pytest.approx(20 * 0.5)
-    assert state.tokens_per_second == pytest.approx(20 * 32 * 8 / 10)
+    monkeypatch.setattr("gpt.training.trainer.time.perf_counter", lambda: now)
+    trainer = small_trainer("v1")
+    train_up(trainer, data, watchers=[Clock()])
+    assert trainer.state.seconds == pytest.approx(20 * 0.5)
+    assert trainer.tokens_per_second == pytest.approx(20 * 32 * 8 / 10)
 
 
 def test_a_training_ends_after_evaluations_without_a_lower_validation_loss(data: TextData) -> None:
-    state = train_small("v1", data, eval_interval=1, patience=2, learning_rate=1.0)
-    val = [evaluation.val for evaluation in state.progress.evaluations]
+    trainer = train_small("v1", data, eval_interval=1, patience=2, learning_rate=1.0)
+    val = [evaluation.val for evaluation in trainer.state.evaluations]
     since_the_lowest = [i - val.index(min(val[: i + 1])) for i in range(len(val))]
-    assert since_the_lowest.index(2) == state.progress.iteration < MAX_ITERS
-    assert train_small("v1", data, eval_interval=1, patience=20).progress.iteration == MAX_ITERS
+    assert since_the_lowest.index(2) == trainer.state.iteration < MAX_ITERS
+    assert train_small("v1", data, eval_interval=1, patience=20).state.iteration == MAX_ITERS

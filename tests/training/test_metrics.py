@@ -16,12 +16,11 @@ from gpt.data.text import TextData
 from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
 from gpt.training.metrics import Metric, chosen_metrics, entropy
-from gpt.training.progress import Means, Progress
+from gpt.training.state import Means, State
+from gpt.watching.console import ConsoleLog
 from gpt.watching.loggers import Csv
-from gpt.watching.recorders import BestWeights, RunWriter
-from gpt.watching.terminal import ConsoleLog
 from tests.conftest import empty_run
-from tests.training.helpers import choice, small_recipe, small_state, train_state, weights
+from tests.training.helpers import choice, small_trainer, train_recorded, train_up, weights
 
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -53,26 +52,26 @@ def test_padding_does_not_count_in_the_entropy() -> None:
 
 def test_a_metric_uses_the_batches_of_the_loss(data: TextData) -> None:
     """It has no value if it is not finite."""
-    plain = small_state("v7")  # which draws dropout masks
-    train_state(plain, data)
-    state = small_state("v7")
-    train_state(state, data, metrics={"again": loss, "nan": nan})
-    for evaluation in state.progress.evaluations:
+    plain = small_trainer("v7")  # which draws dropout masks
+    train_up(plain, data)
+    trainer = small_trainer("v7")
+    train_up(trainer, data, metrics={"again": loss, "nan": nan})
+    for evaluation in trainer.state.evaluations:
         again, none = Means(train=evaluation.train, val=evaluation.val), Means(train=None, val=None)
         assert evaluation.metrics == {"again": again, "nan": none}
-    assert Progress.model_validate_json(state.progress.model_dump_json()) == state.progress
-    assert weights(state) == weights(plain)
-    assert [e.val for e in state.progress.evaluations] == [e.val for e in plain.progress.evaluations]
+    assert State.model_validate_json(trainer.state.model_dump_json()) == trainer.state
+    assert weights(trainer) == weights(plain)
+    assert [e.val for e in trainer.state.evaluations] == [e.val for e in plain.state.evaluations]
 
 
 def test_a_metric_is_recorded_printed_and_tabled(
     data: TextData, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run, state = empty_run(tmp_path / "run"), small_state("v1")
-    watchers = [ConsoleLog(small_recipe(data), lambda: [], 512), BestWeights(run), RunWriter(run), Csv(run)]
+    run, trainer = empty_run(tmp_path / "run"), small_trainer("v1")
     with caplog.at_level(logging.INFO, "gpt"):
-        train_state(state, data, watchers=watchers, metrics=entropies() | {"nan": nan})
-    last = state.progress.evaluations[-1]
+        metrics = entropies() | {"nan": nan}
+        train_recorded(trainer, data, run, watchers=[Csv(run), ConsoleLog()], metrics=metrics)
+    last = trainer.state.evaluations[-1]
     assert RunFolder(run.path).evaluations()[-1] == last
     means = last.metrics["entropy"]
     assert means.train is not None

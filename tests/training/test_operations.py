@@ -12,9 +12,9 @@ from gpt.data.text import ShortWindows, TextData
 from gpt.models.ngrams import Remembering
 from gpt.training import loop
 from gpt.training.operations import ATTENTION_ON_CPU, operations
-from gpt.training.progress import Progress
+from gpt.training.state import State
 from tests.conftest import small_corpus, text_data
-from tests.training.helpers import bits, small_recipe, small_state, train_state
+from tests.training.helpers import bits, configured, small_trainer, train_up
 
 STEPS = {"max_iters": 4, "eval_interval": 100, "batch_size": 4}
 
@@ -32,20 +32,21 @@ def test_the_operations_of_a_training_are_those_that_pytorch_counts(
 ) -> None:
     """Over every step, without the evaluations."""
     monkeypatch.setattr(loop, "estimated_losses", lambda *_: (1.0, 1.0))
-    state = small_state(stage)
-    data = trained_data(state.model)
+    trainer = small_trainer(stage)
+    data = trained_data(trainer.model)
     with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counted:
-        train_state(state, data, grad_accumulation=2, **STEPS)
-    assert operations(state.model, small_recipe(data, **STEPS), state.progress) == counted.get_total_flops()
+        train_up(trainer, data, grad_accumulation=2, **STEPS)
+    assert operations(trainer) == counted.get_total_flops()
     assert (counted.get_total_flops() == 0) == (stage == "v1")  # which only looks up
 
 
 def test_short_windows_count_in_the_iterations_that_have_them() -> None:
-    state, data = small_state("v6"), text_data(small_corpus())
+    trainer, data = small_trainer("v6"), text_data(small_corpus())
     short, long = ({"data": ShortWindows(data, 2, 30), "short_iters": 30}, {"data": data})
 
     def after(iterations: int, changes: dict[str, Any]) -> float:
-        found = operations(state.model, small_recipe(**changes), Progress(iteration=iterations, tokens=iterations))
+        state = State(iteration=iterations, tokens=iterations)
+        found = operations(configured(trainer, **changes, state=state))
         assert found is not None
         return found
 
@@ -54,22 +55,23 @@ def test_short_windows_count_in_the_iterations_that_have_them() -> None:
 
 
 def test_counting_changes_nothing() -> None:
-    state, data = small_state("v7"), text_data(small_corpus())
-    state.model.add_module("norm_of_inputs", nn.BatchNorm1d(1))  # which changes in every forward pass
+    trainer, data = small_trainer("v7"), text_data(small_corpus())
+    trainer.model.add_module("norm_of_inputs", nn.BatchNorm1d(1))  # which changes in every forward pass
 
     def read(model: nn.Module, inputs: tuple[Tensor]) -> None:
         model.get_submodule("norm_of_inputs")(inputs[0].float().unsqueeze(1))
 
-    state.model.register_forward_pre_hook(read)
-    before, draws = bits(state.model.state_dict()), torch.get_rng_state()
-    operations(state.model, small_recipe(data), Progress(iteration=1, tokens=1))
-    assert bits(state.model.state_dict()) == before
+    trainer.model.register_forward_pre_hook(read)
+    before, draws = bits(trainer.model.state_dict()), torch.get_rng_state()
+    operations(configured(trainer, data, state=State(iteration=1, tokens=1)))
+    assert bits(trainer.model.state_dict()) == before
     assert torch.equal(torch.get_rng_state(), draws)
-    assert all(parameter.grad is None for parameter in state.model.parameters())
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
 
 
 def test_what_cannot_be_counted_has_no_number_of_operations() -> None:
-    one, pairs = Progress(iteration=1, tokens=1), cast(Any, SimpleNamespace(lengths_vary=True))
-    model = nn.Linear(1, 1)  # which reads no token ids
-    assert operations(model, small_recipe(text_data(small_corpus())), one) is None
-    assert operations(model, small_recipe(pairs), one) is None
+    one, pairs = State(iteration=1, tokens=1), cast(Any, SimpleNamespace(lengths_vary=True))
+    trainer = small_trainer("v1")
+    assert operations(configured(trainer, pairs, state=one)) is None
+    trainer.model = nn.Linear(1, 1)  # type: ignore[assignment]  # it reads no token ids
+    assert operations(configured(trainer, text_data(small_corpus()), state=one)) is None

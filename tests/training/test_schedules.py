@@ -56,10 +56,10 @@ def test_learning_rates_are_bit_for_bit_those_of_documented_runs(name: str, data
 def test_evaluations_tell_the_learning_rate_of_their_iteration(name: str, data: TextData) -> None:
     """That of the last one is the last step's."""
     schedule = small_schedule(name, warmup_iters=5)
-    state = train_small("v1", data, schedule=schedule, optimizer="muon", eval_iters=1)
-    told = [(e.iteration, e.learning_rates) for e in state.progress.evaluations]
+    trainer = train_small("v1", data, schedule=schedule, optimizer="muon", eval_iters=1)
+    told = [(e.iteration, e.learning_rates) for e in trainer.state.evaluations]
     assert told == [
-        (iteration, {group: schedule(last, MAX_ITERS, peak) for group, peak in state.optimizer.peaks.items()})
+        (iteration, {group: schedule(last, MAX_ITERS, peak) for group, peak in trainer.optimizer.peaks.items()})
         for iteration, last in ((0, 0), (10, 10), (20, 19))
     ]
 

@@ -22,23 +22,27 @@ from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import load_weights
 from gpt.training.averaging import MovingAverage, WeightAverage
-from gpt.training.state import TrainingState
-from gpt.training.watchers import NonFiniteGuard, Phase, Watcher
+from gpt.training.loop import train
+from gpt.training.state import State
+from gpt.training.trainer import Trainer
+from gpt.training.watchers import NonFiniteGuard, Watcher
+from gpt.watching.console import ConsoleLog
 from gpt.watching.loggers import LOGGER
-from gpt.watching.recorders import BestWeights, CheckpointWriter, RunWriter, Sampler, SnapshotWriter, StepLog
-from gpt.watching.terminal import ConsoleLog, ProgressBar
+from gpt.watching.recorder import Recorder
 from tests.conftest import build_small, empty_run
 from tests.losses import evaluation
 from tests.training.helpers import (
     VOCAB_SIZE,
     bits,
+    checkpoints,
     choice,
+    configured,
     exploding_loss,
-    small_recipe,
     small_schedule,
-    small_state,
+    small_trainer,
+    train_recorded,
     train_small,
-    train_state,
+    train_up,
     weights,
 )
 
@@ -55,93 +59,67 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 class Diary(Watcher):
     """What it is told and after which iteration, and where there are gradients, of the watchers that share it."""
 
-    def __init__(self, pages: list[tuple[Any, ...]], phase: Phase = Phase.RECORD) -> None:
-        self.phase, self.pages = phase, pages  # type: ignore[misc]
+    def __init__(self, pages: list[tuple[Any, ...]], name: str = "") -> None:
+        self.name, self.pages = name, pages
 
-    def _note(self, moment: str, state: TrainingState) -> None:
-        gradients = [parameter.grad for parameter in state.optimizer.parameters.values()]
+    def _note(self, moment: str, trainer: Trainer) -> None:
+        gradients = [parameter.grad for parameter in trainer.optimizer.parameters.values()]
         assert all(x is not None and bool(x.any()) for x in gradients) == (moment == "updated")
-        self.pages.append((moment, state.progress.iteration, self.phase))
+        self.pages.append((moment, trainer.state.iteration, self.name))
 
     evaluated = partialmethod(_note, "evaluated")
     updated = partialmethod(_note, "updated")
     stepped = partialmethod(_note, "stepped")
     finished = partialmethod(_note, "finished")
 
-    def between_steps(self, state: TrainingState, is_last: bool) -> None:
-        self._note("last" if is_last else "between", state)
+    def between_steps(self, trainer: Trainer, is_last: bool) -> None:
+        self._note("last" if is_last else "between", trainer)
 
 
-def test_watchers_are_told_of_each_moment_phase_by_phase(data: TextData) -> None:
+def test_watchers_are_told_of_each_moment_in_their_order(data: TextData) -> None:
     pages: list[tuple[Any, ...]] = []
-    phases = [Phase.SHOW, Phase.CHANGE, Phase.RECORD, Phase.GUARD]
-    watchers = [Diary(pages, phase) for phase in phases]
-    state = small_state("v2")
-    train_state(state, data, watchers=watchers, max_iters=3, eval_interval=2)
+    watchers = [Diary(pages, name) for name in "cab"]
+    trainer = small_trainer("v2")
+    train_up(trainer, data, watchers=watchers, max_iters=3, eval_interval=2)
     moments = [
         ("evaluated", 0), ("between", 0), ("updated", 1), ("stepped", 1),
         ("between", 1), ("updated", 2), ("stepped", 2),
         ("evaluated", 2), ("between", 2), ("updated", 3), ("stepped", 3),
         ("evaluated", 3), ("last", 3), ("finished", 3),
     ]  # fmt: skip
-    assert pages == [(*moment, phase) for moment in moments for phase in Phase]
+    assert pages == [(*moment, name) for moment in moments for name in "cab"]
     pages.clear()
-    train_state(state, data, watchers=watchers[:1], max_iters=3)  # with nothing left to do
-    assert pages == [("last", 3, Phase.SHOW), ("finished", 3, Phase.SHOW)]
-
-
-def test_only_the_change_phase_changes_what_a_checkpoint_saves(data: TextData, run: RunFolder) -> None:
-    """Whatever a later phase does, a checkpoint taken before it and one taken after it are the same."""
-    state = small_state("v1")
-    sampler = Sampler(small_recipe(data, sample_interval=1), lambda: "a sample")
-    changing = [BestWeights(run), StepLog(1), sampler, MovingAverage(state, 0.9)]
-    console = ConsoleLog(small_recipe(data, max_iters=5), list, 512)
-    recording = [RunWriter(run), console, SnapshotWriter(run, 2, 5), ProgressBar(state, small_recipe(data))]
-    assert {watcher.phase for watcher in changing} == {Phase.CHANGE}
-    assert {watcher.phase for watcher in recording} == {Phase.RECORD, Phase.SHOW}
-    train_state(state, data, watchers=changing, max_iters=5)
-
-    def saved() -> tuple[str, dict[str, bytes]]:
-        return state.progress.model_dump_json(), bits(state.tensors())
-
-    before = saved()
-    for watcher in recording:
-        for tell in (watcher.evaluated, watcher.updated, watcher.stepped, watcher.finished):
-            tell(state)
-        watcher.between_steps(state, True)
-    assert saved() == before
+    train_up(trainer, data, watchers=watchers[:1], max_iters=3)  # with nothing left to do
+    assert pages == [("last", 3, "c"), ("finished", 3, "c")]
 
 
 # NonFiniteGuard
 
 
-def guard(state: TrainingState, policy: Any, max_iters: int = 20, **schedule: float) -> NonFiniteGuard:
-    return NonFiniteGuard(state, policy, small_schedule("constant", **schedule), max_iters)
-
-
 def test_the_guard_stops_at_the_evaluation_after_bad_updates(data: TextData) -> None:
-    state, pages = small_state("v1", optimizer="muon"), []
-    watchers = [guard(state, "stop", warmup_iters=10), Diary(pages)]
+    trainer, pages = small_trainer("v1", optimizer="muon"), []
+    watchers, schedule = [NonFiniteGuard(trainer), Diary(pages)], small_schedule(warmup_iters=10)
     with pytest.raises(DivergedError) as error:
-        train_state(state, data, watchers=watchers, loss=exploding_loss(math.nan, 3, 7))
+        train_up(trainer, data, watchers=watchers, schedule=schedule, loss=exploding_loss(math.nan, 3, 7))
     for value in ("2 updates", "3 iterations", "0.008, 0.0004"):
         assert value in str(error.value)
-    assert state.progress.iteration == 10
-    assert ("evaluated", 10, Phase.RECORD) not in pages
+    assert trainer.state.iteration == 10
+    assert ("evaluated", 10, "") not in pages
 
 
 def test_the_guard_reports_nothing_that_preceded_a_resume(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
-    state = small_state("v1")
-    train_state(state, data, max_iters=10, loss=exploding_loss(math.inf, 3))
-    train_state(state, data, watchers=[guard(state, "stop")])
-    assert state.progress.iteration == 20
+    trainer = small_trainer("v1")
+    train_up(trainer, data, max_iters=10, loss=exploding_loss(math.inf, 3))
+    train_up(trainer, data, watchers=[NonFiniteGuard(trainer)])
+    assert trainer.state.iteration == 20
     assert caplog.messages == []
 
 
 def test_a_reported_nan_ends_training_even_with_skipping(data: TextData) -> None:
-    state = small_state("v1")
+    trainer = small_trainer("v1")
+    lost: dict[str, Any] = {"reported_loss": exploding_loss(math.nan, *range(99)), "on_nonfinite": "skip"}
     with pytest.raises(DivergedError, match="nan"):
-        train_state(state, data, watchers=[guard(state, "skip")], reported_loss=exploding_loss(math.nan, *range(99)))
+        train_up(trainer, data, watchers=[NonFiniteGuard(trainer)], **lost)
 
 
 # WeightAverage
@@ -153,9 +131,9 @@ class Weights(Watcher):
     def __init__(self) -> None:
         self.weights: dict[int, dict[str, torch.Tensor]] = {}
 
-    def stepped(self, state: TrainingState) -> None:
-        now = {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}
-        self.weights[state.progress.iteration] = now
+    def stepped(self, trainer: Trainer) -> None:
+        now = {name: tensor.detach().clone() for name, tensor in trainer.model.state_dict().items()}
+        self.weights[trainer.state.iteration] = now
 
     evaluated = stepped
 
@@ -165,17 +143,17 @@ def test_the_average_is_the_mean_weight_at_its_evaluations(
     data: TextData, run: RunFolder, start: float, averaged: list[int]
 ) -> None:
     settings: dict[str, Any] = {"learning_rate": 0.01, "eval_interval": 5}
-    plain, state, snapshots = train_small("v5", data, **settings), small_state("v5", learning_rate=0.01), Weights()
-    average = WeightAverage(start)
-    train_state(state, data, watchers=[snapshots, RunWriter(run), average], eval_interval=5)
-    assert state.progress.averaged == averaged
+    plain, trainer, snapshots = train_small("v5", data, **settings), small_trainer("v5", learning_rate=0.01), Weights()
+    watchers = [snapshots, WeightAverage(start)]
+    train_up(trainer, data, watchers=[*watchers, Recorder(trainer, run, NonFiniteGuard(trainer))], eval_interval=5)
+    assert trainer.state.averaged == averaged
     last, saved = (build_small("v5", vocab_size=VOCAB_SIZE) for _ in range(2))
     load_weights(run, last, "last")
     assert bits(last.state_dict()) == weights(plain)
     assert run.weights("averaged").exists() == bool(averaged)
     load_weights(run, saved, "averaged" if averaged else "last")
-    assert bits(saved.state_dict()) == weights(state)
-    for name, weight in state.model.state_dict().items():
+    assert bits(saved.state_dict()) == weights(trainer)
+    for name, weight in trainer.model.state_dict().items():
         mean = torch.stack([snapshots.weights[i][name].double() for i in averaged or [20]]).mean(0).float()
         torch.testing.assert_close(weight, mean, atol=1e-6, rtol=1e-5)
 
@@ -184,10 +162,10 @@ def test_the_average_is_the_mean_weight_at_its_evaluations(
 
 
 def test_the_moving_average_has_a_decay_that_warms_up(data: TextData) -> None:
-    state, kept = small_state("v6"), Weights()
-    train_state(state, data, watchers=[kept], max_iters=2)
-    train_state(state, data, watchers=[kept, MovingAverage(state, 0.6)])
-    for name, average in state.model.state_dict().items():
+    trainer, kept = small_trainer("v6"), Weights()
+    train_up(trainer, data, watchers=[kept], max_iters=2)
+    train_up(trainer, data, watchers=[kept, MovingAverage(trainer, 0.6)])
+    for name, average in trainer.model.state_dict().items():
         expected = kept.weights[2][name].double()
         for t in range(3, 21):
             d = min(0.6, (1 + t) / (10 + t))
@@ -199,26 +177,25 @@ def test_the_moving_average_has_a_decay_that_warms_up(data: TextData) -> None:
 
 
 def test_the_run_keeps_the_best_and_the_last_weights(data: TextData, run: RunFolder) -> None:
-    snapshots, state = Weights(), small_state("v1", learning_rate=3.0)
+    snapshots, trainer = Weights(), small_trainer("v1", learning_rate=3.0)
 
     def ruinous(iteration: int, max_iters: int, peak: float) -> float:
         return 0.1 if iteration < 10 else peak
 
-    watchers = [snapshots, BestWeights(run), RunWriter(run)]
-    train_state(state, data, schedule=ruinous, watchers=watchers, eval_interval=5)
-    evaluations = state.progress.evaluations
+    recorder = train_recorded(trainer, data, run, schedule=ruinous, watchers=[snapshots], eval_interval=5)
+    evaluations = trainer.state.evaluations
     assert [evaluation.iteration for evaluation in evaluations] == [0, 5, 10, 15, 20]
     lowest = min(evaluations, key=lambda e: e.val)
     assert 0 < lowest.iteration < 20
-    assert state.progress.best == lowest
+    assert trainer.state.best == lowest
     for which, iteration in (("best", lowest.iteration), ("last", 20)):
         saved = build_small("v1", vocab_size=VOCAB_SIZE)
         load_weights(run, saved, which)  # type: ignore[arg-type]
         assert bits(saved.state_dict()) == bits(snapshots.weights[iteration])
     assert run.evaluations() == evaluations
-    state.progress.evaluations.append(lowest.model_copy(update={"iteration": 25}))
-    watchers[1].evaluated(state)
-    assert state.progress.best == lowest  # of equal losses, the first
+    trainer.state.evaluations.append(lowest.model_copy(update={"iteration": 25}))
+    recorder.evaluated(trainer)
+    assert trainer.state.best == lowest  # of equal losses, the first
 
 
 # CheckpointWriter
@@ -229,7 +206,7 @@ class Clock(Watcher):
 
     now = 1000.0
 
-    def stepped(self, state: TrainingState) -> None:
+    def stepped(self, trainer: Trainer) -> None:
         self.now += 1.0
 
 
@@ -238,19 +215,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     return clock
-
-
-class Slow(Checkpoints):
-    """Checkpoints that take so long to save; it remembers which were."""
-
-    def __init__(self, run: RunFolder, clock: Clock, seconds: float) -> None:
-        super().__init__(run, keep=2)
-        self.clock, self.seconds, self.saved = clock, seconds, []
-
-    def save(self, progress, tensors) -> None:
-        super().save(progress, tensors)
-        self.saved.append(progress.iteration)
-        self.clock.now += self.seconds
 
 
 @pytest.mark.parametrize(
@@ -263,37 +227,50 @@ class Slow(Checkpoints):
     ],
 )
 def test_checkpoints_are_due_by_interval_seconds_and_their_cost(
-    data: TextData, run: RunFolder, clock: Clock, min_seconds: float, save: float, expected: list[int]
+    data: TextData,
+    run: RunFolder,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    min_seconds: float,
+    save: float,
+    expected: list[int],
 ) -> None:
-    state, checkpoints = small_state("v1"), Slow(run, clock, save)
-    writer = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=6, min_seconds=min_seconds)
-    train_state(state, data, watchers=[clock, writer], eval_interval=1000)
-    assert writer.is_saved(state)
-    assert checkpoints.saved == expected
+    saved, write = list[int](), Checkpoints.save
+
+    def slow(self: Checkpoints, state: State, tensors: dict[str, torch.Tensor]) -> None:
+        write(self, state, tensors)
+        saved.append(state.iteration)
+        clock.now += save
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    trainer, settings = small_trainer("v1"), {"checkpoint": checkpoints(interval=6, min_seconds=min_seconds)}
+    configured(trainer, data, eval_interval=1000, **settings)
+    guard = NonFiniteGuard(trainer)
+    recorder = Recorder(trainer, run, guard)
+    train(trainer, [clock, guard, recorder])
+    assert recorder.is_saved(trainer)
+    assert saved == expected
     assert run.checkpoints() == expected[-2:]
-    assert state.progress.seconds == pytest.approx(20)  # of the steps alone
-    assert Checkpoint.read(checkpoints.folder / "00000020").progress.seconds == pytest.approx(20)
-    resumed = CheckpointWriter(state, checkpoints, guard(state, "stop"), interval=20, min_seconds=0)
-    assert resumed.is_saved(state)
-    train_state(state, data, watchers=[resumed], max_iters=30)
-    assert checkpoints.saved == [*expected, 30]  # and not again where it starts
+    assert trainer.state.seconds == pytest.approx(20)  # of the steps alone
+    assert Checkpoint.read(run.checkpoint(20)).state.seconds == pytest.approx(20)
+    train_recorded(trainer, data, run, max_iters=30, checkpoint=checkpoints(interval=20, min_seconds=0))
+    assert saved == [*expected, 30]  # and not again where it starts
 
 
 @pytest.mark.parametrize("signal_at", [8, 7])
 def test_no_checkpoint_is_saved_after_a_bad_update(data: TextData, run: RunFolder, signal_at: int) -> None:
     """When one is due, and when one is made because of a signal."""
-    state = small_state("v1")
-    checking = guard(state, "stop")
-    writer = CheckpointWriter(state, Checkpoints(run, 2), checking, interval=4, min_seconds=0)
+    trainer = small_trainer("v1")
 
     class Signal(Watcher):
-        def stepped(self, state: TrainingState) -> None:
-            if state.progress.iteration == signal_at:
+        def stepped(self, trainer: Trainer) -> None:
+            if trainer.state.iteration == signal_at:
                 signal.raise_signal(signal.SIGTERM)
 
+    settings: dict[str, Any] = {"checkpoint": checkpoints(interval=4, min_seconds=0), "watchers": [Signal()]}
     with pytest.raises(DivergedError, match="5 iterations"):
-        train_state(state, data, watchers=[checking, writer, Signal()], loss=exploding_loss(math.nan, 5))
-    assert state.progress.iteration == signal_at
+        train_recorded(trainer, data, run, loss=exploding_loss(math.nan, 5), **settings)
+    assert trainer.state.iteration == signal_at
     assert run.checkpoints() == [4]
 
 
@@ -308,17 +285,15 @@ def test_on_a_full_disk_a_run_continues_then_fails(
     def on_disk() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 
-    state = small_state("v1", learning_rate=0.03)
-    writer = CheckpointWriter(state, Checkpoints(run, 2), guard(state, "stop"), interval=6, min_seconds=0)
-    watchers = [BestWeights(run), RunWriter(run), SnapshotWriter(run, 2, 20), writer]
-    train_state(state, data, watchers=watchers, max_iters=6)
-    best, before = state.progress.best, on_disk()
+    trainer = small_trainer("v1", learning_rate=0.03)
+    settings: dict[str, Any] = {"checkpoint": checkpoints(interval=6, min_seconds=0, snapshots=2)}
+    train_recorded(trainer, data, run, max_iters=6, **settings)
+    best, before = trainer.state.best, on_disk()
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left on device"):
-        train_state(state, data, watchers=watchers)
-    assert state.progress.iteration == 20
-    assert state.progress.best == best  # the evaluation whose weights are saved
-    assert not writer.is_saved(state)
+        train_recorded(trainer, data, run, **settings)
+    assert trainer.state.iteration == 20
+    assert trainer.state.best == best  # the evaluation whose weights are saved
     assert on_disk() == before
     told = warnings_of(caplog)
     assert all("No space left on device" in line and "\n" not in line for line in told)
@@ -334,11 +309,12 @@ def test_the_console_says_how_long_training_will_take(
 ) -> None:
     """With a clock on which each look takes a minute: the first of 20 iterations is over after two of them."""
     clock = itertools.count(step=60.0)
-    monkeypatch.setattr("gpt.watching.terminal.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("gpt.watching.console.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     monkeypatch.setattr(data, "epoch_tokens", 7 * 32 * 8)
-    console = ConsoleLog(small_recipe(data), lambda: ["an example"], 512, "experiment=v7_cpu")
+    trainer, console = small_trainer("v5", optimizer="muon"), ConsoleLog("experiment=v7_cpu")
+    monkeypatch.setattr(trainer.task, "examples", lambda *_: ["an example"])
     with caplog.at_level(logging.INFO, "gpt"):
-        train_state(small_state("v5", optimizer="muon"), data, watchers=[console])
+        train_up(trainer, data, watchers=[console])
     lines = [line for line in caplog.messages if line.startswith("iteration")]
     assert [line.partition("   train")[0].split() for line in lines] == [
         ["iteration", "0"],
@@ -354,16 +330,16 @@ def test_the_console_says_how_long_training_will_take(
 
 def test_an_early_end_and_a_loss_that_rises_are_told(data: TextData, caplog: pytest.LogCaptureFixture) -> None:
     settings = {"eval_interval": 1, "patience": 2}
-    console = ConsoleLog(small_recipe(data, **settings), lambda: [], 512)
+    console = ConsoleLog()
     with caplog.at_level(logging.INFO, "gpt"):
-        train_state(small_state("v5", learning_rate=3.0), data, watchers=[console], **settings)
+        train_up(small_trainer("v5", learning_rate=3.0), data, watchers=[console], **settings)
     assert caplog.messages[-1].endswith(" 20 iterations: no lower validation loss in 2 evaluations (training.patience)")
     assert "diverging" in warnings_of(caplog)[0]
     caplog.clear()
-    state = small_state("v5")
+    trainer = configured(small_trainer("v5"), data)
     for iteration, loss in enumerate((4.0, 4.1)):  # by chance: what is estimated over few targets varies
-        state.progress.evaluations.append(evaluation(iteration, loss, loss))
-        console.evaluated(state)
+        trainer.state.evaluations.append(evaluation(iteration, loss, loss))
+        console.evaluated(trainer)
     assert warnings_of(caplog) == []
 
 
@@ -373,19 +349,19 @@ def test_an_early_end_and_a_loss_that_rises_are_told(data: TextData, caplog: pyt
 def test_the_csv_logger_writes_every_evaluation_or_warns(
     data: TextData, run: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    state = small_state("v1", optimizer="muon")  # with two learning rates
+    trainer = small_trainer("v1", optimizer="muon")  # with two learning rates
     logger = LOGGER.build(choice("logger", "csv"), run=run)
-    train_state(state, data, watchers=[StepLog(5), logger], log_interval=5)
+    train_recorded(trainer, data, run, watchers=[logger], log_interval=5)
     with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    for row, found in zip(rows, state.progress.evaluations, strict=True):
+    for row, found in zip(rows, trainer.state.evaluations, strict=True):
         assert (row["iteration"], float(row["val"])) == (str(found.iteration), found.val)
         rates = {name.removeprefix("learning_rate_"): float(rate) for name, rate in row.items() if "rate" in name}
         assert rates == found.learning_rates
     (run.path / "metrics.csv").unlink()
     (run.path / "metrics.csv").mkdir()
-    train_state(state, data, watchers=[logger], max_iters=30)
-    assert state.progress.iteration == 30
+    train_up(trainer, data, watchers=[logger], max_iters=30)
+    assert trainer.state.iteration == 30
     assert any("metrics.csv" in line for line in warnings_of(caplog))
 
 
@@ -395,6 +371,6 @@ def test_a_second_signal_during_a_write_ends_the_run(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gpt.watching.recorders.save_weights", interrupted)
+    monkeypatch.setattr("gpt.watching.recorder.save_weights", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train_state(small_state("v1"), data, watchers=[BestWeights(run), RunWriter(run)])
+        train_recorded(small_trainer("v1"), data, run)

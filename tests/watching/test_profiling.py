@@ -9,7 +9,7 @@ import pytest
 from gpt.data.text import TextData
 from gpt.watching.profiling import Profile
 from tests.conftest import empty_run
-from tests.training.helpers import small_state, train_state
+from tests.training.helpers import small_trainer, train_up
 
 
 def test_a_profile_has_a_trace_and_the_costliest_operators(
@@ -18,7 +18,7 @@ def test_a_profile_has_a_trace_and_the_costliest_operators(
     caplog.set_level("INFO")
     run = empty_run(tmp_path / "run")
     watcher = Profile(run, skip=2, steps=3)
-    train_state(small_state("v5"), data, watchers=[watcher])
+    train_up(small_trainer("v5"), data, watchers=[watcher])
     watcher.close()
     assert all(str(run.path / name) in caplog.text for name in ("trace.json.gz", "operators.txt"))
     assert capfd.readouterr() == ("", "")
@@ -35,7 +35,7 @@ def test_a_run_too_short_for_a_profile_leaves_none(
     data: TextData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     early = Profile(empty_run(tmp_path / "early"), skip=2, steps=100)
-    train_state(small_state("v1"), data, watchers=[early])
+    train_up(small_trainer("v1"), data, watchers=[early])
     early.close()
     assert [path.name for path in (tmp_path / "early").iterdir()] == ["run.json"]
     assert "102 iterations" in caplog.text

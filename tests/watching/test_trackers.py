@@ -29,15 +29,14 @@ from gpt.base.errors import RequestError
 from gpt.base.stopping import Stopped
 from gpt.data.text import TextData
 from gpt.runs.folder import RunFolder
-from gpt.training.state import TrainingState
+from gpt.training.trainer import Trainer
 from gpt.training.watchers import Watcher
 from gpt.watching.loggers import Csv, chosen_loggers, rows
-from gpt.watching.recorders import StepLog
 from gpt.watching.trackers import Tracker
 from tests.conftest import REPOSITORY, succeeded
 from tests.faults.trials import tree
 from tests.forked import Forked
-from tests.training.helpers import choice, small_state, train_state
+from tests.training.helpers import choice, small_trainer, train_recorded, train_up
 from tests.watching import records
 
 pytestmark = pytest.mark.slow
@@ -80,8 +79,8 @@ def end(watcher: Tracker, run: RunFolder) -> None:
     watcher.close()
 
 
-def train(data: TextData, watcher: Watcher, max_iters: int = 20) -> None:
-    train_state(small_state("v1"), data, watchers=[StepLog(5), watcher], log_interval=5, max_iters=max_iters)
+def train(data: TextData, run: RunFolder, watcher: Watcher, max_iters: int = 20) -> None:
+    train_recorded(small_trainer("v1"), data, run, watchers=[watcher], log_interval=5, max_iters=max_iters)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -93,16 +92,16 @@ def test_a_tracker_has_every_point_once_after_a_resume(
     name: str, data: TextData, run: RunFolder, tmp_path: Path
 ) -> None:
     """So has metrics.csv."""
-    state, first = small_state("v1"), tracker(name, run)
-    train_state(state, data, watchers=[StepLog(5), first], log_interval=5, max_iters=10)
-    progress, tensors = state.progress.model_copy(deep=True), {k: t.clone() for k, t in state.tensors().items()}
-    train_state(state, data, watchers=[StepLog(5), first], log_interval=5, max_iters=20)
+    trainer, first = small_trainer("v1"), tracker(name, run)
+    train_recorded(trainer, data, run, watchers=[first], log_interval=5, max_iters=10)
+    progress, tensors = trainer.state.model_copy(deep=True), {k: t.clone() for k, t in trainer.tensors().items()}
+    train_recorded(trainer, data, run, watchers=[first], log_interval=5, max_iters=20)
     first.close()  # as of a training that was killed after its checkpoint
     time.sleep(1.0)  # wandb names the folder of an offline run by the second
 
-    resumed, second = small_state("v1", learning_rate=1e-2), tracker(name, run)
+    resumed, second = small_trainer("v1", learning_rate=1e-2), tracker(name, run)
     resumed.restore(progress, tensors)
-    train_state(resumed, data, watchers=[StepLog(5), second, Csv(run, steps=True)], log_interval=5, max_iters=15)
+    train_recorded(resumed, data, run, watchers=[second, Csv(run, steps=True)], log_interval=5, max_iters=15)
     end(second, run)
 
     points, texts = records.recorded(name, run.path, tmp_path / "trackers")
@@ -112,7 +111,7 @@ def test_a_tracker_has_every_point_once_after_a_resume(
     assert [value for _, value in points["learning_rate/all"]] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-2])
     assert points["loss/documented_val"] == [(i, pytest.approx(2.0808)) for i in (0, 10, 15)]
     assert points["loss/exact_val"][0][1] == pytest.approx(run.summary().exact.nats)
-    found = rows(resumed.progress)
+    found = rows(resumed.state)
     for column in ("loss/train", "loss/val", "loss/batch", "gradient_norm", "tokens_per_second", "tokens"):
         assert points[column] == [(i, pytest.approx(row[column])) for i, row in found.items() if column in row]
     with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
@@ -129,7 +128,7 @@ def test_a_tracker_has_every_point_once_after_a_resume(
 def test_a_renamed_run_continues_its_curve(name: str, data: TextData, run: RunFolder, tmp_path: Path) -> None:
     for max_iters in (10, 15):
         watcher = tracker(name, run)
-        train(data, watcher, max_iters)
+        train(data, run, watcher, max_iters)
         end(watcher, run)
         run = RunFolder(Path(shutil.move(run.path, tmp_path / f"renamed_{max_iters}")))
         time.sleep(1.0)  # as above
@@ -138,20 +137,20 @@ def test_a_renamed_run_continues_its_curve(name: str, data: TextData, run: RunFo
 
 
 def test_a_tracker_waits_for_something_to_report(data: TextData, run: RunFolder, tmp_path: Path) -> None:
-    state = small_state("v1")
-    train_state(state, data, max_iters=10)
+    trainer = small_trainer("v1")
+    train_up(trainer, data, max_iters=10)
     before, watcher = tree(run.path), tracker("tensorboard", run)
 
     class Signal(Watcher):
-        def between_steps(self, state: TrainingState, is_last: bool) -> None:
+        def between_steps(self, trainer: Trainer, is_last: bool) -> None:
             raise Stopped(signal.SIGTERM)
 
     with pytest.raises(Stopped):
-        train_state(state, data, watchers=[watcher, Signal()], max_iters=20)  # it is evaluated already
+        train_up(trainer, data, watchers=[watcher, Signal()], max_iters=20)  # it is evaluated already
     watcher.close()
     assert tree(run.path) == before
     watcher = tracker("tensorboard", run)
-    train_state(state, data, watchers=[watcher], max_iters=10)  # as after a Ctrl-C during the exact loss
+    train_up(trainer, data, watchers=[watcher], max_iters=10)  # as after a Ctrl-C during the exact loss
     end(watcher, run)
     points, texts = records.recorded("tensorboard", run.path, tmp_path / "trackers")
     assert [i for i, _ in points["loss/val"]] == [0, 10]
@@ -174,7 +173,7 @@ def test_a_tracker_that_cannot_start_is_one_warning(
     ):
         caplog.clear()
         watcher = tracker(name, run, **options)
-        train(data, watcher)
+        train(data, run, watcher)
         end(watcher, run)
         (warning,) = warnings_of(caplog)
         assert warning.startswith(f"{name} failed")
@@ -192,14 +191,14 @@ def test_a_tracker_that_fails_in_the_middle_is_one_warning(
         raise OSError("the library's\nown words")
 
     class Fault(Watcher):
-        def evaluated(self, state: TrainingState) -> None:
-            if state.progress.iteration:
+        def evaluated(self, trainer: Trainer) -> None:
+            if trainer.state.iteration:
                 monkeypatch.setattr(watcher, "log", fail)
 
-    state = small_state("v1")
-    train_state(state, data, watchers=[StepLog(5), Fault(), watcher], log_interval=5, max_iters=20)
+    trainer = small_trainer("v1")
+    train_recorded(trainer, data, run, watchers=[Fault(), watcher], log_interval=5, max_iters=20)
     end(watcher, run)
-    assert (state.progress.iteration, calls) == (20, [10])
+    assert (trainer.state.iteration, calls) == (20, [10])
     assert warnings_of(caplog) == [f"{name} failed, and the run continues without it: the library's own words"]
 
 
@@ -227,7 +226,7 @@ def test_trackio_reports_its_failures_as_warnings(
 
     with mock.patch.object(trackio.Run, "log", log):
         watcher = tracker("trackio", run)
-        train(data, watcher)
+        train(data, run, watcher)
         end(watcher, run)
     assert len(warnings_of(caplog)) == failures
 

@@ -25,7 +25,7 @@ _FAULTS = {
 Module = nn.Module | Callable[[int], nn.Module]  # a model, or a function that makes one for a vocabulary of this size
 
 
-class OfProgram:
+class UserModule:
     """A module of the calling program, as a stage: itself, or what makes it."""
 
     def __init__(self, module: Module, target: str | None = None) -> None:
@@ -80,7 +80,7 @@ def given(module: Module | str | None, target: str | None = None) -> Iterator[di
             registry.load_user_code("model", module)
         yield {} if module is None else {"model": module}
         return
-    code = OfProgram(module, target)
+    code = UserModule(module, target)
     try:
         yield {"model": registry.give("model", code, code.target) and code}
     finally:
