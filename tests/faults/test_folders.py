@@ -19,7 +19,7 @@ def _read_all(path: Path) -> dict[str, object]:
 
     def checkpoint() -> object:
         newest = Checkpoints(run, 2).newest()
-        return newest and (newest.progress, {name: tensor.tolist() for name, tensor in newest.tensors().items()})
+        return newest and (newest.state, {name: tensor.tolist() for name, tensor in newest.tensors().items()})
 
     def weights(which: str) -> list:
         return [tensor.tolist() for tensor in load_model(run, which).state_dict().values()]  # type: ignore[arg-type]

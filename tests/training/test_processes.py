@@ -150,11 +150,11 @@ def test_a_signal_to_two_processes_saves_and_ends_both(folder: Path, who: str) -
     newest = checkpoints.newest()
     assert newest is not None
     assert len(RunFolder(path).checkpoints()) == 1  # none but that of the signal was due
-    where = f"stopped at iteration {newest.progress.iteration}"
+    where = f"stopped at iteration {newest.state.iteration}"
     told = [line for line in err.splitlines() if line.startswith("stopped ")]
     assert sorted(told) == [where, f"{where}; resume with: python train.py resume={path.relative_to(folder)}"]
     out = run(2, f"resume={path}", cwd=folder)
-    assert f"from iteration {newest.progress.iteration}" in out
+    assert f"from iteration {newest.state.iteration}" in out
     run(1, *V5, *long, "runs=whole", cwd=folder)
     assert losses(folder / "stopped")[-2:] == pytest.approx(losses(folder / "whole")[-2:], abs=0.05)
 
