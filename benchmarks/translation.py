@@ -35,8 +35,8 @@ from gpt.data.corpus import PairCorpus
 from gpt.data.pairs import PairData, Subwords
 from gpt.data.vocabulary import PAD
 from gpt.models.transformer import sinusoidal_positions
-from gpt.tasks import Translation
 from gpt.tasks.decoding.beam_search import translate
+from gpt.tasks.translation import Translation
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import AdamW
 

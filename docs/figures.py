@@ -17,7 +17,7 @@ from pictures.sequences import attention_to_source  # noqa: E402
 import gpt  # noqa: E402
 from gpt.base.errors import UserError  # noqa: E402
 from gpt.session.trained import TrainedRun  # noqa: E402
-from gpt.tasks import Translation  # noqa: E402
+from gpt.tasks.translation import Translation  # noqa: E402
 
 _REFERENCE = [4.60, 3.64, 3.18, 2.93, 2.90, 2.53, 2.52, 2.35, 2.3151]  # after each of its epochs
 _SENTENCE = "Ein Mann mit einem Hut spielt Gitarre."

@@ -21,7 +21,7 @@ from gpt.data.batch import IGNORED, Data
 from gpt.reports.ranking import label, rankings
 from gpt.runs.finding import FinishedRun, finished_runs
 from gpt.session.trained import TrainedRun
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 from gpt.training.evaluation import tokens_per_pass
 from gpt.training.objectives import target_losses
 

@@ -16,7 +16,7 @@ import gpt
 from gpt.base.errors import UserError
 from gpt.data.text import TextData
 from gpt.session.trained import TrainedRun
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 from gpt.tasks.decoding.sampling import default_prompt
 from gpt.training.evaluation import tokens_per_pass
 

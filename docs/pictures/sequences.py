@@ -9,8 +9,8 @@ from gpt.data.pairs import BEGIN, END
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.models.transformer import Transformer, sinusoidal_positions
 from gpt.session.trained import TrainedRun
-from gpt.tasks import Translation
 from gpt.tasks.decoding.beam_search import beam_search
+from gpt.tasks.translation import Translation
 from pictures.theme import figure, heat, label_cells
 
 

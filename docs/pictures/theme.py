@@ -20,7 +20,7 @@ import gpt
 from gpt.base.files import write_atomically
 from gpt.data.tokenizer import TextTokenizer
 from gpt.session.trained import TrainedRun
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 
 WIDTH = 5.0  # inches: at the width of a phone, labels are still large enough to read
 

@@ -14,15 +14,11 @@ from gpt.base.errors import RequestError, UserError
 from gpt.base.files import sha256
 from gpt.base.installation import TINY_SHAKESPEARE, data_folder
 from gpt.config.choices import PathName, PathNames
-from gpt.data import dataset_files, download, tokenizers
+from gpt.data import download, tokenizers
 from gpt.data.corpus import Corpus, PairCorpus, Pairs, SubwordCount, Text, TextCorpus, Tokens
-from gpt.data.lines import Documents
-from gpt.data.long_text import LongText
 from gpt.data.paths import files_of
 from gpt.data.records import Encoding, lines_of, read_lines, read_text, read_texts, size_of
-from gpt.data.sources import Source
 from gpt.data.splits import Separator, SplitBy, TrainFraction, split_at, split_by
-from gpt.data.tables import sorted_out, texts_in
 from gpt.data.tokenizers import TokenKind
 from gpt.registry import Registry
 
@@ -77,6 +73,11 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     Raises RequestError if a file is not in this encoding, or too large for another `split`, and UserError if
     GPT_DATA_DIR/prepared cannot be written.
     """
+    from gpt.data.lines import Documents
+    from gpt.data.long_text import LongText
+    from gpt.data.sources import Source
+    from gpt.data.tables import sorted_out, texts_in
+
     kinds, tokens = sorted_out(files_of(path), encoding), Tokens(tokenizer, vocab_size)
     is_table = any(kinds.values())
     # With a tokenizer of bytes, what is not UTF-8 is kept.
@@ -115,6 +116,10 @@ def huggingface(
     `split` names what to train on and what to validate on; the last tenth of a single split is for validation. Raises
     RequestError for an unknown dataset, split or column, and UserError if its rows cannot be written.
     """
+    from gpt.data import dataset_files
+    from gpt.data.long_text import LongText
+    from gpt.data.sources import Source
+
     paths = dataset_files.written(_prepared(), name, subset, split, field, separator)
     return LongText([Source([path]) for path in paths], _prepared(), Tokens(tokenizer, vocab_size))
 
@@ -191,6 +196,9 @@ def tiny_shakespeare() -> str:
 
 
 def _mahoney(name: str, dir: str | None, tokens: Tokens) -> Text:
+    from gpt.data.long_text import LongText
+    from gpt.data.sources import Source
+
     path = download.mahoney(Path(dir or data_folder()), name)
     errors = "surrogateescape" if tokenizers.named(tokens.kind).reads_bytes else "ignore"  # of a character that is cut
     parts = itertools.pairwise((0, *_MAHONEY_ENDS))

@@ -1,4 +1,4 @@
-"""The types of corpora. The type of its corpus decides what a run is for."""
+"""The types of corpora, which decide what a run is for."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -12,6 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from gpt.base.losses import SPLITS
+from gpt.data.batch import Data
+from gpt.data.text import TextData
 from gpt.data.tokenizer import Ids, LearnedTokenizer, TextTokenizer, is_utf8
 from gpt.data.vocabulary import LONG
 
@@ -21,8 +23,9 @@ SubwordCount = Annotated[int, Field(ge=256, le=10**6)]
 
 
 class Corpus(ABC):
-    """The data that a run is trained and evaluated on. Each task handles one type of corpus."""
+    """The data that a run is trained and evaluated on."""
 
+    task: ClassVar[str]  # what it is for: a class of gpt.tasks, with its module
     answers_only: ClassVar[bool] = False  # whether the targets are only answers at the ends of lines
 
     @abstractmethod
@@ -54,6 +57,7 @@ class Text(Corpus):
     Bytes that are not UTF-8 are surrogates in it, as `surrogateescape` makes them.
     """
 
+    task = "continuation.Continuation"
     tokens: Tokens
 
     @property
@@ -86,6 +90,12 @@ class Text(Corpus):
         """The token ids of each piece of a split, without characters that the vocabulary lacks."""
         unknown = str.maketrans("", "", tokenizer.without_unknown(self.characters)[1])
         return (tokenizer.encode(text.translate(unknown) if unknown else text) for text in self.texts(split))
+
+    def batches(
+        self, tokenizer: TextTokenizer, *, block_size: int, device: torch.device, with_starts: bool = False
+    ) -> Data:
+        """The text in windows; `with_starts`: each with its place in the text, for a stage that remembers the text."""
+        return TextData(self, tokenizer, block_size=block_size, with_starts=with_starts, device=device)
 
     def learned(self, tokenizer: type[Learned]) -> Learned:
         """A tokenizer that is learned from the training split. Raises RequestError if its library is not installed."""
@@ -126,6 +136,8 @@ class TextCorpus(Text):
 @dataclass(frozen=True)
 class PairCorpus(Corpus):
     """Sentence pairs: training, validation and test splits."""
+
+    task = "translation.Translation"
 
     train: Pairs
     val: Pairs

@@ -68,6 +68,14 @@ class Lines(TextCorpus):
         if longest > block_size:
             raise RequestError(f"a line has {longest} {tokenizer.unit}s before its last: raise model.block_size")
 
+    def batches(
+        self, tokenizer: TextTokenizer, *, block_size: int, device: torch.device, with_starts: bool = False
+    ) -> "LineData":
+        """Each line as a window. Raises RequestError for a stage that remembers a text."""
+        if with_starts:
+            raise RequestError("a stage that counts n-grams is for one text, not for documents or lines: use model=v8")
+        return LineData(self, tokenizer, block_size=block_size, device=device)
+
 
 @dataclass(frozen=True)
 class Documents(Lines):

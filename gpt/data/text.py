@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, Batch, Data, Targets, WrappedData
-from gpt.data.corpus import Text
 from gpt.data.tokenizer import Ids, TextTokenizer
 
 
@@ -89,6 +89,17 @@ class Windows:
             yield self.located(Batch((inputs,), targets, count), some[:, 0])
 
 
+class Encodable(Protocol):
+    """A text with its splits: see gpt.data.corpus.Text."""
+
+    @property
+    def characters(self) -> str:
+        """Each character of it."""
+
+    def encoded(self, tokenizer: TextTokenizer) -> dict[str, Ids]:
+        """The token ids of each split."""
+
+
 class TextData:
     """Random windows for training, adjacent windows for the exact loss.
 
@@ -100,7 +111,7 @@ class TextData:
 
     def __init__(
         self,
-        corpus: Text,
+        corpus: Encodable,
         tokenizer: TextTokenizer,
         *,
         block_size: int,

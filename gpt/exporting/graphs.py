@@ -26,12 +26,11 @@ from gpt import models
 from gpt.base.errors import RequestError
 from gpt.exporting.verification import check
 from gpt.inspection.attention_weights import Observed
-from gpt.models import Stage
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering, Stage
 from gpt.registry import Choice
 from gpt.runs.weights import shapes_only
 from gpt.session.trained import TrainedRun
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # hides notes about libraries that are not used here
 

@@ -10,7 +10,7 @@ from gpt.base.files import read_text_file
 from gpt.base.runtime import size_of
 from gpt.config.keys import declared, is_compared, unusual
 from gpt.config.values import parted
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering
 from gpt.reports.escaping import markdown
 from gpt.reports.run import closing_lines, loss_rows
 from gpt.runs.records import Summary

@@ -31,8 +31,7 @@ from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import random_numbers_kept
 from gpt.base.seeding import generator
 from gpt.exporting.graphs import inputs_of, running, sizes_of, translated
-from gpt.models import Stage
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering, Stage
 from gpt.registry import Choice
 
 _TOLERANCE = 1e-4  # of a gradient, relative to the largest of its weight; or 10 times autograd's rounding

@@ -12,7 +12,7 @@ A stage is a `torch.nn.Module` with
 A base class says what else a stage can do:
 
 - `Cached` (kv_cache.py): text is generated with a cache of keys and values, or of the states of a recurrence;
-- `Remembering` (ngrams.py): it receives the training text before the first iteration, and `forward` takes the start of
+- `Remembering`: it receives the training text before the first iteration, and `forward` takes the start of
   each window in that text.
 
 A stage whose output layer is `lm_head` can also be trained to predict the token after the next
@@ -27,10 +27,11 @@ Symbols: B batch, T time, C channels (n_embd), H heads, D head size, V vocabular
 """
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from gpt.base.errors import RequestError
@@ -51,6 +52,25 @@ class Stage(nn.Module):
     """A stage, for type checkers: its class need not derive from this one."""
 
     block_size: int  # the longest window that it takes
+
+
+class TokenIds(Protocol):
+    """A tensor of token ids, (N,), or a file that is read like one."""
+
+    def __getitem__(self, index: slice, /) -> Tensor: ...
+
+
+class Remembering(nn.Module, ABC):
+    """A stage that keeps the training text: its `forward` takes (idx, start), and its weights contain the text.
+
+    `start`, (B,): where each window begins in the training split; None for other windows.
+    """
+
+    ngrams: Any  # NGrams of ngrams.py
+
+    @abstractmethod
+    def remember(self, ids: TokenIds) -> None:
+        """Remember the training split, (N,) token ids, before the first iteration."""
 
 
 def build(choice: Choice, vocab_size: int) -> Stage:

@@ -8,8 +8,7 @@ absolute discounting with interpolation; "Infini-gram" (Liu et al., 2024), secti
 """
 
 import math
-from abc import ABC, abstractmethod
-from typing import Annotated, Protocol, cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from gpt.base.errors import RequestError, UserError
+from gpt.models import TokenIds
 from gpt.models.kv_cache import active_cache, preceded
 
 NGramOrder = Annotated[int, Field(ge=1, le=12)]
@@ -29,25 +29,6 @@ _SMALL_TABLE, _BYTES_PER_TOKEN = 2**25, 512
 _LARGEST_WINDOW = 2**26  # bytes of the probabilities for one window
 _RECENT = 6.0  # weight of an occurrence in the window itself
 _INSTEAD = "use a smaller model.ngrams, or model=v8, which has no counts"
-
-
-class TokenIds(Protocol):
-    """A tensor of token ids, (N,), or a file that is read like one."""
-
-    def __getitem__(self, index: slice, /) -> Tensor: ...
-
-
-class Remembering(nn.Module, ABC):
-    """A stage that keeps the training text: its `forward` takes (idx, start), and its weights contain the text.
-
-    `start`, (B,): where each window begins in the training split; None for other windows.
-    """
-
-    ngrams: "NGrams"
-
-    @abstractmethod
-    def remember(self, ids: TokenIds) -> None:
-        """Remember the training split, (N,) token ids, before the first iteration."""
 
 
 class NGrams(nn.Module):

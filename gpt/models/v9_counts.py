@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from gpt.config.choices import Count, Depth, Fraction, Length, Size
-from gpt.models import v8_modern
-from gpt.models.ngrams import NGramOrder, NGrams, Remembering, TokenIds
+from gpt.models import Remembering, TokenIds, v8_modern
+from gpt.models.ngrams import NGramOrder, NGrams
 
 
 class GPT(v8_modern.GPT, Remembering):

@@ -14,14 +14,16 @@ from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import Vocabulary
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts, switches
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering
 from gpt.playground.looking import LONGEST_CONTEXT, stride
 from gpt.reports.listing import differing
 from gpt.reports.run import loss_rows
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import leading_to, planned_model, selected
-from gpt.tasks import Continuation, Task, Translation
+from gpt.tasks.continuation import Continuation
+from gpt.tasks.task import Task
+from gpt.tasks.translation import Translation
 from gpt.training.state import Evaluation
 
 TOKENIZERS = {"bytes", "characters", "gpt2", "subwords", "words"}  # known to page/encoding.js

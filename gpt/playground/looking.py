@@ -8,7 +8,7 @@ from torch import Tensor
 from gpt.base.errors import RequestError
 from gpt.inspection.attention_weights import AttentionWeights
 from gpt.inspection.parts import Inside, Switched, can_be_opened, heads, parts
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering
 from gpt.playground.assets import LONGEST_PROMPT, MOST_TOKENS
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import checked_logits

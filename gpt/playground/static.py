@@ -34,7 +34,8 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.tensors import serialised
 from gpt.runs.weights import leading_to
 from gpt.session.trained import TrainedRun, load_run
-from gpt.tasks import Continuation, Translation
+from gpt.tasks.continuation import Continuation
+from gpt.tasks.translation import Translation
 
 _ORT = "onnxruntime-web@1.30.0"
 _ORT_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"

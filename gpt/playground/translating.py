@@ -9,8 +9,8 @@ from gpt.base.errors import RequestError
 from gpt.data.pairs import BEGIN, END, Subwords
 from gpt.inspection.attention_weights import Observed
 from gpt.session.trained import TrainedRun
-from gpt.tasks import Translation
 from gpt.tasks.decoding.beam_search import candidates, encode_sources
+from gpt.tasks.translation import Translation
 
 
 def translations(trained: TrainedRun, sentence: str, *, beam: int, length_penalty: float) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def build_trainer(start: Start, command: Command, device: torch.device, world: W
     if settings.length[0] == "max_iters":
         check_warmup(config.schedule, settings.max_iters)
     make_optimizer, stage = OPTIMIZER.partial(config.optimizer), STAGE.find(config.model)
-    tasks.of(config.data).refuse_others(key for key in command.given if key.startswith("training."))
+    tasks.of(config.data).check_training(command.given)
     task, corpus = tasks.load(config.data, stage, start.vocabulary, start.corpus)
 
     torch.manual_seed(config.seed)

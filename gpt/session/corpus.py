@@ -19,7 +19,7 @@ from gpt.data.lines import Documents, Lines
 from gpt.models import checked
 from gpt.models.ngrams import NGrams
 from gpt.models.v1_bigram import Bigram
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 from gpt.training.evaluation import exact_loss
 
 _COUNTED, _SCORED = 10**7, 10**6  # tokens that are counted, and targets that the losses are over

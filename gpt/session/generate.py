@@ -21,7 +21,7 @@ from gpt.config.command_schemas import GenerateConfig
 from gpt.config.values import unescaped
 from gpt.data.records import read_text
 from gpt.session.trained import TrainedRun, load_run
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 from gpt.tasks.decoding.log_probabilities import LogProbabilities, lines
 
 _FORMATS = (".txt", ".jsonl")

@@ -20,7 +20,7 @@ from gpt.data.batch import Batch, Targets
 from gpt.data.records import read_text
 from gpt.data.tokenizer import TextTokenizer
 from gpt.session.trained import TrainedRun
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 from gpt.tasks.task import Measure
 from gpt.training.evaluation import exact_loss, loss_over, tokens_per_pass
 from gpt.training.objectives import BatchLoss, batch_loss, target_losses

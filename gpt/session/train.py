@@ -31,7 +31,6 @@ from gpt.session.build import build_trainer
 from gpt.session.forking import forked
 from gpt.session.resuming import resumed, run_to_resume
 from gpt.session.start import New, Start
-from gpt.session.summary import summarise
 from gpt.training.compilation import compiler_options
 from gpt.training.evaluation import exact_loss
 from gpt.training.length import has_stalled, set_length
@@ -122,6 +121,8 @@ def train(
                 raise
             log.warning(f"{stopped}: the model that was trained so far is kept")
             return TrainResult(None, trainer, folder)
+        from gpt.session.summary import summarise  # needed at the end only
+
         exact = exact_loss_of(trainer, _load_result(trainer, folder))
         if trainer.state.planned is not None:  # a budget of seconds came to this number of iterations
             set_length(trainer, trainer.state.iteration)

@@ -34,8 +34,9 @@ from gpt.runs.weights import load_model, selected
 from gpt.session.build import configured_data
 from gpt.session.trained_on import same_corpus
 from gpt.session.user_module import Module, given
-from gpt.tasks import Task
+from gpt.tasks.continuation import Continuation
 from gpt.tasks.decoding.sampling import checked_logits
+from gpt.tasks.task import Task
 from gpt.training.evaluation import loss_over, tokens_per_pass
 from gpt.training.objectives import BatchLoss, batch_loss, target_losses
 from gpt.training.state import Evaluation
@@ -112,7 +113,7 @@ class Trained(ABC):
 
         A text with more than `most` targets gives a sample of about that many.
         """
-        sizes = self.task.tokenizer.sizes_in(_text(text)) if isinstance(self.task, tasks.Continuation) else None
+        sizes = self.task.tokenizer.sizes_in(_text(text)) if isinstance(self.task, Continuation) else None
         kind = type_of(LOADER.find(self.config.data))
         if kind is not None and issubclass(kind, Lines):
             log.warning("this model was trained on lines, each a window of its own: a text gives another loss")
@@ -196,7 +197,7 @@ class Trained(ABC):
     @property
     def tokenizer(self) -> TextTokenizer:
         """The tokenizer of a run that continues a text. Raises RequestError for any other run."""
-        return tasks.Continuation.required(self.task, "this").tokenizer
+        return Continuation.required(self.task, "this").tokenizer
 
     def _window(self, prompt: str) -> Tensor:
         """The model's input: (1, T)."""

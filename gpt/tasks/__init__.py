@@ -1,5 +1,6 @@
-"""What a run is for: continuing a text or translating. Each task names the type of corpus that selects it."""
+"""What a run is for: continuing a text or translating. A corpus names the task that handles it."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,22 +12,19 @@ from gpt.data.corpora import LOADER, type_of
 from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import Vocabulary
 from gpt.registry import Choice
-from gpt.tasks.continuation import Continuation
-from gpt.tasks.task import Task, every_task
-from gpt.tasks.translation import Translation
-
-__all__ = ["Continuation", "Task", "Translation", "load", "load_corpus", "of"]
+from gpt.tasks.task import Task
 
 Stage = nn.Module | Callable[..., Any]  # a model, its class, or a function that makes one
 
 
 def of(data: Choice) -> type[Task]:
-    """The task that handles the type of corpus a loader returns. Raises RequestError for anything but a loader."""
+    """The task of the corpus that a loader returns. Raises RequestError for anything but a loader."""
     corpus = type_of(LOADER.find(data))
-    for task in every_task():
-        if corpus is not None and issubclass(corpus, task.corpus):
-            return task
-    raise RequestError(f"data._target_={data.target} returns a {corpus and corpus.__name__}, which no task handles")
+    module, _, name = getattr(corpus, "task", "").rpartition(".")
+    if not name:
+        raise RequestError(f"data._target_={data.target} returns a {corpus and corpus.__name__}, which no task handles")
+    task: type[Task] = getattr(importlib.import_module(f"gpt.tasks.{module}"), name)
+    return task
 
 
 def load(
@@ -45,9 +43,10 @@ def load_corpus(data: Choice, stage: Stage) -> Corpus:
     task = of(data)
     is_encoder_decoder = "source" in inspect.signature(getattr(stage, "forward", stage)).parameters
     if is_encoder_decoder != task.has_source:
-        does, needs = (Translation, "pairs, such as data=multi30k") if is_encoder_decoder else (Continuation, "a text")
-        name = data.target.rpartition(".")[2]
-        raise RequestError(f"data={name} does not fit a stage that {does.does}: it needs {needs}")
+        name, needs = data.target.rpartition(".")[2], "continues a text: it needs a text"
+        if is_encoder_decoder:
+            needs = "translates: it needs pairs, such as data=multi30k"
+        raise RequestError(f"data={name} does not fit a stage that {needs}")
     task.check_installed()  # fails before the corpus is downloaded
     corpus: Corpus = LOADER.build(data)
     return corpus

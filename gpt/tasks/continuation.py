@@ -3,27 +3,27 @@
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gpt.base.errors import RequestError
-from gpt.config.command_schemas import GenerateConfig, SamplingConfig
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
-from gpt.data.lines import LineData, Lines
 from gpt.data.text import TextData, Windows
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import LeftOut, Vocabulary
-from gpt.models import Stage
-from gpt.models.ngrams import Remembering
-from gpt.tasks.decoding.packing import packed
-from gpt.tasks.decoding.sampling import Watch, default_prompt, generate, until, written
+from gpt.models import Remembering, Stage
 from gpt.tasks.task import Task, checked_options
 
+if TYPE_CHECKING:
+    from gpt.config.command_schemas import GenerateConfig, SamplingConfig
+    from gpt.tasks.decoding.sampling import Watch
+
 _MOST_TOKENS = 100_000_000  # per command: about a gigabyte
+_OF_TEXT = ("dtype", "logprobs", "num_samples", "out", "text")
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +31,21 @@ log = logging.getLogger(__name__)
 class Continuation(Task):
     """Continuing a text, token by token."""
 
-    corpus = Text
     does = "continues a text"
     splits = ("val", "train", "test")  # only some benchmarks have a test split
-    _own = ("dtype", "logprobs", "num_samples", "out", "text")
-    _of_training = tuple(f"training.{key}" for key in ("windows", "short_window", "short_iters", "eval_iters"))
-    options = frozenset({*SamplingConfig.model_fields, *_own, *_of_training})
     example = "tokens=200"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self.tokenizer, self.token = tokenizer, tokenizer.unit
         self.vocab_size = len(tokenizer)
         self.undecodable = "surrogateescape" if tokenizer.reads_bytes else "strict"
+
+    @classmethod
+    def options(cls) -> set[str]:
+        """The options of sampling, and of texts."""
+        from gpt.config.command_schemas import SamplingConfig
+
+        return {*SamplingConfig.model_fields, *_OF_TEXT}
 
     @classmethod
     def built_for(cls, corpus: Text) -> "Continuation":
@@ -99,18 +102,12 @@ class Continuation(Task):
 
     def data(self, corpus: Text, model: Stage, device: torch.device) -> Data:
         """Windows of the model's block_size, or lines. Raises RequestError for lines if the stage remembers a text."""
-        T, remembers = model.block_size, isinstance(model, Remembering)
-        if isinstance(corpus, Lines):
-            if remembers:
-                raise RequestError(
-                    "a stage that counts n-grams is for one text, not for documents or lines: use model=v8"
-                )
-            return LineData(corpus, self.tokenizer, block_size=T, device=device)
+        remembers = isinstance(model, Remembering)
+        data = corpus.batches(self.tokenizer, block_size=model.block_size, device=device, with_starts=remembers)
         if left_out := self.left_out(corpus):
             unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
             self._warn(left_out.count, unknown)
-        data = TextData(corpus, self.tokenizer, block_size=T, with_starts=remembers, device=device)
-        if isinstance(model, Remembering):
+        if isinstance(model, Remembering) and isinstance(data, TextData):
             model.remember(data.ids("train"))
         return data
 
@@ -126,9 +123,11 @@ class Continuation(Task):
         return self.outputs(model, None, 1, seed=seed)[0]
 
     def respond(
-        self, model: Stage, prompt: str | None, config: GenerateConfig, watch: Watch | None = None
+        self, model: Stage, prompt: str | None, config: "GenerateConfig", watch: "Watch | None" = None
     ) -> Iterator[Iterable[str]]:
         """Yield each sample: the prompt and its continuation, token by token."""
+        from gpt.tasks.decoding.packing import packed
+
         model = packed(model, getattr(torch, config.dtype))
         for pieces in self._continued(model, prompt, config.num_samples, config, watch):
             # The bytes of a file need not be text.
@@ -136,6 +135,8 @@ class Continuation(Task):
 
     def outputs(self, model: Stage, prompt: str | None, num_samples: int, **options: Any) -> list[str]:
         """Continuations; `options` are fields of SamplingConfig."""
+        from gpt.config.command_schemas import SamplingConfig
+
         config = checked_options(SamplingConfig, prompt, num_samples, options)
         return ["".join(pieces) for pieces in self._continued(model, prompt, num_samples, config)]
 
@@ -159,9 +160,11 @@ class Continuation(Task):
         return Windows(ids, model.block_size, tokens_per_pass, most)
 
     def _continued(
-        self, model: Stage, prompt: str | None, num_samples: int, config: SamplingConfig, watch: Watch | None = None
+        self, model: Stage, prompt: str | None, num_samples: int, config: "SamplingConfig", watch: "Watch | None" = None
     ) -> Iterator[Iterable[str]]:
         """Continuations of a prompt. Several are computed in one batch, so that all of them finish together."""
+        from gpt.tasks.decoding.sampling import generate, until, written
+
         if config.tokens * num_samples > _MOST_TOKENS:
             raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: generate it in several parts")
         ids = self._prompt(prompt)
@@ -173,6 +176,8 @@ class Continuation(Task):
             yield until(config.stop, self.tokenizer.pieces(sample))
 
     def _prompt(self, prompt: str | None) -> Tensor:
+        from gpt.tasks.decoding.sampling import default_prompt
+
         if prompt == "":
             raise RequestError("the prompt is empty: give at least one character, or no prompt")
         return self.tokenizer.encode(default_prompt(self.tokenizer) if prompt is None else prompt)

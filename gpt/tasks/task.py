@@ -7,7 +7,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -15,16 +15,18 @@ from torch import Tensor
 
 from gpt.base.errors import RequestError
 from gpt.base.losses import Over
-from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
 from gpt.config.keys import checked_values
 from gpt.config.schema import Schema
 from gpt.config.synonyms import by_name
 from gpt.data.batch import Data, Targets
-from gpt.data.corpus import Corpus
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import Stage
 
+if TYPE_CHECKING:
+    from gpt.config.command_schemas import EvaluateConfig, GenerateConfig
+
 Options = TypeVar("Options", bound=Schema)
+_OF_WINDOWS = {f"training.{key}" for key in ("windows", "short_window", "short_iters", "eval_iters")}
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,9 @@ class Measure:
 class Task(ABC):
     """A run's tokenizer and batches, its sample output and its scores."""
 
-    corpus: ClassVar[type[Corpus]]  # the type of its corpus: a loader that returns this type selects the task
     does: ClassVar[str]  # completes "a run that ...": "continues a text"
     splits: ClassVar[tuple[str, ...]]  # to evaluate a model on, the default first
-    options: ClassVar[frozenset[str]] = frozenset()  # its own keys of generate.py, evaluate.py and train.py
+    has_windows: ClassVar[bool] = True  # whether training.windows= and other keys of windows apply
     has_source: ClassVar[bool] = False  # its stages take (source, target), not (idx)
     undecodable: str = "strict"  # `errors` of `bytes.decode` for a prompt file that is not UTF-8
     on_the_hub: ClassVar[str] = "text-generation"  # what the Hugging Face hub calls it
@@ -107,7 +108,7 @@ class Task(ABC):
         """The content of a run's sample.txt."""
 
     @abstractmethod
-    def respond(self, model: Stage, prompt: str | None, config: GenerateConfig) -> Iterator[Iterable[str]]:
+    def respond(self, model: Stage, prompt: str | None, config: "GenerateConfig") -> Iterator[Iterable[str]]:
         """Yield the outputs for a prompt, each piece by piece."""
 
     @abstractmethod
@@ -123,15 +124,26 @@ class Task(ABC):
         A text with more than `most` targets gives a fixed sample of about that many.
         """
 
-    def scores(self, model: Stage, corpus: Any, split: str, config: EvaluateConfig) -> list[Measure]:  # noqa: ARG002
+    def scores(self, model: Stage, corpus: Any, split: str, config: "EvaluateConfig") -> list[Measure]:  # noqa: ARG002
         """Measures other than the loss; by default none."""
         return []
 
     @classmethod
+    def options(cls) -> set[str]:
+        """Its own keys of generate.py and evaluate.py."""
+        return set()
+
+    @classmethod
+    def check_training(cls, given: Iterable[str]) -> None:
+        """Raise RequestError if a given key is about windows of a text, and the task has none."""
+        for key in [] if cls.has_windows else _OF_WINDOWS & {*given}:
+            raise RequestError(f"{key} is for a run that continues a text, but this one {cls.does}")
+
+    @classmethod
     def refuse_others(cls, given: Iterable[str]) -> None:
-        """Raise RequestError if a key on the command line belongs to another task."""
+        """Raise RequestError if a key of generate.py or evaluate.py belongs to another task."""
         for other in every_task():
-            for key in sorted(set(given) & other.options - cls.options):
+            for key in sorted(set(given) & other.options() - cls.options()):
                 raise RequestError(f"{key} is for a run that {other.does}, but this one {cls.does}")
 
     def split(self, wanted: str | None, corpus: Any) -> str:  # noqa: ARG002
@@ -146,6 +158,8 @@ def checked_options(schema: type[Options], prompt: str | None, num_samples: int,
 
     Raises RequestError for a name or a value that generate.py does not accept.
     """
+    from gpt.config.command_schemas import GenerateConfig
+
     names = by_name(schema.model_fields)
     options = {names.get(name, name): value for name, value in options.items()}
     if unknown := [name for name in options if name not in schema.model_fields]:
@@ -167,5 +181,5 @@ def every_task() -> tuple[type[Task], ...]:
         with contextlib.suppress(ModuleNotFoundError):  # An optional library is missing.
             objects = vars(importlib.import_module(module.name)).values()
             own = [x for x in objects if isinstance(x, type) and x.__module__ == module.name]
-            found += [x for x in own if issubclass(x, Task) and hasattr(x, "corpus")]
+            found += [x for x in own if issubclass(x, Task) and x is not Task]
     return tuple(found)

@@ -33,11 +33,10 @@ _TOKENS = "sentence_subwords"  # the kind of vocabulary
 class Translation(Task):
     """Translating sentences."""
 
-    corpus = PairCorpus
     does = "translates"
     token = "subword"
     splits = ("test", "val", "train")
-    options = frozenset(BeamConfig.model_fields)
+    has_windows = False
     has_source = True
     undecodable = "surrogateescape"  # loses only the lines that are not UTF-8
     on_the_hub = "translation"
@@ -46,6 +45,11 @@ class Translation(Task):
     def __init__(self, tokenizer: "Subwords") -> None:
         self.tokenizer = tokenizer
         self.vocab_size = len(tokenizer)
+
+    @classmethod
+    def options(cls) -> set[str]:
+        """The options of beam search."""
+        return {*BeamConfig.model_fields}
 
     @classmethod
     def check_installed(cls) -> None:

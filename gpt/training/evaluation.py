@@ -15,7 +15,7 @@ from gpt.base.errors import DivergedError
 from gpt.base.losses import Loss, Over
 from gpt.base.runtime import Runtime
 from gpt.data.batch import IGNORED, Batch, Data, Targets
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering
 from gpt.training.objectives import BatchLoss, batch_loss
 from gpt.training.processes import ALONE, World
 from gpt.training.trainer import Trainer

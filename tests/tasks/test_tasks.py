@@ -18,9 +18,10 @@ from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.data.vocabulary import SPECIAL, Vocabulary
 from gpt.models import STAGE
 from gpt.registry import Choice
+from gpt.tasks.continuation import Continuation
 from gpt.tasks.decoding.log_probabilities import LogProbabilities
 from gpt.tasks.decoding.sampling import generate
-from gpt.tasks.task import every_task
+from gpt.tasks.translation import Translation
 from tests.conftest import stage_config
 
 CPU = torch.device("cpu")
@@ -51,11 +52,9 @@ def continuation(corpus_file: Path) -> tuple[tasks.Task, TextCorpus, nn.Module]:
     return task, corpus, built(V2, task)
 
 
-def test_the_type_of_the_corpus_decides_on_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    for loader, task in {"text": tasks.Continuation, "parallel": tasks.Translation}.items():
+def test_the_corpus_decides_on_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    for loader, task in {"text": Continuation, "parallel": Translation}.items():
         assert tasks.of(choice(_target_=f"gpt.data.corpora.{loader}")) is task
-    types = [task.corpus for task in every_task()]
-    assert len(set(types)) == len(types)
 
     class Melody(Corpus):
         pass
@@ -72,9 +71,9 @@ def test_the_type_of_the_corpus_decides_on_the_task(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("task", "kind", "vocabulary"),
     [
-        (tasks.Continuation, "sentence_subwords", [*SPECIAL, "c"]),
-        (tasks.Continuation, "os", "abc"),  # no module that is not a tokenizer is imported
-        (tasks.Translation, "sentence_subwords", ["a", "b", "c", "d", "e"]),
+        (Continuation, "sentence_subwords", [*SPECIAL, "c"]),
+        (Continuation, "os", "abc"),  # no module that is not a tokenizer is imported
+        (Translation, "sentence_subwords", ["a", "b", "c", "d", "e"]),
     ],
 )
 def test_the_vocabulary_of_another_task_is_damaged(task: type[tasks.Task], kind: str, vocabulary: Any) -> None:
@@ -110,8 +109,8 @@ def test_a_text_is_served_as_its_own_characters(
 @pytest.mark.parametrize(
     ("task", "own", "of_the_other"),
     [
-        (tasks.Continuation, ["tokens", "training.eval_iters"], ["beam", "length_penalty"]),
-        (tasks.Translation, ["beam", "length_penalty"], ["tokens", "dtype", "training.eval_iters"]),
+        (Continuation, ["tokens"], ["beam", "length_penalty"]),
+        (Translation, ["beam", "length_penalty"], ["tokens", "dtype"]),
     ],
 )
 def test_a_key_of_the_other_task_is_refused(task: type[tasks.Task], own: list[str], of_the_other: list[str]) -> None:
@@ -119,6 +118,12 @@ def test_a_key_of_the_other_task_is_refused(task: type[tasks.Task], own: list[st
     for key in of_the_other:
         with pytest.raises(RequestError, match=key):
             task.refuse_others([*own, key])
+
+
+def test_keys_of_windows_are_refused_for_a_translation() -> None:
+    Continuation.check_training(["training.windows"])
+    with pytest.raises(RequestError, match=r"training\.windows"):
+        Translation.check_training(["training.max_iters", "training.windows"])
 
 
 def text(samples: Iterator[Iterable[str]]) -> str:
@@ -174,6 +179,6 @@ def test_a_prompt_is_continued_character_by_character(continuation: tuple, token
 
 
 def test_a_prompt_that_is_not_text_is_printed_as_text() -> None:
-    task = tasks.Continuation(ByteTokenizer())
+    task = Continuation(ByteTokenizer())
     prompt = b"a\xff\xe2b".decode(errors=task.undecodable)
     assert text(task.respond(built(V2, task), prompt, asked())).startswith("a\ufffd\ufffdb")

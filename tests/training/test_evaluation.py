@@ -12,7 +12,7 @@ from gpt.data.corpus import TextCorpus
 from gpt.data.text import TextData
 from gpt.data.tokenizers.bytes import ByteTokenizer
 from gpt.data.tokenizers.characters import CharTokenizer
-from gpt.tasks import Continuation
+from gpt.tasks.continuation import Continuation
 from gpt.training.evaluation import estimated_losses, exact_loss, mean_loss, tokens_per_pass
 from gpt.training.state import State
 from tests.conftest import CPU, build, build_small, split_text, text_data

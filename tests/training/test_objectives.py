@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from gpt.base.errors import RequestError
 from gpt.data.batch import Batch
 from gpt.data.text import TextData
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering
 from gpt.training.objectives import Objective, batch_loss
 from gpt.training.optimizers import AdamW
 from tests.conftest import build_small

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.data.text import ShortWindows, TextData
-from gpt.models.ngrams import Remembering
+from gpt.models import Remembering
 from gpt.training import loop
 from gpt.training.operations import ATTENTION_ON_CPU, operations
 from gpt.training.state import State
