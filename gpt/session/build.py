@@ -14,7 +14,8 @@ from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.models import STAGE, Stage
 from gpt.registry import Choice
 from gpt.session.start import Fork, Start
-from gpt.session.user_module import UserModule, check_logits, check_trainable
+from gpt.session.user_module import UserModule, check_trainable
+from gpt.training.causality import check_causality
 from gpt.training.compilation import compile_losses
 from gpt.training.length import decide_length
 from gpt.training.memory import recompute_blocks, within_memory
@@ -26,7 +27,6 @@ from gpt.training.schedules import SCHEDULE, check_warmup
 from gpt.training.trainer import Trainer
 
 _COPIES = 3  # of the weights: themselves, their gradients, and at least one moment of every optimizer
-_TRIED = 16  # tokens of a window that a stage is tried with before it is trained
 
 
 def build_trainer(start: Start, command: Command, device: torch.device, world: World) -> Trainer:
@@ -56,7 +56,7 @@ def build_trainer(start: Start, command: Command, device: torch.device, world: W
     trainer = Trainer(
         config, task, corpus, model, optimizer, schedule, data, runtime, objective, metrics=metrics, world=world
     )
-    check_logits(model, trainer.batch(0), task.vocab_size, longest=None if config.model.is_own else _TRIED)
+    check_causality(trainer)
     if config.compile:
         compile_losses(trainer, objective)
     decide_length(trainer, start.state)

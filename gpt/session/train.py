@@ -31,6 +31,7 @@ from gpt.session.build import build_trainer
 from gpt.session.forking import forked
 from gpt.session.resuming import resumed, run_to_resume
 from gpt.session.start import New, Start
+from gpt.training.causality import check_causality
 from gpt.training.compilation import compiler_options
 from gpt.training.evaluation import exact_loss
 from gpt.training.length import has_stalled, set_length
@@ -123,7 +124,9 @@ def train(
             return TrainResult(None, trainer, folder)
         from gpt.session.summary import summarise  # needed at the end only
 
-        exact = exact_loss_of(trainer, _load_result(trainer, folder))
+        weights = _load_result(trainer, folder)
+        check_causality(trainer)  # The first weights need not have shown it.
+        exact = exact_loss_of(trainer, weights)
         if trainer.state.planned is not None:  # a budget of seconds came to this number of iterations
             set_length(trainer, trainer.state.iteration)
             changes = changed(trainer.config, command) if world.is_first else []

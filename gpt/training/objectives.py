@@ -113,6 +113,8 @@ class Autograd:
         loss = self.loss_of(model, batch)
         if weight != 1:
             loss = loss * weight
+        if not loss.requires_grad:
+            raise RequestError(f"{type(model).__name__} detaches its logits from its parameters: nothing is learned")
         loss.backward()
         return loss.detach()
 

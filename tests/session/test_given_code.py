@@ -91,7 +91,7 @@ def test_a_run_of_a_file_resumes_bit_for_bit(files: list[str]) -> None:
         ("model=net.py:Nat", "net.py:Nat"),
         ("model=two.py", "model=two.py:Other"),
         ("model=broken.py", "broken.py: line 2"),
-        ("model=future.py", "future"),
+        ("model=future.py", "no language model"),
         ("model=net.py model.n_embd=many", "model.n_embd=many"),
         ("own.yaml", "model=net.py"),
         ("optimizer=LBFGS", "optimizer=LBFGS"),
