@@ -28,7 +28,7 @@ from course_runs import corpus  # noqa: E402
 from pictures.theme import THEMES  # noqa: E402
 
 import gpt  # noqa: E402
-from gpt.playground.describing import curve_of  # noqa: E402
+from gpt.playground.describe import curve_of  # noqa: E402
 
 _PICTURE = _HERE / "images" / "learning.webp"
 _STORED = _HERE.parent / "gpt" / "playground" / "page" / "texts" / "v8.json"

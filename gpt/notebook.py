@@ -93,7 +93,7 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
     from gpt.base.errors import RequestError
     from gpt.config.command_schemas import CompareConfig
     from gpt.reports.comparison import compared
-    from gpt.runs.naming import roots
+    from gpt.runs.naming import run_dirs
 
     with _documented_errors():
         if "out" in values:
@@ -101,7 +101,7 @@ def compare(runs: "str | Path | Sequence[str | Path]" = "runs", **values: Any) -
         several = [runs] if isinstance(runs, str) or hasattr(runs, "__fspath__") else runs
         names = [str(name) for name in several]
         config = CompareConfig.model_validate(values)
-        return compared(config, [folder for name in names for folder in roots(name)])
+        return compared(config, [folder for name in names for folder in run_dirs(name)])
 
 
 def _command(

@@ -15,7 +15,7 @@ from course_runs import is_older
 from sphinx.util import logging
 
 import gpt
-from gpt.base.errors import UserError, requiring
+from gpt.base.errors import UserError, require_extra
 from gpt.base.ladder import SMALL
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
@@ -40,7 +40,7 @@ def write_live(runs: Mapping[str, TrainedRun], folder: Path) -> None:
     # The theme's accessible-pygments lets every library print its notes.
     standard_logging.getLogger().setLevel(standard_logging.WARNING)
     try:
-        with requiring("onnx"):
+        with require_extra("onnx"):
             from gpt.playground import static
         contents = static.page(_DOWNLOADS)
     except UserError as error:

@@ -29,8 +29,8 @@ class Command(NamedTuple):
         return getattr(import_module(module or "gpt.config.command_schemas"), name)
 
 
-def _managing(function: str, schema: str, words: dict[str, str], purpose: str) -> Command:
-    return Command("gpt.session.managing", schema, words, purpose, function, is_script=False)
+def _of_labels(function: str, schema: str, words: dict[str, str], purpose: str) -> Command:
+    return Command("gpt.session.labels", schema, words, purpose, function, is_script=False)
 
 
 _OF_TRAINING, _RUNS = {"model": "[stage]", "data.path": "[file or folder]..."}, {"runs": "[run]..."}
@@ -52,10 +52,10 @@ COMMANDS = {
                     "show", is_script=False),
     "data": Command("gpt.session.corpus", "DataConfig", {"data": "[corpus]", "data.path": "[file or folder]..."},
                     "show what a training would see of a file or a dataset", is_script=False),
-    "runs": _managing("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
-    "tag": _managing("tag", "TagConfig", {"runs": "RUN", "tags": "TAG..."},
+    "runs": _of_labels("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
+    "tag": _of_labels("tag", "TagConfig", {"runs": "RUN", "tags": "TAG..."},
                      "give tags to a run, and take them: RUN golden -wide"),
-    "name": _managing("name", "NameConfig", {"run": "RUN", "name": "NAME"}, "give a run another name: RUN best_v5"),
+    "name": _of_labels("name", "NameConfig", {"run": "RUN", "name": "NAME"}, "give a run another name: RUN best_v5"),
 }  # fmt: skip
 OTHER_WORDS = {
     "ls": "runs",

@@ -5,7 +5,7 @@ import re
 _UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration in one or two units: 40 s, 5 min, 2 h 40 min, 3 d 4 h."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"

@@ -43,7 +43,7 @@ class DivergedError(UserError):
 
 
 @contextmanager
-def requiring(extra: str) -> Iterator[None]:
+def require_extra(extra: str) -> Iterator[None]:
     """Wrap imports of optional libraries: if one is missing, RequestError names the extra that installs it."""
     try:
         yield

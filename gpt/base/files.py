@@ -20,7 +20,7 @@ _LARGEST, _LONGEST_LINE = 2**26, 2**20  # bytes of a record that is read; of a l
 log = logging.getLogger(__name__)
 
 
-def attempt(what: str, write: Callable[[], None], errors: tuple[type[Exception], ...] = (OSError, UserError)) -> bool:
+def try_write(what: str, write: Callable[[], None], errors: tuple[type[Exception], ...] = (OSError, UserError)) -> bool:
     """Call `write`, and return whether it succeeded; after a failure, log a warning and continue."""
     try:
         write()
@@ -125,7 +125,7 @@ def checked_file(path: Path) -> Path:
 
 def read_text_file(path: Path) -> str:
     """A UTF-8 file of a run folder. Raises UserError if it cannot be read, or is too large to be a record."""
-    with parsing(path):
+    with damaged_as_user_error(path):
         if (size := checked_file(path).stat().st_size) > _LARGEST:
             raise UserError(f"{path} is damaged: it has {size:,} bytes, more than any run writes")
         return path.read_bytes().decode()
@@ -133,19 +133,19 @@ def read_text_file(path: Path) -> str:
 
 def read_lines(path: Path) -> Iterator[str]:
     """The records of a file with one per line, read one at a time. Raises UserError if it cannot be read."""
-    with parsing(path), checked_file(path).open(encoding="utf-8", newline="\n") as file:
+    with damaged_as_user_error(path), checked_file(path).open(encoding="utf-8", newline="\n") as file:
         yield from file
 
 
 def read_last_line(path: Path) -> str:
     """The last line of a file, without reading the others. Raises UserError if it cannot be read."""
-    with parsing(path), checked_file(path).open("rb") as file:
+    with damaged_as_user_error(path), checked_file(path).open("rb") as file:
         file.seek(max(0, path.stat().st_size - _LONGEST_LINE))
         return file.read(_LONGEST_LINE).removesuffix(b"\n").rpartition(b"\n")[2].decode()
 
 
 @contextlib.contextmanager
-def parsing(path: Path) -> Iterator[None]:
+def damaged_as_user_error(path: Path) -> Iterator[None]:
     """Turn any error raised inside into a UserError saying that the file at `path` is damaged, or cannot be read."""
     try:
         yield

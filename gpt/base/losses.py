@@ -26,7 +26,7 @@ _UNITS: tuple[tuple[str, Unit], ...] = (
 SPLITS = {"train": "training split", "val": "validation split", "test": "test split"}
 
 
-class _Brief(Record):
+class _WithoutDefaults(Record):
     """A record that leaves out what has its default."""
 
     @model_serializer(mode="wrap")
@@ -35,7 +35,7 @@ class _Brief(Record):
         return {name: value for name, value in serialise(self).items() if getattr(self, name) != fields[name].default}
 
 
-class Over(_Brief):
+class LossScope(_WithoutDefaults):
     """The targets that a loss is the mean over."""
 
     split: Name  # train, val or test; or a text, by its name
@@ -83,12 +83,12 @@ class Over(_Brief):
         return self.counted + (f" in windows of {self.window}" if self.window else "")
 
 
-class Loss(_Brief):
+class Loss(_WithoutDefaults):
     """A loss, and what it is of. It cannot be ordered or added up: ask for it in a unit."""
 
     nats: FiniteFloat  # per token
     how: Literal["exact", "estimated", "mini-batch"]
-    over: Over
+    over: LossScope
     weights: Saved | Total = "last"  # the weights that have it, by name or by their iteration
 
     @property
@@ -102,11 +102,11 @@ class Loss(_Brief):
         targets = over.split, over.answers_only, over.sliding, over.place
         return self.how, self.unit, *self._text(over), *targets
 
-    def is_of_text(self, over: Over) -> bool:
+    def is_of_text(self, over: LossScope) -> bool:
         """Whether a loss of this kind over other targets could be compared with it, going by their text alone."""
         return self._text(self.over) == self._text(over)
 
-    def _text(self, over: Over) -> tuple[str, str]:
+    def _text(self, over: LossScope) -> tuple[str, str]:
         is_by_character = self.how == "exact" and over.covers
         return over.corpus, "" if is_by_character else over.vocabulary
 
@@ -142,7 +142,7 @@ class Loss(_Brief):
         return self.nats if nats is None else nats
 
     @property
-    def spoken(self) -> str:
+    def formatted(self) -> str:
         """The loss as it is compared: "2.0790 nats per character"."""
         return f"{self.common:.4f} {nats_per(self.unit)}"
 

@@ -30,7 +30,7 @@ from gpt.base import console
 from gpt.base.commands import COMMANDS
 from gpt.base.console import command as called
 from gpt.base.errors import RequestError, UserError, printable, report
-from gpt.base.files import parsing, read_text_file, write_atomically
+from gpt.base.files import damaged_as_user_error, read_text_file, write_atomically
 from gpt.base.installation import CONF
 from gpt.base.paths import expanded, is_path
 from gpt.base.stopping import Stopped, following
@@ -162,7 +162,7 @@ def _settled(command: Command) -> Any:
     value, runs = command.settings["init"], as_typed(command.settings.get("runs", naming.RUNS))
     if value in (None, "null") or "(" in value:
         return value
-    paths = [str(naming.the_one(each, runs)) for each in listed(value)]
+    paths = [str(naming.resolve_run(each, runs)) for each in listed(value)]
     return Typed(",".join(map(in_quotes, paths)))
 
 
@@ -332,7 +332,7 @@ def continued(command: Command) -> Command:
     if not found:
         return command
     (folder,) = found
-    with parsing(folder / naming.SWEEP):
+    with damaged_as_user_error(folder / naming.SWEEP):
         record = json.loads(read_text_file(folder / naming.SWEEP))
         typed = {str(key): Typed(value) for key, value in record["typed"].items()}
         recorded = typed | dict(record["objects"])

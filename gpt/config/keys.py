@@ -40,7 +40,7 @@ def is_compared(name: str) -> bool:
     return declared(name).role in ("setting", "length")
 
 
-def telling_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
+def identity_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a run's settings, flat, that are equal for repetitions: the stage, and what sets its results apart."""
     kept = {key: value for key, value in settings.items() if key == "stage" or is_compared(key)}
     if settings["training.seconds"] is not None:  # The clock has decided how many iterations there are.

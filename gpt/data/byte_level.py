@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gpt.base.errors import requiring
+from gpt.base.errors import require_extra
 from gpt.data.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ByteLevel(TextTokenizer):
 
 def imported_library() -> Any:
     """The library. Raises RequestError if it is not installed."""
-    with requiring("subwords"):
+    with require_extra("subwords"):
         import tokenizers
     return tokenizers
 

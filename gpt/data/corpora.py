@@ -76,9 +76,9 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     from gpt.data.lines import Documents
     from gpt.data.long_text import LongText
     from gpt.data.sources import Source
-    from gpt.data.tables import sorted_out, texts_in
+    from gpt.data.tables import classify_files, texts_in
 
-    kinds, tokens = sorted_out(files_of(path), encoding), Tokens(tokenizer, vocab_size)
+    kinds, tokens = classify_files(files_of(path), encoding), Tokens(tokenizer, vocab_size)
     is_table = any(kinds.values())
     # With a tokenizer of bytes, what is not UTF-8 is kept.
     errors = "surrogateescape" if tokenizers.named(tokenizer).reads_bytes else "strict"

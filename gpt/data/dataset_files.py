@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from gpt.base.errors import RequestError, UserError, requiring
+from gpt.base.errors import RequestError, UserError, require_extra
 from gpt.base.files import replacing
 from gpt.data.tables import chosen
 
@@ -28,7 +28,7 @@ def written(
     Raises RequestError if there is no such dataset, split or column, or if the library is not installed; UserError if
     nothing can be written.
     """
-    with requiring("datasets"):
+    with require_extra("datasets"):
         import datasets
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It reports each try to connect.

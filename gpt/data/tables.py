@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpt.base.errors import RequestError, requiring
+from gpt.base.errors import RequestError, require_extra
 from gpt.data.records import is_binary, not_text, read_bytes, read_lines, read_text, size_of
 from gpt.data.tokenizer import is_utf8
 
@@ -39,7 +39,7 @@ class _Table(NamedTuple):
     rows: Sequence[tuple[str, Mapping[str, Any]]]
 
 
-def sorted_out(files: Sequence[Path], encoding: str) -> dict[Path, Kind | None]:
+def classify_files(files: Sequence[Path], encoding: str) -> dict[Path, Kind | None]:
     """Each file with the kind of table that it is; None: a plain text. Others are left out of several, with a warning.
 
     Raises RequestError if there is only one, and it is of a kind that has no text to read.
@@ -206,7 +206,7 @@ def _objects(file: Path, kind: Kind, encoding: str) -> _Table:
 
 def _parquet(file: Path, field: str | None) -> _Table:
     """The columns of strings, and `field`."""
-    with requiring("datasets"):
+    with require_extra("datasets"):
         import pyarrow
         from pyarrow import parquet
     try:

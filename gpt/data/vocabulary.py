@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from gpt.base.losses import Over
+from gpt.base.losses import LossScope
 from gpt.base.record import Record, Total
 
 PAD = 0  # the subword that pads sequences to equal length; no real token attends to it
@@ -34,10 +34,12 @@ class Vocabulary(Record):
     corpus: Annotated[str, Field(max_length=100)]  # the digest of the run's corpus
     covers: bool | None = None  # whether it can encode the whole corpus; None if the corpus is not a text
 
-    def over(self, split: str) -> Over:
+    def over(self, split: str) -> LossScope:
         """What a loss of a model with these tokens is over, on a split of the run's corpus."""
         tokens = hashlib.sha256(json.dumps([self.kind, self.vocabulary, self.merges]).encode()).hexdigest()
-        return Over(split=split, corpus=self.corpus[:_DIGITS], vocabulary=tokens[:_DIGITS], covers=bool(self.covers))
+        return LossScope(
+            split=split, corpus=self.corpus[:_DIGITS], vocabulary=tokens[:_DIGITS], covers=bool(self.covers)
+        )
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from gpt.base.errors import RequestError, printable, requiring
+from gpt.base.errors import RequestError, printable, require_extra
 from gpt.base.losses import in_words
 from gpt.config.command import Command
 from gpt.config.command_schemas import ExportConfig, ExportFormat, RunConfig
@@ -42,7 +42,7 @@ def export(trained: "TrainedRun", format: ExportFormat, folder: Path, *, license
     Raises RequestError if the run cannot be exported in this format or a library is missing, UserError if the export
     and the run differ.
     """
-    with requiring(format):
+    with require_extra(format):
         module = importlib.import_module(f"gpt.exporting.{_MODULES.get(format, format)}")
     checked: str = module.export(trained, folder, **({"license": license} if format == "hub" else {}))
     return checked

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gpt import models, tasks
 from gpt.base.errors import UserError
-from gpt.base.files import parsing, read_text_file
+from gpt.base.files import damaged_as_user_error, read_text_file
 from gpt.data.vocabulary import Vocabulary, parts_of
 from gpt.exporting.model_card import body
 from gpt.registry import Choice
@@ -87,7 +87,7 @@ def export(trained: TrainedRun, folder: Path, license: str) -> str:
     vocabulary = trained.run.vocabulary()
     pretrained = PretrainedGPT(config.stage, choice, config.data.target, vocabulary.kind, vocabulary)
     pretrained.model.load_state_dict(trained.model.state_dict())
-    tag = trained.task.on_the_hub
+    tag = trained.task.pipeline_tag
     data = ModelCardData(license=license, library_name=LIBRARY, pipeline_tag=tag, tags=[LIBRARY, config.stage])
     ModelCard(f"---\n{data.to_yaml()}\n---\n{body(trained)}").save(folder / "README.md")
     pretrained.save_pretrained(folder)  # type: ignore[operator]  # of the mixin
@@ -105,6 +105,6 @@ def vocabulary_of(path: Path, kind: str) -> Vocabulary:
 
     Raises UserError for other or damaged files.
     """
-    with parsing(path):
+    with damaged_as_user_error(path):
         tokens, merges = parts_of(json.loads(read_text_file(path)))
         return Vocabulary(kind=kind, vocabulary=tokens, merges=merges, corpus="")

@@ -76,7 +76,7 @@ def _head(trained: TrainedRun, escaped: Callable[[str], str]) -> str:
         adds=escaped(config.adds),
         kind=trained.task.token,
         parameters=size_of(trained.model),
-        does=trained.task.does,
+        does=trained.task.purpose,
         start=f"the weights of another run ({parent.iterations:,} iterations)" if parent else "random weights",
         iterations=summary.iterations,
         seed=summary.seed,

@@ -45,7 +45,7 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
 def calls_of(module: nn.Module, x: Tensor) -> list[Call]:
     """The calls of all modules in a forward pass of x, in the order in which they return."""
     calls: list[Call] = []
-    observed = alike(module).eval()
+    observed = shallow_clone(module).eval()
     for path, inner in observed.named_modules():
         inner.register_forward_hook(partial(_keep, calls, path))
     with torch.no_grad():
@@ -100,9 +100,9 @@ def units_of(block: nn.Module, name: str) -> tuple[list[str], str]:
     return [path for path in leaves if path != projection], projection
 
 
-def alike(module: nn.Module) -> nn.Module:
+def shallow_clone(module: nn.Module) -> nn.Module:
     """A copy of a module with the same weights, but its own hooks."""
     made = copy.copy(module)
-    made._modules = {name: child and alike(child) for name, child in module._modules.items()}
+    made._modules = {name: child and shallow_clone(child) for name, child in module._modules.items()}
     made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()
     return made

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from gpt.base.ladder import introduced_by
-from gpt.inspection.branches import Branch, Call, alike, all_branches, blocks, units_of
+from gpt.inspection.branches import Branch, Call, all_branches, blocks, shallow_clone, units_of
 from gpt.models.rotary import RotaryPositions
 
 _AROUND = ("embedding.token", "expected", "trust", "norm")
@@ -46,7 +46,7 @@ class Inside(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = alike(model)
+        self.model = shallow_clone(model)
         self._seen = _Seen()
         for name, module in self.model.named_modules():
             module.register_forward_pre_hook(partial(self._seen.begin, name))
@@ -151,7 +151,7 @@ class Switched(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = alike(model)
+        self.model = shallow_clone(model)
         self.parts = parts(model)
         self._on: dict[str, Tensor] = {}  # by part: (), bool
         self._adding = _adding(model)

@@ -87,7 +87,7 @@ class KVCache:
             raise ValueError(f"{start + T} tokens do not fit into a cache of {self.size}")
         return start
 
-    def continued(self, recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
+    def run_recurrence(self, recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
         """The outputs of a recurrence over T new tokens. Call k of a forward pass continues from call k of the previous
         pass; before the first token, the state is `initial`.
         """
@@ -158,16 +158,16 @@ def positions(T: int, device: torch.device) -> Tensor:
     return here if cache is None else here + cache.length
 
 
-def continued(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
+def run_recurrence(recurrence: Recurrence, initial: Tensor, T: int) -> Tensor:
     """The outputs of a recurrence over T tokens, from the state `initial`, (B, ...).
 
     With an active key-value cache, it starts from the state after the last token of the cache.
     """
     cache = active_cache()
-    return recurrence(initial)[0] if cache is None else cache.continued(recurrence, initial, T)
+    return recurrence(initial)[0] if cache is None else cache.run_recurrence(recurrence, initial, T)
 
 
-def preceded(x: Tensor, n: int) -> Tensor:
+def with_left_context(x: Tensor, n: int) -> Tensor:
     """Prepend the x of the previous n tokens: (B, T, C) -> (B, n + T, C).
 
     Before the first token, x is zero. With an active key-value cache, it is the x of the cache's last tokens.
@@ -179,7 +179,7 @@ def preceded(x: Tensor, n: int) -> Tensor:
         return joined, joined[:, T:]
 
     cache = active_cache()
-    return pad(x, (0, 0, n, 0)) if cache is None else cache.continued(recurrence, x.new_zeros(B, n, C), T)
+    return pad(x, (0, 0, n, 0)) if cache is None else cache.run_recurrence(recurrence, x.new_zeros(B, n, C), T)
 
 
 _active: ContextVar[KVCache | None] = ContextVar("active_cache", default=None)

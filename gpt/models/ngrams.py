@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from gpt.base.errors import RequestError, UserError
 from gpt.models import TokenIds
-from gpt.models.kv_cache import active_cache, preceded
+from gpt.models.kv_cache import active_cache, with_left_context
 
 NGramOrder = Annotated[int, Field(ge=1, le=12)]
 
@@ -118,7 +118,7 @@ class NGrams(nn.Module):
     def _context(self, idx: Tensor, start: Tensor | None) -> Tensor:
         """Prepend the order - 1 preceding tokens: (B, T) -> (B, order - 1 + T), with -1 where there is none."""
         n = self.order - 1
-        context = preceded(idx[..., None] + 1, n)[..., 0] - 1
+        context = with_left_context(idx[..., None] + 1, n)[..., 0] - 1
         if start is not None and n:
             before = start[:, None] + torch.arange(-n, 0, device=start.device)  # (B, n)
             is_known = (before >= 0) & (before < self._length)
@@ -128,8 +128,8 @@ class NGrams(nn.Module):
     def _recent_counts(self, idx: Tensor, keys: Tensor) -> Tensor:
         """Counts of the following tokens in the window so far: (B, T) ids, (B, T, order) keys -> (B, T, order, V)."""
         T, n = idx.shape[1], 0 if active_cache() is None else self.window - 1
-        tokens = preceded(idx[..., None], n)[..., 0]  # (B, S)
-        earlier = preceded(keys, n).transpose(1, 2)  # (B, order, S)
+        tokens = with_left_context(idx[..., None], n)[..., 0]  # (B, S)
+        earlier = with_left_context(keys, n).transpose(1, 2)  # (B, order, S)
         here = keys.where(keys > 0, -1).transpose(1, 2)  # (B, order, T); contexts that are not there never match
         is_same = (here[..., None] == earlier[..., None, :]).float().tril(earlier.shape[2] - T - 1)  # (B, order, T, S)
         following = torch.zeros(*tokens.shape, self.vocab_size, device=tokens.device)  # (B, S, V), one-hot

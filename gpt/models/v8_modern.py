@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gpt.config.choices import Depth, Fraction, Length, Size
 from gpt.models import v5_residual
 from gpt.models.attention import Dropout
-from gpt.models.kv_cache import Cached, preceded
+from gpt.models.kv_cache import Cached, with_left_context
 from gpt.models.rotary import RotaryPositions
 from gpt.models.squared_relu import SquaredReLU
 
@@ -39,7 +39,7 @@ class TokenShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
-        previous = preceded(x, 1)[:, :-1]  # (B, T, C)
+        previous = with_left_context(x, 1)[:, :-1]  # (B, T, C)
         return torch.lerp(x, previous, self.share.to(x.dtype))
 
 

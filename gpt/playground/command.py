@@ -2,21 +2,21 @@
 
 from pathlib import Path
 
-from gpt.base.errors import printable, requiring
+from gpt.base.errors import printable, require_extra
 from gpt.config.command import Command
 from gpt.config.command_schemas import PlayConfig
-from gpt.playground.catalogue import Catalogue
+from gpt.playground.run_list import RunList
 from gpt.runs.finding import finished_runs
 from gpt.runs.folder import holds_run
-from gpt.runs.naming import RUNS, chosen_run, roots
+from gpt.runs.naming import RUNS, chosen_run, run_dirs
 from gpt.runs.weights import existing_weights, selected
 
 
 def main(config: PlayConfig, _: Command) -> None:
     """Serve the page until Ctrl-C, or write it as static files."""
-    folders = roots(config.runs)
+    folders = run_dirs(config.runs)
     if config.out is not None:
-        with requiring("onnx"):
+        with require_extra("onnx"):
             from gpt.playground.static import exactly, newest_of_each_stage, write
         if config.run is None and all(holds_run(folder) for folder in folders):
             runs = exactly(folders)
@@ -27,7 +27,7 @@ def main(config: PlayConfig, _: Command) -> None:
             runs = {run.config().stage: run}
         print(printable(write(runs, Path(config.out), Path(config.data.dir), weights=config.weights), keep="\n"))
         return
-    with requiring("play"):
+    with require_extra("play"):
         from gpt.playground.server import serve
         from gpt.playground.trainings import Trainings
     chosen = None
@@ -35,7 +35,7 @@ def main(config: PlayConfig, _: Command) -> None:
         chosen = chosen_run(config.run, config.runs, config.stage)
         # Report a run that cannot be shown here rather than on the page.
         chosen.summary(), chosen.vocabulary(), existing_weights(chosen, selected(chosen, config.weights))
-    catalogue = Catalogue(folders, chosen, config.weights, config.device)
+    run_list = RunList(folders, chosen, config.weights, config.device)
     place = next((folder for folder in folders if not holds_run(folder)), Path(RUNS))
     trainings = Trainings(place, Path(config.data.dir))
-    serve(catalogue, trainings, host=config.host, port=config.port, names=config.names, opens=config.open)
+    serve(run_list, trainings, host=config.host, port=config.port, names=config.names, opens=config.open)

@@ -25,14 +25,14 @@ _TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 _Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT)]
 
 
-class Asked(Schema):
+class RunRequest(Schema):
     """Fields of every request."""
 
     run: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
     moment: CountOrZero | None = None  # the iteration of a snapshot; None: the run's weights on the page
 
 
-class AboutTokens(Asked):
+class AboutTokens(RunRequest):
     """Request about a text, as token ids: a part of the text could be split into other tokens."""
 
     ids: Annotated[list[_TokenId], Field(min_length=1)]
@@ -50,14 +50,14 @@ class AboutRow(AboutTokens):
     row: Annotated[int, Field(ge=0, le=2**31)]
 
 
-class Continuing(Asked, SamplingConfig):
+class Continuing(RunRequest, SamplingConfig):
     """Request for the continuation of a prompt."""
 
     prompt: _Prompt
     tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 
 
-class Translating(Asked):
+class Translating(RunRequest):
     """Request for the translations of a sentence."""
 
     sentence: _Prompt
@@ -65,7 +65,7 @@ class Translating(Asked):
     length_penalty: Annotated[float, Field(ge=0, le=LARGEST_LENGTH_PENALTY, allow_inf_nan=False)]
 
 
-class AboutTranslation(Asked):
+class AboutTranslation(RunRequest):
     """Request for the cross-attention of a translation."""
 
     sentence: _Prompt

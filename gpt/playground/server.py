@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gpt.base.errors import RequestError
 from gpt.playground.app import application
 from gpt.playground.assets import POLICY
-from gpt.playground.catalogue import Catalogue
+from gpt.playground.run_list import RunList
 from gpt.playground.trainings import Trainings
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def serve(
-    catalogue: Catalogue, trainings: Trainings, *, host: str, port: int, names: Collection[str], opens: bool
+    run_list: RunList, trainings: Trainings, *, host: str, port: int, names: Collection[str], opens: bool
 ) -> None:
     """Answer on this address until Ctrl-C; open a browser if `opens`. Trainings follow this process: they save and end.
 
@@ -46,7 +46,7 @@ def serve(
     if own not in LOCAL:
         log.warning(f"anybody who can reach {host} can use this playground, and see these runs")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # no messages about malformed requests
-    server = server_of(catalogue, trainings, [*LOCAL, own, *names])
+    server = server_of(run_list, trainings, [*LOCAL, own, *names])
     print(f"{address} shows your runs; press Ctrl-C to stop", flush=True)
     if opens:
         # In the background, because a browser in the terminal runs until its user closes it.
@@ -55,9 +55,9 @@ def serve(
         server.run(sockets=[bound])
 
 
-def server_of(catalogue: Catalogue, trainings: Trainings, names: Collection[str]) -> uvicorn.Server:
+def server_of(run_list: RunList, trainings: Trainings, names: Collection[str]) -> uvicorn.Server:
     """The playground's server, under these host names alone."""
-    app = _Guard(application(catalogue, trainings, is_stopping=lambda: server.should_exit), names)
+    app = _Guard(application(run_list, trainings, is_stopping=lambda: server.should_exit), names)
     server = uvicorn.Server(
         uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=_GRACE

@@ -24,9 +24,9 @@ from gpt.exporting import browser, graphs
 from gpt.exporting.model_card import without_paths
 from gpt.exporting.staging import staged
 from gpt.exporting.training_graphs import export_training
-from gpt.playground import looking, translating
+from gpt.playground import inspect, translating
 from gpt.playground.assets import POLICY, files
-from gpt.playground.describing import in_full
+from gpt.playground.describe import in_full
 from gpt.registry import Choice
 from gpt.reports.listing import differing
 from gpt.runs.finding import finished_runs
@@ -197,8 +197,8 @@ def _first(trained: TrainedRun, prompt: str) -> bytes:
     if not ids:
         return serialised(tensors)
     window = ids[-trained.model.block_size :]
-    tensors[f"logits_{len(ids)}"] = looking.logits(trained, ids)
-    tensors |= looking.attention(trained, window) | looking.interventions(trained, window)
+    tensors[f"logits_{len(ids)}"] = inspect.logits(trained, ids)
+    tensors |= inspect.attention(trained, window) | inspect.interventions(trained, window)
     return serialised(tensors)
 
 

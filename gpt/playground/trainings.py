@@ -22,8 +22,8 @@ from gpt.base.stopping import Stopped
 from gpt.config.composing import compose
 from gpt.config.documented import differing
 from gpt.config.reading import read
-from gpt.playground.catalogue import id_of
-from gpt.playground.describing import curve_of, documented_of
+from gpt.playground.describe import curve_of, documented_of
+from gpt.playground.run_list import id_of
 from gpt.reports.listing import corpus_name
 from gpt.runs.finding import started_runs
 from gpt.runs.folder import RunFolder, RunState, RunStateName

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from gpt.base.console import command
 from gpt.base.errors import RequestError, printable
-from gpt.base.files import attempt, check_output, write_atomically
+from gpt.base.files import check_output, try_write, write_atomically
 from gpt.base.pictures import FORMATS, is_picture, picture
 from gpt.config.command_schemas import CompareConfig
 from gpt.config.schema import TOKENIZER_KEYS
-from gpt.reports import against, documented, plots, tables
+from gpt.reports import documented, plots, reference_losses, tables
 from gpt.reports.documented import Comparison
 from gpt.reports.ranking import Ranking, rankings
 from gpt.runs.finding import FinishedRun, finished_runs, started_runs
@@ -85,7 +85,7 @@ class ComparisonReport:
         """The loss against the key `by`, or the curves, with a panel for each ranking."""
         title, metric = self.config.title, self.config.metric
         if by := self.config.by:
-            return against.draw(self._against(by), by, metric, title)
+            return reference_losses.draw(self._against(by), by, metric, title)
         if (figure := plots.draw(self.comparison, self.ranked, self.x, title, metric=metric)) is None:
             raise RequestError("none of these runs has a curve to draw")
         return figure
@@ -95,14 +95,14 @@ class ComparisonReport:
 
         Runs with another data.distance, for example, are in another ranking, so the key varies in none.
         """
-        varying = [ranking for ranking in self.ranked if against.varies(ranking, by)]
+        varying = [ranking for ranking in self.ranked if reference_losses.varies(ranking, by)]
         if len(self.ranked) > 1 and not varying:
             (joined,) = rankings(
                 [run for ranking in self.ranked for run in ranking.runs], self.config.metric, joined=True
             )
             # Exact losses of one text with other tokens are in one ranking; estimates cannot be compared.
             name = by.removeprefix("data.")
-            if against.varies(joined, by) and name not in TOKENIZER_KEYS and f"data.{name}" in joined.keys:
+            if reference_losses.varies(joined, by) and name not in TOKENIZER_KEYS and f"data.{name}" in joined.keys:
                 return [joined]
         return varying or self.ranked
 
@@ -137,5 +137,5 @@ def print_comparison(folder: Path, config: CompareConfig) -> None:
     def draw() -> None:
         report.write(path)
 
-    said = f"picture of the curves: {path}; " if attempt("the picture of the curves", draw) else ""
+    said = f"picture of the curves: {path}; " if try_write("the picture of the curves", draw) else ""
     print("\n" + printable(f"{said}the tables: {command('compare')} runs={shlex.quote(str(folder))}"))

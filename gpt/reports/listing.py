@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from tabulate import tabulate
 
-from gpt.base.durations import spoken
+from gpt.base.durations import format_duration
 from gpt.base.errors import printable
 from gpt.base.losses import Loss, nats_per
 from gpt.config.keys import declared, unusual
@@ -88,7 +88,7 @@ def _cells(line: Line) -> list[str]:
         " ".join(filter(None, [line.stage, line.name, f"seed {line.seed}", differing(line.changed)])),
         f"{state.iteration:,}" + ("" if state.name == "finished" else f" of {state.planned:,}"),
         line.corpus,
-        spoken(max(0.0, (now() - line.when).total_seconds())),
+        format_duration(max(0.0, (now() - line.when).total_seconds())),
         ",".join(line.tags),
         str(line.run.path),
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from gpt.base.losses import Loss, Unit, common_unit
-from gpt.config.keys import completed, declared, flat, telling_apart
+from gpt.config.keys import completed, declared, flat, identity_settings
 from gpt.reports.listing import corpus_name
 from gpt.runs.finding import FinishedRun, skipping_damaged
 from gpt.runs.folder import RunFolder, RunState
@@ -114,7 +114,7 @@ def _settings(run: RunFolder, summary: Summary | None, metric: Metric) -> dict[s
     dtype yet.
     """
     content = flat(completed(run.config().content()))
-    kept = telling_apart(content)
+    kept = identity_settings(content)
     if metric == "best":  # More or noisier evaluations have a lower minimum.
         kept |= {key: value for key, value in content.items() if declared(key).role == "measure"}
     if (parent := run.record().parent) is not None:

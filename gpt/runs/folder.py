@@ -20,7 +20,14 @@ from pydantic import BaseModel
 
 from gpt.base.console import OneLine
 from gpt.base.errors import Ending, UserError
-from gpt.base.files import is_temporary, parsing, read_last_line, read_lines, read_text_file, write_atomically
+from gpt.base.files import (
+    damaged_as_user_error,
+    is_temporary,
+    read_last_line,
+    read_lines,
+    read_text_file,
+    write_atomically,
+)
 from gpt.config.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
@@ -227,7 +234,7 @@ class RunFolder:
     def clock(self) -> dict[int, float]:
         """The seconds of training by iteration."""
         path = self.path / "metrics.jsonl"
-        with parsing(path):
+        with damaged_as_user_error(path):
             rows = [json.loads(line) for line in read_lines(path)]
             return {int(row["iteration"]): float(row["seconds"]) for row in rows if "seconds" in row}
 
@@ -299,7 +306,7 @@ def _name(run: RunFolder) -> RunStateName:
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[Step | Evaluation]:
     for line in lines:
-        with parsing(path):
+        with damaged_as_user_error(path):
             row = json.loads(line)
             found = Evaluation.of_row(row) if "val" in row else Step.of_row(row)
         yield found

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from gpt.base.errors import UserError
-from gpt.base.files import parsing
+from gpt.base.files import damaged_as_user_error
 from gpt.config.keys import YAML
 from gpt.config.schema import TrainConfig
 
@@ -34,7 +34,7 @@ def to_json(record: Fields) -> str:
 
 def from_json(content: str, path: Path) -> Fields:
     """The record in the file at `path`. Raises UserError if it cannot be read, or has another format."""
-    with parsing(path):
+    with damaged_as_user_error(path):
         record: Fields = json.loads(content)
         check_format(record.pop("format", None), path)
         return record
@@ -47,7 +47,7 @@ def to_yaml(config: TrainConfig) -> str:
 
 def from_yaml(content: str, path: Path) -> TrainConfig:
     """The configuration in the file at `path`. Raises UserError if it cannot be read, or has another format."""
-    with parsing(path):
+    with damaged_as_user_error(path):
         tree = yaml.load(content, YAML)
         check_format(tree.pop("format", None), path)
         return TrainConfig.model_validate(tree)

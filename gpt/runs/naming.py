@@ -27,8 +27,8 @@ def chosen_run(typed: str | None, runs: str, stage: str | None = None) -> RunFol
     Raises RequestError if there is none.
     """
     if typed is None:
-        return finished_runs(*roots(runs), stages=[stage] if stage else [])[-1].folder
-    run = RunFolder(the_one(typed, runs))
+        return finished_runs(*run_dirs(runs), stages=[stage] if stage else [])[-1].folder
+    run = RunFolder(resolve_run(typed, runs))
     if stage is not None and run.config().stage != stage:
         raise RequestError(
             f"{run.path} is a run of {run.config().stage}, not of {stage}: give run= or model=, not both"
@@ -36,19 +36,19 @@ def chosen_run(typed: str | None, runs: str, stage: str | None = None) -> RunFol
     return run
 
 
-def roots(runs: str) -> list[Path]:
+def run_dirs(runs: str) -> list[Path]:
     """The folders that runs=A,B or runs=[A,B] names; a folder whose own name contains commas counts as one."""
     if Path(runs).exists():
         return [Path(runs)]
-    return [path for item in listed(runs) for path in ([Path(RUNS)] if item == RUNS else called(item))]
+    return [path for item in listed(runs) for path in ([Path(RUNS)] if item == RUNS else resolve_runs(item))]
 
 
-def the_one(typed: str, runs: str = RUNS) -> Path:
+def resolve_run(typed: str, runs: str = RUNS) -> Path:
     """The folder of the run at a path or of a name. Raises RequestError if nothing fits, or several do."""
-    return called(typed, runs, one=True)[0]
+    return resolve_runs(typed, runs, one=True)[0]
 
 
-def called(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
+def resolve_runs(typed: str, runs: str = RUNS, *, one: bool = False) -> list[Path]:
     """The folder at a path, or the folders that a name stands for; with `one`, the winner of a sweep or a search.
 
     Raises RequestError if no run fits or, with `one`, several do.
@@ -78,7 +78,7 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
     """
     if is_path(typed):
         return {}
-    folders = roots(runs)
+    folders = run_dirs(runs)
     labels = {run: _labels(run) for run in started_runs(*folders)}
     if named := [run.path for run, (name, _) in labels.items() if name == typed]:
         return dict.fromkeys(named, "")
@@ -95,7 +95,7 @@ def find(typed: str, runs: str = RUNS, *, one: bool = False) -> dict[Path, str]:
 
 def _names(runs: str, near: str) -> list[str]:
     """Twelve names that runs go by, first those that contain `near`."""
-    labels = {run.path: _labels(run) for run in started_runs(*roots(runs))}
+    labels = {run.path: _labels(run) for run in started_runs(*run_dirs(runs))}
     groups = sorted({path.name for run in labels for path in run.parents if _is_group(path)})
     found = ["last", "best", *(name for name, _ in labels.values()), *(stage for _, stage in labels.values()), *groups]
     known = dict.fromkeys(filter(None, found)) if labels else {}
@@ -126,4 +126,4 @@ def _lowest(runs: Iterable[FinishedRun]) -> dict[Path, str]:
     for run in runs:
         comparable[run.summary.exact.key].append((run.summary.exact, run.folder.path))
     best = [(*min(losses, key=lambda pair: pair[0].common), len(losses)) for losses in comparable.values()]
-    return {path: f"{loss.spoken}, the lowest of {n} runs" for loss, path, n in best}
+    return {path: f"{loss.formatted}, the lowest of {n} runs" for loss, path, n in best}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AwareDatetime, Field
 
 from gpt.base.errors import Ending
-from gpt.base.files import parsing, read_text_file
+from gpt.base.files import damaged_as_user_error, read_text_file
 from gpt.base.losses import Loss
 from gpt.base.record import FiniteFloat, MetricName, Record, Total
 from gpt.config.choices import NonNegative
@@ -131,5 +131,5 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 def read_record(path: Path, record: type[AnyRecord]) -> AnyRecord:
     """The record in the file at `path`. Raises UserError if it is missing or damaged, or has another format."""
-    with parsing(path):
+    with damaged_as_user_error(path):
         return record.model_validate_json(json.dumps(from_json(read_text_file(path), path)))

@@ -7,7 +7,7 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from gpt.base.errors import UserError, printable
-from gpt.base.files import checked_file, parsing
+from gpt.base.files import checked_file, damaged_as_user_error
 
 
 def of_run(tensors: dict[str, Tensor], iteration: int) -> bytes:
@@ -29,19 +29,19 @@ def iteration_of(path: Path) -> int:
 
     Raises UserError if it is missing or too short, or does not say so.
     """
-    with parsing(path), safe_open(checked_file(path), "pt") as file:
+    with damaged_as_user_error(path), safe_open(checked_file(path), "pt") as file:
         return int(file.metadata()["iteration"])
 
 
 def shapes(path: Path) -> dict[str, list[int]]:
     """The shapes of a file's tensors, by name, without memory for their values. Raises UserError."""
-    with parsing(path), safe_open(checked_file(path), "pt") as file:
+    with damaged_as_user_error(path), safe_open(checked_file(path), "pt") as file:
         return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def read(path: Path, *, may_be_nan: str | None = None) -> dict[str, Tensor]:
     """A file's tensors, on the CPU. Raises UserError for NaN or Inf in another tensor than `may_be_nan`."""
-    with parsing(path), safe_open(checked_file(path), "pt") as file:
+    with damaged_as_user_error(path), safe_open(checked_file(path), "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if name := nonfinite({name: tensor for name, tensor in tensors.items() if name != may_be_nan}):
         raise UserError(f"{path} is damaged: {printable(name)} contains NaN or Inf")

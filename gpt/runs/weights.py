@@ -97,7 +97,7 @@ def existing_weights(run: RunFolder, which: Saved | int) -> Path:
     return path
 
 
-def moments(count: int, max_iters: int) -> list[int]:
+def snapshot_iterations(count: int, max_iters: int) -> list[int]:
     """The iterations of snapshots: 0 and up to `count` later ones, ending with `max_iters`; none if `count` is 0.
 
     The steps between them grow geometrically, because a model changes most at the beginning: with 20, the first is

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpt.base.console import command as called
 from gpt.base.console import reports_hidden
-from gpt.base.errors import RequestError, requiring
-from gpt.base.files import attempt, write_atomically
+from gpt.base.errors import RequestError, require_extra
+from gpt.base.files import try_write, write_atomically
 from gpt.base.losses import nats_per
 from gpt.base.pictures import picture
 from gpt.base.stopping import Stopped
@@ -30,7 +30,7 @@ def main(config: StudyConfig, command: Command) -> None:
     """Run trials until the study has n_trials of them, and report the best one; each is a run of train.py."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError(f"torchrun is for one run: for several processes, start {called('search')} in each")
-    with requiring("search"):  # and imported here, so that --help and tab completion do not pay for it
+    with require_extra("search"):  # and imported here, so that --help and tab completion do not pay for it
         from gpt.config.ranges import divided
         from gpt.searching.study import Search
 
@@ -66,7 +66,7 @@ def _conclude(search: "Search", base: Command) -> None:
     if "complete" not in states:
         raise RequestError("no trial is complete: raise n_trials, or turn pruning off with prune=false")
     # The user's settings for Matplotlib can raise any error.
-    attempt("the picture", lambda: _draw(search), (Exception,))
+    try_write("the picture", lambda: _draw(search), (Exception,))
     best = search.study.best_trial
     run = search.run(best.number)
     measure = search.metric or f"exact validation loss in {nats_per(run.summary().exact.unit)}"

@@ -8,7 +8,7 @@ from gpt.base.pictures import is_picture
 from gpt.config.command import Command
 from gpt.config.command_schemas import CompareConfig
 from gpt.reports.comparison import ENDINGS, compared
-from gpt.runs.naming import roots
+from gpt.runs.naming import run_dirs
 
 
 def main(config: CompareConfig, _: Command) -> None:
@@ -18,7 +18,7 @@ def main(config: CompareConfig, _: Command) -> None:
         raise RequestError("by= draws a picture: add its file, as in out=by.png")
     if out:
         check_output(out, ENDINGS)  # before the tables are printed
-    report = compared(config, roots(config.runs))
+    report = compared(config, run_dirs(config.runs))
     print(report.text("simple"), flush=True)
     if out:
         report.write(out)

@@ -12,7 +12,7 @@ from gpt.config.schema import SETTING_FILES, TOKENIZER_KEYS, TrainConfig
 from gpt.models import STAGE, build
 from gpt.registry import Choice
 from gpt.runs.folder import RunFolder, holds_run
-from gpt.runs.naming import the_one
+from gpt.runs.naming import resolve_run
 from gpt.runs.records import Parent
 from gpt.runs.weights import default_weights, iteration_of, shapes_only
 from gpt.session.start import Fork
@@ -45,7 +45,7 @@ def forked(wanted: TrainConfig, command: Command) -> Fork:
 
     Raises RequestError for another stage, or for hyperparameters that the weights do not fit.
     """
-    given, parent = command.given, parent_of(the_one(str(wanted.init), wanted.runs))
+    given, parent = command.given, parent_of(resolve_run(str(wanted.init), wanted.runs))
     run = RunFolder(parent.folder)
     config, vocabulary = run.config(), run.vocabulary()
     for group in SETTING_FILES.keys() & {*given}:

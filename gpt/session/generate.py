@@ -41,7 +41,7 @@ def main(config: GenerateConfig, command: Command) -> None:
     trained.task.refuse_others(command.given)
     prompts: Iterable[str | None] = [config.prompt]
     if config.prompt_file is not None:
-        prompts = [read_text(Path(config.prompt_file), errors=trained.task.undecodable)]
+        prompts = [read_text(Path(config.prompt_file), errors=trained.task.decode_errors)]
     elif isinstance(trained.task, Continuation) and config.prompt is None:  # A translation reads lines itself.
         prompts = _typed() if config.interactive else [_piped()]
     with trained.runtime.settings():

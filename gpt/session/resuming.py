@@ -17,7 +17,7 @@ from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.creation import own_folder
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder, holds_run
-from gpt.runs.naming import the_one
+from gpt.runs.naming import resolve_run
 from gpt.runs.records import Parent, Summary
 from gpt.runs.weights import iteration_of
 from gpt.session.forking import parent_of
@@ -35,7 +35,7 @@ def run_to_resume(config: TrainConfig, command: Command, new: New | None) -> Run
     """
     folder = own_folder(command)
     if new is None:
-        run = RunFolder(the_one(str(config.resume), config.runs))
+        run = RunFolder(resolve_run(str(config.resume), config.runs))
         if not holds_run(run.path):
             raise RequestError(f"resume={run.path}: {'not a run folder' if run.path.is_dir() else 'no such folder'}")
         if folder not in (None, run.path):

@@ -15,7 +15,7 @@ from gpt import registry
 from gpt.base.console import command as called
 from gpt.base.console import reports_hidden
 from gpt.base.errors import DivergedError, RequestError, UserError, printable
-from gpt.base.files import attempt
+from gpt.base.files import try_write
 from gpt.base.installation import CONF
 from gpt.base.losses import Loss, Saved
 from gpt.base.runtime import deterministic_algorithms, keep_freed_memory, select_device, size_of
@@ -224,9 +224,9 @@ def _report(folder: RunFolder, trainer: Trainer, summary: Summary, watchers: Seq
     if trainer.settings.budget is not None:
         folder.write_config(trainer.config)  # A budget of seconds now has a number of iterations.
     task, model, corpus = trainer.task, trainer.model, trainer.corpus
-    attempt("the sample", lambda: folder.write("sample.txt", task.sample(model, corpus, summary.seed)))
+    try_write("the sample", lambda: folder.write("sample.txt", task.sample(model, corpus, summary.seed)))
     # The user's settings for Matplotlib can raise any error.
-    attempt("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary).content), (Exception,))
+    try_write("the loss curve", lambda: folder.write("loss.png", curve_of_run(folder, summary).content), (Exception,))
     folder.write_summary(summary)
     lines = closing_lines(summary, folder)
     for watcher in watchers:

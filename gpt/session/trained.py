@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gpt import tasks
 from gpt.base.errors import RequestError, UserError
 from gpt.base.files import read_text_file
-from gpt.base.losses import Loss, Over, in_words
+from gpt.base.losses import Loss, LossScope, in_words
 from gpt.base.runtime import random_numbers_kept, select_device, select_runtime
 from gpt.config.schema import Documented, Saved, TrainConfig, Weights
 from gpt.data.batch import Batch
@@ -117,7 +117,7 @@ class Trained(ABC):
         kind = type_of(LOADER.find(self.config.data))
         if kind is not None and issubclass(kind, Lines):
             log.warning("this model was trained on lines, each a window of its own: a text gives another loss")
-        size, over = tokens_per_pass(self.runtime, self.model), Over(split=name, token=self.task.token)
+        size, over = tokens_per_pass(self.runtime, self.model), LossScope(split=name, token=self.task.token)
         targets = self.task.batches(self.model, _text(text), target and _text(target), tokens_per_pass=size, most=most)
         with self.runtime.settings():
             return loss_over(self.model, targets, "loss of the text", self.runtime, over, loss=loss, sizes=sizes)

@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 class Continuation(Task):
     """Continuing a text, token by token."""
 
-    does = "continues a text"
+    purpose = "continues a text"
     splits = ("val", "train", "test")  # only some benchmarks have a test split
     example = "tokens=200"
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self.tokenizer, self.token = tokenizer, tokenizer.unit
         self.vocab_size = len(tokenizer)
-        self.undecodable = "surrogateescape" if tokenizer.reads_bytes else "strict"
+        self.decode_errors = "surrogateescape" if tokenizer.reads_bytes else "strict"
 
     @classmethod
     def options(cls) -> set[str]:

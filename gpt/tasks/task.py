@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gpt.base.errors import RequestError
-from gpt.base.losses import Over
+from gpt.base.losses import LossScope
 from gpt.config.keys import checked_values
 from gpt.config.schema import Schema
 from gpt.config.synonyms import by_name
@@ -42,12 +42,12 @@ class Measure:
 class Task(ABC):
     """A run's tokenizer and batches, its sample output and its scores."""
 
-    does: ClassVar[str]  # completes "a run that ...": "continues a text"
+    purpose: ClassVar[str]  # completes "a run that ...": "continues a text"
     splits: ClassVar[tuple[str, ...]]  # to evaluate a model on, the default first
     has_windows: ClassVar[bool] = True  # whether training.windows= and other keys of windows apply
     has_source: ClassVar[bool] = False  # its stages take (source, target), not (idx)
-    undecodable: str = "strict"  # `errors` of `bytes.decode` for a prompt file that is not UTF-8
-    on_the_hub: ClassVar[str] = "text-generation"  # what the Hugging Face hub calls it
+    decode_errors: str = "strict"  # `errors` of `bytes.decode` for a prompt file that is not UTF-8
+    pipeline_tag: ClassVar[str] = "text-generation"  # what the Hugging Face hub calls it
     example: ClassVar[str] = ""  # arguments for `generate`, as code in a model card
     token: str  # what a token is, in a word
     vocab_size: int
@@ -70,7 +70,7 @@ class Task(ABC):
     def required(cls, task: "Task", what: str) -> Self:
         """The task itself, if it is of this class, which `what` requires. Raises RequestError if it is not."""
         if not isinstance(task, cls):
-            raise RequestError(f"{what} is for a run that {cls.does}, but this one {task.does}")
+            raise RequestError(f"{what} is for a run that {cls.purpose}, but this one {task.purpose}")
         return task
 
     @abstractmethod
@@ -79,12 +79,12 @@ class Task(ABC):
 
     def as_json(self) -> str:
         """The tokenizer in the format of the library `tokenizers`. Raises RequestError if it cannot be converted."""
-        raise RequestError(f"the tokenizer of a run that {self.does} cannot be exported for other programs")
+        raise RequestError(f"the tokenizer of a run that {self.purpose} cannot be exported for other programs")
 
     def left_out(self, corpus: Any) -> LeftOut | None:  # noqa: B027
         """The characters of the corpus that the tokenizer lacks and no loss counts; None if there are none."""
 
-    def over(self, split: str, corpus: Any, model: Stage) -> Over:
+    def over(self, split: str, corpus: Any, model: Stage) -> LossScope:
         """The targets of a loss on a split of the corpus, as far as they are known before it is measured."""
         left_out = self.left_out(corpus)
         known = {"token": self.token, "window": model.block_size, "answers_only": corpus.answers_only}
@@ -137,19 +137,19 @@ class Task(ABC):
     def check_training(cls, given: Iterable[str]) -> None:
         """Raise RequestError if a given key is about windows of a text, and the task has none."""
         for key in [] if cls.has_windows else _OF_WINDOWS & {*given}:
-            raise RequestError(f"{key} is for a run that continues a text, but this one {cls.does}")
+            raise RequestError(f"{key} is for a run that continues a text, but this one {cls.purpose}")
 
     @classmethod
     def refuse_others(cls, given: Iterable[str]) -> None:
         """Raise RequestError if a key of generate.py or evaluate.py belongs to another task."""
         for other in every_task():
             for key in sorted(set(given) & other.options() - cls.options()):
-                raise RequestError(f"{key} is for a run that {other.does}, but this one {cls.does}")
+                raise RequestError(f"{key} is for a run that {other.purpose}, but this one {cls.purpose}")
 
     def split(self, wanted: str | None, corpus: Any) -> str:  # noqa: ARG002
         """The split to evaluate on. Raises RequestError if the corpus has no such split."""
         if wanted is not None and wanted not in self.splits:
-            raise RequestError(f"split={wanted} does not exist: a run that {self.does} has {', '.join(self.splits)}")
+            raise RequestError(f"split={wanted} does not exist: a run that {self.purpose} has {', '.join(self.splits)}")
         return wanted or self.splits[0]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpt.base.errors import RequestError, UserError, requiring
+from gpt.base.errors import RequestError, UserError, require_extra
 from gpt.config.command_schemas import BeamConfig, EvaluateConfig, GenerateConfig
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import PairCorpus
@@ -33,13 +33,13 @@ _TOKENS = "sentence_subwords"  # the kind of vocabulary
 class Translation(Task):
     """Translating sentences."""
 
-    does = "translates"
+    purpose = "translates"
     token = "subword"
     splits = ("test", "val", "train")
     has_windows = False
     has_source = True
-    undecodable = "surrogateescape"  # loses only the lines that are not UTF-8
-    on_the_hub = "translation"
+    decode_errors = "surrogateescape"  # loses only the lines that are not UTF-8
+    pipeline_tag = "translation"
     example = '"Ein Mann."'
 
     def __init__(self, tokenizer: "Subwords") -> None:
@@ -155,7 +155,7 @@ class Translation(Task):
 
 def _subwords() -> "type[Subwords]":
     """The subword tokenizer. Raises RequestError if its library, which only translation needs, is not installed."""
-    with requiring("translate"):
+    with require_extra("translate"):
         from gpt.data.pairs import Subwords
     return Subwords
 
@@ -203,7 +203,7 @@ def scores(outputs: list[str], references: list[str]) -> list[Measure]:
 
     Sources: "A Call for Clarity in Reporting BLEU Scores" (Post, 2018); "chrF" (Popovic, 2015).
     """
-    with requiring("translate"):
+    with require_extra("translate"):
         from sacrebleu.metrics import BLEU, CHRF
 
     metrics: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gpt.base.errors import DivergedError
-from gpt.base.losses import Loss, Over
+from gpt.base.losses import Loss, LossScope
 from gpt.base.runtime import Runtime
 from gpt.data.batch import IGNORED, Batch, Data, Targets
 from gpt.models import Remembering
@@ -99,14 +99,14 @@ def exact_loss(
     most: int | None = None,
     runtime: Runtime,
     world: World = ALONE,
-    over: Over | None = None,
+    over: LossScope | None = None,
 ) -> Loss:
     """The mean over every target of the split, each counted once, or over a sample of about `most` of them.
 
     `over` is what is known of the split. Raises DivergedError if it is NaN or Inf.
     """
     targets = data.every_target_once(split, tokens_per_pass(runtime, model), most)
-    over = over or Over(split=split)
+    over = over or LossScope(split=split)
     return loss_over(model, targets, f"exact {split} loss", runtime, over, sizes=data.sizes, world=world)
 
 
@@ -115,7 +115,7 @@ def loss_over(
     targets: Targets,
     name: str,
     runtime: Runtime,
-    over: Over,
+    over: LossScope,
     *,
     loss: BatchLoss = batch_loss,
     sizes: Tensor | None = None,

@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from gpt.base.durations import spoken
+from gpt.base.durations import format_duration
 from gpt.runs.records import Summary
 from gpt.training.evaluation import estimation_targets
 from gpt.training.length import early_end
@@ -38,7 +38,7 @@ class ConsoleLog(RunWatcher):
         first, new = state.evaluations[0], state.evaluations[-1]
         left = self._seconds_left(trainer)
         speed = f"   {trainer.tokens_per_second:,.0f} tokens/s" if new.iteration else ""
-        speed += f"   {spoken(left)} left" if left else ""
+        speed += f"   {format_duration(left)} left" if left else ""
         rates = " ".join(f"{rate:.1e}" for rate in new.learning_rates.values())
         epoch = int(state.tokens // trainer.data.epoch_tokens)
         epochs = f"   epoch {epoch}" if epoch else ""
@@ -64,7 +64,7 @@ class ConsoleLog(RunWatcher):
         self._has_told = True
         if (left := self._seconds_left(trainer)) > _LONG:
             shorter = f"; {self._shorter} takes minutes" if self._shorter else ""
-            log.info(f"about {spoken(left)} to go at this speed{shorter}")
+            log.info(f"about {format_duration(left)} to go at this speed{shorter}")
 
     def finished(self, trainer: Trainer) -> None:
         """Log that the training ended early, and why."""

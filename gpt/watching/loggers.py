@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from gpt.base.errors import RequestError
-from gpt.base.files import attempt
+from gpt.base.files import try_write
 from gpt.base.installation import installing
 from gpt.registry import Choice, Registry
 from gpt.runs.folder import RunFolder
@@ -106,6 +106,6 @@ class Csv(Watcher):
         writer = csv.writer(table)
         writer.writerow(["iteration", *(name.removeprefix("loss/").replace("/", "_") for name in names)])
         writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
-        attempt("metrics.csv", lambda: self._run.write("metrics.csv", table.getvalue()))
+        try_write("metrics.csv", lambda: self._run.write("metrics.csv", table.getvalue()))
 
     finished = evaluated  # A run that ends at its checkpoint has no later evaluation.

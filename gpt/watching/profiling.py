@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.profiler import profile
 
-from gpt.base.files import attempt
+from gpt.base.files import try_write
 from gpt.config.choices import Count
 from gpt.runs.folder import RunFolder
 from gpt.training.trainer import Trainer
@@ -41,7 +41,7 @@ class Profile(Watcher):
         elif self._taken == self._skip + self._steps:
             self.close()
             processor = "cpu" if trainer.last_batch.device.type == "cpu" else "device"
-            if attempt("the profile", lambda: self._write(f"self_{processor}_time_total")):
+            if try_write("the profile", lambda: self._write(f"self_{processor}_time_total")):
                 log.info(f"profile: {self._run.path / _TRACE} (for https://ui.perfetto.dev), {self._run.path / _TABLE}")
 
     def close(self) -> None:

@@ -4,10 +4,10 @@ import math
 import time
 from functools import partial
 
-from gpt.base.files import attempt
+from gpt.base.files import try_write
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
-from gpt.runs.weights import moments, save_weights
+from gpt.runs.weights import save_weights, snapshot_iterations
 from gpt.training.length import counted_evaluations
 from gpt.training.state import Clock, Step
 from gpt.training.trainer import Trainer
@@ -29,7 +29,7 @@ class Recorder(Watcher):
     def __init__(self, trainer: Trainer, run: RunFolder, guard: NonFiniteGuard, *, is_saved: bool = True) -> None:
         saving = trainer.config.checkpoint
         self._run, self._guard, self._checkpoints = run, guard, Checkpoints(run, saving.keep)
-        self._snapshots = moments(saving.snapshots, trainer.settings.max_iters)
+        self._snapshots = snapshot_iterations(saving.snapshots, trainer.settings.max_iters)
         self._saved_iteration = trainer.state.iteration if is_saved else None
         self._saved_at, self._took = time.perf_counter(), 0.0
         self._has_unwritten_metrics = False
@@ -39,7 +39,7 @@ class Recorder(Watcher):
         self._save_if_best(trainer)
         self._record_clock(trainer)
         self._sample(trainer)
-        self._has_unwritten_metrics = not attempt("the metrics", lambda: self._run.write_metrics(trainer.state))
+        self._has_unwritten_metrics = not try_write("the metrics", lambda: self._run.write_metrics(trainer.state))
         if trainer.state.iteration == 0 and self._snapshots:  # before the first update
             self._save_snapshot(trainer)
 
@@ -58,12 +58,12 @@ class Recorder(Watcher):
             with trainer.clock_stopped():
                 started = time.perf_counter()
                 self._guard.check(trainer)
-                if attempt("a checkpoint", lambda: self._checkpoints.save(trainer.state, trainer.tensors())):
+                if try_write("a checkpoint", lambda: self._checkpoints.save(trainer.state, trainer.tensors())):
                     self._saved_iteration = trainer.state.iteration
                 self._saved_at = time.perf_counter()
                 self._took = self._saved_at - started
         if is_last and self._has_unwritten_metrics:
-            attempt("the metrics", lambda: self._run.write_metrics(trainer.state))
+            try_write("the metrics", lambda: self._run.write_metrics(trainer.state))
 
     def finished(self, trainer: Trainer) -> None:
         """Save the last weights, the metrics and the average; remove an average of a previous end.
@@ -76,7 +76,7 @@ class Recorder(Watcher):
             save_weights(self._run, trainer.average, "averaged", state.averaged[-1])
         else:
             self._run.weights("averaged").unlink(missing_ok=True)
-        attempt("the metrics", lambda: self._run.write_metrics(state))
+        try_write("the metrics", lambda: self._run.write_metrics(state))
         if self._snapshots and state.iteration not in self._snapshots:  # it has ended early
             self._save_snapshot(trainer)
 
@@ -95,13 +95,13 @@ class Recorder(Watcher):
         """Save the weights of the lowest estimated validation loss."""
         new, best = trainer.state.evaluations[-1], trainer.state.best
         save = partial(save_weights, self._run, trainer.model.state_dict(), "best", new.iteration)
-        if (best is None or new.val < best.val) and attempt("the best weights", save):
+        if (best is None or new.val < best.val) and try_write("the best weights", save):
             trainer.state.best_iteration = new.iteration
 
     def _save_snapshot(self, trainer: Trainer) -> None:
         iteration = trainer.state.iteration
         save = partial(save_weights, self._run, trainer.model.state_dict(), iteration, iteration)
-        attempt(f"the snapshot of iteration {iteration}", save)
+        try_write(f"the snapshot of iteration {iteration}", save)
 
     def _sample(self, trainer: Trainer) -> None:
         """Add a sample to every `sample_interval`-th evaluation after the first."""

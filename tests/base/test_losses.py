@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.base.losses import Loss, Over
+from gpt.base.losses import Loss, LossScope
 
 OVER = {"split": "val", "corpus": "a text", "vocabulary": "v", "covers": True, "count": 80, "of": 80, "characters": 160}
 
 
 def loss(nats: float = 2.0, how: Any = "exact", weights: Any = "last", **over: Any) -> Loss:
-    return Loss(nats=nats, how=how, over=Over(**OVER | over), weights=weights)
+    return Loss(nats=nats, how=how, over=LossScope(**OVER | over), weights=weights)
 
 
 def test_losses_over_the_same_targets_can_be_compared() -> None:

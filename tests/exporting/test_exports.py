@@ -34,7 +34,7 @@ from gpt.exporting.hub import PretrainedGPT, vocabulary_of
 from gpt.exporting.model_card import body
 from gpt.exporting.staging import staged
 from gpt.exporting.verification import TOLERANCE, compare
-from gpt.playground.describing import in_full
+from gpt.playground.describe import in_full
 from gpt.runs.records import Parent
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY, Script, TrainedOnce, build_small, small_corpus, stage_config, succeeded

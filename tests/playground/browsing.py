@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpt.base.errors import UserError
 from gpt.data.download import npm_package
-from gpt.playground import looking
+from gpt.playground import inspect
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY
 from tests.extras import require_extra
@@ -186,13 +186,13 @@ def check_lens(visited: Visit, run: TrainedRun) -> list[str]:
 
 def inside(run: TrainedRun) -> dict[str, Tensor]:
     """The values of the forward pass for the selected token, in the window of the prompt."""
-    return looking.inside(run, run.tokenizer.encode(PROMPT).tolist()[: run.model.block_size], POSITION - 1)
+    return inspect.inside(run, run.tokenizer.encode(PROMPT).tolist()[: run.model.block_size], POSITION - 1)
 
 
 def losses(run: TrainedRun, off: Sequence[str] = ()) -> list[float]:
     """Of the prompt's tokens, with parts of the run turned off."""
     ids = run.tokenizer.encode(PROMPT)
-    logits = looking.logits(run, ids.tolist(), off)
+    logits = inspect.logits(run, ids.tolist(), off)
     return torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none").tolist()
 
 

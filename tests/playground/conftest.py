@@ -166,12 +166,12 @@ class Served:
 def serving(runs: Path) -> Iterator[Served]:
     """The playground of some runs, in a thread of this process."""
     require_extra("play")
-    from gpt.playground.catalogue import Catalogue
+    from gpt.playground.run_list import RunList
     from gpt.playground.server import LOCAL, server_of
     from gpt.playground.trainings import Trainings
 
-    catalogue = Catalogue([runs], None, device="cpu")
-    server = server_of(catalogue, Trainings(runs, runs.parent / "data"), LOCAL)
+    run_list = RunList([runs], None, device="cpu")
+    server = server_of(run_list, Trainings(runs, runs.parent / "data"), LOCAL)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()

@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 
 import gpt
-from gpt.playground import looking, requests, writing
-from gpt.playground.catalogue import Catalogue
+from gpt.playground import inspect, requests, sample
+from gpt.playground.run_list import RunList
 from gpt.runs.folder import RunFolder
 from gpt.tasks.decoding import sampling
 from tests.playground.conftest import Served, serving
@@ -67,10 +67,10 @@ def test_tensors_are_those_of_the_run(served: Served, run_id: str, trained: Path
     ids = run.tokenizer.encode("Abcde").tolist()
     off = served.get(f"/api/runs/{run_id}")[1]["parts"][:2]
     for path, more, expected in (
-        ("logits", {}, {"logits": looking.logits(run, ids)}),
-        ("logits", {"off": off}, {"logits": looking.logits(run, ids, off)}),
-        ("attention", {}, looking.attention(run, ids)),
-        ("inside", {"row": 2}, looking.inside(run, ids, 2)),
+        ("logits", {}, {"logits": inspect.logits(run, ids)}),
+        ("logits", {"off": off}, {"logits": inspect.logits(run, ids, off)}),
+        ("attention", {}, inspect.attention(run, ids)),
+        ("inside", {"row": 2}, inspect.inside(run, ids, 2)),
     ):
         sent = safetensors.torch.load(served.post(f"/api/{path}", {"run": run_id, "ids": ids} | more)[1])
         assert sent.keys() == expected.keys()
@@ -88,14 +88,14 @@ def test_texts_are_those_that_generate_py_prints(served: Served, run_id: str, tr
 
 def test_a_character_that_takes_long_does_not_end_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first bytes are empty pieces, for longer than a turn."""
-    monkeypatch.setattr(writing, "_TURN", 0.0)
-    workshop = writing.Workshop()
+    monkeypatch.setattr(sample, "_TURN", 0.0)
+    workers = sample.WorkerPool()
 
     async def written() -> list[str]:
-        return [text async for text in workshop.write(iter(["a", "", "", "", "é", "", "b", ""]))]
+        return [text async for text in workers.write(iter(["a", "", "", "", "é", "", "b", ""]))]
 
     assert asyncio.run(written()) == ["a", "é", "b"]
-    workshop.close()
+    workers.close()
 
 
 def test_what_it_cannot_answer_it_refuses_in_a_line(served: Served, run_id: str) -> None:
@@ -190,20 +190,20 @@ def copies(trained: Path, root: Path, seconds: dict[str, int]) -> dict[str, RunF
 
 def test_the_newest_run_comes_first(trained: Path, tmp_path: Path) -> None:
     runs = copies(trained, tmp_path, {"a": 1, "b": 3, "c": 2})
-    catalogue = Catalogue([tmp_path], runs["a"], device="cpu")
-    assert [Path(brief["folder"]).name for brief in catalogue.briefly()["runs"]] == ["b", "c", "a"]
+    run_list = RunList([tmp_path], runs["a"], device="cpu")
+    assert [Path(brief["folder"]).name for brief in run_list.briefly()["runs"]] == ["b", "c", "a"]
 
 
 def test_a_run_that_was_trained_further_is_reopened(trained: Path, tmp_path: Path) -> None:
     runs = copies(trained, tmp_path, {"a": 1})
-    catalogue = Catalogue([tmp_path], runs["a"], device="cpu")
-    listed = catalogue.briefly()
-    before = catalogue.load(listed["chosen"])
-    assert catalogue.load(listed["chosen"]) is before
+    run_list = RunList([tmp_path], runs["a"], device="cpu")
+    listed = run_list.briefly()
+    before = run_list.load(listed["chosen"])
+    assert run_list.load(listed["chosen"]) is before
     summary = runs["a"].summary()
     runs["a"].write_summary(summary.model_copy(update={"finished": summary.finished + timedelta(hours=1)}))
-    catalogue.briefly()
-    assert catalogue.load(listed["chosen"]) is not before
+    run_list.briefly()
+    assert run_list.load(listed["chosen"]) is not before
 
 
 def test_a_damaged_run_leaves_the_others(trained: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpt.inspection.dataflow import dataflow
-from gpt.playground import looking
+from gpt.playground import inspect
 from gpt.session.trained import TrainedRun
 from tests.playground.browsing import (
     POSITION,
@@ -249,7 +249,7 @@ def test_the_picture_matches_the_course_and_follows_the_steps(
 def test_without_attention_one_sees_how_far_back_a_run_reads(browser: Any, addresses: Addresses, load: Load) -> None:
     run = load("gru")
     window = run.tokenizer.encode(PROMPT).tolist()[-run.model.block_size :]
-    moved = looking.interventions(run, window)["moved"].tolist()
+    moved = inspect.interventions(run, window)["moved"].tolist()
     with visit(browser, addresses["server"]["gru"]) as visited:
         visited.page.evaluate("document.getElementById('panels').hidden = true")  # as a frame that is not shown yet
         visited.ask(PROMPT)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import gpt
-from gpt.playground import looking, static
+from gpt.playground import inspect, static
 from gpt.runs.folder import RunFolder
 from gpt.runs.weights import save_weights
 from gpt.session.trained import TrainedRun
@@ -65,7 +65,7 @@ def test_every_number_is_that_of_the_moment(browser: Any, address: Address, load
             own, ids = losses(run), run.tokenizer.encode(PROMPT).tolist()
             assert shown_losses(visited) == pytest.approx(own, abs=0.0051)
             assert visited.text(".mean").startswith(f"prompt {sum(own) / len(own):.2f} nats per character")
-            p = looking.logits(run, ids)[POSITION - 1].softmax(-1)
+            p = inspect.logits(run, ids)[POSITION - 1].softmax(-1)
             label = visited.page.locator(".distribution svg").get_attribute("aria-label")
             assert f"{100 * p.max():.1f}%" in label
             assert f"a loss of {own[POSITION - 1]:.2f} nats" in visited.text(".answer")
@@ -75,7 +75,7 @@ def test_every_number_is_that_of_the_moment(browser: Any, address: Address, load
 
 def _check_inside(visited: Visit, run: TrainedRun, window: list[int], p: Tensor) -> None:
     """Attention, the prediction without it, the lens, and the text with and without a layer's heads."""
-    heads = [head for layer in looking.attention(run, window).values() for head in layer]
+    heads = [head for layer in inspect.attention(run, window).values() for head in layer]
     lit = [
         float(x)
         for x in visited.page.locator(".panel.a .text")
@@ -84,7 +84,7 @@ def _check_inside(visited: Visit, run: TrainedRun, window: list[int], p: Tensor)
     ]
     row = torch.stack(heads).mean(0)[-1]
     assert lit[:POSITION] == pytest.approx((row / row.max()).tolist(), abs=2e-3)
-    off, likeliest = looking.interventions(run, window)["without_attention"].softmax(-1), int(p.argmax())
+    off, likeliest = inspect.interventions(run, window)["without_attention"].softmax(-1), int(p.argmax())
     said = f"is {100 * p[likeliest]:.1f}%; with all attention off, it is {100 * off[likeliest]:.1f}%"
     assert said in visited.text(".tested")
     assert check_lens(visited, run)[-1] == "blocks.1.feed_forward"

@@ -11,8 +11,8 @@ import torch
 import gpt
 from gpt.config.command_schemas import SamplingConfig
 from gpt.data.pairs import Subwords
-from gpt.playground import looking
-from gpt.playground.describing import in_full
+from gpt.playground import inspect
+from gpt.playground.describe import in_full
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import SURVIVORS, choose, penalised, shaped, until
 from tests.playground.browsing import PROMPT, Visit, looked, losses, visit
@@ -56,7 +56,7 @@ def shown_text(page: Any, panel: str = ".panel.a") -> str:
 
 
 def predictions(run: TrainedRun, text: str) -> torch.Tensor:
-    return looking.logits(run, run.tokenizer.encode(text).tolist())
+    return inspect.logits(run, run.tokenizer.encode(text).tolist())
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1024, "light"), (390, "dark")])
@@ -179,7 +179,7 @@ def test_every_head_is_shown(page: Visit, v6: TrainedRun) -> None:
 def test_counts_that_decide_are_shown(browser: Any, counting: Path) -> None:
     run = gpt.load(counting, device="cpu")
     prompt = "abcdabcdabcd"
-    found = looking.interventions(run, run.tokenizer.encode(prompt).tolist())
+    found = inspect.interventions(run, run.tokenizer.encode(prompt).tolist())
     with serving(counting.parent) as served, visit(browser, served.address, width=390) as visited:
         visited.ask(prompt)
         assert "the counts decide here" in visited.text(".tested")

@@ -14,8 +14,8 @@ from torch import Tensor
 
 import gpt
 from gpt.base.errors import RequestError, UserError
-from gpt.playground import looking, static, translating
-from gpt.playground.describing import TOKENIZERS
+from gpt.playground import inspect, static, translating
+from gpt.playground.describe import TOKENIZERS
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun
 from tests.conftest import REPOSITORY
@@ -50,8 +50,8 @@ def test_it_computes_what_the_run_does(browser: Any, site: str, load: Callable[.
                 }}""",
                 [{"run": stage, "moment": None}, ids],
             )
-            attention, off = looking.attention(run, ids), looking.interventions(run, ids)
-            check_equal(found, [looking.logits(run, ids), *attention.values(), *off.values()])
+            attention, off = inspect.attention(run, ids), inspect.interventions(run, ids)
+            check_equal(found, [inspect.logits(run, ids), *attention.values(), *off.values()])
 
 
 def test_it_translates_as_the_run_does(browser: Any, site: str, load: Callable[..., TrainedRun]) -> None:

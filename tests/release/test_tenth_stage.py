@@ -62,8 +62,8 @@ TESTS = {
 # What a reader sees of it: a training, the documented losses, the page's description, and a prediction from inside.
 SEEN = """
 import gpt
-from gpt.playground import looking
-from gpt.playground.describing import in_full
+from gpt.playground import inspect
+from gpt.playground.describe import in_full
 from gpt.reports.documented import compare
 from gpt.runs.finding import FinishedRun
 small = ["model.block_size=8", "model.n_embd=16", "model.n_head=2", "model.n_layer=2", "device=cpu"]
@@ -76,12 +76,12 @@ assert [(part["label"], part["since"]) for part in units] == [
     ("gated feed-forward", "v10"), ("2 times as wide", "v5"), ("value", "v10"), ("gate", "v10")]
 plus = ["x + attention", "x + feed-forward"]
 assert list(page["switches"]["layer 2"]) == ["all of it", "head 1", "head 2", "all heads", "feed-forward", *plus]
-values = looking.inside(run, run.tokenizer.encode("abc").tolist(), 2)
+values = inspect.inside(run, run.tokenizer.encode("abc").tolist(), 2)
 assert {"blocks.1.feed_forward.gate", "stream.blocks.1.feed_forward", "lens.blocks.1.feed_forward"} <= values.keys()
 added = sum(x for name, x in values.items() if name.startswith("blocks") and name.endswith(("attention", "forward")))
 assert values["stream.blocks.1.feed_forward"].allclose(values["stream.embedding"] + added, atol=1e-5)
-off = looking.logits(run, [1, 2, 3], ["blocks.0.feed_forward"])
-assert not off.allclose(looking.logits(run, [1, 2, 3]))
+off = inspect.logits(run, [1, 2, 3], ["blocks.0.feed_forward"])
+assert not off.allclose(inspect.logits(run, [1, 2, 3]))
 alike = [run.summary.model_copy(update={"changed": [], "stage": stage}) for stage in ("gru", "v10", "v9", "v2")]
 found = [FinishedRun(run.run, summary) for summary in alike]
 assert [row.stage for row in compare(found, tolerance=0.1).rows] == ["v2", "v9", "v10", "gru"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from gpt.base.errors import RequestError
 from gpt.base.pictures import FORMATS, picture
 from gpt.registry import Choice
-from gpt.reports import against, plots
+from gpt.reports import plots, reference_losses
 from gpt.reports.axes import mark_values, panels, short
 from gpt.reports.comparison import ComparisonReport
 from gpt.reports.documented import compare
@@ -162,7 +162,7 @@ def test_a_diverged_group_is_a_mark_above_the_others(tmp_path: Path) -> None:
     ranking = ranked(copies(tmp_path, {"0.001": [1.8], "0.01": [1.5], "0.1": [1e5]}))
     assert [group.standing for group in ranking.groups] == ["best", "", "worse than guessing"]
     assert not ranking.is_tested  # single seeds tell nothing of the noise
-    (axes,) = against.draw([ranking], "learning_rate", "exact").axes
+    (axes,) = reference_losses.draw([ranking], "learning_rate", "exact").axes
     assert axes.get_ylim() == pytest.approx((1.47, 1.83))
     (cross,) = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert (cross.get_xdata().item(), cross.get_ydata().item()) == (0.1, 0.97)  # of the height
@@ -184,7 +184,7 @@ def of_sizes(tmp_path: Path, sizes: list[tuple[float, dict[str, int], int]]) -> 
 
 
 def of_two_sizes(ranking: Ranking, size: str) -> set[tuple]:
-    return {tuple(group.values.items()) for group in against.with_size(ranking, size).groups}
+    return {tuple(group.values.items()) for group in reference_losses.with_size(ranking, size).groups}
 
 
 def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
@@ -199,12 +199,12 @@ def test_the_loss_is_drawn_against_the_parameters_or_the_compute(
     by_compute = {(("model.n_embd", width), ("compute", 600.0 * width * n)) for width, n in sizes}
     assert of_two_sizes(ranking, "parameters") == by_parameters
     assert of_two_sizes(ranking, "compute") == by_compute
-    (axes,) = against.draw([ranking], "parameters", "exact").axes
+    (axes,) = reference_losses.draw([ranking], "parameters", "exact").axes
     assert axes.get_legend_handles_labels()[1] == ["max_iters=4", "max_iters=16"]
     uncounted = [FinishedRun(run, summary.model_copy(update={"flops": None})) for run, summary in found]
     unknown = ranked(uncounted)
     with pytest.raises(RequestError, match="by=compute"):
-        against.draw([unknown], "compute", "exact")
+        reference_losses.draw([unknown], "compute", "exact")
     assert plots.draw(compare(found, tolerance=0.1), [ranking], "compute") is not None
     assert plots.draw(compare(uncounted, tolerance=0.1), [unknown], "compute") is None
     assert str(tmp_path) in caplog.text

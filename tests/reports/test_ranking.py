@@ -15,7 +15,7 @@ from gpt.reports.ranking import label, names, p_value, rankings
 from gpt.reports.tables import table
 from gpt.runs.finding import FinishedRun, finished_runs, started_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.naming import roots
+from gpt.runs.naming import run_dirs
 from gpt.runs.records import Parent
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 from tests.losses import exact
@@ -224,7 +224,7 @@ def test_groups_are_labelled_as_briefly_as_possible() -> None:
 
 def test_a_comma_in_a_folder_name_separates_nothing(tmp_path: Path) -> None:
     (tmp_path / "a,b").mkdir()
-    assert roots(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
+    assert run_dirs(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
 
 
 @pytest.mark.parametrize(

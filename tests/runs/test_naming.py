@@ -8,7 +8,7 @@ import pytest
 
 import gpt
 from gpt.runs.folder import RunFolder
-from gpt.runs.naming import called as folders_called
+from gpt.runs.naming import resolve_runs as folders_called
 from tests.conftest import REPOSITORY, Script, TrainedOnce, refused, succeeded
 
 FINISHED = REPOSITORY / "tests" / "runs" / "formats" / "1.0.0"

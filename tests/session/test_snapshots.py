@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import gpt
 from gpt.base.errors import UserError
 from gpt.runs.folder import RunFolder
-from gpt.runs.weights import moments
+from gpt.runs.weights import snapshot_iterations
 from tests.conftest import Script, succeeded
 from tests.results import content
 
@@ -57,14 +57,14 @@ def contents(run: RunFolder) -> dict[str, bytes]:
 
 @given(st.integers(1, 10**6))
 def test_moments_span_the_training_at_growing_distances(max_iters: int) -> None:
-    found = moments(20, max_iters)
+    found = snapshot_iterations(20, max_iters)
     assert (found[0], found[-1]) == (0, max_iters)
     assert len(found) == 21 or max_iters < 1000
     steps = [after - before for before, after in itertools.pairwise(found)]
     assert all(later >= step - 1 for step, later in itertools.pairwise(steps))  # rounded
-    assert moments(1, max_iters) == [0, max_iters]
-    assert moments(0, max_iters) == []
-    assert len(moments(2**31 - 1, 5)) <= 6  # soon, too
+    assert snapshot_iterations(1, max_iters) == [0, max_iters]
+    assert snapshot_iterations(0, max_iters) == []
+    assert len(snapshot_iterations(2**31 - 1, 5)) <= 6  # soon, too
 
 
 def test_a_snapshot_equals_a_run_that_ends_there(finished: RunFolder, corpus_file: Path, tmp_path: Path) -> None:

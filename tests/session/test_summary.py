@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gpt.base.losses import Over
+from gpt.base.losses import LossScope
 from gpt.config.schema import Documented
 from gpt.runs.records import Summary
 from gpt.session.summary import summarise
@@ -19,7 +19,7 @@ from tests.losses import evaluation, exact
 def summary_of(progress: State, changed: list[str], last_batch: float = 1.8, **config: Any) -> Summary:
     documented = Documented(train=None, val=2.0, kind="estimated")
     chosen = {"stage": "v5", "name": None, "tags": [], "seed": 7, "documented": documented, "target": None} | config
-    task = SimpleNamespace(left_out=lambda _: None, over=lambda split, *_: Over(split=split))
+    task = SimpleNamespace(left_out=lambda _: None, over=lambda split, *_: LossScope(split=split))
     trainer: Any = SimpleNamespace(
         config=SimpleNamespace(**chosen),
         data=SimpleNamespace(lengths_vary=True, estimated_over=None),

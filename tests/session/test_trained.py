@@ -17,8 +17,8 @@ from gpt.base.ladder import LADDER, OTHERS
 from gpt.data.corpora import tiny_shakespeare
 from gpt.data.tokenizers.characters import CharTokenizer
 from gpt.inspection.attention_weights import AttentionWeights
-from gpt.playground.looking import logits
-from gpt.session.measuring import Measured
+from gpt.playground.inspect import logits
+from gpt.session.evaluate import Measured
 from gpt.session.trained import TrainedRun
 from gpt.tasks.decoding.sampling import generate
 from gpt.tasks.task import Measure

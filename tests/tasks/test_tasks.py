@@ -180,5 +180,5 @@ def test_a_prompt_is_continued_character_by_character(continuation: tuple, token
 
 def test_a_prompt_that_is_not_text_is_printed_as_text() -> None:
     task = Continuation(ByteTokenizer())
-    prompt = b"a\xff\xe2b".decode(errors=task.undecodable)
+    prompt = b"a\xff\xe2b".decode(errors=task.decode_errors)
     assert text(task.respond(built(V2, task), prompt, asked())).startswith("a\ufffd\ufffdb")

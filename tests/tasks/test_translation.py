@@ -70,7 +70,7 @@ def test_an_unreadable_line_leaves_the_others_aligned(
     task, _, model = translation
     lines = ["\ufeffa b c", "a \udcff b", "áñ d e", "á", "\ufeffa b c", "a " * 30, "", " d 日e f"]
     (tmp_path / "lines.txt").write_bytes(b"\r\n".join(line.encode(errors="surrogateescape") for line in lines))
-    output = list(task.respond(model, read_text(tmp_path / "lines.txt", errors=task.undecodable), asked()))
+    output = list(task.respond(model, read_text(tmp_path / "lines.txt", errors=task.decode_errors), asked()))
     named = [
         ("line 2", "UTF-8"),
         ("line 3", "'á' (U+00E1) and 'ñ' (U+00F1)"),

@@ -3,7 +3,7 @@
 import itertools
 from typing import TYPE_CHECKING
 
-from gpt.base.errors import UnavailableError, requiring
+from gpt.base.errors import UnavailableError, require_extra
 from gpt.data.byte_level import written
 from gpt.data.corpus import Text
 from gpt.data.tokenizers.subwords import BytePairs
@@ -21,7 +21,7 @@ class GPT2Subwords(BytePairs):
 
         Raises RequestError if it is not installed, UnavailableError if it cannot download them.
         """
-        with requiring("subwords"):
+        with require_extra("subwords"):
             import tiktoken
         try:
             return cls.of_tiktoken(tiktoken.get_encoding("gpt2"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.config.choices import Depth, Length, Size
-from gpt.models.kv_cache import Cached, preceded
+from gpt.models.kv_cache import Cached, with_left_context
 
 
 class Block(nn.Module):
@@ -22,7 +22,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
-        earlier = preceded(x, self.dilation)[:, : x.shape[1]]  # (B, T, C), zeros before the first token
+        earlier = with_left_context(x, self.dilation)[:, : x.shape[1]]  # (B, T, C), zeros before the first token
         value, gate = self.convolution(torch.cat([earlier, x], dim=-1)).chunk(2, dim=-1)  # (B, T, C) each
         return x + self.projection(value.tanh() * gate.sigmoid())
 

@@ -20,7 +20,7 @@ from torch.nn.functional import elu, pad
 
 from gpt.config.choices import Depth, Length, Size
 from gpt.models import v7_dropout
-from gpt.models.kv_cache import continued
+from gpt.models.kv_cache import run_recurrence
 
 _CHUNK = 64  # tokens: the fastest of 32 to 512, measured on a processor core
 _LEAST = -16.0  # for elu: below -17, it rounds to -1 in float32
@@ -43,7 +43,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             state = state + k.transpose(-2, -1) @ v  # (B, H, D, D + 1)
         return torch.cat(outputs, dim=-2), state
 
-    y = continued(recurrence, q.new_zeros(B, H, D, D + 1), T)
+    y = run_recurrence(recurrence, q.new_zeros(B, H, D, D + 1), T)
     return y[..., :-1] / y[..., -1:]
 
 

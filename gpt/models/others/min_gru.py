@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from gpt.config.choices import Depth, Length, Size
-from gpt.models.kv_cache import Cached, continued
+from gpt.models.kv_cache import Cached, run_recurrence
 
 
 class MinGRU(nn.Module):
@@ -31,7 +31,7 @@ class MinGRU(nn.Module):
             states = kept * state + added  # (B, 1, C) -> (B, T, C)
             return states, states[:, -1:]
 
-        return continued(recurrence, x.new_zeros(B, 1, C), T)
+        return run_recurrence(recurrence, x.new_zeros(B, 1, C), T)
 
 
 def scanned(a: Tensor, b: Tensor, rounds: int) -> tuple[Tensor, Tensor]:

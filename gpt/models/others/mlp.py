@@ -7,7 +7,7 @@ connections from the embeddings to the output.
 from torch import Tensor, nn
 
 from gpt.config.choices import Length, Size
-from gpt.models.kv_cache import Cached, preceded
+from gpt.models.kv_cache import Cached, with_left_context
 
 
 class GPT(Cached):
@@ -27,7 +27,7 @@ class GPT(Cached):
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) int64 token ids, T <= block_size -> logits: (B, T, V)."""
         x = self.embedding(idx)  # (B, T, C)
-        x = preceded(x, self.context - 1)  # zeros before the first token
+        x = with_left_context(x, self.context - 1)  # zeros before the first token
         x = x.unfold(1, self.context, 1).transpose(2, 3).flatten(2)  # (B, T, context * C), the oldest token first
         x = self.hidden(x).tanh()  # (B, T, hidden)
         return self.lm_head(x)  # (B, T, V)

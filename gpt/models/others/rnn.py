@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gpt.config.choices import Depth, Length, Size
 from gpt.models.attention import is_exporting
-from gpt.models.kv_cache import Cached, continued
+from gpt.models.kv_cache import Cached, run_recurrence
 
 
 class Recurrent(nn.Module):
@@ -28,7 +28,7 @@ class Recurrent(nn.Module):
         """x: (B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
         inputs = self.input(x)  # (B, T, gates * C)
-        states = continued(lambda state: self._scan(inputs, state), x.new_zeros(B, self.states * C), T)
+        states = run_recurrence(lambda state: self._scan(inputs, state), x.new_zeros(B, self.states * C), T)
         return states[..., :C]
 
     def step(self, inputs: Tensor, h: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn.functional import silu
 from gpt.config.choices import CountOrZero, Depth, Fraction, Length, Size
 from gpt.models import v8_modern, v9_counts
 from gpt.models.attention import Dropout
-from gpt.models.kv_cache import continued
+from gpt.models.kv_cache import run_recurrence
 from gpt.models.others.min_gru import scanned
 from gpt.models.squared_relu import SquaredReLU
 from gpt.models.variants import signature_of
@@ -108,7 +108,7 @@ class GatedRecurrence(nn.Module):
                 states = (a * state[:, None] + b).transpose(0, 1)
             return states, states[-1]
 
-        states = continued(recurrence, kept.new_zeros(B, C), T)
+        states = run_recurrence(recurrence, kept.new_zeros(B, C), T)
         return self.projection((states * silu(gate)).to(x.dtype)).transpose(0, 1)
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from gpt.config.choices import Count, CountOrZero, Depth, Fraction, Length, Size
-from gpt.models.kv_cache import preceded
+from gpt.models.kv_cache import with_left_context
 from gpt.models.ngrams import NGramOrder
 from gpt.models.records import hybrid
 
@@ -27,7 +27,7 @@ class NGramEmbedding(nn.Module):
 
     def forward(self, idx: Tensor) -> Tensor:
         """idx: (B, T) token ids -> (B, T, C)."""
-        ids = preceded(idx[..., None], self.ngrams)[..., 0]  # (B, ngrams + T)
+        ids = with_left_context(idx[..., None], self.ngrams)[..., 0]  # (B, ngrams + T)
         x, key = self.token(idx), idx  # (B, T, C), (B, T)
         for n in range(1, self.ngrams):
             key = (key * _MULTIPLIER + ids[:, self.ngrams - n : -n]) % self.rows  # the n-th token before each

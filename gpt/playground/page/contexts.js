@@ -5,7 +5,7 @@ import { Plot } from "./libraries.js";
 const EQUAL = 1e-4; // of probability, between two computations of the same
 const NARROWEST = 8; // pixels of a bar that can be named
 
-/** Whether the prediction is the same from the last token alone; `moved` is that of looking.py. */
+/** Whether the prediction is the same from the last token alone; `moved` is that of inspect.py. */
 export function isOfLast(moved) {
   return moved[0] <= EQUAL;
 }

@@ -1,4 +1,4 @@
-/** The windows in which a run reads a text, as in gpt/playground/looking.py. */
+/** The windows in which a run reads a text, as in gpt/playground/inspect.py. */
 /** @import { Run } from "./engines/server.js" */
 
 /** The starts of the windows in which a run reads a text of N tokens. */

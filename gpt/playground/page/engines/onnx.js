@@ -43,7 +43,7 @@ export async function describe(id) {
 
 const held = new Map(); // the weights of trainings that were kept, until they are needed
 
-/** @type {Engine["logits"]} As gpt/playground/looking.py. */
+/** @type {Engine["logits"]} As gpt/playground/inspect.py. */
 export async function logits(model, ids, signal, off = []) {
   const known = off.length ? {} : await first(model, ids);
   if (`logits_${ids.length}` in known) return known[`logits_${ids.length}`];

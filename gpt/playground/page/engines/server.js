@@ -8,7 +8,7 @@
  * null.
  * @typedef {{run: string, moment: number | null}} Model
  *
- * A run in brief, as gpt/playground/describing.py describes it; `loss` is its loss in nats per `unit`.
+ * A run in brief, as gpt/playground/describe.py describes it; `loss` is its loss in nats per `unit`.
  * @typedef {{
  *   id: string, stage: string, name: string, seed: number, differing: string, folder: string,
  *   loss: {nats: number, unit: string, how: string} | null, translates: boolean, finished: string,
@@ -76,7 +76,7 @@
  *   [H, T, T] for each layer, of the last window.
  * @property {(model: Model, ids: number[], signal?: AbortSignal) => Promise<Tensors>} interventions
  *   The logits after the last window with parts of the run turned off, or what changes with less text, as
- *   gpt/playground/looking.py names them.
+ *   gpt/playground/inspect.py names them.
  * @property {(model: Model, prompt: string, options: Options, signal?: AbortSignal) => AsyncIterable<string>} write
  *   The continuation, piece by piece.
  * @property {(run: string, sentence: string, options: Options, signal?: AbortSignal) =>

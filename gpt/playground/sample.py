@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 _TURN = 0.05  # seconds of computing before the next reader has a turn
 
 
-class Workshop:
+class WorkerPool:
     """Worker threads, one per core, in which PyTorch uses a single thread each."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import gpt
 from gpt.base.errors import RequestError
 from gpt.data.pairs import BEGIN, END
 from gpt.data.vocabulary import PAD
-from gpt.playground import looking, translating
+from gpt.playground import inspect, translating
 from gpt.session.trained import TrainedRun
 from tests.conftest import TrainedOnce, small_corpus
 
@@ -31,15 +31,15 @@ def counted(counting: Path) -> TrainedRun:
 def test_logits_and_attention_are_the_models(run: TrainedRun) -> None:
     ids = run.task.tokenizer.encode("Abcde fg")
     with torch.no_grad():
-        assert torch.equal(looking.logits(run, ids.tolist()), run.model(ids[None])[0])
+        assert torch.equal(inspect.logits(run, ids.tolist()), run.model(ids[None])[0])
     text = "Abc de. fgh " * 9
-    found = looking.logits(run, read(run, text))
+    found = inspect.logits(run, read(run, text))
     assert found.shape == (len(text), run.task.vocab_size)
     p = found[-1].softmax(dim=-1)
     expected = run.next_token(text)
     for token, character in enumerate(run.task.tokenizer.vocabulary):
         assert p[token].item() == pytest.approx(expected[character], abs=1e-6)
-    weights = looking.attention(run, read(run, text))
+    weights = inspect.attention(run, read(run, text))
     assert list(weights) == ["attention_0", "attention_1"]
     for found, expected in zip(weights.values(), run.attention(text[-16:]), strict=True):
         assert torch.equal(found, expected)
@@ -48,21 +48,21 @@ def test_logits_and_attention_are_the_models(run: TrainedRun) -> None:
 @pytest.mark.parametrize("length", [16, 100])
 def test_tokens_are_predicted_from_most_of_a_window(run: TrainedRun, length: int) -> None:
     text = ("Abc de. fgh " * 9)[:length]
-    found, T = looking.logits(run, read(run, text)), run.model.block_size
+    found, T = inspect.logits(run, read(run, text)), run.model.block_size
     for position in range(1, length + 1):
         contexts = [text[max(0, position - seen) : position] for seen in range(T * 7 // 8, T + 1)]
-        alone = [looking.logits(run, read(run, context))[-1] for context in contexts]
+        alone = [inspect.logits(run, read(run, context))[-1] for context in contexts]
         assert any(found[position - 1].allclose(x, atol=1e-5) for x in alone), position
 
 
 def test_unknown_tokens_and_large_answers_are_refused(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "_MOST", 100)
-    for look in (looking.logits, looking.attention):
+    monkeypatch.setattr(inspect, "_MOST", 100)
+    for look in (inspect.logits, inspect.attention):
         for token in (-1, 10**9):
             with pytest.raises(RequestError, match="these tokens"):
                 look(run, [1, token])
     with pytest.raises(RequestError, match="vocabulary"):
-        looking.logits(run, [1] * 8)
+        inspect.logits(run, [1] * 8)
 
 
 @pytest.mark.parametrize(("stage", "reach"), [("v1", 1), ("mlp", 4), ("gru", 16)])
@@ -71,10 +71,10 @@ def test_how_far_back_a_stage_without_softmax_attention_reads(trained_run: Train
     sizes += ["model.context=4"] if stage == "mlp" else []
     run = gpt.load(trained_run(stage, *sizes), device="cpu")
     ids = read(run, "Abc de. fgh Abcd"[: 8 if stage == "v1" else 16])
-    moved = looking.interventions(run, ids)["moved"]
+    moved = inspect.interventions(run, ids)["moved"]
     assert moved.shape == (len(ids),)
     for n in (1, 3, len(ids)):  # the same by hand
-        p, shorter = (looking.logits(run, some)[-1].softmax(-1) for some in (ids, ids[-n:]))
+        p, shorter = (inspect.logits(run, some)[-1].softmax(-1) for some in (ids, ids[-n:]))
         assert moved[n - 1].item() == pytest.approx((p - shorter).abs().sum().item() / 2, abs=1e-6)
     assert (moved[reach - 1 :] < 1e-6).all()
     assert (moved[: reach - 1] > 1e-6).all()
@@ -83,8 +83,8 @@ def test_how_far_back_a_stage_without_softmax_attention_reads(trained_run: Train
 def test_counts_that_decide_are_told_from_attention_that_does_not(counted: TrainedRun) -> None:
     ids = read(counted, "abcdabcdabcd")
     (a,) = read(counted, "a")
-    before = looking.logits(counted, ids)[-1]
-    found = looking.interventions(counted, ids)
+    before = inspect.logits(counted, ids)[-1]
+    found = inspect.interventions(counted, ids)
     p = {name: logits.softmax(-1)[a] for name, logits in found.items() if name.startswith("without")}
     assert before.softmax(-1)[a] > 0.5
     assert p["without_attention"] > 0.5
@@ -98,7 +98,7 @@ def test_counts_that_decide_are_told_from_attention_that_does_not(counted: Train
         x = model.norm(model.blocks(model.embedding(idx) + model.expected(model.ngrams(idx)[0].flatten(-2))))
         network = model.lm_head(x)[0, -1]
     assert before.allclose(network + weighted, atol=1e-4)
-    assert torch.equal(looking.logits(counted, ids)[-1], before)  # the run itself is as it was
+    assert torch.equal(inspect.logits(counted, ids)[-1], before)  # the run itself is as it was
 
 
 def test_translations_come_with_scores_and_attention(several: Path) -> None:

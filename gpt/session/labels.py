@@ -14,7 +14,7 @@ from gpt.config.values import as_typed
 from gpt.reports.listing import Line, by_loss, table
 from gpt.runs.finding import skipping_damaged, started_runs
 from gpt.runs.folder import RunFolder
-from gpt.runs.naming import roots, the_one
+from gpt.runs.naming import resolve_run, run_dirs
 from gpt.runs.records import now
 
 
@@ -27,7 +27,7 @@ def runs(config: RunsConfig, _: Command) -> None:
         print(table(lines))
     else:
         asked = [f"{key}={as_typed(value)}" for key in ("stage", "tags", "since") if (value := getattr(config, key))]
-        others = asked and started_runs(*roots(config.runs))
+        others = asked and started_runs(*run_dirs(config.runs))
         hint = f"{len(others)} others are there" if others else f"train one with {command('train')} model=v5"
         print(printable(f"no run{' with ' if asked else ''}{' '.join(asked)} in {config.runs}: {hint}"))
 
@@ -44,7 +44,7 @@ def tag(config: TagConfig, _: Command) -> None:
 
 def name(config: NameConfig, _: Command) -> None:
     """Give a run another name; its folder stays where it is."""
-    _label(RunFolder(the_one(config.run)), name=config.name)
+    _label(RunFolder(resolve_run(config.run)), name=config.name)
 
 
 def _lines(config: RunsConfig) -> list[Line]:
@@ -60,7 +60,7 @@ def _lines(config: RunsConfig) -> list[Line]:
 
 def _started(runs: str, stages: Collection[str] = (), tags: Collection[str] = ()) -> list[RunFolder]:
     """The started runs with these stages and tags. Raises RequestError if a folder is missing."""
-    for folder in (folders := roots(runs)):
+    for folder in (folders := run_dirs(runs)):
         if not folder.is_dir():
             raise RequestError(f"there is no folder {folder}")
     return started_runs(*folders, stages=stages, tags=tags)

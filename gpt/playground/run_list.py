@@ -9,7 +9,7 @@ from typing import Any
 
 from gpt.base.errors import RequestError
 from gpt.config.schema import Weights
-from gpt.playground.describing import in_brief, in_full
+from gpt.playground.describe import in_brief, in_full
 from gpt.runs.finding import FinishedRun, finished_runs, skipping_damaged
 from gpt.runs.folder import RunFolder
 from gpt.session.trained import TrainedRun, load_run
@@ -17,8 +17,8 @@ from gpt.session.trained import TrainedRun, load_run
 _OPEN = 8  # models kept in memory: of runs, and of moments of their training
 
 
-class Catalogue:
-    """The finished runs below some folders, and the `chosen` run, if any, from anywhere. Threads may share a catalogue.
+class RunList:
+    """The finished runs below some folders, and the `chosen` run, if any, from anywhere. Threads may share a list.
     `weights`, `device`: see `gpt.session.trained.load_run`.
     """
 

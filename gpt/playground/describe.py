@@ -15,7 +15,7 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.inspection.dataflow import dataflow
 from gpt.inspection.parts import can_be_opened, parts, switches
 from gpt.models import Remembering
-from gpt.playground.looking import LONGEST_CONTEXT, stride
+from gpt.playground.inspect import LONGEST_CONTEXT, stride
 from gpt.reports.listing import differing
 from gpt.reports.run import loss_rows
 from gpt.runs.folder import RunFolder
@@ -106,7 +106,7 @@ def _task(run: RunFolder) -> type[Task]:
     data = run.config().data
     task, kind = tasks.of(data), data.hyperparameters.get("tokenizer", "characters")
     if task not in (Continuation, Translation):
-        raise UserError(f"{run.path} {task.does}, which the page cannot show")
+        raise UserError(f"{run.path} {task.purpose}, which the page cannot show")
     if task is Continuation and kind not in TOKENIZERS:
         raise UserError(f"{run.path} has tokenizer={kind}, which the page does not know")
     return task
