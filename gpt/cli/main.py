@@ -3,18 +3,20 @@
 import itertools
 import sys
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import yaml
+from hydra.types import RunMode
 
 from gpt.base import console
 from gpt.base.commands import COMMANDS
 from gpt.base.errors import RequestError
 from gpt.base.version import __version__
-from gpt.cli import help, sweeps  # noqa: A004
+from gpt.cli import help  # noqa: A004
 from gpt.cli.failing import one_line_errors
 from gpt.config.command import Command
-from gpt.config.composing import compose, content_of, hydra_word
+from gpt.config.composing import compose, content_of, hydra_word, settings_of_hydra
 from gpt.config.conf import is_choice
 from gpt.config.reading import MULTIRUN, read
 from gpt.config.settings import settings_of
@@ -33,17 +35,29 @@ def main(name: str) -> None:
             settings = settings_of(command)
             COMMANDS[name].load()(settings, command)
             return
-        command = sweeps.continued(command)
+        if "resume" in command.settings:
+            command = _sweeps().continued(command)
         if not _SHOWING.isdisjoint(command.options):
             if not {*MULTIRUN}.isdisjoint(command.options):
                 raise RequestError("--cfg and --info show one configuration: omit -m")
             _show(command)
-        elif sweeps.is_sweep(command):
-            sweeps.run(command)
+        elif _is_sweep(command):
+            _sweeps().run(command)
         else:
             console.show_log()
             config = compose(command)
             COMMANDS[name].load()(config, command)
+
+
+def _is_sweep(command: Command) -> bool:
+    """Whether a command is for several jobs: -m, or an experiment that sweeps."""
+    return not {*MULTIRUN}.isdisjoint(command.options) or settings_of_hydra(command).mode == RunMode.MULTIRUN
+
+
+def _sweeps() -> ModuleType:
+    from gpt.cli import sweeps  # it imports all of Hydra
+
+    return sweeps
 
 
 def _answer_at_once(name: str) -> None:
@@ -59,7 +73,7 @@ def _answer_at_once(name: str) -> None:
         print(help.text(command, is_whole="all" in words), flush=True)
         sys.exit()
     if not {"-sc", "--shell-completion", "--hydra-help"}.isdisjoint(words) and name == "train":
-        sweeps.call_hydra(words)
+        _sweeps().call_hydra(words)
         sys.exit()
 
 
@@ -67,7 +81,9 @@ def _show(command: Command) -> None:
     """Print what a command composes, or what Hydra has: --cfg job, hydra or all, of them --package NAME; --info."""
     options = dict(itertools.pairwise(command.options))
     if options.get("--cfg", options.get("-c")) != "job":
-        sweeps.call_hydra([*command.options, *(hydra_word(k, v) for k, v in command.settings.items() if is_choice(k))])
+        _sweeps().call_hydra(
+            [*command.options, *(hydra_word(k, v) for k, v in command.settings.items() if is_choice(k))]
+        )
         return
     content: Any = content_of(command)
     if package := options.get("--package", options.get("-p")):

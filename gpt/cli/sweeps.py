@@ -83,11 +83,6 @@ class JobError(UserError):
 _current: list[Sweep] = []  # what the callback, which Hydra makes, is about
 
 
-def is_sweep(command: Command) -> bool:
-    """Whether a command is for several jobs: -m, or an experiment that sweeps."""
-    return not {*MULTIRUN}.isdisjoint(command.options) or settings_of_hydra(command).mode == RunMode.MULTIRUN
-
-
 def run(command: Command) -> None:
     """Train each job of a sweep, then compare its runs."""
     if "hydra.run.dir" in command.settings:

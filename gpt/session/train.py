@@ -6,6 +6,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -28,8 +29,6 @@ from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.runs.weights import load_weights
 from gpt.session.build import build_trainer
-from gpt.session.forking import forked
-from gpt.session.resuming import resumed, run_to_resume
 from gpt.session.start import New, Start
 from gpt.training.causality import check_causality
 from gpt.training.compilation import compiler_options
@@ -60,7 +59,7 @@ def main(config: TrainConfig, command: Command, more_watchers: Sequence[Watcher]
     `more_watchers` are the watchers of a calling program such as search.py.
     """
     is_quiet = config.quiet or config.as_json
-    with reports_hidden() if is_quiet else contextlib.nullcontext(), World.joined(config.device) as world:
+    with reports_hidden() if is_quiet else nullcontext(), World.joined(config.device) as world:
         device = select_device(config.device)
         keep_freed_memory(device)
         result = train(config, command, device, world, more=more_watchers, is_quiet=is_quiet)
@@ -152,15 +151,24 @@ def _start_of(config: TrainConfig, command: Command, world: World) -> Iterator[S
     for key in ("runs", "hydra.run.dir"):
         if not command.writes and key in command.given:
             raise RequestError(f"{key}= is about run folders, but without folder= there is none: add folder=")
-    new = None
-    if config.resume in (None, "auto"):
-        new = New(config) if config.init is None else forked(config, command)
-    run = None if config.resume is None else run_to_resume(config, command, new)
-    with run.locked() if run else contextlib.nullcontext():
-        start: Start | Summary = resumed(new.config if new else config, command, run, new) if run else cast(New, new)
+    with _earlier_run(config, command) if config.init or config.resume else nullcontext(New(config)) as start:
         # Rank 0 alone reads the run and the corpus, and sends the others its state.
         world.broadcast(start if isinstance(start, Summary) else New(start.config, start.vocabulary))
         yield start
+
+
+@contextlib.contextmanager
+def _earlier_run(config: TrainConfig, command: Command) -> Iterator[Start | Summary]:
+    """How a run begins that is asked to fork or to continue an earlier one."""
+    from gpt.session.forking import forked
+    from gpt.session.resuming import resumed, run_to_resume
+
+    new = None
+    if config.resume in (None, "auto"):
+        new = New(config) if config.init is None else forked(config, command)
+    run = run_to_resume(config, command, new)
+    with run.locked() if run else nullcontext():
+        yield resumed(new.config if new else config, command, run, new) if run else cast(New, new)
 
 
 def exact_loss_of(trainer: Trainer, weights: Saved) -> Loss:
