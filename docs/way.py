@@ -80,7 +80,7 @@ def _length(tree: ast.Module, name: str) -> int:
     node: Any = tree
     for part in name.replace(".<locals>", "").split("."):
         node = next((each for each in ast.walk(node) if getattr(each, "name", None) == part), node)
-    return node.end_lineno - node.lineno + 1 if isinstance(node, ast.FunctionDef) else 0
+    return (node.end_lineno or node.lineno) - node.lineno + 1 if isinstance(node, ast.FunctionDef) else 0
 
 
 def main() -> None:

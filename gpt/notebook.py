@@ -42,9 +42,9 @@ def train(
     from gpt.config.composing import compose
     from gpt.session.train import train as run_training
     from gpt.session.trained import NewlyTrained
-    from gpt.session.user_module import given
+    from gpt.session.user_module import given_module
 
-    with _TRAINING, _undisturbed(), given(module) as own:
+    with _TRAINING, _undisturbed(), given_module(module) as own:
         command = _command(overrides, folder, values, own)
         config = compose(command)
         is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")

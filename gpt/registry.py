@@ -60,7 +60,7 @@ class Choice(BaseModel):
         return dict(self.model_extra or {})
 
     @property
-    def is_own(self) -> bool:
+    def is_user_code(self) -> bool:
         """Whether it is code of the user's own, which can do anything, and not of this package or PyTorch."""
         return "@" in self.target
 
@@ -90,7 +90,7 @@ class Registry:
         target, values = self._checked(choice)
 
         def call(*arguments: Any, **given: Any) -> Any:
-            if choice.is_own:  # A ValueError of the user's code can be a bug, and a bug keeps its traceback.
+            if choice.is_user_code:  # A ValueError of the user's code can be a bug, and a bug keeps its traceback.
                 return target(*arguments, **given, **values)
             try:
                 return target(*arguments, **given, **values)
@@ -144,7 +144,7 @@ class Registry:
             wrong = f"{printable(unknown[0])} is not a hyperparameter of" if unknown else f"{missing[0]} is required by"
             raise RequestError(f"{self.key}.{wrong} {choice.target}, which takes {', '.join(taken)}")
         return target, {
-            name: validated(taken[name].annotation, value, f"{self.key}.{name}", is_strict=not choice.is_own)
+            name: validated(taken[name].annotation, value, f"{self.key}.{name}", is_strict=not choice.is_user_code)
             for name, value in values.items()
         }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpt.base.installation import CONF
 from gpt.base.ladder import rank
-from gpt.config.keys import choice_groups, declared, flat, written
+from gpt.config.keys import choice_groups, declared, flat, read_conf_file
 from gpt.config.schema import SETTING_FILES
 from gpt.config.values import parted
 
@@ -46,7 +46,7 @@ def settings_of(stage: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
     path = next((path for folder in folders if (path := folder / "model" / f"{stage}.yaml").is_file()), None)
     if path is None:
         return []
-    content = written(path)
+    content = read_conf_file(path)
     found: dict[str, str] = {}
     for default in content.pop("defaults", []):
         if isinstance(default, str) and default != "_self_":  # another stage, which this one changes

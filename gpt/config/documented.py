@@ -17,7 +17,7 @@ def changed(config: TrainConfig, command: Command) -> list[str]:
     A stage that the project's own conf/ lacks is looked up where the command line says. Raises RequestError for an
     unknown stage. No run of the user's own code is documented.
     """
-    if config.model.is_own:
+    if config.model.is_user_code:
         return [f"model={config.adds}"]
     groups = {key.partition(".")[0] for key in command.given if key != "model"}
     if not command.foreign and "resume" not in groups and not any(map(is_compared, groups)):

@@ -15,7 +15,7 @@ from gpt.base.installation import CONF, installing
 from gpt.base.ladder import BESIDE, is_ablation, rank
 from gpt.base.paths import expanded
 from gpt.config.conf import choices_of
-from gpt.config.keys import choice_groups, written
+from gpt.config.keys import choice_groups, read_conf_file
 from gpt.config.synonyms import meant
 from gpt.config.values import as_typed
 
@@ -92,5 +92,5 @@ def unknown_key(key: str, value: Any, known: Collection[str], choices: Mapping[s
 
 def _having(group: str, name: str) -> list[str]:
     """The choices of a group that have this key."""
-    contents = {choice: written(CONF / group / f"{choice}.yaml") for choice in choices_of(group)}
+    contents = {choice: read_conf_file(CONF / group / f"{choice}.yaml") for choice in choices_of(group)}
     return [choice for choice, content in contents.items() if name in content.get(group, content)]

@@ -91,12 +91,12 @@ def unusual(group: str, choice: Choice) -> dict[str, Any]:
 
 @cache
 def _usual(group: str, target: str) -> list[tuple[str, Any]]:
-    files = map(written, (CONF / group).rglob("*.yaml"))
+    files = map(read_conf_file, (CONF / group).rglob("*.yaml"))
     settings = [content for content in files if content.get("_target_") == target] or [{}]
     return [pair for content in settings for pair in (defaults(group, target) | content).items()]
 
 
-def written(path: Path) -> dict[str, Any]:
+def read_conf_file(path: Path) -> dict[str, Any]:
     """What a file of conf/ says."""
     content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), YAML)
     return content
@@ -141,10 +141,10 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """The values of `after` that differ from those of `before`, as key=value; a choice shows as model=GPT."""
     old, new = flat(before), flat(after)
-    return [shown(key, value) for key, value in new.items() if key not in old or old[key] != value]
+    return [format_setting(key, value) for key, value in new.items() if key not in old or old[key] != value]
 
 
-def shown(key: str, value: Any) -> str:
+def format_setting(key: str, value: Any) -> str:
     """key=value; for a choice, the bare name: data=text for data._target_=gpt.data.corpora.text."""
     if key.endswith("._target_"):
         return f"{key.removesuffix('._target_')}={str(value).rpartition('.')[2]}"

@@ -31,7 +31,7 @@ class Base:
     name: str  # of the experiment or else of the stage, for a folder: search_v6
 
 
-def divided(command: Command) -> Base:
+def split_ranges(command: Command) -> Base:
     """Divide a command of search.py into the values of its trainings, and ranges; an experiment may have ranges too.
 
     Raises RequestError if there is nothing to search over.

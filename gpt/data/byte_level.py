@@ -43,7 +43,7 @@ class ByteLevel(TextTokenizer):
     @functools.cached_property
     def shown(self) -> list[str]:
         """Each token as text; bytes that are not a whole character as <0xE2>."""
-        return [_shown(token) for token in self._bytes]
+        return [_format_unfinished(token) for token in self._bytes]
 
     @functools.cached_property
     def sizes(self) -> Tensor:
@@ -85,12 +85,12 @@ def library_tokenizer(vocabulary: list[str], merges: list[tuple[str, str]]) -> "
     return tokenizer
 
 
-def written(token: bytes) -> str:
+def format_token(token: bytes) -> str:
     """A token as tokenizer.json has it."""
     return "".join(CHARACTERS[byte] for byte in token)
 
 
-def _shown(token: bytes) -> str:
+def _format_unfinished(token: bytes) -> str:
     try:
         return token.decode()
     except UnicodeDecodeError:

@@ -120,7 +120,7 @@ def huggingface(
     from gpt.data.long_text import LongText
     from gpt.data.sources import Source
 
-    paths = dataset_files.written(_prepared(), name, subset, split, field, separator)
+    paths = dataset_files.write_dataset(_prepared(), name, subset, split, field, separator)
     return LongText([Source([path]) for path in paths], _prepared(), Tokens(tokenizer, vocab_size))
 
 

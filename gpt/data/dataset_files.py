@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def written(
+def write_dataset(
     folder: Path, name: str, subset: str | None, split: str | list[str], field: str | None, separator: str
 ) -> list[Path]:
     """The files below `folder` with the rows to train on and to validate on, written if they are not there yet.

@@ -23,7 +23,7 @@ from gpt.data.batch import IGNORED, Batch, Targets
 from gpt.data.corpus import SubwordCount, TextCorpus, Tokens
 from gpt.data.paths import files_of
 from gpt.data.records import Encoding, read_lines, read_texts
-from gpt.data.splits import Separator, TrainFraction, divided, with_copies
+from gpt.data.splits import Separator, TrainFraction, split_parts, with_copies
 from gpt.data.tables import check_size, classify_files
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers import TokenKind
@@ -133,7 +133,7 @@ def questions(
         if separator not in line:
             raise RequestError(f"{place} has no {separator!r} between question and answer: {line[:40]!r}")
         found[line + _END] = None
-    splits = divided(list(found), train_fraction)
+    splits = split_parts(list(found), train_fraction)
     return Lines(*splits, tokens=Tokens(tokenizer, vocab_size), separator=separator)
 
 
@@ -159,7 +159,7 @@ def documents(
 def _documents(texts: Iterable[str], separator: str, train_fraction: float, tokens: Tokens) -> Documents:
     """The texts that are not empty, as documents. Raises RequestError if a split would be empty."""
     found = with_copies((text for text in texts if text.strip()), separator)
-    return Documents(*divided(found, train_fraction, separator), tokens=tokens, separator=separator)
+    return Documents(*split_parts(found, train_fraction, separator), tokens=tokens, separator=separator)
 
 
 def recall(pairs: Annotated[int, Field(ge=1, le=26)], distance: Distance, size: Examples) -> Lines:

@@ -20,12 +20,12 @@ _SEED = "validation split"  # fixed, so that losses of all runs are over the sam
 def split_by(by: SplitBy, texts: Sequence[str], train_fraction: float, separator: str) -> tuple[str, str]:
     """The splits of these texts, joined by a separator. Raises RequestError if they are too few to divide."""
     if by == "files":
-        return divided(with_copies(texts, separator), train_fraction, separator)
+        return split_parts(with_copies(texts, separator), train_fraction, separator)
     content = separator.join(texts)
     if by == "place":
         return split_at(content, train_fraction)
     ended = content if content.endswith("\n") else f"{content}\n"
-    return divided([f"{line}\n" for line in ended[:-1].split("\n")], train_fraction)
+    return split_parts([f"{line}\n" for line in ended[:-1].split("\n")], train_fraction)
 
 
 def with_copies(parts: Iterable[str], between: str) -> list[str]:
@@ -39,7 +39,7 @@ def split_at(content: str, train_fraction: float) -> tuple[str, str]:
     return content[:boundary], content[boundary:]
 
 
-def divided(parts: Sequence[str], train_fraction: float, between: str = "") -> tuple[str, str]:
+def split_parts(parts: Sequence[str], train_fraction: float, between: str = "") -> tuple[str, str]:
     """The parts of a text in random order, joined as two splits. Raises RequestError if one would be empty."""
     order = list(parts)
     random.Random(_SEED).shuffle(order)

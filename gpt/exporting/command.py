@@ -19,7 +19,7 @@ _MODULES = {"transformers": "as_gpt2", "onnx": "graphs"}  # not named like the f
 def main(config: ExportConfig, _: Command) -> None:
     """Export the run to a new folder, after checking that the two agree."""
     trained = load_run(config.run, runs=config.runs, stage=config.stage, weights=config.weights, device="cpu")
-    if trained.config.model.is_own and config.format != "onnx":
+    if trained.config.model.is_user_code and config.format != "onnx":
         raise RequestError(
             f"format={config.format} needs the code of this package, and this is a stage of your own file"
         )

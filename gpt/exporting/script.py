@@ -10,7 +10,7 @@ from torch import nn
 
 from gpt.base.errors import RequestError, UserError
 from gpt.base.installation import PLAIN, TINY_SHAKESPEARE
-from gpt.config.keys import flat, shown
+from gpt.config.keys import flat, format_setting
 from gpt.config.values import parted
 from gpt.data.corpus import TextCorpus
 from gpt.data.tables import kind_of
@@ -56,8 +56,8 @@ def export(trained: "TrainedRun", folder: Path) -> str:
         unsaid.append(f"optimizer={optimizer}")
     if summary.skipped:
         unsaid.append(f"{summary.skipped} skipped updates")
-    unsaid += [shown(key, settings[key]) for key, value in _NEEDED.items() if settings[key] != value]
-    unsaid += [shown(key, value) for key, value in _EXCLUDED.items() if settings.get(key) == value]
+    unsaid += [format_setting(key, settings[key]) for key, value in _NEEDED.items() if settings[key] != value]
+    unsaid += [format_setting(key, value) for key, value in _EXCLUDED.items() if settings.get(key) == value]
     corpus = next((c for c in summary.changed if parted(c)[0] == "data"), "data=shakespeare")
     text = texts.get(corpus)
     if not isinstance(text, str):

@@ -91,7 +91,7 @@ def checked(model: Any) -> Stage:
     return cast(Stage, model)
 
 
-def is_own(model: nn.Module) -> bool:
+def has_package_code_only(model: nn.Module) -> bool:
     """Whether a pass through a module, forward or backward, runs only the code of this package and of PyTorch.
 
     If so, no part of it has a class, a hook or a replaced method from elsewhere.

@@ -37,7 +37,7 @@ from gpt.playground.sample import WorkerPool
 from gpt.playground.trainings import Trainings
 from gpt.runs.tensors import serialised
 from gpt.session.trained import TrainedRun
-from gpt.tasks.decoding.sampling import written
+from gpt.tasks.decoding.sampling import generate_text
 
 _INTERVAL = 0.5  # seconds between two looks at the trainings
 
@@ -129,7 +129,7 @@ class _Playground:
         """The continuation of a prompt, streamed."""
         asked = await read(request, Continuing)
         trained = await self._workers.compute(self._run_list.load, asked.run, asked.moment)
-        pieces = written(trained.model, trained.tokenizer, trained.tokenizer.encode(asked.prompt), asked)
+        pieces = generate_text(trained.model, trained.tokenizer, trained.tokenizer.encode(asked.prompt), asked)
         return StreamingResponse(self._workers.write(pieces), media_type="text/plain; charset=utf-8")
 
     async def begin(self, request: Request) -> Response:

@@ -208,11 +208,11 @@ def label(values: Mapping[str, Any]) -> str:
     """The values of a group, as key=value; a stage, or another choice alone, by its bare name: gru."""
     short = names(list(values))
     bare = {key for key in values if key == "stage" or (len(values) == 1 and _is_choice(key))}
-    parts = [("" if key in bare else f"{short[key]}=") + shown(key, value) for key, value in values.items()]
+    parts = [("" if key in bare else f"{short[key]}=") + format_key(key, value) for key, value in values.items()]
     return ", ".join(parts) or "all runs"
 
 
-def shown(key: str, value: Any) -> str:
+def format_key(key: str, value: Any) -> str:
     """A value as shown in a table; for a choice, its bare name."""
     if value is None:
         return "-"

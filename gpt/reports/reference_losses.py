@@ -13,7 +13,7 @@ from gpt.config.synonyms import by_name
 from gpt.reports import escaping
 from gpt.reports.axes import mark_values, panels
 from gpt.reports.plots import MOST_COLOURS, quantity
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, is_number, label, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, format_key, is_number, label, names
 from gpt.runs.records import Metric
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _draw_against(axes: "Axes", ranking: Ranking, key: str) -> None:
     is_numeric = all(map(is_number, values))
 
     def place(group: Group) -> Any:
-        return group.values[key] if is_numeric else escaping.label(shown(key, group.values[key]))
+        return group.values[key] if is_numeric else escaping.label(format_key(key, group.values[key]))
 
     for number, (name, groups) in enumerate(itertools.islice(lines.items(), MOST_COLOURS)):
         if is_numeric:

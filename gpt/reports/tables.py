@@ -13,7 +13,7 @@ from gpt.base.losses import nats_per
 from gpt.reports import escaping
 from gpt.reports.documented import with_deviation
 from gpt.reports.plots import XLABELS, Axis, at_equal
-from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, label, names, shown
+from gpt.reports.ranking import WORSE_THAN_GUESSING, Group, Ranking, format_key, label, names
 from gpt.runs.records import LOSSES, Metric, Summary
 
 
@@ -25,7 +25,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     headers += [*(f"{name}, estimated" for name in metrics), "standing", "tokens/s", "folder of the newest"]
     cells = [
         [
-            *(shown(key, group.values[key]) for key in ranking.keys),
+            *(format_key(key, group.values[key]) for key in ranking.keys),
             len(group.runs),
             with_deviation(group.mean, group.deviation),
             *([_bits(group)] if with_bits else []),
@@ -38,7 +38,7 @@ def table(ranking: Ranking, metric: Metric, style: str) -> str:
     ]
     cells += [
         [
-            *(shown(key, other.values[key]) for key in ranking.keys),
+            *(format_key(key, other.values[key]) for key in ranking.keys),
             0,
             *(["-"] * (1 + with_bits + len(metrics))),
             str(other.state),
@@ -117,7 +117,7 @@ def as_latex(ranking: Ranking, metric: Metric) -> str:
     """The groups of a ranking as a table of booktabs, with the corpus in a comment above it."""
     short, title = names(ranking.keys), _title(ranking, metric)
     rows = [
-        {short[key]: printable(shown(key, value)) for key, value in group.values.items()}
+        {short[key]: printable(format_key(key, value)) for key, value in group.values.items()}
         | {"seeds": len(group.runs), title: with_deviation(group.mean, group.deviation)}
         for group in ranking.groups
     ]
@@ -128,7 +128,7 @@ def as_latex(ranking: Ranking, metric: Metric) -> str:
 def groups_csv(rankings: list[Ranking]) -> str:
     """A row a group: the keys that vary, how many runs it has, and their mean and standard deviation."""
     return _csv(
-        {key: shown(key, group.values.get(key)) for key in _keys(rankings)}
+        {key: format_key(key, group.values.get(key)) for key in _keys(rankings)}
         | {"corpus": ranking.corpus, "unit": nats_per(ranking.unit), "seeds": len(group.runs), "mean": group.mean}
         | {"deviation": "" if group.deviation is None else group.deviation, "standing": group.standing}
         for ranking in rankings
@@ -140,7 +140,7 @@ def runs_csv(rankings: list[Ranking]) -> str:
     """A row a run: the keys that vary, and the results or, for an unfinished run, how far it got."""
     keys, metrics = _keys(rankings), _metrics(rankings)
     finished = (
-        {key: shown(key, group.values.get(key)) for key in keys}
+        {key: format_key(key, group.values.get(key)) for key in keys}
         | {"corpus": ranking.corpus, "standing": group.standing}
         | _results(summary)
         | {f"{name}_val": summary.metrics.get(name, "") for name in metrics}
@@ -150,7 +150,7 @@ def runs_csv(rankings: list[Ranking]) -> str:
         for run, summary in group.runs
     )
     unfinished = (
-        {key: shown(key, other.values.get(key)) for key in keys}
+        {key: format_key(key, other.values.get(key)) for key in keys}
         | {"corpus": ranking.corpus, "standing": str(other.state), "seed": other.seed, "folder": str(other.run.path)}
         for ranking in rankings
         for other in ranking.unfinished

@@ -38,10 +38,10 @@ def created(path: Path) -> Iterator[RunFolder]:
     for number in itertools.count(1):
         run = RunFolder(path if number == 1 else path.with_name(f"{path.name}_{number}"))
         with contextlib.ExitStack() as stack:
-            is_own = False
+            is_claimed = False
             with contextlib.suppress(UnavailableError):  # Another process was quicker.
-                is_own = _claim(run, stack)
-            if is_own:
+                is_claimed = _claim(run, stack)
+            if is_claimed:
                 yield run
                 return
 

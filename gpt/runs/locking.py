@@ -16,7 +16,7 @@ class FolderLock:
 
     def __init__(self, path: Path) -> None:
         self._folder, self._path = path, path / ".lock"
-        self._is_own = False
+        self._is_held = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -26,16 +26,16 @@ class FolderLock:
             lock.acquire(timeout=_LOOK, poll_interval=_LOOK / 10)
         except Timeout:
             raise UnavailableError(f"another process is writing {self._folder}") from None
-        self._is_own = True
+        self._is_held = True
         try:
             yield
         finally:
-            self._is_own = False
+            self._is_held = False
             lock.release()
 
     def is_taken(self) -> bool:
         """Whether another process is writing the folder."""
-        if self._is_own or not self._path.exists():
+        if self._is_held or not self._path.exists():
             return False
         try:
             with self.held():

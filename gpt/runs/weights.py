@@ -143,7 +143,7 @@ def _read(run: RunFolder, which: Saved | int, model: nn.Module) -> dict[str, Ten
 @contextlib.contextmanager
 def shapes_only(choice: Choice) -> Iterator[None]:
     """Build the tensors of a stage inside on the meta device, without memory; code of one's own may need numbers."""
-    if choice.is_own:
+    if choice.is_user_code:
         yield
         return
     with torch.device("meta"), _Uninitialised():

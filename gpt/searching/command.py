@@ -31,13 +31,13 @@ def main(config: StudyConfig, command: Command) -> None:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RequestError(f"torchrun is for one run: for several processes, start {called('search')} in each")
     with require_extra("search"):  # and imported here, so that --help and tab completion do not pay for it
-        from gpt.config.ranges import divided
+        from gpt.config.ranges import split_ranges
         from gpt.searching.study import Search
 
-    base, begun = divided(command), time.monotonic()
+    base, begun = split_ranges(command), time.monotonic()
     search = Search(base, config)
     for trial in search.trials(config.n_trials):
-        drawn = _drawn(trial.params)
+        drawn = _drawn_settings(trial.params)
         try:
             with reports_hidden():
                 own = base.command.replacing(drawn)
@@ -53,7 +53,7 @@ def main(config: StudyConfig, command: Command) -> None:
     _conclude(search, base.command)
 
 
-def _drawn(params: Mapping[str, Any]) -> dict[str, Typed]:
+def _drawn_settings(params: Mapping[str, Any]) -> dict[str, Typed]:
     """Drawn hyperparameters as settings; four digits are enough for any of them."""
     return {key: Typed(f"{value:.4g}" if isinstance(value, float) else value) for key, value in params.items()}
 
@@ -73,7 +73,7 @@ def _conclude(search: "Search", base: Command) -> None:
     log.info(f"best: {run.path.name}, {measure}: {best.value:.4f}")
     log.info(f"use it: {called('generate')} run={shlex.quote(str(run.path))}")
     log.info("train it again, longer with training.max_iters=N:")
-    again = base.replacing(_drawn(best.params))
+    again = base.replacing(_drawn_settings(best.params))
     print(command_line("train", [*again.same_place, *again.words()]))
 
 

@@ -80,7 +80,7 @@ def _build_model(config: TrainConfig, vocab_size: int, device: torch.device, wor
         with within_memory(device, copies=_COPIES):
             model = models.build(config.model, vocab_size)
     except RuntimeError as error:
-        if config.model.is_own:
+        if config.model.is_user_code:
             raise
         # PyTorch has no error of its own for a tensor that the CPU's memory cannot hold.
         raise RequestError(f"this model cannot be built, probably for lack of memory: {error}") from error

@@ -43,7 +43,7 @@ def main(config: GenerateConfig, command: Command) -> None:
     if config.prompt_file is not None:
         prompts = [read_text(Path(config.prompt_file), errors=trained.task.decode_errors)]
     elif isinstance(trained.task, Continuation) and config.prompt is None:  # A translation reads lines itself.
-        prompts = _typed() if config.interactive else [_piped()]
+        prompts = _read_prompts() if config.interactive else [_read_piped_prompt()]
     with trained.runtime.settings():
         texts = list(_texts(trained, prompts, config))
     if config.out is not None:
@@ -68,7 +68,7 @@ def _texts(trained: "TrainedRun", prompts: Iterable[str | None], config: Generat
                 if title:
                     print(printable(title), file=sys.stderr)
                     title = ""
-                text = "".join(_shown(pieces) if is_printed and not is_json else pieces)
+                text = "".join(_print_pieces(pieces) if is_printed and not is_json else pieces)
                 record: dict[str, Any] = {"prompt": prompt, "text": text}
                 if likeliest is not None:
                     record["logprobs"] = likeliest.of(sample, text[len(prompt or "") :], trained.tokenizer)
@@ -83,7 +83,7 @@ def _texts(trained: "TrainedRun", prompts: Iterable[str | None], config: Generat
             log.warning(str(error)) if isinstance(error, RequestError) else print(flush=True)
 
 
-def _shown(pieces: Iterable[str]) -> Iterator[str]:
+def _print_pieces(pieces: Iterable[str]) -> Iterator[str]:
     """The pieces, printed one by one."""
     for piece in pieces:
         # A terminal would obey control characters of the corpus; a file or another program gets the text itself.
@@ -91,7 +91,7 @@ def _shown(pieces: Iterable[str]) -> Iterator[str]:
         yield piece
 
 
-def _typed() -> Iterator[str | None]:
+def _read_prompts() -> Iterator[str | None]:
     """The lines of standard input, each a prompt as `prompt=` takes it; an empty one is none."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if is_terminal:
@@ -103,7 +103,7 @@ def _typed() -> Iterator[str | None]:
             yield unescaped(input("> " if is_terminal else "")) or None
 
 
-def _piped() -> str | None:
+def _read_piped_prompt() -> str | None:
     """The text of standard input without its last newline; None for a terminal or an empty input."""
     with contextlib.suppress(OSError, ValueError):  # There is no standard input.
         mode = os.fstat(sys.stdin.fileno()).st_mode

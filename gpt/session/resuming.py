@@ -105,7 +105,7 @@ def _check_kept(run: RunFolder, before: TrainConfig, wanted: TrainConfig, given:
             continue
         if key in {"model", "init", *SETTING_FILES}:
             raise RequestError(f"a resumed run keeps its settings: omit {key}=")
-        other = keys.shown(name, wants.get(name))
+        other = keys.format_setting(name, wants.get(name))
         raise RequestError(
             f"a resumed run keeps its settings; to train its weights with {other}, start a new run: "
             f"init={shlex.quote(str(run.path))} {other}"

@@ -33,7 +33,7 @@ from gpt.runs.records import Summary
 from gpt.runs.weights import load_model, selected
 from gpt.session.build import configured_data
 from gpt.session.trained_on import same_corpus
-from gpt.session.user_module import Module, given
+from gpt.session.user_module import Module, given_module
 from gpt.tasks.continuation import Continuation
 from gpt.tasks.decoding.sampling import checked_logits
 from gpt.tasks.task import Task
@@ -58,7 +58,10 @@ def load_run(
     run = chosen_run(None if path is None else str(path), str(runs), stage)
     which = selected(run, weights)
     target = run.config().model.target
-    with random_numbers_kept(), given(module, target):  # Building the model draws weights that are then replaced.
+    with (
+        random_numbers_kept(),
+        given_module(module, target),
+    ):  # Building the model draws weights that are then replaced.
         model = load_model(run, which)
     if module is not None and type(model).__name__ != target.rpartition(".")[2]:
         log.warning(f"{run.path} is a run of {target}, and its weights are loaded into {type(model).__name__}")

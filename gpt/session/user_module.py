@@ -62,7 +62,7 @@ class UserModule:
 
 
 @contextlib.contextmanager
-def given(module: Module | str | None, target: str | None = None) -> Iterator[dict[str, Any]]:
+def given_module(module: Module | str | None, target: str | None = None) -> Iterator[dict[str, Any]]:
     """The settings that choose a module of the calling program, or of a file, while the context lasts.
 
     `target`: of the run that is opened with it. Raises RequestError if it is no module.

@@ -163,13 +163,13 @@ class Continuation(Task):
         self, model: Stage, prompt: str | None, num_samples: int, config: "SamplingConfig", watch: "Watch | None" = None
     ) -> Iterator[Iterable[str]]:
         """Continuations of a prompt. Several are computed in one batch, so that all of them finish together."""
-        from gpt.tasks.decoding.sampling import generate, until, written
+        from gpt.tasks.decoding.sampling import generate, generate_text, until
 
         if config.tokens * num_samples > _MOST_TOKENS:
             raise RequestError(f"num_samples * tokens must be at most {_MOST_TOKENS:,}: generate it in several parts")
         ids = self._prompt(prompt)
         if num_samples == 1:  # It can end early, at `stop`.
-            yield written(model, self.tokenizer, ids, config, watch)
+            yield generate_text(model, self.tokenizer, ids, config, watch)
             return
         steps = generate(model, ids, num_samples=num_samples, watch=watch, **config.sampling())
         for sample in zip(*(step.tolist() for step in steps), strict=True):

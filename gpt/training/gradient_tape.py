@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gpt.data.batch import Batch
-from gpt.models import is_own
+from gpt.models import has_package_code_only
 from gpt.training.objectives import Autograd
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class RecordedGradient:
         # A recording depends on the memory of the weights.
         key = (batch.targets.shape, *map(Tensor.data_ptr, self._parameters))
         self._batches[key] += 1
-        if self._batches[key] == 2 and len(self._recordings) < _MOST and is_own(model):
+        if self._batches[key] == 2 and len(self._recordings) < _MOST and has_package_code_only(model):
             self._recordings[key] = recording = _recorded(model, self._autograd, batch, weight)
             if recording is not None:
                 return recording.accumulate(recording.first)

@@ -53,18 +53,18 @@ class Wandb(Tracker):
     def log(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:
         """Log a step that the server does not have yet."""
         if step >= self._first:
-            self._tracked.log({**values, **_shown(texts)}, step=step)
+            self._tracked.log({**values, **_as_html(texts)}, step=step)
 
     def report(self, step: int, values: dict[str, float], texts: dict[str, str]) -> None:  # noqa: ARG002
         """Set the summary, which has no steps and can be replaced."""
-        self._tracked.summary.update({**values, **_shown(texts)})
+        self._tracked.summary.update({**values, **_as_html(texts)})
 
     def finish(self, *, is_finished: bool) -> None:
         """Wait until everything is sent or written."""
         self._tracked.finish(exit_code=int(not is_finished))
 
 
-def _shown(texts: dict[str, str]) -> dict[str, object]:
+def _as_html(texts: dict[str, str]) -> dict[str, object]:
     import wandb
 
     return {name: wandb.Html(f"<pre>{html.escape(text)}</pre>") for name, text in texts.items()}

@@ -16,7 +16,7 @@ from gpt.base.ladder import LADDER, OTHERS
 from gpt.base.runtime import Runtime
 from gpt.data.batch import Batch
 from gpt.data.text import ShortWindows, TextData
-from gpt.models import is_own, v5_residual
+from gpt.models import has_package_code_only, v5_residual
 from gpt.training import gradients
 from gpt.training.gradient_tape import Program, RecordedGradient
 from gpt.training.gradients import gradient_of
@@ -246,7 +246,7 @@ def test_a_stage_is_not_recorded_while_its_class_is_changed(
     forward, calls = v5_residual.GPT.forward, count(1)
     model = small_trainer("v5").model.train()
     monkeypatch.setattr(nn.Module, "smart_apply", lambda self: None, raising=False)  # as transformers does
-    assert is_own(model)
+    assert has_package_code_only(model)
     monkeypatch.setattr(v5_residual.GPT, "forward", lambda self, idx: forward(self, idx) / (1 + next(calls) % 2))
     for seed in range(4):
         RecordedGradient(model, Autograd(Objective(), CPU))(model, batch(seed), 1.0)

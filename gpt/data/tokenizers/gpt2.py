@@ -4,7 +4,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from gpt.base.errors import UnavailableError, require_extra
-from gpt.data.byte_level import written
+from gpt.data.byte_level import format_token
 from gpt.data.corpus import Text
 from gpt.data.tokenizers.subwords import BytePairs
 
@@ -38,8 +38,8 @@ class GPT2Subwords(BytePairs):
         special = {encoding.encode_single_token(token) for token in encoding.special_tokens_set}
         ranks = {token: i for i, token in enumerate(tokens) if i not in special}
         merged = (_parts(token, ranks) for token in ranks if len(token) > 1)
-        merges = [(written(first), written(second)) for first, second in merged]
-        return cls([written(token) for token in tokens], merges)
+        merges = [(format_token(first), format_token(second)) for first, second in merged]
+        return cls([format_token(token) for token in tokens], merges)
 
 
 def _parts(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:

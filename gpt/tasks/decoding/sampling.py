@@ -12,7 +12,7 @@ from gpt.base.errors import UserError
 from gpt.base.seeding import generator
 from gpt.config.command_schemas import SamplingConfig
 from gpt.data.tokenizer import TextTokenizer
-from gpt.models import Stage, is_own
+from gpt.models import Stage, has_package_code_only
 from gpt.models.kv_cache import Cached, KVCache
 from gpt.tasks.decoding.recorded_step import captured, traced
 
@@ -55,7 +55,7 @@ def generate(
         yield chosen
 
 
-def written(
+def generate_text(
     model: Stage, tokenizer: TextTokenizer, prompt: Tensor, config: SamplingConfig, watch: Watch | None = None
 ) -> Iterator[str]:
     """The text that continues `prompt`, (T,) token ids, piece by piece."""
@@ -194,7 +194,7 @@ class _CachedDecoder:
         self._step: Callable[[Tensor], Tensor] | None = None
         device = next(model.parameters()).device.type
         self._record = captured if device == "cuda" else traced
-        self._is_worth_recording = tokens >= _MANY.get(device, math.inf) and is_own(model)
+        self._is_worth_recording = tokens >= _MANY.get(device, math.inf) and has_package_code_only(model)
 
     def __call__(self, context: Tensor) -> Tensor:
         """context: (N, T), one token longer than in the previous call -> logits of the next token: (N, V)."""
