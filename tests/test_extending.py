@@ -158,7 +158,7 @@ def test_an_added_metric_is_recorded_and_tabled(done: Callable[[str], Copy]) -> 
     assert {"entropy_val" in line for line in measured} == {True, False}
     assert all(0 <= line[f"top_k_{split}"] <= 1 for line in measured for split in ("train", "val"))
     (table,) = copy.folder.rglob("metrics.csv")
-    assert table.read_text().startswith("iteration,train,val,top_k_train,top_k_val,learning_rate_all,")
+    assert table.read_text().startswith("iteration,train,val,tokens,learning_rate,top_k_train,top_k_val,")
 
 
 def test_an_added_sampling_option_reaches_generate_py_and_the_page(done: Callable[[str], Copy]) -> None:
@@ -198,8 +198,8 @@ def test_an_added_tracker_has_every_row(done: Callable[[str], Copy]) -> None:
     with FileLock(path.parent / ".json_lines.lock", timeout=60):  # until it has delivered everything
         *rows, results = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 5, 10, 15, 20]
-    assert {"loss/val", "entropy/val", "loss/documented_val"} <= rows[-1].keys()
-    assert {"loss/exact_val", "report", "sample"} <= results.keys()
+    assert {"val", "entropy_val", "documented_val"} <= rows[-1].keys()
+    assert {"exact_val", "report", "sample"} <= results.keys()
 
 
 def test_each_layer_has_its_own_learning_rate(done: Callable[[str], Copy]) -> None:

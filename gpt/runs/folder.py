@@ -12,7 +12,6 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -198,20 +197,8 @@ class RunFolder:
         return tokenizers.restored(self.vocabulary())
 
     def write_metrics(self, state: State) -> None:
-        """Save the evaluations and recorded steps so far as flat rows, with the time of each, replacing the file.
-
-        If an iteration has both, the step comes first.
-        """
-        clock = {each.iteration: each for each in state.clock}
-        lines = []
-        records: list[Step | Evaluation] = [*state.steps, *state.evaluations]
-        for found in sorted(records, key=attrgetter("iteration")):
-            row = found.row()
-            if found.iteration in clock:
-                seconds, speed = clock[found.iteration].seconds, clock[found.iteration].tokens_per_second
-                row |= {"seconds": round(seconds, 3), "tokens_per_second": round(speed)}
-            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-        self.write("metrics.jsonl", "".join(lines))
+        """Save the evaluations and recorded steps so far, a line each, replacing the file."""
+        self.write("metrics.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in state.rows()))
 
     def evaluations(self) -> list[Evaluation]:
         """The run's evaluations in order. Only `summary` detects a file that was truncated between two lines."""

@@ -1,6 +1,7 @@
 """The state of a training run apart from its tensors. A checkpoint saves it as JSON."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -72,6 +73,10 @@ class Clock(Record):
     seconds: NonNegative
     tokens_per_second: NonNegative  # the mean since the run began
 
+    def row(self) -> dict[str, Any]:
+        """The time as part of a row."""
+        return {"seconds": round(self.seconds, 3), "tokens_per_second": round(self.tokens_per_second)}
+
 
 def _named(name: str, values: dict[str, float]) -> dict[str, float]:
     """Values of groups of parameters in a row; with one group, its name is left out."""
@@ -99,6 +104,16 @@ class State(BaseModel):
     step_stride: Annotated[int, Field(ge=1, lt=2**63)] = 1  # every `step_stride`-th of the steps due is recorded
     best_iteration: Total | None = None  # of the evaluation whose weights are saved
     averaged: list[Total] = []  # iterations whose weights are in the average
+
+    def rows(self, since: int = 0) -> list[dict[str, Any]]:
+        """The recorded steps and evaluations from iteration `since` on as flat rows, with the time of each.
+
+        If an iteration has both, the step comes first.
+        """
+        times = {each.iteration: each.row() for each in self.clock if each.iteration >= since}
+        records: list[Step | Evaluation] = [*self.steps, *self.evaluations]
+        due = sorted((each for each in records if each.iteration >= since), key=attrgetter("iteration"))
+        return [each.row() | times.get(each.iteration, {}) for each in due]
 
     @property
     def best(self) -> Evaluation | None:

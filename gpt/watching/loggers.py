@@ -4,12 +4,10 @@ import csv
 import importlib.metadata
 import inspect
 import io
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from gpt.base.errors import RequestError
 from gpt.base.files import try_write
@@ -17,11 +15,9 @@ from gpt.base.installation import installing
 from gpt.registry import Choice, Registry
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
-from gpt.training.state import Clock, Evaluation, State, Step
+from gpt.training.state import State
 from gpt.training.trainer import Trainer
 from gpt.training.watchers import Watcher
-
-AnyRow = TypeVar("AnyRow", Evaluation, Step, Clock)
 
 # Watchers of every run, and a base class.
 _NO_LOGGERS = ("gpt.watching.recorder", "gpt.watching.trackers")
@@ -62,33 +58,12 @@ def chosen_loggers(choices: Mapping[str, Choice]) -> list[Callable[..., Watcher]
     return loggers
 
 
-def rows(state: State, *, since: int = 0) -> dict[int, dict[str, float]]:
-    """The recorded values from iteration `since` on, by iteration and name; losses are in nats per token."""
-    found: dict[int, dict[str, float | None]] = defaultdict(dict)
-    evaluations, steps = _since(state.evaluations, since), _since(state.steps, since)
-    for evaluation in evaluations:
-        found[evaluation.iteration] |= {"loss/train": evaluation.train, "loss/val": evaluation.val}
-        for name, means in evaluation.metrics.items():
-            found[evaluation.iteration] |= {f"{name}/train": means.train, f"{name}/val": means.val}
-    for step in steps:
-        found[step.iteration] |= {"loss/batch": step.loss, "gradient_norm": step.gradient_norm}
-    records: list[Evaluation | Step] = [*evaluations, *steps]
-    for record in records:  # A step's learning rates replace an evaluation's at the same iteration.
-        rates = {f"learning_rate/{group}": rate for group, rate in record.learning_rates.items()}
-        found[record.iteration] |= {**rates, "tokens": record.tokens}
-    for clock in _since(state.clock, since):
-        if clock.iteration in found and clock.iteration:  # no speed at iteration 0
-            found[clock.iteration] |= {"seconds": clock.seconds, "tokens_per_second": clock.tokens_per_second}
-    return {i: {name: value for name, value in found[i].items() if value is not None} for i in sorted(found)}
-
-
-def samples(state: State, *, since: int = 0) -> dict[int, str]:
-    """The generated texts from iteration `since` on."""
-    return {found.iteration: found.sample for found in _since(state.evaluations, since) if found.sample is not None}
-
-
-def _since(records: list[AnyRow], iteration: int) -> list[AnyRow]:
-    return records[bisect_left(records, iteration, key=attrgetter("iteration")) :]
+def rows(state: State, *, since: int = 0) -> dict[int, dict[str, Any]]:
+    """The rows of metrics.jsonl from iteration `since` on, with one for each iteration and without what is None."""
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
+    for row in state.rows(since):
+        found[row.pop("iteration")] |= {name: value for name, value in row.items() if value is not None}
+    return found
 
 
 class Csv(Watcher):
@@ -101,11 +76,11 @@ class Csv(Watcher):
         """Write all rows, so that a resumed run has each of them once."""
         state = trainer.state
         found = rows(state if self._has_steps else state.model_copy(update={"steps": []}))
-        names = dict.fromkeys(name for row in found.values() for name in row)
+        names = dict.fromkeys(name for row in found.values() for name in row if name != "sample")
         table = io.StringIO(newline="")
-        writer = csv.writer(table)
-        writer.writerow(["iteration", *(name.removeprefix("loss/").replace("/", "_") for name in names)])
-        writer.writerows([iteration, *(row.get(name) for name in names)] for iteration, row in found.items())
+        writer = csv.DictWriter(table, ["iteration", *names], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({"iteration": iteration, **row} for iteration, row in found.items())
         try_write("metrics.csv", lambda: self._run.write("metrics.csv", table.getvalue()))
 
     finished = evaluated  # A run that ends at its checkpoint has no later evaluation.

@@ -26,11 +26,11 @@ class TensorBoard(Tracker):
         config = self.run.config().content()
         self._writer = SummaryWriter(self.run.path / "tensorboard", purge_step=0, flush_secs=10)
         self._writer.add_text("configuration", _verbatim(yaml.safe_dump(config, sort_keys=False)), 0)
-        lines = {name: [f"^loss/{name}$", f"^loss/documented_{name}$"] for name in ("val", "train", "batch")}
+        lines = {name: [f"^{name}$", f"^documented_{name}$"] for name in ("val", "train", "batch")}
         self._writer.add_custom_scalars({"loss": {name: ["Multiline", tags] for name, tags in lines.items()}})
         values = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in flat(config).items()}
         file = self._writer._get_file_writer()  # add_hparams would create a separate run for them
-        for summary in hparams(values, {"loss/val": None, "loss/exact_val": None}):
+        for summary in hparams(values, {"val": None, "exact_val": None}):
             file.add_summary(summary)
         return f"tensorboard --logdir {shlex.quote(str(self.run.path))}"
 

@@ -18,7 +18,7 @@ from gpt.base.files import read_text_file
 from gpt.runs.folder import RunFolder
 from gpt.runs.records import Summary
 from gpt.training.trainer import Trainer
-from gpt.watching.loggers import RunWatcher, rows, samples
+from gpt.watching.loggers import RunWatcher, rows
 
 Project = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
 
@@ -76,7 +76,7 @@ class Tracker(RunWatcher, ABC):
 
     def reported(self, summary: Summary, lines: list[str]) -> None:
         """Log the results."""
-        values = {"loss/exact_val": summary.exact.nats, "loss/best_val": summary.best.nats}
+        values = {"exact_val": summary.exact.nats, "best_val": summary.best.nats}
         texts = {"report": "\n".join(lines)}
         with contextlib.suppress(UserError):  # An error of writing it was already reported.
             texts["sample"] = read_text_file(self.run.path / "sample.txt")
@@ -93,10 +93,10 @@ class Tracker(RunWatcher, ABC):
         if not self._is_open:
             log.info(f"{self.name}: to view this run: {self.open()}")
             self._is_open = True
-        documented, found = _documented(self.run), samples(trainer.state, since=since)
+        documented = _documented(self.run)
         for iteration, values in rows(trainer.state, since=since).items():
-            values |= documented if "loss/val" in values else {}
-            self.log(iteration, values, {"sample": found[iteration]} if iteration in found else {})
+            texts = {"sample": values.pop("sample")} if "sample" in values else {}
+            self.log(iteration, values | (documented if "val" in values else {}), texts)
 
     def _attempt(self, call: Callable[[], None]) -> None:
         """Call the library, unless it has failed before; its output is kept apart from the results of the command."""
@@ -115,4 +115,4 @@ def _documented(run: RunFolder) -> dict[str, float]:
     losses = run.documented()
     of_batch = {"batch": losses.train}
     found = of_batch if losses.kind == "mini-batch" else {"train": losses.train, "val": losses.val}
-    return {f"loss/documented_{of}": loss for of, loss in found.items() if loss is not None}
+    return {f"documented_{of}": loss for of, loss in found.items() if loss is not None}

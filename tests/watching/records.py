@@ -60,7 +60,7 @@ def _wandb(path: Path) -> tuple[Points, dict[str, str]]:
                 value = json.loads(item.value_json)
                 if isinstance(value, dict) and "path" in value:
                     texts[item.key] = (path.parent / "files" / value["path"]).read_text()
-                elif item.key in ("loss/exact_val", "loss/best_val"):
+                elif item.key in ("exact_val", "best_val"):
                     points[item.key] = [(-1, value)]
     return points, texts
 

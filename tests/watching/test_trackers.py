@@ -111,20 +111,19 @@ def test_a_tracker_has_every_point_once_after_a_resume(
     end(second, run)
 
     points, texts = records.recorded(name, run.path, tmp_path / "trackers")
-    assert [i for i, _ in points["loss/val"]] == [0, 10, 15]
+    assert [i for i, _ in points["val"]] == [0, 10, 15]
     assert [i for i, _ in points["gradient_norm"]] == [5, 10, 15]
-    assert [i for i, _ in points["learning_rate/all"]] == [0, 5, 10, 15]
-    assert [value for _, value in points["learning_rate/all"]] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-2])
-    assert points["loss/documented_val"] == [(i, pytest.approx(2.0808)) for i in (0, 10, 15)]
-    assert points["loss/exact_val"][0][1] == pytest.approx(summary_of(run).exact.nats)
+    assert [i for i, _ in points["learning_rate"]] == [0, 5, 10, 15]
+    assert [value for _, value in points["learning_rate"]] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-2])
+    assert points["documented_val"] == [(i, pytest.approx(2.0808)) for i in (0, 10, 15)]
+    assert points["exact_val"][0][1] == pytest.approx(summary_of(run).exact.nats)
     found = rows(resumed.state)
-    for column in ("loss/train", "loss/val", "loss/batch", "gradient_norm", "tokens_per_second", "tokens"):
+    for column in ("train", "val", "batch", "gradient_norm", "tokens_per_second", "tokens"):
         assert points[column] == [(i, pytest.approx(row[column])) for i, row in found.items() if column in row]
     with (run.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
         table = {int(row.pop("iteration")): {k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)}
     assert table == {
-        i: {name.removeprefix("loss/").replace("/", "_"): value for name, value in row.items()}
-        for i, row in found.items()
+        i: {name.removeprefix("").replace("/", "_"): value for name, value in row.items()} for i, row in found.items()
     }
     assert (run.path / "sample.txt").read_text().splitlines()[0] in texts["sample"]
     assert all(line in texts["report"] for line in REPORT)
@@ -139,7 +138,7 @@ def test_a_renamed_run_continues_its_curve(name: str, data: TextData, run: RunFo
         run = RunFolder(Path(shutil.move(run.path, tmp_path / f"renamed_{max_iters}")))
         time.sleep(1.0)  # as above
     ((points, _),) = records.all_recorded(name, tmp_path / "trackers")
-    assert points["loss/val"][-1][0] == 15
+    assert points["val"][-1][0] == 15
 
 
 def test_a_tracker_waits_for_something_to_report(data: TextData, run: RunFolder, tmp_path: Path) -> None:
@@ -159,8 +158,8 @@ def test_a_tracker_waits_for_something_to_report(data: TextData, run: RunFolder,
     train_up(trainer, data, watchers=[watcher], max_iters=10)  # as after a Ctrl-C during the exact loss
     end(watcher, run)
     points, texts = records.recorded("tensorboard", run.path, tmp_path / "trackers")
-    assert [i for i, _ in points["loss/val"]] == [0, 10]
-    assert "loss/exact_val" in points
+    assert [i for i, _ in points["val"]] == [0, 10]
+    assert "exact_val" in points
     assert "report" in texts
 
 
