@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
@@ -43,8 +43,10 @@ _SEARCHED = {  # what a file is searched for
     "schedule": "function of the step",
 }
 _NO_SETTINGS = {"vocab_size", "padding_idx", "params", "lr", "model", "learning_rate", "max_iters", "peak"}
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _given: dict[str, Callable[..., Any]] = {}  # code of one's own that this process was given, by its target
 _typed: dict[str, str] = {}  # what was typed for each target of a file, as in model=net.py
+_executed_files: "dict[Path, _UserFile]" = {}
 
 
 class Choice(BaseModel):
@@ -123,10 +125,9 @@ class Registry:
 
     def hyperparameters(self, target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         """The parameters that `target` takes from the configuration, by name; one without annotation takes anything."""
-        signature = inspect.signature(target, eval_str=True).parameters
         return {
             name: parameter.replace(annotation=Any) if parameter.annotation is parameter.empty else parameter
-            for name, parameter in signature.items()
+            for name, parameter in parameters_of(target).items()
             if name not in self.given
         }
 
@@ -147,6 +148,19 @@ class Registry:
             name: validated(taken[name].annotation, value, f"{self.key}.{name}", is_strict=not choice.is_user_code)
             for name, value in values.items()
         }
+
+
+def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a class or function by name; a class that takes **kwargs takes those of its base, too."""
+    found = dict(inspect.signature(target, eval_str=True).parameters)
+    for base in target.__mro__[1:] if isinstance(target, type) else ():
+        if inspect.Parameter.VAR_KEYWORD not in {p.kind for p in found.values()}:
+            break
+        if "__init__" in vars(base):
+            own = {name: p for name, p in found.items() if p.kind not in _VARIABLE}
+            of_torch = base.__module__.partition(".")[0] == "torch"  # nn.Module takes anything, and refuses it
+            found = own | ({} if of_torch else dict(inspect.signature(base, eval_str=True).parameters)) | own
+    return found
 
 
 def require(**choices: Choice) -> None:
@@ -193,7 +207,8 @@ def load_user_code(group: str, typed: str) -> str:
     path = Path(expanded(file))
     if not is_file(file):
         raise RequestError(f"there is no file {file}")
-    module = _executed(path)
+    executed = _executed(path)
+    module = executed.module
     own = {key: x for key, x in vars(module).items() if getattr(x, "__module__", None) == module.__name__}
     fitting = {key: x for key, x in own.items() if _fits(group, x)}
     if not fitting or (name and name not in fitting):
@@ -201,7 +216,7 @@ def load_user_code(group: str, typed: str) -> str:
     if not name and len(fitting) > 1:
         raise RequestError(f"{path} has {', '.join(fitting)}: name one, as in {group}={path}:{[*fitting][-1]}")
     name = name or next(iter(fitting))
-    target = f"{module.__name__}.{name}"
+    target = f"{executed.name}.{name}"
     _given[target], _typed[target] = fitting[name], f"{group}={typed}"
     return target
 
@@ -228,31 +243,75 @@ def words(*choices: Choice) -> str:
     return "".join(f" {shlex.quote(_typed[choice.target])}" for choice in choices if choice.target in _typed)
 
 
-def _executed(path: Path) -> ModuleType:
-    """The file as a module, executed once for each content of it; it can import its neighbours."""
-    content, stem = path.read_bytes(), re.sub(r"\W", "_", path.stem)
-    name = f"{stem}@{hashlib.sha256(content).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    module = sys.modules[name] = ModuleType(name)
-    module.__file__, before = str(path.absolute()), [*sys.path]
-    sys.path.insert(0, str(path.absolute().parent))
-    try:
-        exec(compile(content, module.__file__, "exec"), vars(module))
-    except Exception as error:
+class _UserFile(NamedTuple):
+    """A file of one's own, executed: its module, and the sources that it was made of, its neighbours' included."""
+
+    module: ModuleType
+    sources: dict[Path, str]
+
+    @property
+    def name(self) -> str:
+        """The file and the beginning of the SHA-256 of its sources: net@3fa1b2c4d5e6."""
+        file, *neighbours = self.sources
+        parts = [self.sources[file], *(f"{path.name}\n{self.sources[path]}" for path in sorted(neighbours))]
+        return f"{_stem(file)}@{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:12]}"
+
+
+def _executed(path: Path) -> _UserFile:
+    """The file, executed once for each content of it and of the neighbours that it imports.
+
+    Its neighbours are its own: a module of the same name from elsewhere is neither used nor replaced.
+    """
+    path = path.absolute()
+    found = _executed_files.get(path)
+    if found is not None and all(path.is_file() and _source(path) == text for path, text in found.sources.items()):
+        return found
+    module, before, folder = ModuleType(f"{_stem(path)}@{len(_executed_files)}"), [*sys.path], path.parent
+    module.__file__ = str(path)
+    names = {each.stem for each in folder.glob("*.py")} | {each.name for each in folder.iterdir() if each.is_dir()}
+    others = {name: x for name, x in sys.modules.items() if name.partition(".")[0] in names and _is_of_user(x)}
+    for name in others:
         del sys.modules[name]
+    loaded = {*sys.modules}
+    sys.modules[module.__name__] = module  # dataclasses look for it
+    sys.path.insert(0, str(folder))
+    try:
+        exec(compile(_source(path), str(path), "exec"), vars(module))
+    except Exception as error:
         lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == module.__file__]
         place = f"line {lines[-1]}: " if lines else ""
         raise RequestError(f"{path}: {place}{type(error).__name__}: {' '.join(str(error).split())}") from error
     finally:
         sys.path[:] = before
-    return module
+        new = {name: sys.modules[name] for name in sys.modules.keys() - loaded - {module.__name__}}
+        own = {name: x for name, x in new.items() if _is_of_user(x) and folder in Path(str(x.__file__)).parents}
+        for name in own:
+            del sys.modules[name]
+        sys.modules |= others
+    files = [Path(str(x.__file__)) for x in own.values()]
+    _executed_files[path] = _UserFile(module, {file: _source(file) for file in (path, *files)})
+    return _executed_files[path]
+
+
+def _is_of_user(module: ModuleType) -> bool:
+    """Whether a module is a file of the user's, and neither installed nor of this package."""
+    file, name = getattr(module, "__file__", None), module.__name__.partition(".")[0]
+    return file is not None and name not in ("gpt", *sys.stdlib_module_names) and "site-packages" not in file
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\W", "_", path.stem)
+
+
+def _source(path: Path) -> str:
+    """The text of a file, in which the line ends of Windows are those of everybody else."""
+    return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
 
 
 def _fits(group: str, value: Any) -> bool:
     if group == "model":
         has_forward = isinstance(value, type) and hasattr(value, "forward")
-        return has_forward and "vocab_size" in inspect.signature(value).parameters
+        return has_forward and "vocab_size" in parameters_of(value)
     if group == "schedule":
         return inspect.isfunction(value) and len(inspect.signature(value).parameters) > 0
     return isinstance(value, type) and hasattr(value, "step")
@@ -268,18 +327,20 @@ def _of_torch(name: str) -> type | None:
 
 def _node(group: str, target: str, code: Callable[..., Any], adds: str = "") -> dict[str, Any]:
     """What a choice of this code sets: its target, and its parameters with their defaults; `adds` describes a stage."""
-    parameters = [*inspect.signature(code).parameters.values()][group == "schedule" :]  # without the step
+    parameters = [*parameters_of(code).values()][group == "schedule" :]  # without the step
     values = {p.name: "???" if p.default is p.empty else p.default for p in parameters if _is_setting(p)}
     choice = {"_target_": target, **values}
     if group != "model":
         return {group: choice}
-    nothing = dict.fromkeys(("train", "val", "kind"))
-    return {"stage": target.partition("@")[0], "adds": adds, "model": choice, "documented": nothing}
+    nothing, (file, _, rest) = dict.fromkeys(("train", "val", "kind")), target.partition("@")
+    digest, _, name = rest.partition(".")
+    stage = file if digest.startswith("python") else f"{file}.{name}"  # v1.py is not the stage v1
+    return {"stage": stage, "adds": adds, "model": choice, "documented": nothing}
 
 
 def _is_setting(parameter: inspect.Parameter) -> bool:
     """Whether a key can set a parameter: without a default, or with a number, a text or several of them."""
-    default, is_variable = parameter.default, parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    default, is_variable = parameter.default, parameter.kind in _VARIABLE
     values = default if isinstance(default, list | tuple) else [default]
     is_literal = default is parameter.empty or all(isinstance(value, int | float | str | None) for value in values)
     return is_literal and not is_variable and parameter.name not in _NO_SETTINGS

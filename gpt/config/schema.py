@@ -18,7 +18,7 @@ from gpt.base.record import MetricName
 from gpt.config.choices import BatchSize, Count, CountOrZero, Fraction, Length, NonNegative, PathName, Share
 from gpt.registry import Choice
 
-StageName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=100)]
+StageName = Annotated[str, Field(pattern=r"^[\w.@-]+$", max_length=100)]
 Label = Annotated[str, Field(pattern=r"^[\w.+-]+$", max_length=60)]  # part of a folder's name
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]

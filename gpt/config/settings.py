@@ -38,6 +38,6 @@ def _objects(command: Command, schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def _stage_of_code(typed: Any) -> Any:
-    """model=FILE.py, whose code a run needs, selects the runs of the stage that is called like the file."""
+    """model=FILE.py, whose code a run needs, selects the runs of this code."""
     name = unquoted(typed) if isinstance(typed, Typed) else typed
-    return Typed(load_user_code("model", name).partition("@")[0]) if is_user_code("model", name) else typed
+    return Typed(load_user_code("model", name)) if is_user_code("model", name) else typed

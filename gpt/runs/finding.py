@@ -45,7 +45,7 @@ def finished_runs(
         run = RunFolder(path)
         with skipping_damaged():
             summary = run.summary()
-            if _is_asked_for(summary, stages, tags):
+            if _is_asked_for(run, summary, stages, tags):
                 runs.append(FinishedRun(run, summary))
     if not runs and is_required:
         what = (f" of {' or '.join(stages)}" if stages else "") + (f" tagged {', '.join(tags)}" if tags else "")
@@ -71,13 +71,20 @@ def started_runs(
         run = RunFolder(path)
         if run.is_started() and is_finished in (None, run.is_finished()):
             with skipping_damaged():
-                if not (stages or tags) or _is_asked_for(run.config(), stages, tags):
+                if not (stages or tags) or _is_asked_for(run, run.config(), stages, tags):
                     found.append(run)
     return sorted(found, key=last_started, reverse=True)
 
 
-def _is_asked_for(run: Summary | TrainConfig, stages: Collection[str], tags: Collection[str]) -> bool:
-    return (not stages or run.stage in stages) and set(tags) <= set(run.tags)
+def _is_asked_for(run: RunFolder, facts: Summary | TrainConfig, stages: Collection[str], tags: Collection[str]) -> bool:
+    is_of_stage = not stages or facts.stage in stages or any(is_of(run, stage) for stage in stages if "@" in stage)
+    return is_of_stage and set(tags) <= set(facts.tags)
+
+
+def is_of(run: RunFolder, stage: str) -> bool:
+    """Whether this is a run of a stage, by its name, or of code of the user's own, by its target."""
+    config = run.config()
+    return stage == (config.model.target if "@" in stage else config.stage)
 
 
 def has_same_settings(run: TrainConfig, wanted: TrainConfig, swept: Collection[str] = ()) -> bool:

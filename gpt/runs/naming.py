@@ -12,7 +12,7 @@ from gpt.base.errors import RequestError, UserError, printable
 from gpt.base.losses import Loss
 from gpt.base.paths import expanded, is_path
 from gpt.config.values import listed
-from gpt.runs.finding import FinishedRun, finished_runs, last_started, started_runs
+from gpt.runs.finding import FinishedRun, finished_runs, is_of, last_started, started_runs
 from gpt.runs.folder import RunFolder
 
 RUNS = "runs"  # the default folder for looking up names
@@ -29,7 +29,7 @@ def chosen_run(typed: str | None, runs: str, stage: str | None = None) -> RunFol
     if typed is None:
         return finished_runs(*run_dirs(runs), stages=[stage] if stage else [])[-1].folder
     run = RunFolder(resolve_run(typed, runs))
-    if stage is not None and run.config().stage != stage:
+    if stage is not None and not is_of(run, stage):
         raise RequestError(
             f"{run.path} is a run of {run.config().stage}, not of {stage}: give run= or model=, not both"
         )

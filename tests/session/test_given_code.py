@@ -13,8 +13,11 @@ from torch.utils.data import DataLoader
 
 import gpt
 from gpt import registry
+from gpt.config.reading import read as read_words
+from gpt.config.settings import settings_of
 from gpt.registry import Choice
 from gpt.runs.folder import RunFolder
+from gpt.runs.naming import chosen_run
 from gpt.runs.tensors import read
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.trainer import Trainer
@@ -57,7 +60,7 @@ def test_a_bug_in_a_constructor_keeps_its_traceback(files: list[str]) -> None:
 
 def test_a_run_of_a_file_is_opened_only_with_it(files: list[str]) -> None:
     run = gpt.train("model=net.py", "n_embd=4", "schedule=fall.py", *files, folder="run")
-    assert (run.config.stage, run.config.model.hyperparameters) == ("net", {"n_embd": 4, "p": 0.2})
+    assert (run.config.stage, run.config.model.hyperparameters) == ("net.Net", {"n_embd": 4, "p": 0.2})
     assert run.summary.changed == ["model=Net of net.py"]
     assert gpt.load("run", module="net.py").loss("abc") == run.loss("abc")
     registry._given.clear()
@@ -81,6 +84,54 @@ def test_a_run_of_a_file_resumes_bit_for_bit(files: list[str]) -> None:
     assert len(RunFolder(Path("cut")).summary().commands) == 2
     whole, cut = (read(Path(name, "last.safetensors")) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+LAYERED = NET.replace("from torch import nn", "from torch import nn\nfrom layers import WIDTH").replace(
+    "= 8,", "= WIDTH,"
+)
+
+
+def test_what_a_file_imports_from_its_folder_is_its_own(files: list[str]) -> None:
+    for folder, width in (("a", 4), ("b", 6)):
+        Path(folder).mkdir()
+        Path(folder, "net.py").write_text(LAYERED)
+        Path(folder, "layers.py").write_text(f"WIDTH = {width}\n")
+    found = [gpt.train(f"model={folder}/net.py", *files, folder=f"run_{folder}").config.model for folder in "ab"]
+    assert [choice.hyperparameters["n_embd"] for choice in found] == [4, 6]
+    assert found[0].target != found[1].target
+    Path("a/layers.py").write_text("WIDTH = 5\n")
+    registry._given.clear()
+    with pytest.raises(gpt.UserError, match="SHA-256"):
+        gpt.load("run_a", module="a/net.py")
+    assert gpt.train("model=a/net.py", *files).config.model.hyperparameters["n_embd"] == 5
+    assert "layers" not in sys.modules
+
+
+def test_the_line_ends_of_windows_are_the_same_file(files: list[str]) -> None:
+    gpt.train("model=net.py", *files, folder="run")
+    Path("net.py").write_bytes(NET.replace("\n", "\r\n").encode())
+    registry._given.clear()
+    assert gpt.load("run", module="net.py").config.stage == "net.Net"
+
+
+def test_a_class_with_kwargs_takes_the_parameters_of_its_base(files: list[str]) -> None:
+    Path("wide.py").write_text(
+        "from net import Net\n\n\nclass Wide(Net):\n    def __init__(self, *args, more: int = 1, **kwargs):\n"
+        "        super().__init__(*args, **kwargs)\n"
+    )
+    run = gpt.train("model=wide.py", "n_embd=4", "more=2", *files)
+    assert run.config.model.hyperparameters == {"more": 2, "n_embd": 4, "p": 0.2}
+
+
+def test_a_run_is_found_by_its_whole_choice(files: list[str]) -> None:
+    Path("v1.py").write_text(NET)
+    Path("two.py").write_text(f"{NET}\n\nclass Other(Net):\n    pass\n")
+    names = ["v1.py", "v1", "two.py:Net", "two.py:Other"]
+    for name in names:
+        gpt.train(f"model={name}", *files, folder=f"runs/{name.replace(':', '_')}")
+    for name in names:
+        found = settings_of(read_words("evaluate", [f"model={name}"]))
+        assert chosen_run(None, "runs", found.stage).path.name == name.replace(":", "_")
 
 
 @pytest.mark.parametrize(
