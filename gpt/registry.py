@@ -44,6 +44,7 @@ _SEARCHED = {  # what a file is searched for
 }
 _NO_SETTINGS = {"vocab_size", "padding_idx", "params", "lr", "model", "learning_rate", "max_iters", "peak"}
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_TOLD_APART = 100_000  # steps of a schedule
 _given: dict[str, Callable[..., Any]] = {}  # code of one's own that this process was given, by its target
 _typed: dict[str, str] = {}  # what was typed for each target of a file, as in model=net.py
 _executed_files: "dict[Path, _UserFile]" = {}
@@ -227,10 +228,21 @@ def give(group: str, code: Callable[..., Any], target: str | None = None) -> str
         if group != "schedule":
             raise RequestError(f"{group}= is a value: only schedule= takes a function, and module= a module")
         name = re.sub(r"\W", "_", getattr(code, "__name__", type(code).__name__))
-        factors = repr([code(step) for step in range(1000)])
-        target = f"{name}@python_{hashlib.sha256(factors.encode()).hexdigest()[:12]}.{name}"
+        target = f"{name}@python_{_digest_of_factors(code)}.{name}"
     _given[target] = code
     return target
+
+
+def _digest_of_factors(schedule: Callable[..., Any]) -> str:
+    """What tells a function of a program apart from others: its factors at the first steps, as far as it has them."""
+    length = {"max_iters": _TOLD_APART} if "max_iters" in inspect.signature(schedule).parameters else {}
+    digest = hashlib.sha256()
+    for step in range(_TOLD_APART):
+        try:
+            digest.update(f"{schedule(step, **length)!r}\n".encode())
+        except Exception:  # such as a table that ends; the run says so if it needs more
+            break
+    return digest.hexdigest()[:12]
 
 
 def forget(target: str) -> None:

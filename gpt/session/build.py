@@ -23,7 +23,7 @@ from gpt.training.metrics import chosen_metrics
 from gpt.training.objectives import Objective
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.processes import World
-from gpt.training.schedules import SCHEDULE, check_warmup
+from gpt.training.schedules import SCHEDULE, check_rates, check_warmup
 from gpt.training.trainer import Trainer
 
 _COPIES = 3  # of the weights: themselves, their gradients, and at least one moment of every optimizer
@@ -37,7 +37,6 @@ def build_trainer(start: Start, command: Command, device: torch.device, world: W
     """
     config, settings = start.config, start.config.training
     metrics, schedule = chosen_metrics(config.metrics), SCHEDULE.partial(config.schedule)
-    schedule(0, 1, settings.learning_rate)  # one's own may fail
     if settings.length[0] == "max_iters":
         check_warmup(config.schedule, settings.max_iters)
     make_optimizer, stage = OPTIMIZER.partial(config.optimizer), STAGE.find(config.model)
@@ -60,6 +59,7 @@ def build_trainer(start: Start, command: Command, device: torch.device, world: W
     if config.compile:
         compile_losses(trainer, objective)
     decide_length(trainer, start.state)
+    check_rates(config.schedule, schedule, trainer.settings.max_iters)
     if world.is_first or settings.budget is None:
         check_warmup(config.schedule, trainer.settings.max_iters, is_estimate=settings.budget is not None)
     if isinstance(stage, UserModule):

@@ -9,16 +9,20 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Iterable
+from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpt.base.errors import RequestError
+from gpt.base.errors import RequestError, UserError
 from gpt.base.runtime import has_bfloat16
 from gpt.config.choices import Fraction, NonNegative
 from gpt.registry import Registry
 
+_OF_ANOTHER = "the checkpoint belongs to another model or optimizer"
+_NUMBER, _GROUP = "number:", "group"  # in names of saved values
 _EPSILON = 1e-8  # AdamW's, in PyTorch and in the paper
 
 
@@ -47,15 +51,22 @@ class Optimizer(ABC):
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def allocate(self) -> None:  # noqa: B027  # most have their whole state from the start
-        """Create the whole state before it is restored; the parameters may change, and are restored with it."""
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint saves, by name."""
+        return self.state
 
-    def gradient(self, name: str) -> Tensor:
-        """The gradient of the parameter `name`. Raises RequestError if there is none."""
-        gradient = self.parameters[name].grad
-        if gradient is None:
-            raise RequestError(f"the parameter {name} of the model has no gradient: the loss does not depend on it")
-        return gradient
+    def restore(self, saved: dict[str, Tensor]) -> None:
+        """Load what `tensors` gave. Raises UserError, before anything changes, if it is of another optimizer."""
+        if {name: (x.shape, x.dtype) for name, x in saved.items()} != {
+            name: (x.shape, x.dtype) for name, x in self.state.items()
+        }:
+            raise UserError(_OF_ANOTHER)
+        for name, tensor in self.state.items():
+            tensor.copy_(saved[name])
+
+    def gradients(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """The gradients of these parameters, without those that have none and stay as they are."""
+        return {name: gradient for name in names if (gradient := self.parameters[name].grad) is not None}
 
 
 OPTIMIZER = Registry(
@@ -127,12 +138,14 @@ class Muon(Optimizer):
         rate, keep = rates["matrices"], skip == 0
         for names in self._by_shape.values():
             directions = []
-            for name in names:
+            gradients = self.gradients(names)
+            for name, new in gradients.items():
                 momentum = self.state[f"momentum.{name}"]
-                gradient = torch.where(keep, self.gradient(name), momentum)  # a skipped step keeps the momentum
+                gradient = torch.where(keep, new, momentum)  # a skipped step keeps the momentum
                 momentum.lerp_(gradient, 1 - self._momentum)
                 directions.append(_wide(gradient.lerp(momentum, self._momentum)))
-            for name, update in zip(names, orthogonalised(torch.stack(directions)), strict=True):
+            updates = orthogonalised(torch.stack(directions)) if directions else ()
+            for name, update in zip(gradients, updates, strict=True):
                 parameter = self.parameters[name]
                 rows, columns = parameter.shape
                 parameter.mul_(1 - keep * (rate * self._weight_decay))
@@ -142,13 +155,12 @@ class Muon(Optimizer):
 
 
 class _OfTorch(Optimizer):
-    """An optimizer of torch.optim, or another subclass of torch.optim.Optimizer."""
+    """An optimizer of torch.optim, or another subclass of torch.optim.Optimizer; its state is its `state_dict()`."""
 
     kind: Any
 
     def __init__(self, model: nn.Module, learning_rate: float, **keywords: Any) -> None:
         super().__init__(model)
-        self.peaks = {"all": learning_rate}
         tried = nn.Parameter(torch.zeros(2, 2))
         tried.grad = torch.zeros(2, 2)
         try:
@@ -160,32 +172,77 @@ class _OfTorch(Optimizer):
         except Exception as error:  # a wrong keyword, or another way to be called, such as LBFGS's
             raise RequestError(f"optimizer={self.kind.__name__}: {' '.join(str(error).split())}") from error
         for name, value in trial.state[tried].items():
-            if not isinstance(value, Tensor | None):
-                raise RequestError(f"optimizer={self.kind.__name__} keeps {name}: it is no tensor, so it is not saved")
+            if not isinstance(value, Tensor | float | None):  # bool and int are float here
+                raise RequestError(f"optimizer={self.kind.__name__} keeps {name}: neither a tensor nor a number")
+        groups = self._torch.param_groups
+        # A group with a rate of its own keeps it, and the schedule scales it.
+        self.peaks = {self._name(i): group.get("lr", learning_rate) for i, group in enumerate(groups)}
+
+    def _name(self, group: int) -> str:
+        return "all" if len(self._torch.param_groups) == 1 else str(group)
 
     def step(self, rates: dict[str, float], skip: Tensor) -> None:
         """One step for all parameters; reading `skip` waits for the device."""
         if skip:
             return
-        for group in self._torch.param_groups:
-            group["lr"] = rates["all"]
-        for name in self.parameters:
-            self.gradient(name)
+        for i, group in enumerate(self._torch.param_groups):
+            group["lr"] = rates[self._name(i)]
         self._torch.step()
-        self._name_state()
 
-    def allocate(self) -> None:
-        """Take a step, because PyTorch creates the state in the first one."""
-        for parameter in self.parameters.values():
-            parameter.grad = torch.zeros_like(parameter)
-        self._torch.step()
-        self.zero_grad()
-        self._name_state()
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors and numbers of its state, and the numbers of its groups of parameters except for the rate."""
+        found: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            found |= {f"{key}.{name}": value for key, value in self._torch.state.get(parameter, {}).items()}
+        for i, group in enumerate(self._torch.param_groups):
+            values = {key: value for key, value in group.items() if key not in ("params", "lr") and _is_numeric(value)}
+            found |= {f"{key}.{_GROUP}{i}": value for key, value in values.items()}
+        tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
+        numbers = {key: value for key, value in found.items() if key not in tensors and value is not None}
+        return tensors | {f"{_NUMBER}{key}": _as_tensor(value) for key, value in numbers.items()}
 
-    def _name_state(self) -> None:
-        kept = {name: self._torch.state[parameter] for name, parameter in self.parameters.items()}
-        tensors = ((f"{key}.{name}", value) for name, values in kept.items() for key, value in values.items())
-        self.state = {key: value for key, value in tensors if value is not None}
+    def restore(self, saved: dict[str, Tensor]) -> None:
+        """Load what `tensors` gave, with PyTorch's `load_state_dict`."""
+        state = self._torch.state_dict()
+        ordered = [id(parameter) for group in self._torch.param_groups for parameter in group["params"]]
+        places = {name: ordered.index(id(parameter)) for name, parameter in self.parameters.items()}
+        state["state"] = {}
+        if {key for key in saved if f".{_GROUP}" in key} != {key for key in self.tensors() if f".{_GROUP}" in key}:
+            raise UserError(_OF_ANOTHER)
+        try:
+            for key, tensor in saved.items():
+                what, _, name = key.removeprefix(_NUMBER).partition(".")
+                value = tensor.tolist() if key.startswith(_NUMBER) else tensor.clone()
+                if name in places:
+                    self._check_shape(tensor, name)
+                    state["state"].setdefault(places[name], {})[what] = value
+                else:
+                    group = state["param_groups"][int(name.removeprefix(_GROUP))]
+                    group[what] = tuple(value) if isinstance(group[what], tuple) else value
+            self._torch.load_state_dict(state)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise UserError(_OF_ANOTHER) from error
+
+    def _check_shape(self, tensor: Tensor, name: str) -> None:
+        """Raise ValueError for a tensor that is of another parameter: few are neither a number nor of its shape."""
+        if tensor.dim() > 1 and tensor.dim() == self.parameters[name].dim() and tensor.numel() > 1:
+            shape, own = tensor.shape, self.parameters[name].shape
+            if any(x not in (1, y) for x, y in zip(shape, own, strict=True)):
+                raise ValueError(f"{name} has another shape")
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(isinstance(each, int | float) for each in value)
+    return isinstance(value, Tensor | int | float)
+
+
+def _as_tensor(value: Any) -> Tensor:
+    """A number, or several, as a tensor that keeps it exactly."""
+    kinds = {type(each) for each in (value if isinstance(value, tuple | list) else [value])}
+    return torch.tensor(
+        value, dtype=torch.bool if kinds == {bool} else torch.int64 if kinds == {int} else torch.float64
+    )
 
 
 def _of_torch(kind: type[torch.optim.Optimizer]) -> type[Optimizer]:
@@ -225,7 +282,10 @@ class AdamWGroup:
             self._steps += 1 - skip
         beta1, beta2 = self._betas
         for names, parameters, first, second, decay in self._groups:
-            gradients = [self._optimizer.gradient(name) for name in names]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            if len(gradients) < len(names):  # the others stay as they are
+                has_gradient = [p.grad is not None for p in parameters]
+                parameters, first, second = ([*compress(x, has_gradient)] for x in (parameters, first, second))
             # On MPS, PyTorch's kernel ignored found_inf until 2026 (PyTorch's pull request 186360).
             if hasattr(torch, "_fused_adamw_") and parameters[0].device.type != "mps":
                 torch._fused_adamw_(
@@ -234,7 +294,7 @@ class AdamWGroup:
                     first,
                     second,
                     max_exp_avg_sqs=[],
-                    state_steps=[self._steps] * len(names),
+                    state_steps=[self._steps] * len(gradients),
                     lr=rate,
                     beta1=beta1,
                     beta2=beta2,

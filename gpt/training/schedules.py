@@ -19,35 +19,65 @@ log = logging.getLogger(__name__)
 Schedule = Callable[[int, int, float], float]  # (iteration, max_iters, peak) -> learning rate
 
 _GIVEN = ("iteration", "max_iters", "peak")
+_SMALL_FACTOR = 0.1
 _CONTRACT = "a function of iteration, max_iters and peak, in this order, and of its hyperparameters"
+
+
+def _takes_peak(function: Callable[..., Any]) -> bool:
+    return tuple(inspect.signature(function).parameters)[:3] == _GIVEN
+
+
 SCHEDULE = Registry(
     "schedule",
     "a schedule",
     "gpt.training",
     _CONTRACT,
-    lambda target: inspect.isfunction(target) and tuple(inspect.signature(target).parameters)[:3] == _GIVEN,
+    lambda target: inspect.isfunction(target) and _takes_peak(target),
     _GIVEN,
-    adapt=lambda target: target if "iteration" in inspect.signature(target).parameters else _of_step(target),
+    adapt=lambda target: target if _takes_peak(target) else _of_step(target),
 )
 
 
 def _of_step(function: Callable[..., float]) -> Callable[..., float]:
-    """A schedule from a function step -> factor of the learning rate; its other parameters are hyperparameters."""
+    """A schedule from a function of the step, and of max_iters if it takes it, to a factor of the learning rate.
 
-    def schedule(iteration: int, _: int, peak: float, **values: Any) -> float:
+    Its other parameters are hyperparameters. Raises RequestError if it takes the peak: then it would be no factor.
+    """
+    step, *others = inspect.signature(function).parameters.values()
+    name, takes_length = function.__name__, any(p.name == "max_iters" for p in others)
+    if any(p.name == "peak" for p in others):
+        raise RequestError(
+            f"schedule={name} takes peak: a schedule is a factor, a function of {step.name} and max_iters"
+        )
+
+    def schedule(iteration: int, max_iters: int, peak: float, **values: Any) -> float:
         try:
-            factor = float(function(iteration, **values))
-        except (TypeError, ValueError) as error:
-            raise RequestError(f"schedule={function.__name__} fails at step {iteration}: {error}") from error
+            factor = float(function(iteration, **values, **({"max_iters": max_iters} if takes_length else {})))
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise RequestError(f"schedule={name} fails at step {iteration}: {said}") from error
         if not 0 <= factor < math.inf:
-            raise RequestError(f"schedule={function.__name__} is {factor} at step {iteration}: it must be 0 or more")
+            raise RequestError(f"schedule={name} is {factor} at step {iteration}: it must be 0 or more")
         return peak * factor
 
     adapted: Any = schedule
     given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _GIVEN]
-    _, *others = inspect.signature(function).parameters.values()
-    adapted.__signature__ = inspect.Signature([*given, *others])
+    adapted.__signature__ = inspect.Signature([*given, *(p for p in others if p.name != "max_iters")])
     return schedule
+
+
+def check_rates(choice: Choice, schedule: Schedule, max_iters: int) -> None:
+    """Call a schedule of the user's own for every iteration of a run: raises RequestError where it fails.
+
+    Warns if its factor never comes near 1, because it may be a learning rate.
+    """
+    if choice.is_user_code:
+        largest = max((schedule(iteration, max_iters, 1.0) for iteration in range(max_iters)), default=1.0)
+        if largest < _SMALL_FACTOR:
+            log.warning(
+                f"the factor of schedule={choice.target.rpartition('.')[2]} is at most {largest:g}: it multiplies "
+                "training.learning_rate, so a function that returns the rate itself must be divided by its peak"
+            )
 
 
 def check_warmup(choice: Choice, max_iters: int, *, is_estimate: bool = False) -> None:

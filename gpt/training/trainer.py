@@ -136,19 +136,21 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that changes in training by name, and the states of the random generators."""
-        return self._tensors() | {f"random.{name}": _generator(name).get_rng_state() for name in self._generators()}
+        optimizer = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
+        random = {f"random.{name}": _generator(name).get_rng_state() for name in self._generators()}
+        return self._tensors() | optimizer | random
 
     def restore(self, state: State, saved: dict[str, Tensor]) -> None:
         """Load what a checkpoint saved. Raises UserError if it belongs to another model or optimizer."""
         self.state = state.model_copy(deep=True)
         self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items() if state.averaged}
-        if any(name.startswith("optimizer.") for name in saved):
-            self.optimizer.allocate()
-        tensors = self._tensors()
-        kinds = {name: (t.shape, t.dtype) for name, t in saved.items() if not name.startswith("random.")}
+        tensors, others = self._tensors(), ("optimizer.", "random.")
+        kinds = {name: (t.shape, t.dtype) for name, t in saved.items() if not name.startswith(others)}
         if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != kinds:
             raise UserError("the checkpoint belongs to another model or optimizer")
+        of_optimizer = {name: tensor for name, tensor in saved.items() if name.startswith("optimizer.")}
         with torch.no_grad():
+            self.optimizer.restore({name.partition(".")[2]: tensor for name, tensor in of_optimizer.items()})
             for name, tensor in tensors.items():
                 tensor.copy_(saved[name])
         for name in self._generators():
@@ -165,15 +167,14 @@ class Trainer:
         self.state = self.world.broadcast(self.state)
         if self.state.averaged and not self.average:
             self.average = {name: torch.zeros_like(t) for name, t in self.model.state_dict().items()}
-        if self.world.broadcast(bool(self.optimizer.state)) and not self.world.is_first:
-            self.optimizer.allocate()
+        self.optimizer.restore(self.world.broadcast({name: x.cpu() for name, x in self.optimizer.tensors().items()}))
         for tensor in self._tensors().values():
             content = tensor.detach().view(-1).view(torch.uint8)  # as bytes, since gloo and NCCL know no int16
             with needing_others():
                 torch.distributed.broadcast(content, src=0)
 
     def _tensors(self) -> dict[str, Tensor]:
-        groups = {"model": self.model.state_dict(), "optimizer": self.optimizer.state, "average": self.average}
+        groups = {"model": self.model.state_dict(), "average": self.average}
         tensors = {f"{group}.{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
         return tensors | {"last_batch": self.last_batch, "skipped": self.skipped, "finite": self.finite}
 

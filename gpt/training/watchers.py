@@ -41,10 +41,21 @@ class Watcher:
 
 
 class NonFiniteGuard(Watcher):
-    """Reports updates that were skipped because of NaN or Inf: an error with the policy "stop", else a warning."""
+    """Reports updates that were skipped because of NaN or Inf: an error with the policy "stop", else a warning.
+
+    It also names, once, the parameters that get no gradient.
+    """
 
     def __init__(self, trainer: "Trainer") -> None:
         self._reported = int(trainer.skipped)  # from before the run was resumed
+        self._has_looked = False
+
+    def updated(self, trainer: "Trainer") -> None:
+        """Look for parameters without a gradient, in the first update."""
+        if not self._has_looked:
+            self._has_looked = True
+            if idle := [name for name, p in trainer.optimizer.parameters.items() if p.grad is None]:
+                log.warning(f"{', '.join(idle)} get no gradient, and stay as they are")
 
     def evaluated(self, trainer: "Trainer") -> None:
         """Check the updates since the last check, and the newest losses."""

@@ -134,6 +134,72 @@ def test_a_run_is_found_by_its_whole_choice(files: list[str]) -> None:
         assert chosen_run(None, "runs", found.stage).path.name == name.replace(":", "_")
 
 
+LATE = """
+import torch
+
+
+class Late(torch.optim.SGD):
+    def step(self, closure=None):
+        group = self.param_groups[0]
+        group["weight_decay"] *= 0.9
+        group["dampening"] += 1e-3
+        for p in group["params"]:
+            if group["dampening"] > 0.025:
+                state = self.state[p]
+                state["mean"] = state.get("mean", torch.zeros_like(p)) + p.grad
+                state["calls"] = state.get("calls", 0) + 1
+                p.grad = p.grad + 0.1 * state["mean"] / state["calls"]
+        return super().step(closure)
+"""
+
+
+def test_an_optimizer_with_late_state_and_changing_groups_resumes_bit_for_bit(files: list[str]) -> None:
+    Path("late.py").write_text(LATE)
+    own = ["v1", "optimizer=late.py", "lr=0.1", "optimizer.momentum=0.9", "optimizer.weight_decay=0.1", *files]
+    gpt.train(*own, "training.max_iters=40", "checkpoint.interval=20", "checkpoint.min_seconds=0", folder="whole")
+    shutil.copytree("whole", "cut")
+    Path("cut/summary.json").unlink()
+    shutil.rmtree("cut/checkpoints/00000040")
+    gpt.train("resume=cut", "optimizer=late.py", folder="cut")
+    whole, cut = (read(Path(name, "last.safetensors")) for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_schedule_scales_the_rate_of_each_group(files: list[str]) -> None:
+    Path("groups.py").write_text(
+        "import torch\n\n\nclass Groups(torch.optim.SGD):\n    def __init__(self, params, lr):\n"
+        "        first, *others = params\n"
+        "        super().__init__([{'params': [first], 'lr': 3.0}, {'params': others}], lr=lr)\n"
+    )
+    run = gpt.train("v3", "optimizer=groups.py", "lr=0.5", "schedule=fall.py", *files)
+    assert run.evaluations[0].learning_rates == {"0": 3.0, "1": 0.5}
+    assert run.evaluations[-1].learning_rates == {"0": 3.0 * 0.5 ** (3 / 100), "1": 0.5 * 0.5 ** (3 / 100)}
+
+
+def test_a_parameter_without_a_gradient_is_named_once_and_stays(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("net.py").write_text(NET.replace("self.block_size = 8", "self.block_size = 8; self.idle = nn.Linear(1, 1)"))
+    run = gpt.train("model=net.py", *files, "optimizer.weight_decay=0.5")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "no gradient" in line]
+    assert "idle.weight, idle.bias" in line
+    assert run.summary.iterations == 4
+
+
+def test_a_schedule_is_called_for_every_iteration_before_the_run(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("table.py").write_text("def table(step):\n    return [1.0, 0.5, 0.2][step]\n")
+    with pytest.raises(gpt.UserError, match="fails at step 3: IndexError"):
+        gpt.train("v1", "schedule=table.py", *files, folder="run")
+    assert not Path("run").exists()
+    Path("rate.py").write_text("def rate(it, max_iters):\n    return 1e-3 * (1 - it / max_iters)\n")
+    gpt.train("v1", "schedule=rate.py", *files)
+    assert "at most 0.001" in capsys.readouterr().err
+    late = [gpt.train("v1", *files, schedule=lambda step, at=at: float(step < at)) for at in (2000, 3000)]
+    assert late[0].config.schedule != late[1].config.schedule
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -16,7 +16,7 @@ from tests.training.helpers import MAX_ITERS, SCHEDULES, choice, small_schedule,
 
 def test_these_are_all_schedules_of_conf() -> None:
     named = {name for name, value in vars(schedules).items() if inspect.isfunction(value) and not name.startswith("_")}
-    assert named == {*SCHEDULES, "check_warmup", "depends_on_length"}
+    assert named == {*SCHEDULES, "check_rates", "check_warmup", "depends_on_length"}
     assert all(SCHEDULE.find(choice("schedule", name)) is getattr(schedules, name) for name in SCHEDULES)
 
 
