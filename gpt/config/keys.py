@@ -16,7 +16,7 @@ from gpt.config.schema import ASIDE, SETTING_FILES, Key, TrainConfig
 from gpt.registry import Choice, Registry, validated
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # --help reads the files of all stages
-FIXED = ("setting", "measure", "repeat", "stated")  # roles of the keys that a resumed run keeps
+FIXED = ("setting", "measure", "repeat", "rounding", "stated")  # roles of the keys that a resumed run keeps
 LENGTHS = ("training.max_iters", "training.epochs", "training.seconds")  # the last two decide the first
 
 

@@ -31,11 +31,12 @@ Weights = Literal["auto", Saved] | CountOrZero  # a number: those of the snapsho
 #   length   the same, but it may grow when a run is resumed, and a fork has its own
 #   measure  how losses are estimated: fixed when a run is resumed, but runs that differ in it are repetitions
 #   repeat   tells repetitions apart: the seed
+#   rounding changes results in their last digits: fixed when a run is resumed, and otherwise aside
 #   aside    has no effect on results: free when a run is resumed, as the following two are
 #   place    a path on this machine, which nothing that is published names
 #   label    what people call a run
 #   stated   of the stage: set by model=NAME
-Role = Literal["setting", "length", "measure", "repeat", "aside", "place", "label", "stated"]
+Role = Literal["setting", "length", "measure", "repeat", "rounding", "aside", "place", "label", "stated"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _duration(typed: Any) -> Any:
 
 Duration = Annotated[str, BeforeValidator(_duration)]
 SETTING, ASIDE, PLACE = Key("setting"), Key("aside"), Key("place")
-_LENGTH, _MEASURE, _STATED = Key("length"), Key("measure"), Key("stated")
+_LENGTH, _MEASURE, _STATED, _ROUNDING = Key("length"), Key("measure"), Key("stated"), Key("rounding")
 _OF_TRAINING = Key("setting", package="gpt.training")
 SETTING_FILES = dict.fromkeys(("experiment", "debug"), SETTING)  # groups of files that set keys
 TOKENIZER_KEYS = ("tokenizer", "vocab_size")  # of a corpus: into which tokens it is split
@@ -76,7 +77,7 @@ class TrainingConfig(Schema):
     epochs: Annotated[Annotated[float, Field(gt=0, le=1e9)] | None, _LENGTH] = None
     seconds: Annotated[Annotated[float, Field(gt=0, le=1e9)] | Duration | None, _LENGTH] = None
     batch_size: BatchSize
-    grad_accumulation: Annotated[Count, ASIDE]
+    grad_accumulation: Annotated[Count, _ROUNDING]
     learning_rate: NonNegative
     grad_clip: Annotated[float, Field(gt=0, le=1e30)] | None
     windows: Literal["random", "shuffled"]
@@ -157,8 +158,8 @@ class TrainConfig(Schema):
     tags: Annotated[list[Label], Key("label")]
     seed: Annotated[Seed, Key("repeat")]
     device: Annotated[DeviceName, ASIDE]
-    dtype: Annotated[DtypeName, ASIDE]
-    compile: Annotated[bool, ASIDE]
+    dtype: Annotated[DtypeName, _ROUNDING]
+    compile: Annotated[bool, _ROUNDING]
     deterministic: Annotated[bool, ASIDE]
     runs: Annotated[PathName, Key("place")]
     resume: Annotated[PathName | None, PLACE] = None

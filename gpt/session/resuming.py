@@ -11,8 +11,9 @@ from gpt.base.errors import RequestError, UserError
 from gpt.config import keys
 from gpt.config.command import Command
 from gpt.config.schema import SETTING_FILES, TrainConfig
+from gpt.config.values import as_typed
 from gpt.models import STAGE
-from gpt.registry import require
+from gpt.registry import is_user_code, require
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.creation import own_folder
 from gpt.runs.finding import has_same_settings, skipping_damaged, started_runs
@@ -67,7 +68,7 @@ def resumed(wanted: TrainConfig, command: Command, run: RunFolder, new: New | No
     before = run.config()
     require(model=before.model, optimizer=before.optimizer, schedule=before.schedule)
     if new is None:
-        _check_kept(run, before, wanted, command.given)
+        _check_kept(run, before, wanted, command)
     config = _with_changes(before, wanted, command.given, is_found=new is not None)
     if refusal := _refusal_of_length(before, config):
         raise RequestError(f"{refusal}; to train its weights on, start a new run: init={shlex.quote(str(run.path))}")
@@ -96,19 +97,25 @@ def _has_same_weights(parent: Parent) -> bool:
     return False
 
 
-def _check_kept(run: RunFolder, before: TrainConfig, wanted: TrainConfig, given: Collection[str]) -> None:
+def _check_kept(run: RunFolder, before: TrainConfig, wanted: TrainConfig, command: Command) -> None:
     """Raise RequestError if a given key would change a setting that a resumed run keeps."""
-    had, wants = keys.flat(keys.completed(before.content())), keys.flat(wanted.content())
-    for key in given:
-        name = "stage" if key == "model" else f"{key}._target_" if key in keys.choice_groups() else key
-        if keys.declared(key).role not in keys.FIXED or (name in wants and had.get(name) == wants[name]):
+    had, wants = (keys.flat(keys.completed(config.content())) for config in (before, wanted))
+    for key in command.given:
+        names = {name for name in had | wants if name == key or name.startswith(f"{key}.")}
+        if is_user_code(key, command.settings.get(key)):  # which a resumed run needs
+            names = {f"{key}._target_"}
+        names = {name for name in names if keys.declared(name).role in keys.FIXED}
+        is_same = all(had.get(name) == wants.get(name) for name in names) and key not in SETTING_FILES
+        if keys.declared(key).role not in keys.FIXED or (is_same and key != "init"):
             continue
         if key in {"model", "init", *SETTING_FILES}:
             raise RequestError(f"a resumed run keeps its settings: omit {key}=")
-        other = keys.format_setting(name, wants.get(name))
+        typed = (
+            f"{key}={as_typed(command.settings[key])}" if key in command.settings else keys.format_setting(key, "...")
+        )
         raise RequestError(
-            f"a resumed run keeps its settings; to train its weights with {other}, start a new run: "
-            f"init={shlex.quote(str(run.path))} {other}"
+            f"a resumed run keeps its settings; to train its weights with {typed}, start a new run: "
+            f"init={shlex.quote(str(run.path))} {shlex.quote(typed)}"
         )
 
 

@@ -74,7 +74,7 @@ def test_a_run_ends_as_if_it_had_never_stopped(called: Script, finished: Path, r
         ("training.learning_rate=0.5", "training.learning_rate=0.5"),
         ("training.eval_iters=3", "training.eval_iters=3"),
         ("data=shakespeare", "data=shakespeare"),
-        ("optimizer=sgd", "optimizer=SGD"),
+        ("optimizer=sgd", "optimizer=sgd"),
         ("training.max_iters=10", "training.max_iters=60"),
         ("training.seconds=10", "training.seconds="),
         ("stage=v1", "stage=v1"),
