@@ -4,6 +4,7 @@ import gzip
 import inspect
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ from gpt.registry import Registry
 
 _SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of tiny Shakespeare
 _MAHONEY_ENDS = (90_000_000, 95_000_000, 100_000_000)  # of the splits, in bytes
+_SPLITS = "train.txt val.txt test.txt"  # files of a folder that has its own splits
 _LARGEST_IN_MEMORY = 2**24  # bytes of a text
 _MOST_LETTERS = 10**7  # of a synthetic corpus; making them takes two seconds and 60 MB
 DatasetName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$", max_length=200)]
@@ -68,7 +70,8 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
 
     The token ids of more than 16 MB are kept in GPT_DATA_DIR/prepared, not in memory. The validation split is the end
     of the text or, with split="lines" or "files", a random part. newlines="unix" shortens the line ends of Windows.
-    If a file is a table, `texts_in` and `Documents.of` say what the documents are.
+    If a file is a table, `texts_in` and `Documents.of` say what the documents are. train.txt, val.txt and, if it is
+    there, test.txt are the splits, if there are no others.
 
     Raises RequestError if a file is not in this encoding, or too large for another `split`, and UserError if
     GPT_DATA_DIR/prepared cannot be written.
@@ -76,29 +79,34 @@ def text(  # noqa: PLR0913  # the schema of conf/data/text.yaml
     from gpt.data.lines import Documents
     from gpt.data.long_text import LongText
     from gpt.data.sources import Source
-    from gpt.data.tables import classify_files, texts_in
+    from gpt.data.tables import is_table, texts_in, without_others
 
-    kinds, tokens = classify_files(files_of(path), encoding), Tokens(tokenizer, vocab_size)
-    is_table = any(kinds.values())
+    files, tokens = without_others(files_of(path), encoding), Tokens(tokenizer, vocab_size)
+    has_tables, splits = any(map(is_table, files)), sorted(files, key=lambda file: _SPLITS.find(file.name))
+    has_splits = [file.name for file in splits] in (_SPLITS.split()[:2], _SPLITS.split())
+    files = splits if has_splits else files
     # With a tokenizer of bytes, what is not UTF-8 is kept.
     errors = "surrogateescape" if tokenizers.named(tokenizer).reads_bytes else "strict"
     texts: Iterable[str]
-    if is_table:
+    if has_tables:
         if split != "place":
             raise RequestError(f"data.split={split} is for plain text: the rows of a table are in random order")
-        texts = texts_in(kinds, field, encoding, errors)
+        texts = texts_in(files, field, encoding, errors)
     elif field is not None:
-        raise RequestError(f"data.field={field} is a column of a table, and {next(iter(kinds))} is plain text")
-    elif sum(map(size_of, kinds)) <= _LARGEST_IN_MEMORY:
-        texts = read_texts([*kinds], encoding, errors)
+        raise RequestError(f"data.field={field} is a column of a table, and {files[0]} is plain text")
+    elif sum(map(size_of, files)) <= _LARGEST_IN_MEMORY:
+        texts = read_texts(files, encoding, errors)
     elif split == "place":
-        source = Source([*kinds], separator, encoding, errors, is_unix=newlines == "unix")
-        return LongText([source], _prepared(), tokens, train_fraction)
+        parts = [[file] for file in files] if has_splits else [files]
+        sources = [Source(part, separator, encoding, errors, is_unix=newlines == "unix") for part in parts]
+        return LongText(sources, _prepared(), tokens, None if has_splits else train_fraction)
     else:
         raise RequestError(f"data.split={split} is for a text of up to {_LARGEST_IN_MEMORY / 2**20:.0f} MB")
     texts = [content.replace("\r\n", "\n") if newlines == "unix" else content for content in texts]
-    if is_table:
+    if has_tables:
         return Documents.of(texts, separator, train_fraction, tokens)
+    if has_splits:
+        return TextCorpus(texts[0], texts[1], "".join(texts[2:]), tokens)
     return TextCorpus(*split_by(split, texts, train_fraction, separator), tokens=tokens)
 
 
@@ -165,11 +173,15 @@ def parallel(source: PathName, target: PathName, held_out: TrainFraction, vocab_
     for place, line in (*sources, *targets):
         if not line.strip():
             raise RequestError(f"{place} is empty: remove that pair from both files")
-    held = int(held_out * len(sources)) // 2
+    held = int(held_out * len({*zip((x for _, x in sources), (x for _, x in targets), strict=True)})) // 2
     if held == 0:
         raise RequestError(f"{source} has {len(sources):,} lines: too few to hold out {held_out:g} of them")
-    pairs = [(source, target) for (_, source), (_, target) in zip(sources, targets, strict=True)]
-    return _held_out(pairs, held, vocab_size)
+    pairs = Counter((source, target) for (_, source), (_, target) in zip(sources, targets, strict=True))
+    different = [*pairs]
+    parts = different[: -2 * held], different[-2 * held : -held], different[-held:]
+    # Copies of a pair stay in one split.
+    train, val, test = ([pair for pair in part for _ in range(pairs[pair])] for part in parts)
+    return PairCorpus(train, val, test, vocab_size)
 
 
 def copy(length: SequenceLength, size: SequenceCount, vocab_size: VocabSize) -> PairCorpus:

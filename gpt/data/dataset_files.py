@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gpt.base.errors import RequestError, UserError, require_extra
 from gpt.base.files import replacing
-from gpt.data.tables import chosen
+from gpt.data.tables import choose_column
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +40,7 @@ def write_dataset(
         raise RequestError(f"data.split={','.join(splits)}: validation needs rows that are not trained on")
     parts = [_loaded(name, subset, each) for each in splits]
     texts = [key for key, kind in parts[0].features.items() if getattr(kind, "dtype", "").endswith("string")]
-    field = chosen(field, texts, texts, f"data.name={name}")
+    field = choose_column(field, texts, texts, f"data.name={name}")
     described = [[str(file["filename"]) for part in parts for file in part.cache_files], splits, field, separator]
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
     paths = [folder / f"{name.replace('/', '-')}-{digest}" / file for file in ("train.txt", "val.txt")]

@@ -24,7 +24,7 @@ from gpt.data.corpus import SubwordCount, TextCorpus, Tokens
 from gpt.data.paths import files_of
 from gpt.data.records import Encoding, read_lines, read_texts
 from gpt.data.splits import Separator, TrainFraction, split_parts, with_copies
-from gpt.data.tables import check_size, classify_files
+from gpt.data.tables import check_size, without_others
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.tokenizers import TokenKind
 
@@ -149,7 +149,7 @@ def documents(
 
     Raises RequestError for more than 256 MB, or if a split would be empty.
     """
-    files = [*classify_files(files_of(path), encoding)]
+    files = without_others(files_of(path), encoding)
     check_size(files)
     texts = (text.replace("\r\n", "\n") for text in read_texts(files, encoding))
     found = [document for text in texts for document in text.split(separator)]

@@ -41,12 +41,17 @@ def _files_of(path: str) -> list[Path]:
     return found
 
 
-def _below(folder: str) -> Iterator[Path]:
-    """The files below a folder in the order of their paths, part by part; sorting the paths would be slower."""
+def _below(folder: str, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The files below a folder in the order of their paths, part by part; sorting the paths would be slower.
+
+    Links are followed, except to a folder that they are in.
+    """
+    above = (*above, os.path.realpath(folder))
     with os.scandir(folder) as entries:
         visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in visible:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(entry.path)
+        if entry.is_dir():
+            if os.path.realpath(entry.path) not in above:
+                yield from _below(entry.path, above)
         elif entry.is_file():
             yield Path(entry.path)

@@ -22,7 +22,7 @@ _SIGNS = {
     "an Excel file": (b"PK\x03\x04", b"xl/workbook.xml", "save it as CSV first"),
     "a ZIP archive": (b"PK\x03\x04", b"", "unpack it first"),
     "a gzip archive": (b"\x1f\x8b", b"", "unpack it first"),
-    "a Parquet file": (b"PAR1", b"", "data=FILE takes the texts in a column of it"),
+    "a Parquet file": (b"PAR1", b"", "name it so, as in FILE.parquet"),
 }
 
 
@@ -80,23 +80,28 @@ def _reading(file: Path) -> Iterator[None]:
         raise RequestError(f"cannot read {file}: {error.strerror}") from None
 
 
-def is_binary(file: Path, encoding: str) -> bool:
-    """Whether a file is surely no text in this encoding."""
-    return not_text(file) is not None or (encoding == "utf-8" and b"\0" in read_bytes(file, 0, _ENDING))
-
-
-def not_text(file: Path) -> RequestError | None:
-    """The error that a file is of a kind that is no text; None if it is of none that is known."""
-    beginning = read_bytes(file, 0, 4)
+def not_text(file: Path, encoding: str | None = None) -> RequestError | None:
+    """The error that a file is no text, by its signature or because it has U+0000 in UTF-8; None if it may be one."""
+    beginning = read_bytes(file, 0, _ENDING)
     for kind, (sign, inside, advice) in _SIGNS.items():
         if beginning.startswith(sign) and inside in read_bytes(file, max(0, size_of(file) - _ENDING), size_of(file)):
             return RequestError(f"{file} is {kind}: {advice.replace('FILE', str(file))}")
-    return None
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return None if _is_wide(encoding) else RequestError(f"{file} is UTF-16 text: add data.encoding=utf-16")
+    return _with_null(file) if b"\0" in beginning and not _is_wide(encoding) else None
+
+
+def _is_wide(encoding: str | None) -> bool:
+    return "16" in str(encoding) or "32" in str(encoding)
+
+
+def _with_null(file: Path) -> RequestError:
+    return RequestError(f"{file} has U+0000, which no text has: if it is UTF-16, add data.encoding=utf-16")
 
 
 def not_decoded(file: Path, line: int, encoding: str | None = None) -> RequestError:
     """The error that a file is not text in an encoding, as in `read_texts`."""
-    if error := not_text(file):
+    if error := not_text(file, encoding):
         return error
     if encoding not in (None, "utf-8"):
         return RequestError(f"{file} is not text in data.encoding={encoding}: see line {line}")
@@ -122,5 +127,7 @@ def decoded(
         except UnicodeError as error:
             content, place = getattr(error, "object", b""), getattr(error, "start", 0)
             raise not_decoded(file, line + content.count(b"\n", 0, place), encoding) from None
+        if "\0" in text:
+            raise not_text(file, encoding) or _with_null(file)
         line += text.count("\n")
         yield text

@@ -1,4 +1,4 @@
-"""The texts in tables: CSV, TSV, JSON lines, JSON arrays and Parquet files, recognised by their content."""
+"""The texts in tables, which are known by their names: .csv, .tsv, .jsonl, .json and .parquet."""
 
 import csv
 import io
@@ -6,26 +6,15 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt.base.errors import RequestError, require_extra
-from gpt.data.records import is_binary, not_text, read_bytes, read_lines, read_text, size_of
+from gpt.data.records import not_text, read_lines, read_text, size_of
 from gpt.data.tokenizer import is_utf8
 
-Kind = str  # lines or array of JSON, parquet, or what separates its cells
-
-
-class _Strict(csv.excel):
-    strict = True
-
-
-_JSON_LINES, _TABS = (".jsonl", ".ndjson"), (".tsv", ".tab")
 _MOST_BYTES = 2**28
-_BEGINNING = 2**16  # bytes that tell what a file is
-_ARRAY, _OBJECTS = re.compile(r'\s*\[\s*[{"]'), re.compile(r'\s*\{".*\}\s*\n\s*\{"')
-_NAME = re.compile(r"[^\W\d](?: ?[\w.-])*")  # of a column; after a comma in prose, a space follows
+_SEPARATOR = re.compile(r"sep=(.)\r?\n")  # Excel's first line
 _OF_STRINGS = re.compile("(large_)?string|dictionary<values=(large_)?string")  # as Arrow names types
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -39,37 +28,24 @@ class _Table(NamedTuple):
     rows: Sequence[tuple[str, Mapping[str, Any]]]
 
 
-def classify_files(files: Sequence[Path], encoding: str) -> dict[Path, Kind | None]:
-    """Each file with the kind of table that it is; None: a plain text. Others are left out of several, with a warning.
-
-    Raises RequestError if there is only one, and it is of a kind that has no text to read.
-    """
-    found = {file: kind_of(file, encoding) for file in files}
-    no_text = {file for file, kind in found.items() if kind is None and is_binary(file, encoding)}
-    if len(no_text) == len(found):
-        if error := not_text(files[0]):
-            raise error
-        return found
-    if no_text:
-        more = f" and {len(no_text) - 5} others" if len(no_text) > 5 else ""
-        log.warning(f"left out because they are no text: {', '.join(map(str, sorted(no_text)[:5]))}{more}")
-    return {file: kind for file, kind in found.items() if file not in no_text}
+class _Strict(csv.excel):
+    strict = True
 
 
-def kind_of(file: Path, encoding: str) -> Kind | None:
-    """What kind of table a file is, by its content, and by a name such as a.csv if that alone could be a text."""
-    content, suffix = read_bytes(file, 0, _BEGINNING), file.suffix.lower()
-    if content.startswith(b"PAR1"):
-        return "parquet"
-    try:
-        beginning = content.decode(encoding, "ignore").removeprefix("\ufeff")
-    except LookupError:  # Reading the file reports it.
-        return None
-    if _ARRAY.match(beginning):
-        return "array"
-    if suffix in _JSON_LINES or _OBJECTS.match(beginning):
-        return "lines"
-    return _separator(beginning, suffix)
+def is_table(file: Path) -> bool:
+    """Whether a file is a table; every other file is a text."""
+    return file.suffix.lower() in _READERS
+
+
+def without_others(files: Sequence[Path], encoding: str) -> list[Path]:
+    """The tables and texts among files; others are left out with a warning, but a single file raises RequestError."""
+    errors = {file: error for file in files if (error := None if is_table(file) else not_text(file, encoding))}
+    if errors and len(errors) == len(files):
+        raise next(iter(errors.values()))
+    if errors:
+        more = f" and {len(errors) - 5} others" if len(errors) > 5 else ""
+        log.warning(f"left out because they are no text: {', '.join(map(str, sorted(errors)[:5]))}{more}")
+    return [file for file in files if file not in errors]
 
 
 def check_size(files: Iterable[Path]) -> None:
@@ -81,34 +57,35 @@ def check_size(files: Iterable[Path]) -> None:
         )
 
 
-def texts_in(
-    kinds: Mapping[Path, Kind | None], field: str | None, encoding: str, errors: str = "strict"
-) -> Iterator[str]:
+def texts_in(files: Sequence[Path], field: str | None, encoding: str, errors: str = "strict") -> Iterator[str]:
     """The texts in a column of each table, without empty ones, and each plain text.
 
-    The column is `field` or, if None, the one called text, or the only one with texts. In a file of cells whose first
-    row has no names, `field` is a number, from 1. Raises RequestError for a table without the column or with several
-    columns of texts, and for a row or a value that is not as the others.
+    The column is `field` or, if None, the one called text, or the only one with texts. Raises RequestError for a table
+    without the column or with several columns of texts, and for a row or a value that is not as the others.
     """
-    check_size(kinds)
-    told = set()
-    for file, kind in kinds.items():
-        if kind is None:
+    check_size(files)
+    told = set[str]()
+    for file in files:
+        if not is_table(file):
             yield read_text(file, encoding, errors)
             continue
-        table = _read(file, kind, field, encoding)
+        table = _READERS[file.suffix.lower()](file, encoding, field)
+        for name in table.names:
+            if table.names.count(name) > 1:
+                raise RequestError(f"{file} has {table.names.count(name)} columns {name}: rename all but one")
         # A text has a letter: a column of numbers or dates has none.
         texts = [
             name
             for name in table.names
             if any(isinstance(x := row.get(name), str) and _LETTER.search(x) for _, row in table.rows)
         ]
-        if field is None and not texts and len(kinds) > 1:
+        if field is None and not texts and len(files) > 1:
             log.warning(f"left out because it has no texts: {file}")
             continue
-        name = chosen(field, table.names, texts, str(file))
-        if field is None and name not in told:
-            log.info(f"the texts are the column {name} of {file}, which has {len(table.rows):,} rows")
+        name = choose_column(field, table.names, texts, str(file))
+        if name not in told:
+            columns = ", ".join(table.names)
+            log.info(f"the texts are the column {name} of {file}, which has {len(table.rows):,} rows of {columns:.200}")
             told.add(name)
         for place, values in table.rows:
             value = "" if values.get(name) is None else values[name]
@@ -118,61 +95,40 @@ def texts_in(
                 yield value
 
 
-def chosen(field: str | None, names: Sequence[str], texts: Sequence[str], of: str) -> str:
+def choose_column(field: str | None, names: Sequence[str], texts: Sequence[str], of: str) -> str:
     """The column to take: `field`, or the one called text, or the only one with texts. Raises RequestError for none."""
-    if field is None:
-        field = next((name for name in texts if name.casefold() == "text"), None)
-        if field is None and len(texts) != 1:
-            there = f"several columns of texts, {', '.join(texts)}" if texts else f"no texts in {', '.join(names)}"
-            advice = f": choose one, as in data.field={texts[0]}" if texts else ""
-            raise RequestError(f"{of} has {there:.400}{advice}")
-        return field or texts[0]
-    if field not in names:
-        raise RequestError(f"{of} has no column {field}; it has {', '.join(names)[:200] or 'none'}")
-    if names.count(field) > 1:
-        raise RequestError(f"{of} has {names.count(field)} columns {field}: rename all but one")
-    return field
+    if field is not None:
+        if field not in names:
+            raise RequestError(f"{of} has no column {field}; it has {', '.join(names)[:200] or 'none'}")
+        return field
+    found = [name for name in texts if name.casefold() == "text"] or [*texts]
+    if len(found) != 1:
+        there = f"several columns of texts, {', '.join(texts)}" if texts else f"no texts in {', '.join(names)}"
+        raise RequestError(f"{of} has {there:.400}" + (f": choose one, as in data.field={texts[0]}" if texts else ""))
+    return found[0]
 
 
-def _separator(beginning: str, suffix: str) -> str | None:
-    """What separates the cells of a file; None if it is no table.
+def _cells(file: Path, encoding: str, _: str | None) -> _Table:
+    """The rows after the first, which has the names. Raises RequestError for a row with more or fewer cells.
 
-    A file that is not called .csv or .tsv is a table if its first row has names, and all rows have as many cells.
+    Cells of a .csv are separated by what a first line such as sep=; says or by commas, or by semicolons if its first
+    row has no comma.
     """
-    if suffix in _TABS:
-        return "\t"
-    for separator in ",;\t":
-        rows = list[list[str]]()
-        with suppress(csv.Error):  # such as one in the row where the beginning ends
-            rows.extend(filter(None, _reader(beginning, separator)))
-        has_names = len(rows) > 2 and all(map(_NAME.fullmatch, rows[0])) and len({*map(len, rows[:-1])}) == 1
-        if rows and len(rows[0]) > 1 and (suffix == ".csv" or has_names):
-            return separator
-    return "," if suffix == ".csv" else None
-
-
-def _reader(content: str, separator: str) -> Any:
-    # As registered with IANA, text/tab-separated-values has no quotation marks.
-    more: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if separator == "\t" else {}
-    return csv.reader(io.StringIO(content, newline=""), _Strict, delimiter=separator, **more)
-
-
-def _read(file: Path, kind: Kind, field: str | None, encoding: str) -> _Table:
-    if kind == "parquet":
-        return _parquet(file, field)
-    if kind in ("lines", "array"):
-        return _objects(file, kind, encoding)
-    return _cells(file, read_text(file, encoding), kind, field)
-
-
-def _cells(file: Path, content: str, separator: str, field: str | None) -> _Table:
-    """The rows of a file of cells. Raises RequestError unless each that is not empty has as many cells as the first."""
+    content, first_line, more = read_text(file, encoding), 1, dict[str, Any]()
     csv.field_size_limit(max(csv.field_size_limit(), len(content)))
-    remedy = "a text cannot contain a tab" if separator == "\t" else f"put quotes around a text with {separator!r}"
-    reader, line, rows = _reader(content, separator), 1, list[tuple[str, list[str]]]()
+    if file.suffix.lower() == ".tsv":  # as registered with IANA, it has no quotation marks
+        separator, more, remedy = "\t", {"quoting": csv.QUOTE_NONE}, "a text cannot contain a tab"
+    else:
+        if said := _SEPARATOR.match(content):
+            content, first_line = content[said.end() :], 2
+        first_row = content.partition("\n")[0]
+        separator = said[1] if said else ";" if ";" in first_row and "," not in first_row else ","
+        remedy = f"put quotes around a text with {separator!r}"
+    reader = csv.reader(io.StringIO(content, newline=""), _Strict, delimiter=separator, **more)
+    line, rows = first_line, list[tuple[str, list[str]]]()
     try:
         for cells in reader:
-            place, line = f"line {line} of {file}", reader.line_num + 1
+            place, line = f"line {line} of {file}", reader.line_num + first_line
             width = len(rows[0][1]) if rows else len(cells)
             if len(cells) not in (0, width):
                 raise RequestError(f"{place} has {len(cells)} cells, but the first row has {width}: {remedy}")
@@ -180,31 +136,31 @@ def _cells(file: Path, content: str, separator: str, field: str | None) -> _Tabl
                 rows.append((place, cells))
     except csv.Error as error:
         raise RequestError(f"line {line} of {file} is wrongly quoted: {error}") from None
-    first = rows[0][1] if rows else []
-    numbers = [str(number + 1) for number in range(len(first))]
-    names, rows = (numbers, rows) if field in numbers else (first, rows[1:])
-    return _Table(names, [(place, dict(zip(names, cells, strict=True))) for place, cells in rows])
+    names = rows[0][1] if rows else []
+    return _Table(names, [(place, dict(zip(names, cells, strict=True))) for place, cells in rows[1:]])
 
 
-def _objects(file: Path, kind: Kind, encoding: str) -> _Table:
-    """The objects of a JSON array or, line by line, of JSON lines; a string is the text of a row."""
-    parts = read_lines(file, encoding) if kind == "lines" else [(str(file), read_text(file, encoding))]
+def _objects(file: Path, encoding: str, _: str | None) -> _Table:
+    """The objects of a JSON list or, line by line, of JSON lines; a string is the text of a row."""
+    is_lines = file.suffix.lower() == ".jsonl"
     values: list[tuple[str, Any]] = []
-    for place, part in parts:
+    for place, part in read_lines(file, encoding) if is_lines else [(str(file), read_text(file, encoding))]:
         if not part.strip():
             continue
         try:
             value = json.loads(part)
         except (ValueError, RecursionError) as error:
             raise RequestError(f"{place} is not JSON: {error}") from None
-        found = [(place, value)] if kind == "lines" else [(f"item {i} of {file}", x) for i, x in enumerate(value, 1)]
+        if not is_lines and not isinstance(value, list):
+            raise RequestError(f'{file} is not a JSON list of objects or strings, as in [{{"text": "..."}}]')
+        found = [(place, value)] if is_lines else [(f"item {i} of {file}", x) for i, x in enumerate(value, 1)]
         values += [(where, {"text": x} if isinstance(x, str) else x) for where, x in found]
     if wrong := next((where for where, row in values if not isinstance(row, dict)), None):
         raise RequestError(f'{wrong} is not a JSON object, as in {{"text": "..."}}')
     return _Table(list(dict.fromkeys(name for _, row in values for name in row)), values)
 
 
-def _parquet(file: Path, field: str | None) -> _Table:
+def _parquet(file: Path, _: str, field: str | None) -> _Table:
     """The columns of strings, and `field`."""
     with require_extra("datasets"):
         import pyarrow
@@ -217,3 +173,6 @@ def _parquet(file: Path, field: str | None) -> _Table:
     except (pyarrow.ArrowException, OSError) as error:
         raise RequestError(f"{file} is a damaged Parquet file: {str(error).partition(chr(10))[0]}") from None
     return _Table(names, [(f"row {number} of {file}", row) for number, row in enumerate(rows, 1)])
+
+
+_READERS = {".csv": _cells, ".tsv": _cells, ".jsonl": _objects, ".json": _objects, ".parquet": _parquet}

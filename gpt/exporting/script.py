@@ -13,7 +13,7 @@ from gpt.base.installation import PLAIN, TINY_SHAKESPEARE
 from gpt.config.keys import flat, format_setting
 from gpt.config.values import parted
 from gpt.data.corpus import TextCorpus
-from gpt.data.tables import kind_of
+from gpt.data.tables import is_table
 from gpt.exporting.verification import check
 from gpt.tasks.decoding.sampling import default_prompt
 
@@ -67,7 +67,7 @@ def export(trained: "TrainedRun", folder: Path) -> str:
     path = Path(str(text)).absolute()
     if not path.is_file():
         raise RequestError(f"format=script needs the text of the run in one file, which {text} is not")
-    if kind_of(path, "utf-8") is not None:
+    if is_table(path):
         raise RequestError(f"format=script is for a plain text, and {text} is a table")
     values = {name: settings[key] for key, name in CONSTANTS.items() if key in settings}
     source = with_constants(page.read_text(encoding="utf-8"), values | {"TEXT": f"Path({str(path)!r})"})

@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.base.errors import RequestError
+from gpt.base.losses import SPLITS
 from gpt.data.corpora import text
 from gpt.data.lines import Documents
-from gpt.data.tables import kind_of, texts_in
+from gpt.data.paths import files_of
+from gpt.data.tables import is_table, texts_in
 from gpt.tasks.continuation import Continuation
 from tests.extras import require_extra
 
-CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters=";\t") | st.sampled_from("\0\"',\r\n\u2028 ")
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0;\t") | st.sampled_from("\"',\r\n\u2028 ")
 PLAIN = st.text("ab 1\"'", min_size=1, max_size=5).filter(lambda cell: not cell.startswith('"'))
 
 
 def texts_of(file: Path, field: str | None, encoding: str = "utf-8") -> list[str]:
-    return [*texts_in({file: kind_of(file, encoding)}, field, encoding)]
+    return [*texts_in([file], field, encoding)]
 
 
 @st.composite
@@ -35,15 +37,14 @@ def test_any_table_that_csv_writes_is_read_back_exactly(
     rows: list[list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("table") / "a.csv"
-    for names in ([], [f"name {place}" for place in range(len(rows[0]))]):
-        with file.open("w", encoding="utf-8-sig", newline="") as opened:
-            csv.writer(opened).writerows([names, *rows] if names else rows)
-        for place, column in enumerate(zip(*rows, strict=True)):
-            found = texts_of(file, names[place] if names else str(place + 1), "utf-8")
-            assert found == [cell for cell in column if cell.strip()]
+    names = [f"name {place}" for place in range(len(rows[0]))]
+    with file.open("w", encoding="utf-8-sig", newline="") as opened:
+        csv.writer(opened).writerows([names, *rows])
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
+        assert texts_of(file, name, "utf-8") == [cell for cell in column if cell.strip()]
 
 
-@pytest.mark.parametrize(("suffix", "between"), [(".csv", ","), (".tsv", "\t"), (".TAB", "\t")])
+@pytest.mark.parametrize(("suffix", "between"), [(".csv", ","), (".tsv", "\t"), (".TSV", "\t")])
 @given(rows=tables(PLAIN), place=st.integers(1, 6), count=st.integers(1, 5), end=st.sampled_from(["\n", "\r\n"]))
 def test_a_row_with_more_or_fewer_cells_is_refused(
     suffix: str,
@@ -55,23 +56,24 @@ def test_a_row_with_more_or_fewer_cells_is_refused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     file = tmp_path_factory.mktemp("table") / f"a{suffix}"
-    rows = [*rows[:place], ["a"] * count, *rows[place:]]
+    names = [f"name{number}" for number in range(len(rows[0]))]
+    rows = [names, *rows[:place], ["a"] * count, *rows[place:]]
     file.write_bytes(end.join(map(between.join, rows)).encode())
-    if count == len(rows[0]):
-        assert len(texts_of(file, "1")) <= len(rows)
+    if count == len(names):
+        assert len(texts_of(file, "name0")) <= len(rows)
         return
-    line = min(place + 1, len(rows))
+    line = min(place + 2, len(rows))
     words = f"line {line} of {file} has {count} cells"
     with pytest.raises(RequestError) as error:
-        texts_of(file, "1")
+        texts_of(file, "name0")
     assert str(error.value).startswith(words)
 
 
 READ = {
     "a quotation mark in a TSV": (".tsv", 'text\n"Stop, he said\nGo\n"on"\n', "text", ['"Stop, he said', "Go", '"on"']),
-    "a number in the first row": (".csv", "a,1\nb,2\n", "1", ["a", "b"]),
+    "a first line of Excel": (".csv", "sep=;\ntext;n\na,b;1\n", "text", ["a,b"]),
+    "a text that begins like JSON": (".txt", '["a", "b"]\n', None, ['["a", "b"]\n']),
     "a name that is a number": (".csv", "2020,2021\na,b\n", "2021", ["b"]),
-    "a row of one NUL": (".csv", "text\na\n\0\nb\n", "text", ["a", "\0", "b"]),
 }
 
 
@@ -90,6 +92,7 @@ REFUSED = {
         ('id,text\n1,"a" b\n', "line 2"),
         ('id,text\n1,a\n2,"b\n3,c\n', "line 3"),
         ("1,2\n", "column text"),
+        ("text\na\0\n", "U+0000"),
     ],
     ".tsv": [("text\na\n\nb\tc\n", "line 4")],
     ".jsonl": [
@@ -99,7 +102,7 @@ REFUSED = {
         ('{"text": "\\ud800"}\n', '"\\ud800"'),
         ('{"x": "a"}\n', "column text"),
     ],
-    ".json": [('[{"text": "a"}', "JSON"), ('[{"text": "a"}, {"text": 1}]', "item 2")],
+    ".json": [('{"text": "a"}', "JSON list"), ('[{"text": "a"}', "JSON"), ('[{"text": "a"}, {"text": 1}]', "item 2")],
     ".parquet": [("PAR1", "Parquet")],
 }
 
@@ -151,17 +154,16 @@ def _json_lines(file: Path, rows: list[dict[str, object]]) -> None:
 WRITERS = {
     "a.csv": _cells(","),
     "semicolons.csv": _cells(";"),
-    "tabs.csv": _cells("\t"),
+    "tabs.tsv": _cells("\t"),
     "a.json": _json,
     "a.jsonl": _json_lines,
     "a.parquet": _parquet,
-    **{f"{kind} without an ending": write for kind, write in (("cells", _cells(",")), ("lines", _json_lines))},
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_content_says_what_a_file_is(name: str, tmp_path: Path) -> None:
-    texts = [review.replace("\t", " ") for review in REVIEWS] if name == "tabs.csv" else REVIEWS
+def test_a_name_says_what_a_file_is(name: str, tmp_path: Path) -> None:
+    texts = [review.replace("\t", " ") for review in REVIEWS] if name == "tabs.tsv" else REVIEWS
     for column in ("text", "Review"):
         WRITERS[name](tmp_path / name, [{"id": i, "day": "2026-01-31", column: x} for i, x in enumerate(texts)])
         assert texts_of(tmp_path / name, None) == texts
@@ -176,14 +178,15 @@ PROSE = [
     '{"a": 1}\n',
     "[section]\nkey = 1\n",
     "a,b\n",
-    "",
+    "text,label\na,b\nc,d\n",
 ]
 
 
 @pytest.mark.parametrize("content", PROSE)
-def test_prose_code_and_settings_are_no_tables(content: str, tmp_path: Path) -> None:
-    (tmp_path / "a").write_text(content)
-    assert kind_of(tmp_path / "a", "utf-8") is None
+def test_every_other_file_is_text(content: str, tmp_path: Path) -> None:
+    for name in ("a", "a.txt", "a.md", "a.tab", "a.ndjson"):
+        (tmp_path / name).write_text(content)
+        assert not is_table(tmp_path / name)
 
 
 def test_a_folder_may_mix_tables_texts_and_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -224,9 +227,9 @@ def test_what_is_for_a_table_or_a_text_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("To be\n")
     with pytest.raises(RequestError, match=r"data\.field=text"):
         text(str(tmp_path / "a"), 0.9, field="text")
-    _json_lines(tmp_path / "b", [{"text": review} for review in REVIEWS])
+    _json_lines(tmp_path / "b.jsonl", [{"text": review} for review in REVIEWS])
     with pytest.raises(RequestError, match=r"data\.split=lines"):
-        text(str(tmp_path / "b"), 0.9, split="lines")
+        text(str(tmp_path / "b.jsonl"), 0.9, split="lines")
 
 
 def test_the_line_ends_of_windows_are_told_and_removed(tmp_path: Path) -> None:
@@ -237,3 +240,31 @@ def test_the_line_ends_of_windows_are_told_and_removed(tmp_path: Path) -> None:
     told = "; Windows line ends are kept, each with a \\r (of your own text, data.newlines=unix removes them)"
     assert Continuation.built_for(corpus).described(corpus).endswith(told)
     assert "\r" not in text(str(file), 0.9, newlines="unix").characters
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xff\xfe"])
+def test_utf_16_is_named(mark: bytes, tmp_path: Path) -> None:
+    for name in ("a.txt", "a.csv"):
+        (tmp_path / name).write_bytes(
+            mark + "\n".join(["text", *(f"Film {number}" for number in range(40))]).encode("utf-16-le")
+        )
+        with pytest.raises(RequestError, match=r"data\.encoding=utf-16"):
+            text(str(tmp_path / name), 0.9)
+        found = text(str(tmp_path / name), 0.9, encoding="utf-16" if mark else "utf-16-le")
+        assert "Film" in "".join(found.texts("train"))
+
+
+def test_train_val_and_test_are_the_splits(tmp_path: Path) -> None:
+    for name in ("test", "train", "val"):
+        (tmp_path / f"{name}.txt").write_text(f"this is {name}")
+    found = text(str(tmp_path), 0.9)
+    assert [*found.texts("train"), *found.texts("val"), *found.texts("test")] == [f"this is {name}" for name in SPLITS]
+
+
+def test_a_linked_folder_is_followed_but_not_into_itself(tmp_path: Path) -> None:
+    for name in ("inside", "outside"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.txt").write_text(name)
+    (tmp_path / "inside" / "link").symlink_to(tmp_path / "outside", target_is_directory=True)
+    (tmp_path / "inside" / "loop").symlink_to(tmp_path / "inside", target_is_directory=True)
+    assert [path.name for path in files_of(str(tmp_path / "inside"))] == ["inside.txt", "outside.txt"]
