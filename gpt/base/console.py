@@ -73,15 +73,15 @@ def read_standard_input(what: str) -> str:
     return sys.stdin.buffer.read().decode(errors="surrogateescape")
 
 
-def show_log(prefix: str = "") -> None:
-    """Print the package's log: reports to standard output, warnings to standard error, each after a prefix.
+def show_log(prefix: str = "", *, reports: TextIO | None = None) -> None:
+    """Print the package's log: reports to standard output or another stream, warnings to standard error.
 
-    The prefix distinguishes jobs that run side by side; a worker process may run several jobs in succession.
+    A prefix of each line distinguishes jobs that run side by side; a worker process may run several jobs in succession.
     """
     logger = logging.getLogger("gpt")
     logging.raiseExceptions = False  # Output that is lost, as when a terminal is closed, must not end a run.
     if not _shown:  # called once per job of a sweep
-        _shown[:] = [logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)]
+        _shown[:] = [logging.StreamHandler(reports or sys.stdout), logging.StreamHandler(sys.stderr)]
         _shown[0].addFilter(lambda record: record.levelno < logging.WARNING)
         _shown[1].setLevel(logging.WARNING)
         for handler in _shown:

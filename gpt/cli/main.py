@@ -31,7 +31,8 @@ def main(name: str) -> None:
         _answer_at_once(name)
         command = read(name, sys.argv[1:])
         if name != "train":
-            console.show_log()
+            # What these commands print is for programs, too.
+            console.show_log(reports=sys.stdout if name == "search" else sys.stderr)
             settings = settings_of(command)
             COMMANDS[name].load()(settings, command)
             return

@@ -18,7 +18,7 @@ from gpt.config.command import CONFIG_DIR, CONFIG_PATH, Command, command_line
 from gpt.config.composing import composition
 from gpt.config.conf import choices_of, groups, is_choice, is_for_users
 from gpt.config.fields import fields_of
-from gpt.config.keys import LENGTHS, flat
+from gpt.config.keys import flat
 from gpt.config.schema import TrainConfig
 from gpt.config.sweeping import is_swept
 from gpt.config.synonyms import by_name, translated
@@ -36,7 +36,7 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("--package", "-p", *CONFIG_PATH, *CONFIG_DIR), None),
 }
 _SETTING = re.compile(r"~(?!/)|\+{0,2}(hydra/)?[\w.@:-]+=")  # A path may begin with ~, too.
-_DASHED = re.compile(r"-(-|[A-Za-z])")  # -m or --lr, but not -1
+_DASHED = re.compile(r"--?[A-Za-z][\w.-]*(=.*)?", re.DOTALL)  # -m or --lr=1, but not -1 or "-To be"
 _STAGES, _RUN = re.compile(r"[\w,-]+"), re.compile(r"[\w.+/~-]+")
 _ON_HUB = re.compile(r"\w[\w.-]*/\w[\w-]*(\.[\d.]+[\w-]*)*")  # USER/NAME, without the ending of a file, as in a/b.txt
 COMPLETION = ("install", "uninstall", "query")  # what --shell-completion takes
@@ -69,8 +69,8 @@ def read(name: str, words: Sequence[str], values: Mapping[str, Any] | None = Non
         for key, value in found.items():
             if is_user_code(key, value) and key not in own:
                 raise RequestError(f"{key}={value} is code, which is run only if it is typed: add {key}={value}")
-        settings = _replaced(settings, found)
-    return command.replacing(_replaced(settings, own))
+        settings |= found
+    return command.replacing({**{key: x for key, x in settings.items() if key not in own}, **own})
 
 
 def _setting(word: str) -> tuple[str, Any]:
@@ -79,12 +79,6 @@ def _setting(word: str) -> tuple[str, Any]:
     if key.startswith("~"):
         raise RequestError(f"{word} would delete a key: give it another value, such as null")
     return key, Typed(value)
-
-
-def _replaced(settings: Settings, new: Settings) -> Settings:
-    """Settings with new ones, which replace those of the same keys; a new length replaces a length of another kind."""
-    gone = {*new, *(LENGTHS if any(new.get(key) not in (None, "null") for key in LENGTHS) else ())}
-    return {key: value for key, value in settings.items() if key not in gone} | new
 
 
 def _in_full(typed: Sequence[tuple[str, Any]], command: Command) -> Settings:
@@ -210,7 +204,7 @@ def _options(words: Sequence[str], name: str) -> tuple[list[str], list[str]]:
         word = remaining.pop(0)
         option, value = parted(word)
         if option not in known:
-            is_key = word.startswith("--") or (_DASHED.match(word) and name != "tag")  # -wide takes a tag away
+            is_key = _DASHED.fullmatch(word) and (name != "tag" or word.startswith("--"))  # -wide takes a tag away
             rest.append(_from_dashes(word, remaining, name) if is_key else word)
             continue
         choices = _OPTIONS[option]
@@ -253,7 +247,8 @@ def _from_dashes(word: str, following: list[str], name: str) -> str:
         raise RequestError(f"there is no option {typed}: did you mean {near[0]}?")
     field = fields_of(COMMANDS[name].load_schema()).get(full) or fields_of(TrainConfig).get(full)
     is_switch, after = bool(field and field.annotation is bool), (following or ["--"])[0]
-    if value is None and (after.lower() in ("true", "false") if is_switch else not _DASHED.match(after)):
+    is_value = after.lower() in ("true", "false") if is_switch else not after.startswith("--") and after not in _OPTIONS
+    if value is None and is_value:
         value = following.pop(0)
     if value is None and full in known and not is_switch:
         raise RequestError(f"{typed} needs a value")

@@ -34,7 +34,7 @@ _Strict.add_constructor("!exponent", lambda _, node: scalar(node.value))
 
 def is_one(word: str) -> bool:
     """Whether a word names a file of settings."""
-    return Path(word).suffix in (".yaml", ".yml") and is_file(word)
+    return Path(word).suffix.lower() in (".yaml", ".yml") and is_file(word)
 
 
 def is_of_run(content: Mapping[str, Any]) -> bool:

@@ -64,10 +64,11 @@ def size_of(file: Path) -> int:
 
 
 def read_bytes(file: Path, start: int, end: int) -> bytes:
-    """The bytes from start to end; fewer if the file is shorter. Raises RequestError if it is unreadable."""
+    """The bytes from start to end; fewer if the file is shorter. Raises RequestError as `size_of` does."""
+    size = size_of(file)
     with _reading(file), file.open("rb") as opened:
         opened.seek(start)
-        return opened.read(end - start)
+        return opened.read(min(end, size) - start)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from gpt.config.command import Command
 from gpt.config.command_schemas import EvaluateConfig
 from gpt.data.batch import Batch, Targets
 from gpt.data.records import read_text
+from gpt.data.tables import is_table
 from gpt.data.tokenizer import TextTokenizer
 from gpt.session.trained import TrainedRun, load_run
 from gpt.tasks.continuation import Continuation
@@ -77,7 +78,9 @@ class Measured:
         over, rows = self.exact.over, self.exact.rows("exact loss")
         left_out = f"; {over.left_out:,} left out because the vocabulary lacks them" if over.left_out else ""
         if self.surprising:
-            rows += [("in all", f"{self.exact.nats * (over.count or 0):.2f}", "nats")]
+            rows += [
+                ("in the sample" if over.is_sample else "in all", f"{self.exact.nats * (over.count or 0):.2f}", "nats")
+            ]
         rows += [("scored", over.counted, f"targets{left_out}")]
         if self.sliding is not None:
             rows += self.sliding.rows("in sliding windows")[:1]
@@ -100,7 +103,8 @@ class Measured:
         for measure in self.others:
             found["_".join(re.findall(r"\w+", measure.name))] = {"value": measure.value, "signature": measure.unit}
         if self.surprising:
-            found |= {"nats_in_all": self.exact.nats * (over.count or 0), "most_surprising": self.surprising}
+            found["nats_in_sample" if over.is_sample else "nats_in_all"] = self.exact.nats * (over.count or 0)
+            found["most_surprising"] = self.surprising
         return json.dumps(found, indent=indent)
 
 
@@ -136,7 +140,9 @@ def _read(typed: str, errors: str) -> tuple[str, str]:
     if typed == "-":
         return read_standard_input("the text"), "text of standard input"
     if os.path.lexists(expanded(typed)) or re.fullmatch(r"\S*(/\S*|\.\w+)", typed):
-        return read_text(Path(expanded(typed)), errors=errors), f"text {typed}"
+        if is_table(path := Path(expanded(typed))):
+            raise RequestError(f"text={typed} is a table: write the texts of a column to a file, and measure that")
+        return read_text(path, errors=errors), f"text {typed}"
     return typed, f"text {in_json(typed if len(typed) < _LONGEST else f'{typed[:_LONGEST]}...')}"
 
 

@@ -41,7 +41,7 @@ def main(config: GenerateConfig, command: Command) -> None:
     trained.task.refuse_others(command.given)
     prompts: Iterable[str | None] = [config.prompt]
     if config.prompt_file is not None:
-        prompts = [read_text(Path(config.prompt_file), errors=trained.task.decode_errors)]
+        prompts = [_without_marks(read_text(Path(config.prompt_file), errors=trained.task.decode_errors))]
     elif isinstance(trained.task, Continuation) and config.prompt is None:  # A translation reads lines itself.
         prompts = _read_prompts() if config.interactive else [_read_piped_prompt()]
     with trained.runtime.settings():
@@ -103,10 +103,17 @@ def _read_prompts() -> Iterator[str | None]:
             yield unescaped(input("> " if is_terminal else "")) or None
 
 
+def _without_marks(text: str) -> str:
+    """A text without a byte order mark, and with Unix line ends."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
 def _read_piped_prompt() -> str | None:
     """The text of standard input without its last newline; None for a terminal or an empty input."""
     with contextlib.suppress(OSError, ValueError):  # There is no standard input.
         mode = os.fstat(sys.stdin.fileno()).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISREG(mode):
-            return read_standard_input("the prompt").removesuffix("\n") or None  # It may not have ended.
+            return (
+                _without_marks(read_standard_input("the prompt")).removesuffix("\n") or None
+            )  # It may not have ended.
     return None

@@ -33,7 +33,7 @@ class MovingAverage(Watcher):
         self._decay = decay
         if not trainer.state.averaged:
             trainer.update_average()
-        trained = {name: x for name, x in trainer.model.state_dict().items() if x.is_floating_point()}
+        trained = {name: x.detach() for name, x in trainer.model.named_parameters() if name in trainer.average}
         self._averages, self._weights = [trainer.average[name] for name in trained], list(trained.values())
 
     @torch.no_grad()
@@ -43,3 +43,7 @@ class MovingAverage(Watcher):
         decay = min(self._decay, (1 + t) / (10 + t))
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
         trainer.state.averaged = [t]
+
+    def finished(self, trainer: Trainer) -> None:
+        """Take the buffers of the model, which are not averaged."""
+        trainer.copy_buffers()

@@ -125,11 +125,18 @@ class Trainer:
         """Add the current weights to the average ("Attention Is All You Need", section 6.1)."""
         self.state.averaged.append(self.state.iteration)
         for name, tensor in self.model.state_dict().items():
-            if name not in self.average:
-                self.average[name] = torch.zeros_like(tensor)
-            if tensor.is_floating_point():
-                self.average[name] += (tensor - self.average[name]) / len(self.state.averaged)
-            else:  # not trained
+            self.average.setdefault(name, torch.zeros_like(tensor))
+        for name, parameter in self.model.named_parameters():
+            if name in self.average:
+                self.average[name] += (parameter - self.average[name]) / len(self.state.averaged)
+        self.copy_buffers()
+
+    @torch.no_grad()
+    def copy_buffers(self) -> None:
+        """Copy the model's buffers, which are not averaged, to the average."""
+        parameters = {name for name, _ in self.model.named_parameters()}
+        for name, tensor in self.model.state_dict().items():
+            if name not in parameters:
                 self.average[name].copy_(tensor)
 
     # What a checkpoint saves beside the state.

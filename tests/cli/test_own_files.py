@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import pytest
 import yaml
 
-from gpt.base.errors import RequestError
 from gpt.config.composing import compose
 from gpt.config.reading import read
 from gpt.runs.folder import RunFolder
@@ -52,23 +50,6 @@ def test_a_text_in_it_is_taken_as_yaml_has_it(tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text(yaml.dump(content))
         found = compose(read("train", [str(tmp_path / "mine.yaml")])).data.hyperparameters
         assert found["separator"] == found["path"] == text
-
-
-def test_a_length_replaces_the_other_kind_of_length(tmp_path: Path) -> None:
-    def lengths(*words: str) -> tuple[float | None, int]:
-        training = compose(
-            read("train", [str(tmp_path / word) if ".yaml" in word else word for word in words])
-        ).training
-        return training.epochs, training.max_iters
-
-    (tmp_path / "epochs.yaml").write_text("training.epochs: 2")
-    (tmp_path / "iterations.yaml").write_text("training.max_iters: 9")
-    (tmp_path / "both.yaml").write_text("training: {max_iters: 9, epochs: 2}")
-    assert lengths("epochs.yaml", "training.max_iters=9") == lengths("epochs.yaml", "iterations.yaml") == (None, 9)
-    assert lengths("iterations.yaml", "epochs.yaml")[0] == lengths("iterations.yaml", "training.epochs=2")[0] == 2
-    assert lengths("iterations.yaml", "training.epochs=null") == (None, 9)
-    with pytest.raises(RequestError, match=r"training\.epochs"):
-        lengths("both.yaml")
 
 
 def test_the_configuration_of_a_run_repeats_it(called: Script, corpus_file: Path, tmp_path: Path) -> None:

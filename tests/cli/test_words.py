@@ -54,6 +54,7 @@ PLAIN = [
     ("evaluate.py run text.txt", "text", "text.txt"), ("evaluate.py text.txt run", "run", "run"),
     ("evaluate.py 'To be\\nor not' run", "text", "To be\nor not"),
     ("generate.py 'To be/or not'", "prompt", "To be/or not"),
+    ("evaluate.py run '-To be or'", "text", "-To be or"), ("generate.py --prompt -RO", "prompt", "-RO"),
     ("generate.py ROMEO: run", "prompt", "ROMEO:"), ("play.py 'my runs' run", "runs", "my runs,run"),
     ("compare.py 'my runs' runs/x", "runs", "my runs,runs/x"), ("export.py run onnx", "format", "onnx"),
     ("search.py n_trials=1e1", "n_trials", 10), ("train.py name=1e-3", "name", "1e-3"),
