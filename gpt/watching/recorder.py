@@ -2,8 +2,10 @@
 
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 
+from gpt.base.errors import UserError
 from gpt.base.files import try_write
 from gpt.runs.checkpoints import Checkpoints
 from gpt.runs.folder import RunFolder
@@ -39,7 +41,7 @@ class Recorder(Watcher):
         self._save_if_best(trainer)
         self._record_clock(trainer)
         self._sample(trainer)
-        self._has_unwritten_metrics = not try_write("the metrics", lambda: self._run.write_metrics(trainer.state))
+        self._has_unwritten_metrics = not self._try("the metrics", lambda: self._run.write_metrics(trainer.state))
         if trainer.state.iteration == 0 and self._snapshots:  # before the first update
             self._save_snapshot(trainer)
 
@@ -58,12 +60,12 @@ class Recorder(Watcher):
             with trainer.clock_stopped():
                 started = time.perf_counter()
                 self._guard.check(trainer)
-                if try_write("a checkpoint", lambda: self._checkpoints.save(trainer.state, trainer.tensors())):
+                if self._try("a checkpoint", lambda: self._checkpoints.save(trainer.state, trainer.tensors())):
                     self._saved_iteration = trainer.state.iteration
                 self._saved_at = time.perf_counter()
                 self._took = self._saved_at - started
         if is_last and self._has_unwritten_metrics:
-            try_write("the metrics", lambda: self._run.write_metrics(trainer.state))
+            self._try("the metrics", lambda: self._run.write_metrics(trainer.state))
 
     def finished(self, trainer: Trainer) -> None:
         """Save the last weights, the metrics and the average; remove an average of a previous end.
@@ -76,9 +78,15 @@ class Recorder(Watcher):
             save_weights(self._run, trainer.average, "averaged", state.averaged[-1])
         else:
             self._run.weights("averaged").unlink(missing_ok=True)
-        try_write("the metrics", lambda: self._run.write_metrics(state))
+        self._try("the metrics", lambda: self._run.write_metrics(state))
         if self._snapshots and state.iteration not in self._snapshots:  # it has ended early
             self._save_snapshot(trainer)
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        """Whether `write` succeeds; a full disk costs a warning. Raises UserError if the folder has been moved away."""
+        if not self._run.path.is_dir():
+            raise UserError(f"{self._run.path} is gone, and the run has ended: resume it where its folder is now")
+        return try_write(what, write)
 
     def is_saved(self, trainer: Trainer) -> bool:
         """Whether the current iteration has a checkpoint."""
@@ -95,13 +103,13 @@ class Recorder(Watcher):
         """Save the weights of the lowest estimated validation loss."""
         new, best = trainer.state.evaluations[-1], trainer.state.best
         save = partial(save_weights, self._run, trainer.model.state_dict(), "best", new.iteration)
-        if (best is None or new.val < best.val) and try_write("the best weights", save):
+        if (best is None or new.val < best.val) and self._try("the best weights", save):
             trainer.state.best_iteration = new.iteration
 
     def _save_snapshot(self, trainer: Trainer) -> None:
         iteration = trainer.state.iteration
         save = partial(save_weights, self._run, trainer.model.state_dict(), iteration, iteration)
-        try_write(f"the snapshot of iteration {iteration}", save)
+        self._try(f"the snapshot of iteration {iteration}", save)
 
     def _sample(self, trainer: Trainer) -> None:
         """Add a sample to every `sample_interval`-th evaluation after the first."""

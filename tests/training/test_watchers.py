@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpt.base.errors import DivergedError
+from gpt.base.errors import DivergedError, UserError
 from gpt.data.text import TextData
 from gpt.runs.checkpoints import Checkpoint, Checkpoints
 from gpt.runs.folder import RunFolder
@@ -299,6 +299,19 @@ def test_on_a_full_disk_a_run_continues_then_fails(
     assert all("No space left on device" in line and "\n" not in line for line in told)
     for what in ("the best weights", "the metrics", "the snapshot of iteration 20", "a checkpoint"):
         assert any(what in line for line in told), told
+
+
+def test_a_run_whose_folder_is_moved_away_ends_in_one_line(data: TextData, run: RunFolder) -> None:
+    class Moving(Watcher):
+        def stepped(self, trainer: Trainer) -> None:
+            if trainer.state.iteration == 7:
+                run.path.rename(run.path.with_name("elsewhere"))
+
+    trainer = small_trainer("v1")
+    with pytest.raises(UserError, match="run is gone"):
+        train_recorded(trainer, data, run, watchers=[Moving()])
+    assert trainer.state.iteration == 10
+    assert not run.path.exists()
 
 
 # ConsoleLog and ProgressBar
