@@ -331,6 +331,9 @@ SOFTMAX = Part(
                 "all of it adds up to 1, but each row must: the softmax is over the whole tensor": lambda s: (
                     s.x.flatten().softmax(0).view_as(s.x)
                 ),
+                "the columns add up to 1, but each row must: the softmax is over the wrong dimension": lambda s: (
+                    s.x.softmax(0)
+                ),
                 "the softmax is over the wrong dimension: the columns add up to 1, but each row must": lambda s: (
                     s.exponentials / s.exponentials.sum(0, keepdim=True)
                 ),

@@ -1,5 +1,6 @@
 """What a training would see of a corpus: python -m gpt data FILE. See python -m gpt data --help."""
 
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -8,7 +9,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from gpt import tasks
-from gpt.base.errors import in_json
+from gpt.base.errors import UserError, in_json
 from gpt.base.losses import Loss
 from gpt.base.runtime import Runtime
 from gpt.config.command import Command
@@ -78,8 +79,9 @@ def _losses(task: "Continuation", corpus: "Text") -> "dict[str, Loss]":
         ids = corpus.encoded(task.tokenizer)["train"]
         counts = NGrams(V, order=1, window=1, size=min(len(ids), _COUNTED))
         counts.memory.copy_(ids[: len(counts.memory)])
-        after = [counts(tokens[:, None])[0][:, 0, 0] for tokens in torch.arange(V).split(256)]  # (256, V) each
-        found[f"frequencies of pairs of {task.token}s"] = loss(torch.cat(after).log())
+        with suppress(UserError):  # the table of pairs would be too large
+            after = [counts(tokens[:, None])[0][:, 0, 0] for tokens in torch.arange(V).split(256)]  # (256, V) each
+            found[f"frequencies of pairs of {task.token}s"] = loss(torch.cat(after).log())
     return found
 
 
