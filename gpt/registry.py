@@ -176,7 +176,10 @@ def require(**choices: Choice) -> None:
         if any(target.startswith(f"{file}@") for target in _given):
             raise RequestError(f"this run needs the {file}.py with the SHA-256 {digest}...: the one given is another")
     if own:
-        words = " ".join(f"{group}={file}.py:{name}" for group, (file, _, name) in own.items())
+        files = {_stem(path): path.stem for path in Path().glob("*.py")}  # net__1_ is the name of "net (1).py"
+        words = " ".join(
+            shlex.quote(f"{group}={files.get(file, file)}.py:{name}") for group, (file, _, name) in own.items()
+        )
         raise RequestError(f"this run has code of your own, and a run folder has none: add {words}")
 
 

@@ -85,6 +85,8 @@ _current: list[Sweep] = []  # what the callback, which Hydra makes, is about
 
 def run(command: Command) -> None:
     """Train each job of a sweep, then compare its runs."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise RequestError("torchrun is for one run: start each job of the sweep by itself")
     if "hydra.run.dir" in command.settings:
         raise RequestError("hydra.run.dir= is for one run: for a sweep, give hydra.sweep.dir=FOLDER")
     if "init" in command.settings:

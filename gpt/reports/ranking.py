@@ -213,10 +213,11 @@ def label(values: Mapping[str, Any]) -> str:
 
 
 def format_key(key: str, value: Any) -> str:
-    """A value as shown in a table; for a choice, its bare name."""
+    """A value as shown in a table; for a choice of this package, its bare name: AdamW, but torch.optim.AdamW."""
     if value is None:
         return "-"
-    return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
+    is_bare = key.endswith("_target_") and str(value).startswith("gpt.")
+    return str(value).rpartition(".")[2] if is_bare or "@python." in str(value) else str(value)
 
 
 def _standings(groups: list[Group]) -> tuple[list[str], bool]:
