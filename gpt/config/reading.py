@@ -39,6 +39,7 @@ _SETTING = re.compile(r"~(?!/)|\+{0,2}(hydra/)?[\w.@:-]+=")  # A path may begin 
 _DASHED = re.compile(r"--?[A-Za-z][\w.-]*(=.*)?", re.DOTALL)  # -m or --lr=1, but not -1 or "-To be"
 _STAGES, _RUN = re.compile(r"[\w,-]+"), re.compile(r"[\w.+/~-]+")
 _ON_HUB = re.compile(r"\w[\w.-]*/\w[\w-]*(\.[\d.]+[\w-]*)*")  # USER/NAME, without the ending of a file, as in a/b.txt
+_PRINTED_DASH = re.compile(r"^[\u2013\u2014](?=[A-Za-z][\w.-]*(=|$))")  # what word processors make of --
 COMPLETION = ("install", "uninstall", "query")  # what --shell-completion takes
 
 Settings = dict[str, Any]
@@ -50,7 +51,7 @@ def read(name: str, words: Sequence[str], values: Mapping[str, Any] | None = Non
     Raises RequestError for an option that does not exist or lacks its value, and for a word that has no place.
     """
     is_of_training = "model" in COMMANDS[name].words
-    options, rest = _options(words, name)
+    options, rest = _options([_PRINTED_DASH.sub("--", word) for word in words], name)
     command = Command(name, options=tuple(options), line=command_line(name, words))
     rest = [_without_key(word) for word in rest]
     typed = [_setting(word) for word in rest if _SETTING.match(word)] + [*(values or {}).items()]

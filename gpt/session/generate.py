@@ -100,7 +100,12 @@ def _read_prompts() -> Iterator[str | None]:
         print("type how a text begins; Ctrl-C ends a text, Ctrl-D the session", file=sys.stderr)
     with contextlib.suppress(EOFError):
         while True:
-            yield unescaped(input("> " if is_terminal else "")) or None
+            try:
+                line = input("> " if is_terminal else "")
+            except KeyboardInterrupt:  # drops the line, as in a shell
+                print(file=sys.stderr)
+                continue
+            yield unescaped(line) or None
 
 
 def _without_marks(text: str) -> str:
