@@ -26,8 +26,7 @@ class UserModule:
         kind = type(module) if isinstance(module, nn.Module) else module
         name = getattr(kind, "__qualname__", type(kind).__name__)
         stage = re.sub(r"[^\w-]", "_", name)[-100:]
-        self.target = target or f"{stage}@python.{name}"
-        self.module = module
+        self.module, self.target = module, target or f"{stage}@python.{name}"
         self.forward = getattr(module, "forward", module)  # tells which task it is for
 
     def __call__(self, vocab_size: int, block_size: Any = ..., structure: Any = ..., weights: Any = ...) -> nn.Module:
@@ -82,8 +81,7 @@ def given_module(module: Module | str | None, target: str | None = None) -> Iter
 def check_trainable(model: Stage) -> None:
     """Raise RequestError for parameters and state that cannot be trained or saved."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        name = type(model).__name__
-        raise RequestError(f"{name} has no parameters to train: all of them have requires_grad=False")
+        raise RequestError(f"all parameters of {type(model).__name__} have requires_grad=False: none can be trained")
     for name, parameter in model.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise RequestError(f"{name} has no shape yet: call the module once before it is trained")
