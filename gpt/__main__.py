@@ -39,9 +39,9 @@ def _run(name: str) -> None:
         sys.exit(f"error: Hydra does not start on Python {version}: use Python 3.11, 3.12 or 3.13")
     atexit.register(gc.freeze)  # Skip garbage collection at exit: it takes 0.2 s.
     try:
-        from gpt import cli
+        from gpt.cli.main import main as run_command
 
-        cli.main(name)
+        run_command(name)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

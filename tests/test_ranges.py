@@ -16,14 +16,14 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
 from gpt.registry import Choice, Registry
 from gpt.runs.checkpoints import _Contents
-from gpt.runs.records import Command, Parent, Summary
+from gpt.runs.records import RecordedCommand, Parent, Summary
 from gpt.training.metrics import METRIC
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE
 from gpt.training.state import Clock, Evaluation, State, Step
 from gpt.watching.loggers import LOGGER
 
-RECORDS = (Command, Parent, Summary, Vocabulary, Evaluation, Step, Clock, State, _Contents)
+RECORDS = (RecordedCommand, Parent, Summary, Vocabulary, Evaluation, Step, Clock, State, _Contents)
 CONFIGS = [x for x in vars(schema).values() if isinstance(x, type) and issubclass(x, BaseModel) and x is not BaseModel]
 
 

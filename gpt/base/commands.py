@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # `python -m gpt` and the first moments of a script do withou
     from pydantic import BaseModel
 
 
-class Command(NamedTuple):
+class CommandSpec(NamedTuple):
     """What `gpt NAME` and `python -m gpt NAME` run; its keys are those of its schema."""
 
     module: str  # has its function(config, command); imported when it is called, because torch takes a second
@@ -29,28 +29,28 @@ class Command(NamedTuple):
         return getattr(import_module(module or "gpt.config.command_schemas"), name)
 
 
-def _of_labels(function: str, schema: str, words: dict[str, str], purpose: str) -> Command:
-    return Command("gpt.session.labels", schema, words, purpose, function, is_script=False)
+def _of_labels(function: str, schema: str, words: dict[str, str], purpose: str) -> CommandSpec:
+    return CommandSpec("gpt.session.labels", schema, words, purpose, function, is_script=False)
 
 
 _OF_TRAINING, _RUNS = {"model": "[stage]", "data.path": "[file or folder]..."}, {"runs": "[run]..."}
 COMMANDS = {
-    "train": Command("gpt.session.train", "gpt.config.schema.TrainConfig", _OF_TRAINING,
+    "train": CommandSpec("gpt.session.train", "gpt.config.schema.TrainConfig", _OF_TRAINING,
                      "train a stage of the ladder, or sweep over several: model=v5"),
-    "generate": Command("gpt.session.generate", "GenerateConfig", {"run": "[run]", "prompt": "[prompt]"},
+    "generate": CommandSpec("gpt.session.generate", "GenerateConfig", {"run": "[run]", "prompt": "[prompt]"},
                         'print text from a trained run: prompt="ROMEO:"'),
-    "evaluate": Command("gpt.session.evaluate", "EvaluateConfig", {"run": "[run]", "text": "[text or file]"},
+    "evaluate": CommandSpec("gpt.session.evaluate", "EvaluateConfig", {"run": "[run]", "text": "[text or file]"},
                         "measure a run on held-out data or on a text"),
-    "compare": Command("gpt.session.compare", "CompareConfig", _RUNS,
+    "compare": CommandSpec("gpt.session.compare", "CompareConfig", _RUNS,
                        "compare runs with the documented losses and with each other"),
-    "search": Command("gpt.searching.command", "StudyConfig", _OF_TRAINING, "search for hyperparameters"),
-    "export": Command("gpt.exporting.command", "ExportConfig", {"run": "[run]", "format": "[format]"},
+    "search": CommandSpec("gpt.searching.command", "StudyConfig", _OF_TRAINING, "search for hyperparameters"),
+    "export": CommandSpec("gpt.exporting.command", "ExportConfig", {"run": "[run]", "format": "[format]"},
                       "export a run for other programs: format=onnx"),
-    "play": Command("gpt.playground.command", "PlayConfig", _RUNS,
+    "play": CommandSpec("gpt.playground.command", "PlayConfig", _RUNS,
                     "open a page about the runs in the browser"),
-    "show": Command("gpt.exporting.command", "RunConfig", {"run": "[run]"}, "say what a run is, on one screen: RUN",
+    "show": CommandSpec("gpt.exporting.command", "RunConfig", {"run": "[run]"}, "say what a run is, on one screen: RUN",
                     "show", is_script=False),
-    "data": Command("gpt.session.corpus", "DataConfig", {"data": "[corpus]", "data.path": "[file or folder]..."},
+    "data": CommandSpec("gpt.session.data", "DataConfig", {"data": "[corpus]", "data.path": "[file or folder]..."},
                     "show what a training would see of a file or a dataset", is_script=False),
     "runs": _of_labels("runs", "RunsConfig", _RUNS, "list the runs, the newest first: since=7d"),
     "tag": _of_labels("tag", "TagConfig", {"runs": "RUN", "tags": "TAG..."},

@@ -1,5 +1,1 @@
 """The command line of the scripts: a command is read and called, sweeps are run, errors become one line."""
-
-from gpt.cli.main import main
-
-__all__ = ["main"]

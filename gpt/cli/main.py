@@ -31,6 +31,8 @@ def main(name: str) -> None:
         _answer_at_once(name)
         command = read(name, sys.argv[1:])
         if name != "train":
+            if not {*MULTIRUN}.isdisjoint(command.options):
+                raise RequestError("-m is for train.py: a search runs one training after another by itself")
             # What these commands print is for programs, too.
             console.show_log(reports=sys.stdout if name == "search" else sys.stderr)
             settings = settings_of(command)

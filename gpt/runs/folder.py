@@ -31,7 +31,7 @@ from gpt.config.schema import Documented, Saved, TrainConfig
 from gpt.data.vocabulary import Vocabulary
 from gpt.runs import formats
 from gpt.runs.locking import FolderLock
-from gpt.runs.records import AnyRecord, Command, RunRecord, Summary, now, read_record
+from gpt.runs.records import AnyRecord, RecordedCommand, RunRecord, Summary, now, read_record
 from gpt.training.state import Evaluation, State, Step
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class RunFolder:
 
     def add_command(self, command: str, iteration: int) -> None:
         """Record a command line that started or resumed the run."""
-        new = Command(iteration=iteration, command=command, started=now())
+        new = RecordedCommand(iteration=iteration, command=command, started=now())
         self.update(commands=[*self.record().commands, new])
 
     def weights(self, which: Saved | int) -> Path:

@@ -25,7 +25,7 @@ def now() -> datetime:
     return datetime.now().astimezone().replace(microsecond=0)
 
 
-class Command(Record):
+class RecordedCommand(Record):
     """A command line that started or resumed a run."""
 
     iteration: Total  # where it started or resumed
@@ -66,7 +66,7 @@ class RunRecord(Record):
     name: Label | None = None
     tags: list[Label] = Field(default_factory=list)
     parent: Parent | None = None
-    commands: list[Command] = Field(default_factory=list)  # the start, then each resumption
+    commands: list[RecordedCommand] = Field(default_factory=list)  # the start, then each resumption
     tracker: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")] | None = None  # its id for trackers
 
 
@@ -85,7 +85,7 @@ class Summary(Record):
     tags: list[Label]
     parent: Parent | None
     left_out: LeftOut | None  # characters that the vocabulary of the parent lacks
-    commands: list[Command]  # the start, then each resumption
+    commands: list[RecordedCommand]  # the start, then each resumption
     seed: Seed
     parameters: Total
     iterations: Total

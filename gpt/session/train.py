@@ -105,7 +105,7 @@ def train(
         if has_folder:
             folder = stack.enter_context(start.opened(trainer, command))
             _log_opening(trainer, command)
-            recorder = Recorder(trainer, folder, guard, is_saved=start.parent is None)
+            recorder = Recorder(trainer, folder, guard, starts_saved=start.parent is None)
             stack.enter_context(explaining_how_to_resume(folder, trainer, recorder.is_saved))
             console = ConsoleLog(_shorter(trainer, command))
             watchers += [recorder, *(logger(run=folder) for logger in loggers), *more, console]

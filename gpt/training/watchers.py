@@ -73,7 +73,7 @@ class NonFiniteGuard(Watcher):
         self._reported, finite = skipped, int(trainer.finite)
         what = f"a loss or gradient was not finite in {skipped} updates, first after {finite} iterations"
         if trainer.settings.on_nonfinite == "stop":
-            peaks, last = trainer.optimizer.peaks.values(), trainer.settings.max_iters
+            peaks, last = trainer.optimizer.peaks.values(), trainer.last_iteration
             rates = ", ".join(f"{trainer.schedule(finite, last, peak):g}" for peak in peaks)
             raise DivergedError(f"{what}, with learning rate {rates}")
         log.warning(f"{what}; those updates were skipped")

@@ -24,15 +24,15 @@ class Recorder(Watcher):
     """Records a run in its folder, so that it can be resumed, sampled from and compared.
 
     Checkpoints are at least `checkpoint.min_seconds` apart, and further apart if saving would take more than 2 % of the
-    time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save. Unless `is_saved`,
-    the initial state is saved too: a fork's first weights are stored nowhere else.
+    time; `min_seconds=0` turns both limits off. The guard checks for NaN and Inf before each save. The initial state is
+    saved, too, unless it `starts_saved`: a fork's first weights are stored nowhere else.
     """
 
-    def __init__(self, trainer: Trainer, run: RunFolder, guard: NonFiniteGuard, *, is_saved: bool = True) -> None:
+    def __init__(self, trainer: Trainer, run: RunFolder, guard: NonFiniteGuard, *, starts_saved: bool = True) -> None:
         saving = trainer.config.checkpoint
         self._run, self._guard, self._checkpoints = run, guard, Checkpoints(run, saving.keep)
         self._snapshots = snapshot_iterations(saving.snapshots, trainer.settings.max_iters)
-        self._saved_iteration = trainer.state.iteration if is_saved else None
+        self._saved_iteration = trainer.state.iteration if starts_saved else None
         self._saved_at, self._took = time.perf_counter(), 0.0
         self._has_unwritten_metrics = False
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt import cli
-from gpt.base.commands import COMMANDS, Command
+from gpt.base.commands import COMMANDS, CommandSpec
+from gpt.cli import main as command_line
 from gpt.config.fields import fields_of
 from gpt.config.keys import flat
 from tests.conftest import REPOSITORY
@@ -39,14 +39,14 @@ def test_an_odd_value_is_taken_or_refused_in_one_line(
 ) -> None:
     """Each command up to the point where its work would begin."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Command, "load", lambda _: lambda *_: None)
+    monkeypatch.setattr(CommandSpec, "load", lambda _: lambda *_: None)
     chosen = [f"{group}={name}" for group, name in _CHOSEN.items()] if script == "train" else []
     draw = random.Random(script)
     for key in draw.sample(keys := _keys(script), min(len(keys), 8)):
         said, value = io.StringIO(), draw.choice(_VALUES)
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *chosen, f"{key}={value}"])
         with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
-            cli.main(script)
+            command_line.main(script)
         assert "Traceback" not in said.getvalue()
         assert all(line.startswith(("error: ", "usage: ")) for line in said.getvalue().splitlines()), (key, value)
         assert said.getvalue().count("error: ") <= 1
