@@ -16,7 +16,7 @@ from gpt.data.vocabulary import Vocabulary
 from gpt.models import STAGE
 from gpt.registry import Choice, Registry
 from gpt.runs.checkpoints import _Contents
-from gpt.runs.records import RecordedCommand, Parent, Summary
+from gpt.runs.records import Parent, RecordedCommand, Summary
 from gpt.training.metrics import METRIC
 from gpt.training.optimizers import OPTIMIZER
 from gpt.training.schedules import SCHEDULE

@@ -107,9 +107,10 @@ class Documents(Lines):
 
     def examples(self, split: str, tokenizer: TextTokenizer, block_size: int) -> Iterator[tuple[list[int], int]]:
         """The token ids of the windows of a split, each with the place of its first target."""
-        separator = tokenizer.encode(self.separator).tolist()
+        unknown = str.maketrans("", "", tokenizer.without_unknown(self.characters)[1])
+        separator = tokenizer.encode(self.separator.translate(unknown)).tolist()
         for document in getattr(self, split).split(self.separator):
-            ids = separator + tokenizer.encode(document).tolist() + separator
+            ids = separator + tokenizer.encode(document.translate(unknown)).tolist() + separator
             for start in range(0, len(ids) - 1, block_size):
                 window, first = ids[start : start + block_size + 1], max(1, len(separator) - start)
                 if first < len(window):

@@ -14,8 +14,8 @@ from gpt.data.text import ShortWindows, ShuffledWindows
 from gpt.models import STAGE, Stage
 from gpt.registry import Choice
 from gpt.session.start import Fork, Start
-from gpt.session.user_module import UserModule, check_trainable
-from gpt.training.causality import check_causality
+from gpt.session.user_module import UserModule
+from gpt.training.checks import check_causality, check_trainable
 from gpt.training.compilation import compile_losses
 from gpt.training.length import decide_length
 from gpt.training.memory import recompute_blocks, within_memory

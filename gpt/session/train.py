@@ -30,7 +30,7 @@ from gpt.runs.records import Summary
 from gpt.runs.weights import load_weights
 from gpt.session.build import build_trainer
 from gpt.session.start import New, Start
-from gpt.training.causality import check_causality
+from gpt.training.checks import check_causality, unsaved_buffers_named
 from gpt.training.compilation import compiler_options
 from gpt.training.evaluation import exact_loss
 from gpt.training.length import has_stalled, set_length
@@ -115,7 +115,8 @@ def train(
             stack.callback(watcher.close)
 
         try:
-            train_loop(trainer, watchers)
+            with unsaved_buffers_named(trainer.model):
+                train_loop(trainer, watchers)
         except Stopped as stopped:
             if not keeps_model:
                 raise

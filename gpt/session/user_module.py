@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gpt import registry
 from gpt.base.errors import RequestError
@@ -76,15 +76,3 @@ def given_module(module: Module | str | None, target: str | None = None) -> Iter
         yield {"model": registry.give("model", code, code.target) and code}
     finally:
         registry.forget(code.target)  # lets go of a large module
-
-
-def check_trainable(model: Stage) -> None:
-    """Raise RequestError for parameters and state that cannot be trained or saved."""
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise RequestError(f"all parameters of {type(model).__name__} have requires_grad=False: none can be trained")
-    for name, parameter in model.named_parameters():
-        if nn.parameter.is_lazy(parameter):
-            raise RequestError(f"{name} has no shape yet: call the module once before it is trained")
-    for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
-            raise RequestError(f"{name} is {type(value).__name__}: only tensors can be saved")

@@ -1,17 +1,48 @@
-"""Whether a model's loss is one of a language model: each token is predicted from those before it alone."""
+"""What is checked of a model: that it can be trained and saved, and that its loss is one of a language model.
+
+A language model predicts each token from those before it alone.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt.base.errors import RequestError
 from gpt.base.runtime import random_numbers_kept
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED
+from gpt.models import Stage
 from gpt.training.evaluation import estimation_targets
 from gpt.training.trainer import Trainer
 
+log = logging.getLogger(__name__)
+
 _PLACES = 64
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}  # relative to the largest logit; rounding depends on the shape
+
+
+def check_trainable(model: Stage) -> None:
+    """Raise RequestError for parameters and state that cannot be trained or saved."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RequestError(f"all parameters of {type(model).__name__} have requires_grad=False: none can be trained")
+    for name, parameter in model.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise RequestError(f"{name} has no shape yet: call the module once before it is trained")
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise RequestError(f"{name} is {type(value).__name__}: only tensors can be saved")
+
+
+@contextlib.contextmanager
+def unsaved_buffers_named(model: Stage) -> Iterator[None]:
+    """Warn of buffers that change in a training inside and that no checkpoint has, because of persistent=False."""
+    unsaved = {name: (x, x.clone()) for name, x in model.named_buffers() if name not in model.state_dict()}
+    yield
+    if changed := [name for name, (x, before) in unsaved.items() if not x.equal(before)]:
+        log.warning(f"{', '.join(changed)} changed, but persistent=False is not saved: a resumed run would differ")
 
 
 @torch.no_grad()
