@@ -15,7 +15,7 @@ from gpt.base.runtime import random_numbers_kept
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED
 from gpt.models import Stage
-from gpt.training.evaluation import estimation_targets
+from gpt.training.evaluation import tokens_per_pass
 from gpt.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def check_causality(trainer: Trainer) -> None:
     The places are drawn by the seed. Raises RequestError where the logits differ, or are not (B, T, V).
     """
     model, name = trainer.model, type(trainer.model).__name__
-    batch = next(iter(estimation_targets(trainer, "val")))
+    size = tokens_per_pass(trainer.runtime, model)  # as many rows as where losses are measured
+    batch = next(iter(trainer.data.every_target_once("val", size, trainer.settings.exact_tokens)))
     was_training = model.training
     model.eval()
     with random_numbers_kept(), trainer.runtime.settings(), trainer.runtime.autocast():

@@ -283,6 +283,8 @@ class AdamWGroup:
         beta1, beta2 = self._betas
         for names, parameters, first, second, decay in self._groups:
             gradients = [p.grad for p in parameters if p.grad is not None]
+            if not gradients:
+                continue
             if len(gradients) < len(names):  # the others stay as they are
                 has_gradient = [p.grad is not None for p in parameters]
                 parameters, first, second = ([*compress(x, has_gradient)] for x in (parameters, first, second))

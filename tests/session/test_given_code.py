@@ -179,7 +179,10 @@ def test_a_schedule_scales_the_rate_of_each_group(files: list[str]) -> None:
 def test_a_parameter_without_a_gradient_is_named_once_and_stays(
     files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("net.py").write_text(NET.replace("self.block_size = 8", "self.block_size = 8; self.idle = nn.Linear(1, 1)"))
+    idle = NET.replace("self.block_size = 8", "self.block_size = 8; self.idle = nn.Linear(1, 1)")
+    Path("net.py").write_text(
+        idle.replace("nn.Linear(n_embd, vocab_size)", "nn.Linear(n_embd, vocab_size, bias=False)")
+    )
     run = gpt.train("model=net.py", *files, "optimizer.weight_decay=0.5")
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "no gradient" in line]
     assert "idle.weight, idle.bias" in line

@@ -307,6 +307,7 @@ def masked(logits: Tensor) -> Tensor:
         (bigram(logits=lambda logits: logits + logits.flip(1)), "no language model"),
         (Halved, "no language model"),
         (FixedLength, "1 to block_size=8"),
+        (bigram(logits=lambda x: x + x.mean(0) if len(x) > 20 else x), "other rows"),
         (bigram(logits=lambda logits: logits + logits.roll(1, 0)), "other rows"),
         (bigram(logits=lambda logits: logits + logits.cumsum(0)), "other rows"),
         (bigram(logits=Tensor.detach), "detaches"),
