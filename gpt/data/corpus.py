@@ -91,7 +91,7 @@ class Text(Corpus):
         unknown = str.maketrans("", "", tokenizer.without_unknown(self.characters)[1])
         return (tokenizer.encode(text.translate(unknown) if unknown else text) for text in self.texts(split))
 
-    def batches(
+    def as_data(
         self, tokenizer: TextTokenizer, *, block_size: int, device: torch.device, with_starts: bool = False
     ) -> Data:
         """The text in windows; `with_starts`: each with its place in the text, for a stage that remembers the text."""

@@ -68,7 +68,7 @@ class Lines(TextCorpus):
         if longest > block_size:
             raise RequestError(f"a line has {longest} {tokenizer.unit}s before its last: raise model.block_size")
 
-    def batches(
+    def as_data(
         self, tokenizer: TextTokenizer, *, block_size: int, device: torch.device, with_starts: bool = False
     ) -> "LineData":
         """Each line as a window. Raises RequestError for a stage that remembers a text."""

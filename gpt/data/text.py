@@ -15,8 +15,8 @@ from gpt.data.tokenizer import Ids, TextTokenizer
 
 
 @dataclass(frozen=True)
-class Windows:
-    """The windows of N >= 2 token ids, in batches: each id except the first is a target exactly once.
+class EvaluationWindows:
+    """The windows of N >= 2 token ids to measure a loss in, in batches: each id but the first is a target once.
 
     With more than `most` targets, about that many are taken, in evenly spread windows.
     """
@@ -176,8 +176,10 @@ class TextData:
         """The split as overlapping windows: targets are the second half of each window, and all of the first window."""
         return self._windows(split, tokens_per_pass, most).sliding()
 
-    def _windows(self, split: str, tokens_per_pass: int, most: int | None) -> Windows:
-        return Windows(self._splits[split], self.block_size, tokens_per_pass, most, partial(self._located, split))
+    def _windows(self, split: str, tokens_per_pass: int, most: int | None) -> EvaluationWindows:
+        return EvaluationWindows(
+            self._splits[split], self.block_size, tokens_per_pass, most, partial(self._located, split)
+        )
 
     def _located(self, split: str, batch: Batch, starts: Tensor) -> Batch:
         """The batch on the model's device, with the starts of training windows for a model that remembers the split."""

@@ -12,7 +12,7 @@ from gpt.base.errors import RequestError
 from gpt.data import tokenizers
 from gpt.data.batch import Data, Targets
 from gpt.data.corpus import Text
-from gpt.data.text import TextData, Windows
+from gpt.data.text import EvaluationWindows, TextData
 from gpt.data.tokenizer import TextTokenizer
 from gpt.data.vocabulary import LeftOut, Vocabulary
 from gpt.models import Remembering, Stage
@@ -103,7 +103,7 @@ class Continuation(Task):
     def data(self, corpus: Text, model: Stage, device: torch.device) -> Data:
         """Windows of the model's block_size, or lines. Raises RequestError for lines if the stage remembers a text."""
         remembers = isinstance(model, Remembering)
-        data = corpus.batches(self.tokenizer, block_size=model.block_size, device=device, with_starts=remembers)
+        data = corpus.as_data(self.tokenizer, block_size=model.block_size, device=device, with_starts=remembers)
         if left_out := self.left_out(corpus):
             unknown = "".join(sorted(set(corpus.characters) - set(self.tokenizer.vocabulary)))
             self._warn(left_out.count, unknown)
@@ -152,12 +152,12 @@ class Continuation(Task):
         """Whether the vocabulary has every character of the corpus."""
         return self.tokenizer.is_complete or set(corpus.characters) <= set(self.tokenizer.vocabulary)
 
-    def windows(self, model: Stage, text: str, tokens_per_pass: int, most: int | None) -> Windows:
+    def windows(self, model: Stage, text: str, tokens_per_pass: int, most: int | None) -> EvaluationWindows:
         """The windows of a text. Raises RequestError for a text of fewer than two tokens."""
         ids = self.tokenizer.encode(self.known(text)).to(next(model.parameters()).device)
         if len(ids) < 2:
             raise RequestError(f"a text needs at least two {self.token}s that the run knows")
-        return Windows(ids, model.block_size, tokens_per_pass, most)
+        return EvaluationWindows(ids, model.block_size, tokens_per_pass, most)
 
     def _continued(
         self, model: Stage, prompt: str | None, num_samples: int, config: "SamplingConfig", watch: "Watch | None" = None

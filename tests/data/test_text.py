@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gpt.base.errors import RequestError
 from gpt.base.seeding import generator
 from gpt.data.batch import IGNORED, OneBatch
-from gpt.data.text import ShortWindows, ShuffledWindows, TextData, Windows
+from gpt.data.text import EvaluationWindows, ShortWindows, ShuffledWindows, TextData
 from tests.conftest import text_data
 
 COUNTING = "".join(chr(0x4E00 + i) for i in range(1000))  # token i is character i: an id is a position
@@ -56,7 +56,7 @@ def test_every_target_of_a_split_is_served_once(length: int, block_size: int, to
 
 @given(length=st.integers(2, 60), block_size=st.integers(1, 20), most=st.integers(1, 70))
 def test_a_sample_of_a_text_is_a_window_or_more(length: int, block_size: int, most: int) -> None:
-    windows = Windows(torch.arange(length), block_size, 32, most)
+    windows = EvaluationWindows(torch.arange(length), block_size, 32, most)
     for targets in (windows.adjacent(), windows.sliding()):
         assert 0 < targets.count == sum(batch.tokens for batch in targets) <= max(most, block_size)
         assert targets.of == length - 1
