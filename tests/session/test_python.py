@@ -332,6 +332,24 @@ def test_a_module_that_does_not_fit_is_a_user_error(corpus: list[str], module: A
         gpt.train(*corpus, module=module)
 
 
+def test_a_leak_that_is_learned_leaves_no_summary(corpus: list[str], tmp_path: Path) -> None:
+    class Gated(Bigram):
+        """Its gate to the next token is closed at first."""
+
+        def __init__(self, vocab_size: int) -> None:
+            super().__init__(vocab_size)
+            self.gate = nn.Parameter(torch.zeros(()))
+
+        def forward(self, idx: Tensor) -> Tensor:
+            logits = self.table(idx)
+            return logits + self.gate * nn.functional.one_hot(idx.roll(-1, 1), logits.shape[-1])
+
+    with pytest.raises(gpt.UserError, match="no language model"):
+        gpt.train(*corpus, module=Gated, folder=tmp_path / "run")
+    assert (tmp_path / "run" / "last.safetensors").exists()
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
 def test_an_unusual_module_is_trained_and_left_as_it_was(corpus: list[str], tmp_path: Path) -> None:
     """It has transposed double weights, a lock, which cannot be copied, and counts its updates as BatchNorm does."""
 
