@@ -110,10 +110,13 @@ def _labels(run: RunFolder) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _last_seen(run: RunFolder) -> float:
+def _last_seen(run: RunFolder) -> tuple[float, float]:
+    """When a run was last started or finished, to the second, and when its log was last written."""
+    log = run.path / "train.log"
+    written = log.stat().st_mtime if log.exists() else 0.0
     with contextlib.suppress(UserError):
-        return max(last_started(run)[0], run.summary().finished.timestamp())
-    return last_started(run)[0]
+        return max(last_started(run)[0], run.summary().finished.timestamp()), written
+    return last_started(run)[0], written
 
 
 def _is_group(folder: Path) -> bool:
